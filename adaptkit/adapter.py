@@ -1,0 +1,328 @@
+"""An adapter on disk: weights, configuration, task card. Strict to load, atomic to save.
+
+    adapter_model.safetensors   the weights and the head, named as PEFT names them
+    adapter_config.json         a PEFT configuration; plain LoRA as PEFT's own LORA, readable without adaptkit
+    task.json                   the card: task, labels in order, columns, base and its fingerprint, method, metrics, versions
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from adaptkit import methods
+from adaptkit.base import load_base
+from adaptkit.errors import AdaptkitError, nearest
+from adaptkit.files import new_folder
+from adaptkit.fingerprint import fingerprint, same_base
+from adaptkit.layers import AdaptLayer
+from adaptkit.native_lora import PREFIX, from_native, is_plain, native_config, to_native
+from adaptkit.sites import linear_shape
+from adaptkit.tuner import AdaptConfig, adapt, check_adapter_name, peft_task_type, plan
+
+WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "task.json"
+
+
+@dataclass
+class TaskCard:
+    """What an adapter is for: the content of `task.json`."""
+
+    task: str | None = None
+    model_class: str | None = None
+    labels: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    max_length: int | None = None
+    base: str | None = None
+    revision: str | None = None
+    fingerprint: str | None = None
+    method: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    weights_sha256: str | None = None
+
+
+def save_adapter(model: peft.PeftModel, folder: str | Path, *, adapter_name: str | None = None, card: TaskCard | None = None):
+    """Write one adapter of `model` with its head to `folder`, in one step.
+
+    Args:
+        model: from `adapt`, or any PeftModel.
+        folder: created; an adapter that is there is replaced, other files in it stay.
+        adapter_name: by default the active one.
+        card: task, labels and the rest; base, method, versions and checksum are filled in here.
+    """
+    name = adapter_name or model.active_adapter
+    if name not in model.peft_config:
+        raise AdaptkitError(f"the model has no adapter {name!r}; it has {', '.join(model.peft_config)}.")
+    base, config = model.get_base_model(), model.peft_config[name]
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in _saved_tensors(model, name).items()}
+    if isinstance(config, AdaptConfig):
+        union = methods.parse(config.method)
+        method, settings = config.method, _settings(config)
+        if is_plain(union):
+            planned = plan(base, union)
+            tensors = to_native(planned, tensors, _output_widths(base, planned))
+            settings = native_config(planned, union[0], base, config.modules_to_save)
+    else:
+        method, settings = f"peft:{config.peft_type.value}", _settings(config)
+    card = _complete(card or TaskCard(), base, method)
+    task_type = peft_task_type(base)
+    settings |= {"base_model_name_or_path": card.base, "revision": card.revision}
+    settings |= {"task_type": settings.get("task_type") or (task_type and task_type.value)}
+    with new_folder(folder) as staged:
+        save_file(tensors, staged / WEIGHTS, metadata={"format": "pt"})
+        card.weights_sha256 = hashlib.sha256((staged / WEIGHTS).read_bytes()).hexdigest()
+        _write_json(staged / CONFIG, {key: value for key, value in sorted(settings.items()) if value is not None})
+        _write_json(staged / CARD, dataclasses.asdict(card))
+
+
+def load_adapter(
+    folder: str | Path,
+    base: nn.Module | None = None,
+    *,
+    adapter_name: str = "default",
+    trainable: bool = False,
+    check_base: bool = True,
+    **base_options: Any,
+) -> peft.PeftModel:
+    """Load an adapter; all of it or nothing.
+
+    Args:
+        folder: written by `save_adapter`, or by PEFT (then `base` must be given).
+        base: the model to put it on, or a PeftModel to add it to; by default the card's base is loaded.
+        adapter_name: its name inside the model.
+        trainable: go on training it.
+        check_base: refuse a base that is not the one the adapter was trained on.
+        base_options: for `load_base`: quantize, dtype, device_map, ...
+
+    Raises:
+        AdaptkitError: no adapter there; a missing, extra, misshapen or non-finite tensor; another base; a changed file.
+    """
+    folder = _existing(Path(folder))
+    check_adapter_name(adapter_name)
+    settings, card = _read_json(folder / CONFIG), read_card(folder)
+    tensors = _read_weights(folder, card)
+    ours = card is not None and card.method is not None and not card.method.startswith("peft:")
+    if base is None:
+        if card is None or card.base is None:
+            raise AdaptkitError(f"{folder} has no {CARD}, so its base is not known: pass base=load_base(...).")
+        task = card.task or card.model_class
+        base = load_base(card.base, task=task, labels=card.labels or None, revision=card.revision, **base_options)
+    bare = base.get_base_model() if isinstance(base, peft.PeftModel) else base
+    if check_base:
+        _check_base(folder, bare, settings, card)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+        if ours:
+            model = _inject(folder, base, bare, card.method, settings.get("modules_to_save") or [], tensors, adapter_name)
+        else:
+            model = _inject_foreign(folder, base, tensors, adapter_name)
+    model.set_adapter(adapter_name, inference_mode=not trainable)
+    return model if trainable else model.eval()
+
+
+def read_card(folder: str | Path) -> TaskCard | None:
+    """The task card of an adapter, or None where there is none (adapters made by PEFT)."""
+    path = Path(folder) / CARD
+    if not path.is_file():
+        return None
+    content = _read_json(path)
+    known = {f.name for f in dataclasses.fields(TaskCard)}
+    return TaskCard(**{key: value for key, value in content.items() if key in known})
+
+
+def adapter_tensors(model: peft.PeftModel, adapter_name: str) -> dict[str, Tensor]:
+    """The tensors of one adapter and its head, the model's own, by their names on disk."""
+    found = {}
+    for path, module in model.get_base_model().named_modules():
+        plain = PREFIX + path.replace(".base_layer", "")
+        if isinstance(module, AdaptLayer) and adapter_name in module.adaptkit_weights:
+            weights = module.adaptkit_weights[adapter_name]
+            found |= {f"{plain}.adaptkit_weights.{key}": weight for key, weight in weights.items()}
+        elif hasattr(module, "modules_to_save") and adapter_name in module.modules_to_save:
+            head = module.modules_to_save[adapter_name].state_dict(keep_vars=True)
+            found |= {f"{plain}.{key}": tensor for key, tensor in head.items()}
+    return found
+
+
+def _saved_tensors(model: peft.PeftModel, name: str) -> dict[str, Tensor]:
+    if isinstance(model.peft_config[name], AdaptConfig):
+        return adapter_tensors(model, name)
+    return get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+
+
+def _inject(folder, base, bare, method: str, head: list[str], tensors, adapter_name: str) -> peft.PeftModel:
+    """Check everything against what the adapter would need on this base; then inject and fill."""
+    union = methods.parse(method)
+    planned = plan(bare, union)
+    if is_plain(union):
+        try:
+            tensors = from_native(planned, tensors, _output_widths(bare, planned))
+        except AdaptkitError as problem:
+            raise AdaptkitError(f"{folder / WEIGHTS}: {problem}") from None
+    _check_shapes(folder, {key: tuple(t.shape) for key, t in tensors.items()}, _expected(bare, planned, head))
+    model = adapt(base, union, adapter_name=adapter_name, head=head)
+    with torch.no_grad():
+        for key, slot in adapter_tensors(model, adapter_name).items():
+            slot.copy_(tensors[key])
+    return model
+
+
+def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.PeftModel:
+    """An adapter of a method of PEFT's: PEFT injects it, we check that every tensor has its place."""
+    try:
+        config = peft.PeftConfig.from_pretrained(str(folder))
+    except KeyError as kind:
+        raise AdaptkitError(f"{folder / CONFIG}: PEFT does not know the method {kind}; is the package that defines it imported?")
+    fresh = not isinstance(base, peft.PeftModel)
+    try:
+        if fresh:
+            base.requires_grad_(False)
+            model = peft.get_peft_model(base, config, adapter_name)
+        else:
+            model = base
+            model.add_adapter(adapter_name, config)
+    except ValueError as problem:
+        raise AdaptkitError(f"{folder}: {problem}") from problem
+    state = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
+    try:
+        _check_shapes(folder, {k: tuple(t.shape) for k, t in tensors.items()}, {k: tuple(t.shape) for k, t in state.items()})
+        set_peft_model_state_dict(model, tensors, adapter_name)
+    except AdaptkitError:
+        if fresh:
+            model.unload()
+        else:
+            model.delete_adapter(adapter_name)
+        raise
+    return model
+
+
+def _expected(base: nn.Module, planned, head: list[str]) -> dict[str, tuple[int, ...]]:
+    shapes = {}
+    for path, attachments in planned.items():
+        for attachment in attachments:
+            for name, param in attachment.method.spec(attachment.site).items():
+                shapes[f"{PREFIX}{path}.adaptkit_weights.{attachment.weight_name(name)}"] = param.shape
+    for path in head:
+        module = base.get_submodule(path)
+        module = getattr(module, "original_module", module)
+        shapes |= {f"{PREFIX}{path}.{key}": tuple(t.shape) for key, t in module.state_dict().items()}
+    return shapes
+
+
+def _check_shapes(folder: Path, given: dict[str, tuple], wanted: dict[str, tuple]) -> None:
+    missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    wrong = [key for key in sorted(wanted.keys() & given.keys()) if given[key] != wanted[key]]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} tensors are missing, the first is {missing[0]}")
+    if extra:
+        problems.append(f"{len(extra)} tensors belong nowhere, the first is {extra[0]}")
+    if wrong:
+        problems.append(f"{wrong[0]} has shape {given[wrong[0]]}, this base wants {wanted[wrong[0]]}")
+    if problems:
+        hint = " (another number of labels: pass labels to load_base)" if wrong and "adaptkit_" not in wrong[0] else ""
+        raise AdaptkitError(f"{folder / WEIGHTS} does not fit this model: {'; '.join(problems)}{hint}.")
+
+
+def _check_base(folder: Path, base: nn.Module, settings: dict, card: TaskCard | None) -> None:
+    record = getattr(base, "adaptkit_base", None)
+    if card is not None and card.fingerprint:
+        own = record.fingerprint if record else fingerprint(base)
+        if not same_base(card.fingerprint, own):
+            raise AdaptkitError(
+                f"{folder} was trained on another base, {card.base}: the weights of this one "
+                f"({record.name if record else type(base).__name__}) differ. Load that base, or pass check_base=False."
+            )
+        return
+    trained_on = settings.get("base_model_name_or_path")
+    name = record.name if record else getattr(base, "name_or_path", "")
+    if trained_on and name and Path(trained_on).name != Path(name).name:
+        raise AdaptkitError(f"{folder} was trained on {trained_on}, this base is {name}. Pass check_base=False to use it anyway.")
+
+
+def _read_weights(folder: Path, card: TaskCard | None) -> dict[str, Tensor]:
+    path = folder / WEIGHTS
+    if not path.is_file():
+        pickled = " It has a pickle (adapter_model.bin), which is not read." if (folder / "adapter_model.bin").exists() else ""
+        raise AdaptkitError(f"{folder} has no {WEIGHTS}.{pickled}")
+    try:
+        with safe_open(path, "pt") as opened:
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as problem:
+        raise AdaptkitError(f"{path} is not a whole safetensors file ({problem}); copy it again.") from problem
+    if card and card.weights_sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != card.weights_sha256:
+        raise AdaptkitError(f"{path} is not the file that was saved: its checksum differs from the one in {CARD}.")
+    for key, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise AdaptkitError(f"{path}: {key} holds values that are not finite (NaN or infinity).")
+    return tensors
+
+
+def _existing(folder: Path) -> Path:
+    if not folder.is_dir():
+        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        close = nearest(folder.name, siblings)
+        raise AdaptkitError(f"there is no adapter folder {folder}.{f' Did you mean {folder.parent / close}?' if close else ''}")
+    if not (folder / CONFIG).is_file():
+        raise AdaptkitError(f"{folder} is not an adapter: it has no {CONFIG}.")
+    return folder
+
+
+def _output_widths(base: nn.Module, planned) -> dict[str, int]:
+    return {path: linear_shape(base.get_submodule(path))[1] for path in planned}
+
+
+def _complete(card: TaskCard, base: nn.Module, method: str) -> TaskCard:
+    record = getattr(base, "adaptkit_base", None)
+    known = {"method": method, "model_class": type(base).__name__, "versions": _versions()}
+    if not card.labels and type(base).__name__.endswith("Classification"):
+        known["labels"] = [base.config.id2label[index] for index in range(base.config.num_labels)]
+    known["base"] = record.name if record else getattr(base, "name_or_path", None) or None
+    known["revision"] = record.revision if record else None
+    known["fingerprint"] = record.fingerprint if record else fingerprint(base)
+    return dataclasses.replace(card, **known)
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("adaptkit", "torch", "transformers", "peft"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _settings(config: peft.PeftConfig) -> dict[str, Any]:
+    """A PEFT configuration as JSON can hold it, marked as for inference, as PEFT itself saves it."""
+    content = config.to_dict() | {"inference_mode": True}
+    return {key: sorted(value) if isinstance(value, set) else value for key, value in content.items()}
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (ValueError, UnicodeDecodeError) as problem:
+        raise AdaptkitError(f"{path} is not valid JSON: {problem}") from problem
+    if not isinstance(content, dict):
+        raise AdaptkitError(f"{path} should hold a JSON object.")
+    return content
+
+

@@ -1,0 +1,29 @@
+"""The one error that users see: what was given, what was expected, the nearest match, what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class AdaptkitError(Exception):
+    """Something that the user gave cannot be used. The message says what, why, and how to mend it."""
+
+
+def nearest(given: str, known: Iterable[str]) -> str | None:
+    """The known name closest to `given` in spelling, or None when none is close."""
+    names = {name.lower(): name for name in map(str, known)}
+    found = difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.6)
+    return names[found[0]] if found else None
+
+
+def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> AdaptkitError:
+    """An error for a name that is not among `known`: lists them and names the nearest.
+
+    >>> raise unknown("method", "lroa", ["lora", "ia3"])
+    Traceback (most recent call last):
+    adaptkit.errors.AdaptkitError: unknown method 'lroa'; did you mean 'lora'? Known: ia3, lora.
+    """
+    names = sorted(map(str, known))
+    close = nearest(given, names)
+    guess = f"; did you mean {close!r}?" if close else "."
+    listed = f" Known: {', '.join(names)}." if names else " There are none."
+    return AdaptkitError(f"unknown {kind} {given!r}{guess}{listed}{' ' + hint if hint else ''}")

@@ -1,0 +1,145 @@
+"""What can be injected: one file a method. Here: the registry, and the grammar that turns a string into methods.
+
+    lora                                  one method with its defaults
+    lora[r=8,sites=attn.q|attn.v]         settings; lists are joined with |
+    lora[r=4]+prefix[length=16]           a union: each method acts in turn
+    mam, unipelt                          presets: names for unions
+
+A method from outside registers with the decorator `register`, or with an entry point in the group `adaptkit.methods`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+import types
+import typing
+from importlib.metadata import entry_points
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.methods.base import Method
+from adaptkit.methods.bottleneck import Bottleneck
+from adaptkit.methods.ia3 import IA3
+from adaptkit.methods.lora import LoRA
+from adaptkit.methods.prefix import Prefix
+
+METHODS: dict[str, type[Method]] = {}
+
+PRESETS = {
+    # He et al. 2021, https://arxiv.org/abs/2110.04366
+    "mam": "bottleneck[placement=parallel,reduction=2]+prefix[length=30]",
+    # Mao et al. 2021, https://arxiv.org/abs/2110.07577
+    "unipelt": "lora[r=8,sites=attn.q|attn.v,gate=true]+prefix[length=10,gate=true]+bottleneck[placement=pfeiffer,gate=true]",
+}
+
+
+def register(method: type[Method]) -> type[Method]:
+    """Class decorator: make a method known under its `name`.
+
+    Raises:
+        AdaptkitError: the class is no frozen dataclass derived from Method, or has no usable name.
+    """
+    if not (isinstance(method, type) and issubclass(method, Method) and "__dataclass_fields__" in vars(method)):
+        raise AdaptkitError(f"register wants a @dataclass(frozen=True) derived from adaptkit.Method; it got {method!r}.")
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", method.name):
+        raise AdaptkitError(f"{method.__name__}.name = {method.name!r}: a method's name is lower case, as in 'my_method'.")
+    METHODS[method.name] = method
+    return method
+
+
+for _method in (LoRA, Bottleneck, Prefix, IA3):
+    register(_method)
+
+
+@functools.cache
+def _load_plugins() -> None:
+    for entry in entry_points(group="adaptkit.methods"):
+        register(entry.load())
+
+
+def known_methods() -> dict[str, type[Method]]:
+    """Every registered method by name, those of installed plug-ins included."""
+    _load_plugins()
+    return dict(METHODS)
+
+
+def parse(text: str) -> tuple[Method, ...]:
+    """Read the grammar: `"lora[r=4]+prefix"` -> `(LoRA(r=4), Prefix())`.
+
+    Raises:
+        AdaptkitError: bad grammar, an unknown method or setting (with the nearest name), a value of the wrong type.
+    """
+    methods: list[Method] = []
+    for term in split_terms(text):
+        name, settings = read_term(term)
+        if name in PRESETS:
+            if settings:
+                raise AdaptkitError(f"preset {name!r} takes no settings; write it out instead: {PRESETS[name]}")
+            methods += parse(PRESETS[name])
+            continue
+        known = known_methods()
+        if name not in known:
+            raise unknown("method", name, [*known, *PRESETS], "PEFT's own methods are written peft:NAME, as in peft:VERA.")
+        methods.append(_build(known[name], settings))
+    return tuple(methods)
+
+
+def describe(methods: tuple[Method, ...], full: bool = False) -> str:
+    """The grammar's text of `methods`; `parse(describe(m)) == m`."""
+    return "+".join(method.describe(full) for method in methods)
+
+
+def split_terms(text: str) -> list[str]:
+    """Split at each + outside brackets."""
+    terms = re.split(r"\+(?![^\[]*\])", text.strip())
+    if not all(term.strip() for term in terms):
+        raise AdaptkitError(f"method {text!r}: a method is missing; write name[key=value,...]+name[...]")
+    return [term.strip() for term in terms]
+
+
+def read_term(term: str) -> tuple[str, dict[str, str]]:
+    """`"lora[r=8,alpha=16]"` -> `("lora", {"r": "8", "alpha": "16"})`."""
+    found = re.fullmatch(r"([\w:.-]+)(?:\[(.*)\])?", term)
+    if not found:
+        raise AdaptkitError(f"method {term!r}: expected name[key=value,...], as in lora[r=8,sites=attn.q|attn.v]")
+    name, inside = found.groups()
+    settings: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in (inside or "").split(","))):
+        key, equals, value = (part.strip() for part in pair.partition("="))
+        if not equals or not value:
+            raise AdaptkitError(f"method {term!r}: {pair!r} is not key=value; lists are joined with |, as in attn.q|attn.v")
+        if key in settings:
+            raise AdaptkitError(f"method {term!r}: {key!r} is given twice")
+        settings[key] = value
+    return name, settings
+
+
+def _build(method: type[Method], settings: dict[str, str]) -> Method:
+    hints = typing.get_type_hints(method)
+    fields = {field.name: hints[field.name] for field in dataclasses.fields(method)}
+    values = {}
+    for key, text in settings.items():
+        if key not in fields:
+            raise unknown(f"setting of {method.name}", key, fields)
+        try:
+            values[key] = _read(text, fields[key])
+        except ValueError:
+            wanted = getattr(fields[key], "__name__", str(fields[key]))
+            raise AdaptkitError(f"{method.name}[{key}={text}]: {key} is of type {wanted}; it got {text!r}") from None
+    return method(**values)
+
+
+def _read(text: str, wanted) -> typing.Any:
+    """Read one value by its annotation: bool, int, float, str, a tuple of them, or one of these and None."""
+    if isinstance(wanted, types.UnionType):
+        inner = [option for option in typing.get_args(wanted) if option is not type(None)]
+        return None if text.lower() == "none" else _read(text, inner[0])
+    if typing.get_origin(wanted) is tuple:
+        item = typing.get_args(wanted)[0]
+        return tuple(_read(part, item) for part in text.split("|"))
+    if wanted is bool:
+        if text.lower() not in ("true", "false"):
+            raise ValueError(text)
+        return text.lower() == "true"
+    return wanted(text)

@@ -1,0 +1,125 @@
+"""What a method is: settings, the parameters it needs at one site, and a formula. Nothing else in the library knows more.
+
+A method is a frozen dataclass with three things:
+
+    sites            where it goes: names of `adaptkit.sites`, with * for any (`attn.*`)
+    spec(site)       the parameters at one site: name -> `Param`
+    apply(p, x, y)   the formula: what becomes of the site's output `y`, given its input `x` and the parameters `p`
+
+The formula is written once and holds for parameters of one adapter, `(...)`, and of a batch of adapters, `(batch, ...)`, one
+for each row of `x`: the trainer uses the first form, the host the second. Write `x @ weight.mT` for maps and `rows(vector)`
+for everything that is added to or multiplied with `(batch, seq, width)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.sites import SITE_NAMES, Site
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter: its shape, and how it starts: `zeros`, `ones`, `kaiming` (uniform, a = sqrt 5) or `normal` with `std`."""
+
+    shape: tuple[int, ...]
+    init: str = "zeros"
+    std: float = 0.02
+
+    def new(self) -> Tensor:
+        """A fresh fp32 tensor of this shape."""
+        import torch
+        from torch.nn import init
+
+        tensor = torch.zeros(self.shape)
+        if self.init == "ones":
+            init.ones_(tensor)
+        elif self.init == "kaiming":
+            init.kaiming_uniform_(tensor, a=math.sqrt(5))
+        elif self.init == "normal":
+            init.normal_(tensor, std=self.std)
+        return tensor
+
+
+def rows(vector: Tensor) -> Tensor:
+    """A vector `(width,)`, or one for each row `(batch, width)`, made ready to meet `(batch, seq, width)`."""
+    return vector if vector.ndim == 1 else vector.unsqueeze(-2)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Base class of all methods. Subclasses are frozen dataclasses whose fields are the settings of the grammar."""
+
+    name: ClassVar[str] = ""
+    default_sites: ClassVar[tuple[str, ...]] = ()
+    kinds: ClassVar[tuple[str, ...]] = ("map",)  # the kinds of site that the formula understands
+    affine: ClassVar[bool] = False  # apply is affine in (x, y): the method can be merged into linear maps
+    identity_at_start: ClassVar[bool] = True  # a fresh adapter changes nothing
+
+    sites: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
+
+    def spec(self, site: Site) -> dict[str, Param]:
+        raise NotImplementedError
+
+    def apply(self, p: dict[str, Tensor], x: Tensor, y: Any, *, training: bool = False) -> Any:
+        raise NotImplementedError
+
+    def place(self, available: list[Site]) -> list[Site]:
+        """The sites of one model that this method uses.
+
+        Raises:
+            AdaptkitError: a site that was asked for does not exist in the model, or none is left.
+        """
+        usable = [site for site in available if site.kind in self.kinds]
+        for pattern in self.sites:
+            if any(fnmatchcase(site.name, pattern) for site in usable):
+                continue
+            if not any(fnmatchcase(name, pattern) for name in SITE_NAMES):
+                raise unknown("site", pattern, SITE_NAMES)
+            names = sorted({site.name for site in usable})
+            raise AdaptkitError(
+                f"{self} wants site {pattern!r}, which this model does not have for this method. "
+                f"It has: {', '.join(names) or 'none'}."
+            )
+        patterns = self.sites or self.default_sites
+        chosen = [site for site in usable if any(fnmatchcase(site.name, pattern) for pattern in patterns)]
+        if not chosen:
+            names = sorted({site.name for site in available})
+            raise AdaptkitError(
+                f"{self.name} has no site in this model: it needs one of {', '.join(patterns)}; "
+                f"the model has {', '.join(names)}. Choose another method."
+            )
+        return chosen
+
+    def describe(self, full: bool = False) -> str:
+        """The method in the grammar, with the settings that differ from the defaults, or with all of them."""
+        settings = []
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if full and value not in (None, ()) or value != field.default:
+                settings.append(f"{field.name}={write_value(value)}")
+        return f"{self.name}[{','.join(sorted(settings))}]" if settings else self.name
+
+    def __str__(self) -> str:
+        return self.describe()
+
+
+def write_value(value: Any) -> str:
+    """One setting as the grammar writes it: `True` -> `true`, `("a", "b")` -> `a|b`."""
+    if isinstance(value, (tuple, list)):
+        return "|".join(write_value(item) for item in value)
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def require(condition: bool, method: Method, problem: str) -> None:
+    """Refuse a setting of `method` with a sentence that says what is wrong with it."""
+    if not condition:
+        raise AdaptkitError(f"{method.name}: {problem}")

@@ -1,0 +1,99 @@
+"""Bottleneck adapters: a small two-layer network with a residual connection.
+
+    f(z) = s (U act(D z + b) + c)        D: (m, width), U: (width, m), m = width / reduction
+
+    placement   source                                            where, and what z is
+    houlsby     Houlsby et al. 2019, arxiv.org/abs/1902.00751     y + f(y) at the output maps of attention and feed-forward block
+    pfeiffer    Pfeiffer et al. 2020, arxiv.org/abs/2005.00247    u + f(LN(u)) then LN, u the stream leaving the block, LN its
+                                                                  own norm; in pre-norm models u + f(u)
+    parallel    He et al. 2021, arxiv.org/abs/2110.04366          y + f(x) at the feed-forward block, x the stream entering it
+
+U starts at zero, so a fresh adapter changes nothing (the original initialisation, 0.02 normal for both, does). Defaults of
+reduction, activation and scale follow each paper. `gate` multiplies f by sigmoid(g z), one gate a token; see `lora`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch.nn import functional as F
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.methods.base import Method, Param, require, rows
+from adaptkit.sites import Site
+
+PLACEMENTS = {
+    "houlsby": {"sites": ("attn.out", "ffn.out"), "reduction": 16, "activation": "silu", "scale": 1.0},
+    "pfeiffer": {"sites": ("layer",), "reduction": 16, "activation": "relu", "scale": 1.0},
+    "parallel": {"sites": ("ffn",), "reduction": 2, "activation": "relu", "scale": 4.0},
+}
+
+
+@dataclass(frozen=True)
+class Bottleneck(Method):
+    """Small networks inside each layer.
+
+    Settings: `placement` houlsby, pfeiffer or parallel; `reduction` of the width; `activation`, a name that transformers knows;
+    `scale` a number, or `learned` (starting at 1); `dropout` on the input; `gate`.
+    """
+
+    name = "bottleneck"
+    kinds = ("map", "block", "stream", "norm")
+
+    placement: str = "houlsby"
+    reduction: float | None = None
+    activation: str | None = None
+    scale: str | None = None
+    dropout: float = 0.0
+    gate: bool = False
+
+    def __post_init__(self):
+        from transformers.activations import ACT2FN
+
+        if self.placement not in PLACEMENTS:
+            raise unknown("placement of bottleneck", self.placement, PLACEMENTS)
+        if self.activation is not None and self.activation not in ACT2FN:
+            raise unknown("activation of bottleneck", self.activation, ACT2FN)
+        require(self._setting("reduction") >= 1, self, f"reduction is 1 or more; it got {self.reduction}.")
+        require(0 <= self.dropout < 1, self, f"dropout is in [0, 1); it got {self.dropout}.")
+        if self.scale not in (None, "learned"):
+            try:
+                float(self.scale)
+            except ValueError:
+                raise AdaptkitError(f"bottleneck: scale is a number or 'learned'; it got {self.scale!r}.") from None
+
+    def _setting(self, name: str):
+        value = getattr(self, name)
+        return PLACEMENTS[self.placement][name] if value is None else value
+
+    @property
+    def default_sites(self) -> tuple[str, ...]:
+        return PLACEMENTS[self.placement]["sites"]
+
+    def spec(self, site: Site) -> dict[str, Param]:
+        width = site.width_out
+        inner = max(1, int(width // self._setting("reduction")))
+        spec = {
+            "down": Param((inner, width), "kaiming"),
+            "down_bias": Param((inner,)),
+            "up": Param((width, inner)),
+            "up_bias": Param((width,)),
+        }
+        if self.scale == "learned":
+            spec["scale"] = Param((1,), "ones")
+        if self.gate:
+            spec["gate"] = Param((1, width), "normal")
+        return spec
+
+    def apply(self, p, x, y, *, training=False):
+        from transformers.activations import ACT2FN
+
+        source = y if self.placement == "houlsby" else x
+        z = F.dropout(source, self.dropout) if self.dropout and training else source
+        inner = ACT2FN[self._setting("activation")](z @ p["down"].mT + rows(p["down_bias"]))  # (batch, seq, inner)
+        change = inner @ p["up"].mT + rows(p["up_bias"])
+        scale = self._setting("scale")
+        change = change * (rows(p["scale"]) if scale == "learned" else float(scale))
+        if self.gate:
+            change = change * (z @ p["gate"].mT).sigmoid()
+        return y + change

@@ -1,0 +1,62 @@
+"""LoRA: low-rank adaptation of linear maps (Hu et al. 2021, https://arxiv.org/abs/2106.09685).
+
+    y' = y + s B A x        A: (r, in), B: (out, r), s = alpha / r, or alpha / sqrt(r) with rslora (Kalajdzievski 2023)
+
+A starts as kaiming-uniform, B at zero, as in PEFT. The scale multiplies the rank-wide product, not the full-width output.
+With `gate`, the update of each token is multiplied by sigmoid(g x), g: (1, in), after UniPELT (Mao et al. 2021), which takes one
+gate a sentence; a gate a token does not change when a batch is padded or when generation runs from a cache.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch.nn import functional as F
+
+from adaptkit.methods.base import Method, Param, require
+from adaptkit.sites import LINEAR_SITES, Site
+
+
+@dataclass(frozen=True)
+class LoRA(Method):
+    """Low-rank updates of linear maps.
+
+    Settings: `r` rank; `alpha` scale (default 2 r); `dropout` on the input; `rslora` for alpha / sqrt(r); `gate` for a
+    learned gate; `sites` (default: every linear map).
+    """
+
+    name = "lora"
+    default_sites = LINEAR_SITES
+
+    r: int = 8
+    alpha: float | None = None
+    dropout: float = 0.0
+    rslora: bool = False
+    gate: bool = False
+
+    def __post_init__(self):
+        require(self.r >= 1, self, f"r is a rank, 1 or more; it got {self.r}.")
+        require(0 <= self.dropout < 1, self, f"dropout is in [0, 1); it got {self.dropout}.")
+
+    @property
+    def affine(self) -> bool:
+        return not self.gate
+
+    @property
+    def scale(self) -> float:
+        """What B A x is multiplied with."""
+        alpha = 2 * self.r if self.alpha is None else self.alpha
+        return alpha / (math.sqrt(self.r) if self.rslora else self.r)
+
+    def spec(self, site: Site) -> dict[str, Param]:
+        spec = {"A": Param((self.r, site.width_in), "kaiming"), "B": Param((site.width_out, self.r))}
+        return spec | ({"gate": Param((1, site.width_in), "normal")} if self.gate else {})
+
+    def apply(self, p, x, y, *, training=False):
+        if self.dropout and training:
+            x = F.dropout(x, self.dropout)
+        low = (x @ p["A"].mT) * self.scale  # (batch, seq, r)
+        if self.gate:
+            low = low * (x @ p["gate"].mT).sigmoid()
+        return y + low @ p["B"].mT

@@ -1,0 +1,4 @@
+from adaptkit.tasks.base import Task
+class Classify(Task):
+    name = "classify"
+    auto_class = "AutoModelForSequenceClassification"
