@@ -1,7 +1,8 @@
 """The one error that users see: what was given, what was expected, the nearest match, what to do."""
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class AdaptkitError(Exception):
@@ -27,3 +28,12 @@ def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> Adap
     guess = f"; did you mean {close!r}?" if close else "."
     listed = f" Known: {', '.join(names)}." if names else " There are none."
     return AdaptkitError(f"unknown {kind} {given!r}{guess}{listed}{' ' + hint if hint else ''}")
+
+
+def guarded(main: Callable[[], object]) -> None:
+    """Run a command; a user's error is one message on stderr and exit code 2, with no traceback."""
+    try:
+        main()
+    except AdaptkitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None

@@ -63,6 +63,7 @@ class Method:
     kinds: ClassVar[tuple[str, ...]] = ("map",)  # the kinds of site that the formula understands
     affine: ClassVar[bool] = False  # apply is affine in (x, y): the method can be merged into linear maps
     identity_at_start: ClassVar[bool] = True  # a fresh adapter changes nothing
+    learning_rate: ClassVar[float] = 1e-3  # where training starts unless the user says otherwise
 
     sites: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
 

@@ -45,6 +45,7 @@ class Prefix(Method):
     kinds = ("attention",)
     default_sites = ("attn", "cross")
     identity_at_start = False
+    learning_rate = 1e-2
 
     length: int = 30
     mlp: int = 0

@@ -1,0 +1,147 @@
+"""The flags of recipes: a dataclass of the recipe's own, Trainer's behind it, and a YAML file under both.
+
+Only the standard library is imported here, so `--help` is quick. Trainer's flags are read when a recipe really runs; `--help_all`
+shows them too. What is given on the command line wins over `--config file.yaml`; a key that nobody knows is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from adaptkit.errors import AdaptkitError, unknown
+
+
+def flag(default: Any = None, help: str = "", **more: Any) -> Any:
+    """A field of an arguments class: its default and its help."""
+    return field(default=default, metadata={"help": help, **more})
+
+
+@dataclass
+class RecipeArguments:
+    """The flags that every recipe has."""
+
+    model_name_or_path: str = flag("all-MiniLM-L6-v2", "pretrained model: a folder or a name on the Hub")
+    model_revision: str | None = flag(None, "branch, tag or commit of the model on the Hub")
+    method: str = flag("lora", "what is injected: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME")
+    quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
+    dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
+    attn_implementation: str | None = flag(None, "attention of the base: sdpa, eager, flash_attention_2")
+    base_dropout: bool = flag(False, "keep the frozen base's own dropout while training")
+    train_file: str | None = flag(None, "training rows: .csv .tsv .json .jsonl .parquet or a folder of LABEL/*.txt")
+    validation_file: str | None = flag(None, "validation rows; cut off the training rows when not given")
+    test_file: str | None = flag(None, "test rows, used once, at the end")
+    dataset_name: str | None = flag(None, "a dataset on the Hub instead of files (default: the embedded corpus)")
+    dataset_config_name: str | None = flag(None, "configuration of that dataset")
+    max_seq_length: int = flag(128, "longer texts are cut to so many tokens")
+    output_dir: str | None = flag(None, "where the adapter and its reports go (default: runs/RECIPE)")
+    overwrite_output_dir: bool = flag(False, "write to an output_dir that is not empty")
+    early_stopping_patience: int = flag(0, "stop after so many epochs without a better one; 0: never")
+    config: str | None = flag(None, "a YAML file of flags; the command line wins")
+    check: bool = flag(False, "judge the data, show examples, one training step, one save and load; then stop")
+
+
+def parse(kind: type, argv: list[str] | None, description: str) -> tuple[Any, Any]:
+    """Read the command line.
+
+    Args:
+        kind: the recipe's arguments class.
+
+    Returns:
+        The recipe's arguments, and a function that makes Trainer's arguments from defaults for its flags.
+
+    Raises:
+        AdaptkitError: an unknown flag or configuration key (with the nearest name).
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = own_parser(kind, description)
+    if "--help_all" in argv:
+        print(parser.format_help() + "\n" + _trainer_parser().format_help())
+        raise SystemExit(0)
+    own, rest = parser.parse_known_args(argv)
+    if own.config:
+        argv = [*_from_yaml(own.config, kind), *argv]
+        own, rest = parser.parse_known_args(argv)
+    arguments = kind(**{name: value for name, value in vars(own).items() if name != "help_all"})
+    return arguments, lambda **defaults: _training_arguments(rest, defaults, kind)
+
+
+def own_parser(kind: type, description: str) -> argparse.ArgumentParser:
+    """The parser of a recipe's own flags, without Trainer's."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--help_all", action="store_true", help="show Trainer's flags too, and exit")
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        wanted = _plain_type(hints[item.name])
+        shown = "" if item.default in (None, False) else f" (default: {item.default})"
+        options: dict[str, Any] = {"default": item.default, "help": item.metadata["help"] + shown, "type": wanted}
+        if wanted is bool:
+            options |= {"type": _boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
+        parser.add_argument(f"--{item.name}", **options)
+    return parser
+
+
+def _plain_type(hint: Any) -> type:
+    options = [option for option in typing.get_args(hint) if option is not type(None)]
+    return options[0] if options else hint
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "yes", "1"):
+        return True
+    if text.lower() in ("false", "no", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
+
+
+def _trainer_parser() -> argparse.ArgumentParser:
+    from transformers import HfArgumentParser, TrainingArguments
+
+    return HfArgumentParser(TrainingArguments, allow_abbrev=False)
+
+
+def _training_arguments(rest: list[str], defaults: dict[str, Any], kind: type) -> Any:
+    parser = _trainer_parser()
+    known = {action.dest for action in parser._actions}
+    parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
+    training, left = parser.parse_args_into_dataclasses(args=rest, return_remaining_strings=True, look_for_args_file=False)
+    if left:
+        given = left[0].lstrip("-").partition("=")[0]
+        names = [*known, *(item.name for item in dataclasses.fields(kind))]
+        error = unknown("flag", f"--{given}", [f"--{name}" for name in names])
+        raise AdaptkitError(str(error).partition(" Known: ")[0] + " See --help and --help_all.")
+    return training
+
+
+def _from_yaml(path: str, kind: type) -> list[str]:
+    """A configuration file as a command line."""
+    import yaml
+
+    if not Path(path).is_file():
+        raise AdaptkitError(f"there is no configuration file {path}.")
+    try:
+        content = yaml.safe_load(Path(path).read_text("utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise AdaptkitError(f"{path} is not valid YAML: {problem}") from problem
+    if not isinstance(content, dict):
+        raise AdaptkitError(f"{path} should hold lines of 'flag: value'.")
+    known = {item.name for item in dataclasses.fields(kind)} - {"config"}
+    if content.keys() - known:
+        known |= {action.dest for action in _trainer_parser()._actions}
+    for key in content:
+        if key not in known:
+            error = unknown(f"key in {path}", str(key), known)
+            raise AdaptkitError(str(error).partition(" Known: ")[0])
+    words = []
+    for key, value in content.items():
+        if value is not None:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{key}", *map(str, values)]
+    return words

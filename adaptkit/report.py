@@ -1,0 +1,170 @@
+"""What is left after a run: results, predictions, pictures and a model card, each written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adaptkit.adapter import WEIGHTS, TaskCard
+from adaptkit.data import Table
+from adaptkit.files import new_file
+
+
+def write_results(folder: Path, metrics: dict[str, Any]) -> None:
+    """`all_results.json`, with Trainer's names."""
+    with new_file(folder / "all_results.json") as path:
+        path.write_text(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n", "utf-8")
+
+
+def write_predictions(path: Path, texts: list[str], gold: list[str], answers: list[dict[str, Any]]) -> None:
+    """A TSV of text, gold, predicted, score; white space inside texts becomes a blank."""
+    lines = ["text\tgold\tpredicted\tscore"]
+    for text, label, answer in zip(texts, gold, answers, strict=True):
+        lines.append(f"{' '.join(text.split())}\t{label}\t{answer['label']}\t{answer['score']}")
+    with new_file(path) as new:
+        new.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def majority(labels: list[str]) -> tuple[str, float]:
+    """The most frequent label and its share: what guessing it every time would score."""
+    label, count = Counter(labels).most_common(1)[0]
+    return label, count / len(labels)
+
+
+def draw_curves(path: Path, history: list[dict[str, float]], metric: str) -> bool:
+    """`curves.png`: training loss by step, validation loss and metric by epoch. False without matplotlib."""
+    plot = _pyplot()
+    if plot is None:
+        return False
+    figure, (losses, scores) = plot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    for key, label in (("loss", "training"), ("eval_loss", "validation")):
+        points = [(entry["step"], entry[key]) for entry in history if key in entry]
+        if points:
+            losses.plot(*zip(*points, strict=True), label=label, marker="o" if key == "eval_loss" else None)
+    losses.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    losses.legend()
+    points = [(entry["epoch"], entry[f"eval_{metric}"]) for entry in history if f"eval_{metric}" in entry]
+    if points:
+        scores.plot(*zip(*points, strict=True), marker="o", color="tab:green")
+    scores.set(xlabel="epoch", ylabel=f"validation {metric.replace('_', ' ')}")
+    with new_file(path) as new:
+        figure.savefig(new, format="png", dpi=120)
+    plot.close(figure)
+    return True
+
+
+def draw_confusion(path: Path, matrix: np.ndarray, labels: list[str]) -> bool:
+    """`confusion.png`: rows gold, columns predicted, counts where they fit. False without matplotlib."""
+    plot = _pyplot()
+    if plot is None:
+        return False
+    size = min(16, 2.5 + 0.45 * len(labels))
+    figure, axes = plot.subplots(figsize=(size + 1, size), layout="constrained")
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(labels) <= 40:
+        ticks = range(len(labels))
+        axes.set_xticks(ticks, labels, rotation=45, ha="right")
+        axes.set_yticks(ticks, labels)
+    if len(labels) <= 20:
+        for (row, column), count in np.ndenumerate(matrix):
+            if count:
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=9)
+    axes.set(xlabel="predicted", ylabel="gold")
+    with new_file(path) as new:
+        figure.savefig(new, format="png", dpi=120)
+    plot.close(figure)
+    return True
+
+
+def _pyplot():
+    try:
+        import matplotlib
+    except ImportError:
+        return None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def draw_or_say(drawn: list[bool]) -> None:
+    """One line on stderr when pictures could not be drawn."""
+    if not all(drawn):
+        print("pictures are not drawn: matplotlib is missing (pip install 'adaptkit[report]')", file=sys.stderr)
+
+
+def write_model_card(folder: Path, card: TaskCard, metrics: dict[str, Any], settings: dict[str, Any], sizes: dict[str, int]) -> None:
+    """`README.md`: what this adapter is, how to use it, what it was trained on, how well it does."""
+    rows = []
+    for split, title in (("eval", "validation"), ("test", "test")):
+        for name, value in metrics.items():
+            kind = name.removeprefix(f"{split}_")
+            if kind != name and kind in ("accuracy", "f1", "precision", "recall", "matthews_correlation", "majority_baseline"):
+                rows.append(f"| {title} | {kind.replace('_', ' ')} | {value:.4f} |")
+    text = _CARD.format(
+        base=card.base,
+        task=card.task,
+        method=card.method,
+        labels=", ".join(f"`{label}`" for label in card.labels),
+        folder=folder.name,
+        rows="\n".join(rows),
+        sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
+        settings="\n".join(f"| {key} | `{value}` |" for key, value in settings.items()),
+        trained=metrics.get("trainable_parameters", 0),
+        kilobytes=(folder / WEIGHTS).stat().st_size / 1000,
+        seconds=metrics.get("train_runtime", 0.0),
+        machine=f"{platform.machine()}, Python {platform.python_version()}",
+        versions=", ".join(f"{name} {number}" for name, number in card.versions.items()),
+        max_length=card.max_length,
+    )
+    with new_file(folder / "README.md") as new:
+        new.write_text(text, "utf-8")
+
+
+_CARD = """---
+library_name: adaptkit
+base_model: {base}
+tags: [adaptkit, peft, {task}]
+---
+# {folder}
+
+An adapter for **{task}** over the frozen model `{base}`. Labels: {labels}.
+
+    adaptkit predict {folder} "your text"
+
+| split | metric | value |
+|---|---|---|
+{rows}
+
+The majority baseline is the accuracy of always answering the most frequent training label. Test rows were used once, after training; the epoch
+was chosen on the validation rows.
+
+Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; the file has {kilobytes:.0f} kB. Texts longer than
+{max_length} tokens are cut. One run with one seed: expect a point or two of difference with another.
+
+| setting | value |
+|---|---|
+| method | `{method}` |
+{settings}
+
+Made with {versions} on {machine}.
+"""
+
+
+def closing_table(rows: list[tuple[str, str]]) -> str:
+    """Two columns of plain text."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name.ljust(width)}  {value}" for name, value in rows)
+
+
+def gold_labels(table: Table, columns: dict[str, str]) -> list[str]:
+    """The gold label of every row, as text."""
+    return [str(row[columns["label"]]).strip() for row in table.rows]
