@@ -11,10 +11,14 @@ _NAMES = {
     "adaptkit.errors": ("AdaptkitError",),
     "adaptkit.base": ("BaseInfo", "load_base", "load_tokenizer"),
     "adaptkit.tuner": ("AdaptConfig", "adapt"),
-    "adaptkit.adapter": ("TaskCard", "load_adapter", "read_card", "save_adapter"),
+    "adaptkit.adapter": ("load_adapter", "save_adapter"),
+    "adaptkit.cards": ("TaskCard", "read_card"),
     "adaptkit.methods": ("Bottleneck", "IA3", "LoRA", "Method", "Prefix", "parse", "register"),
     "adaptkit.methods.base": ("Param", "rows"),
     "adaptkit.sites": ("Site", "Stack", "find_sites", "register_architecture"),
+    "adaptkit.predict": ("Predictor",),
+    "adaptkit.data": ("from_datasets", "load_splits", "read_table"),
+    "adaptkit.fit": ("fit",),
     "adaptkit.fingerprint": ("fingerprint", "same_base"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

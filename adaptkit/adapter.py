@@ -1,17 +1,15 @@
 """An adapter on disk: weights, configuration, task card. Strict to load, atomic to save.
 
-    adapter_model.safetensors   the weights and the head, named as PEFT names them
-    adapter_config.json         a PEFT configuration; plain LoRA as PEFT's own LORA, readable without adaptkit
-    task.json                   the card: task, labels in order, columns, base and its fingerprint, method, metrics, versions
+adapter_model.safetensors   the weights and the head, named as PEFT names them
+adapter_config.json         a PEFT configuration; plain LoRA as PEFT's own LORA, readable without adaptkit
+task.json                   the card: task, labels in order, columns, base and its fingerprint, method, metrics, versions
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import warnings
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,33 +23,14 @@ from torch import Tensor, nn
 
 from adaptkit import methods
 from adaptkit.base import load_base
-from adaptkit.errors import AdaptkitError, nearest
+from adaptkit.cards import CARD, CONFIG, WEIGHTS, TaskCard, existing_adapter, read_card, read_json, write_json
+from adaptkit.errors import AdaptkitError
 from adaptkit.files import new_folder
 from adaptkit.fingerprint import fingerprint, same_base
 from adaptkit.layers import AdaptLayer
 from adaptkit.native_lora import PREFIX, from_native, is_plain, native_config, to_native
 from adaptkit.sites import linear_shape
 from adaptkit.tuner import AdaptConfig, adapt, check_adapter_name, peft_task_type, plan
-
-WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "task.json"
-
-
-@dataclass
-class TaskCard:
-    """What an adapter is for: the content of `task.json`."""
-
-    task: str | None = None
-    model_class: str | None = None
-    labels: list[str] = field(default_factory=list)
-    columns: dict[str, str] = field(default_factory=dict)
-    max_length: int | None = None
-    base: str | None = None
-    revision: str | None = None
-    fingerprint: str | None = None
-    method: str | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    weights_sha256: str | None = None
 
 
 def save_adapter(model: peft.PeftModel, folder: str | Path, *, adapter_name: str | None = None, card: TaskCard | None = None):
@@ -84,8 +63,8 @@ def save_adapter(model: peft.PeftModel, folder: str | Path, *, adapter_name: str
     with new_folder(folder) as staged:
         save_file(tensors, staged / WEIGHTS, metadata={"format": "pt"})
         card.weights_sha256 = hashlib.sha256((staged / WEIGHTS).read_bytes()).hexdigest()
-        _write_json(staged / CONFIG, {key: value for key, value in sorted(settings.items()) if value is not None})
-        _write_json(staged / CARD, dataclasses.asdict(card))
+        write_json(staged / CONFIG, {key: value for key, value in sorted(settings.items()) if value is not None})
+        write_json(staged / CARD, dataclasses.asdict(card))
 
 
 def load_adapter(
@@ -110,9 +89,9 @@ def load_adapter(
     Raises:
         AdaptkitError: no adapter there; a missing, extra, misshapen or non-finite tensor; another base; a changed file.
     """
-    folder = _existing(Path(folder))
+    folder = existing_adapter(Path(folder))
     check_adapter_name(adapter_name)
-    settings, card = _read_json(folder / CONFIG), read_card(folder)
+    settings, card = read_json(folder / CONFIG), read_card(folder)
     tensors = _read_weights(folder, card)
     ours = card is not None and card.method is not None and not card.method.startswith("peft:")
     if base is None:
@@ -133,19 +112,9 @@ def load_adapter(
     return model if trainable else model.eval()
 
 
-def read_card(folder: str | Path) -> TaskCard | None:
-    """The task card of an adapter, or None where there is none (adapters made by PEFT)."""
-    path = Path(folder) / CARD
-    if not path.is_file():
-        return None
-    content = _read_json(path)
-    known = {f.name for f in dataclasses.fields(TaskCard)}
-    return TaskCard(**{key: value for key, value in content.items() if key in known})
-
-
 def adapter_tensors(model: peft.PeftModel, adapter_name: str) -> dict[str, Tensor]:
     """The tensors of one adapter and its head, the model's own, by their names on disk."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for path, module in model.get_base_model().named_modules():
         plain = PREFIX + path.replace(".base_layer", "")
         if isinstance(module, AdaptLayer) and adapter_name in module.adaptkit_weights:
@@ -185,7 +154,9 @@ def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.Peft
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
     except KeyError as kind:
-        raise AdaptkitError(f"{folder / CONFIG}: PEFT does not know the method {kind}; is the package that defines it imported?")
+        raise AdaptkitError(
+            f"{folder / CONFIG}: PEFT does not know the method {kind}; is the package that defines it imported?"
+        ) from None
     fresh = not isinstance(base, peft.PeftModel)
     try:
         if fresh:
@@ -271,21 +242,11 @@ def _read_weights(folder: Path, card: TaskCard | None) -> dict[str, Tensor]:
     return tensors
 
 
-def _existing(folder: Path) -> Path:
-    if not folder.is_dir():
-        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
-        close = nearest(folder.name, siblings)
-        raise AdaptkitError(f"there is no adapter folder {folder}.{f' Did you mean {folder.parent / close}?' if close else ''}")
-    if not (folder / CONFIG).is_file():
-        raise AdaptkitError(f"{folder} is not an adapter: it has no {CONFIG}.")
-    return folder
-
-
 def _output_widths(base: nn.Module, planned) -> dict[str, int]:
     return {path: linear_shape(base.get_submodule(path))[1] for path in planned}
 
 
-def _complete(card: TaskCard, base: nn.Module, method: str) -> TaskCard:
+def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
     record = getattr(base, "adaptkit_base", None)
     known = {"method": method, "model_class": type(base).__name__, "versions": _versions()}
     if not card.labels and type(base).__name__.endswith("Classification"):
@@ -310,19 +271,3 @@ def _settings(config: peft.PeftConfig) -> dict[str, Any]:
     """A PEFT configuration as JSON can hold it, marked as for inference, as PEFT itself saves it."""
     content = config.to_dict() | {"inference_mode": True}
     return {key: sorted(value) if isinstance(value, set) else value for key, value in content.items()}
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (ValueError, UnicodeDecodeError) as problem:
-        raise AdaptkitError(f"{path} is not valid JSON: {problem}") from problem
-    if not isinstance(content, dict):
-        raise AdaptkitError(f"{path} should hold a JSON object.")
-    return content
-
-

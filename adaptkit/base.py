@@ -252,6 +252,5 @@ def _quantized_maps(model: nn.Module, head: list[str]) -> list[str]:
     return [
         name
         for name, module in model.named_modules()
-        if any(name == part or name.startswith(part + ".") for part in head)
-        and type(module).__module__.startswith("bitsandbytes")
+        if any(name == part or name.startswith(part + ".") for part in head) and type(module).__module__.startswith("bitsandbytes")
     ]

@@ -190,7 +190,7 @@ def _read_lines(path: Path) -> list[str]:
         except UnicodeDecodeError as problem:
             byte = raw[problem.start]
             raise AdaptkitError(
-                f"{path}:{number}: byte 0x{byte:02x} at column {problem.start + 1} is not UTF-8; convert the file, for example with "
+                f"{path}:{number}: byte 0x{byte:02x} at column {problem.start + 1} is not UTF-8; convert the file, as with "
                 f"iconv -f latin1 -t utf-8 {path.name}"
             ) from None
     return lines
@@ -227,7 +227,7 @@ def _read_jsonl(path: Path) -> Table:
         except json.JSONDecodeError as problem:
             raise AdaptkitError(f"{path}:{number}: not valid JSON: {problem.msg} at column {problem.colno}") from None
         if not isinstance(row, dict):
-            raise AdaptkitError(f"{path}:{number}: expected an object, as in {{\"text\": ...}}; it is {type(row).__name__}")
+            raise AdaptkitError(f'{path}:{number}: expected an object, as in {{"text": ...}}; it is {type(row).__name__}')
         rows.append(row)
         lines.append(number)
     return Table(rows, str(path), lines)
@@ -239,7 +239,7 @@ def _read_json(path: Path) -> Table:
     except json.JSONDecodeError as problem:
         raise AdaptkitError(f"{path}:{problem.lineno}: not valid JSON: {problem.msg} (one object a line is .jsonl)") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise AdaptkitError(f"{path}: expected a list of objects, as in [{{\"text\": ...}}].")
+        raise AdaptkitError(f'{path}: expected a list of objects, as in [{{"text": ...}}].')
     return Table(rows, str(path))
 
 

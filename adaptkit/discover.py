@@ -103,5 +103,7 @@ def _cannot_tell(modules, layers: list[str], config) -> AdaptkitError:
     lines.append("Write its entry (paths below one layer) and register it:")
     lines.append("  from adaptkit.sites import Stack, register_architecture")
     lines.append(f"  register_architecture({config.model_type!r}, Stack({(layers or ['encoder.layers'])[0] + '.*'!r},")
-    lines.append('      {"attn.q": "...", "attn.k": "...", "attn.v": "...", "attn.out": "...", "ffn.in": "...", "ffn.out": "..."}))')
+    lines.append(
+        '      {"attn.q": "...", "attn.k": "...", "attn.v": "...", "attn.out": "...", "ffn.in": "...", "ffn.out": "..."}))'
+    )
     return AdaptkitError("\n".join(lines))

@@ -74,7 +74,7 @@ def _layer_weights(model: nn.Module) -> dict[str, Tensor]:
         for child, _ in module.named_children()
         if child != "base_layer"
     ]
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, tensor in model.named_parameters():
         if _IN_A_LAYER.search("." + name) and not name.startswith(tuple(added)):
             found[name.removeprefix(prefix).replace(".base_layer", "")] = tensor
@@ -100,7 +100,7 @@ def _memory_reader(tensors: dict[str, Tensor]) -> Callable[[str], tuple[list[flo
 def _file_reader(files: list[Path], prefix: str) -> Callable[[str], tuple[list[float], str]]:
     from safetensors import safe_open
 
-    where = {}
+    where: dict[str, tuple[Path, str]] = {}
     for file in files:
         with safe_open(file, "pt") as tensors:
             where |= {name.removeprefix(prefix): (file, name) for name in tensors.keys()}  # noqa: SIM118

@@ -38,7 +38,8 @@ def judge_labels(splits: Splits, columns: dict[str, str], labels: list[str]) -> 
 
 def judge_texts(splits: Splits, text_columns: list[str]) -> list[Finding]:
     """Duplicates inside a split, and overlap between splits."""
-    findings, seen = [], {}
+    findings: list[Finding] = []
+    seen: dict[str, set[str]] = {}
     for name, table in splits.items():
         texts = [" ".join(str(row[column]) for column in text_columns).strip().lower() for row in table.rows]
         double = len(texts) - len(set(texts))
@@ -48,7 +49,9 @@ def judge_texts(splits: Splits, text_columns: list[str]) -> list[Finding]:
             both = [index for index, text in enumerate(texts) if text in known]
             if both:
                 where = table.where(both[0])
-                findings.append(Finding("warn", f"{len(both)} {name} rows stand in {other} too, the first at {where}: scores are too good"))
+                findings.append(
+                    Finding("warn", f"{len(both)} {name} rows stand in {other} too, the first at {where}: scores are too good")
+                )
         seen[name] = set(texts)
     if not any("stand in" in finding.text for finding in findings):
         findings.append(Finding("good", "no row stands in two splits"))

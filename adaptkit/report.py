@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adaptkit.adapter import WEIGHTS, TaskCard
+from adaptkit.cards import WEIGHTS, TaskCard
 from adaptkit.data import Table
 from adaptkit.files import new_file
 
@@ -101,7 +101,9 @@ def draw_or_say(drawn: list[bool]) -> None:
         print("pictures are not drawn: matplotlib is missing (pip install 'adaptkit[report]')", file=sys.stderr)
 
 
-def write_model_card(folder: Path, card: TaskCard, metrics: dict[str, Any], settings: dict[str, Any], sizes: dict[str, int]) -> None:
+def write_model_card(
+    folder: Path, card: TaskCard, metrics: dict[str, Any], settings: dict[str, Any], sizes: dict[str, int]
+) -> None:
     """`README.md`: what this adapter is, how to use it, what it was trained on, how well it does."""
     rows = []
     for split, title in (("eval", "validation"), ("test", "test")):
@@ -144,8 +146,8 @@ An adapter for **{task}** over the frozen model `{base}`. Labels: {labels}.
 |---|---|---|
 {rows}
 
-The majority baseline is the accuracy of always answering the most frequent training label. Test rows were used once, after training; the epoch
-was chosen on the validation rows.
+The majority baseline is the accuracy of always answering the most frequent training label. Test rows were used once, after
+training; the epoch was chosen on the validation rows.
 
 Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; the file has {kilobytes:.0f} kB. Texts longer than
 {max_length} tokens are cut. One run with one seed: expect a point or two of difference with another.

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit import judge, report
-from adaptkit.adapter import WEIGHTS, TaskCard, adapter_tensors, load_adapter, save_adapter
+from adaptkit.adapter import adapter_tensors, load_adapter, save_adapter
 from adaptkit.arguments import RecipeArguments
 from adaptkit.base import load_base, load_tokenizer
+from adaptkit.cards import WEIGHTS, TaskCard, read_card
 from adaptkit.data import Splits, load_splits
 from adaptkit.errors import AdaptkitError
-from adaptkit.fit import DEFAULTS, Fit, fit, learning_rate, machine_defaults
+from adaptkit.fit import DEFAULTS, Fit, fast_attention, fit, learning_rate, machine_defaults
 from adaptkit.methods import PRESETS
 from adaptkit.predict import predict
 from adaptkit.tasks.base import Task
@@ -81,7 +82,7 @@ def load(run: Run) -> None:
         quantize=arguments.quantize,
         dtype=arguments.dtype,
         revision=arguments.model_revision,
-        attn_implementation=arguments.attn_implementation,
+        attn_implementation=arguments.attn_implementation or fast_attention(run.training),
         base_dropout=arguments.base_dropout,
     )
     run.model = adapt(base, arguments.method)
@@ -156,7 +157,10 @@ def check(run: Run) -> None:
         if any(not tensor.equal(after[key].to(tensor.dtype)) for key, tensor in before.items()):
             raise AdaptkitError("the adapter came back from disk with other weights; please report this.")
     steps = -(-len(run.splits.train) // run.training.train_batch_size) * run.training.num_train_epochs
-    say(f"one training step took {seconds:.1f} s, one evaluation gave outputs {outputs.shape}, one save and load gave the same weights")
+    say(
+        f"one training step took {seconds:.1f} s, one evaluation gave outputs {outputs.shape}, "
+        "one save and load gave the same weights"
+    )
     say(f"a whole run is {steps:.0f} steps. Splits checked: {', '.join(run.encoded)}; nothing was kept")
     if any(finding.verdict == "fail" for finding in findings):
         raise AdaptkitError("the data are not fit for training: see the findings marked fail.")
@@ -180,7 +184,6 @@ def _card(run: Run, metrics: dict[str, Any]) -> TaskCard:
 
 
 def _write_reports(run: Run, fitted: Fit, metrics: dict[str, Any], outputs: dict[str, Any]) -> None:
-    from adaptkit.adapter import read_card
     from adaptkit.metrics.classification import confusion
 
     folder = run.output_dir

@@ -17,15 +17,15 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError
 
 if TYPE_CHECKING:
     from torch import nn
 
-LINEAR_SITES = tuple(f"attn.{m}" for m in ("q", "k", "v", "out"))
-LINEAR_SITES += tuple(f"cross.{m}" for m in ("q", "k", "v", "out")) + ("ffn.in", "ffn.gate", "ffn.out")
+_MAPS = ("q", "k", "v", "out")
+LINEAR_SITES = (*(f"attn.{m}" for m in _MAPS), *(f"cross.{m}" for m in _MAPS), "ffn.in", "ffn.gate", "ffn.out")
 SITE_NAMES = (*LINEAR_SITES, "attn", "cross", "ffn", "layer")
 
 
@@ -67,13 +67,14 @@ class Site:
         return self.name.replace(".", "_")
 
 
-def _maps(q: str, k: str, v: str, out: str, ffn_in: str, ffn_out: str, gate: str = "") -> dict[str, str]:
-    names = {"attn.q": q, "attn.k": k, "attn.v": v, "attn.out": out, "ffn.in": ffn_in, "ffn.out": ffn_out}
-    return names | ({"ffn.gate": gate} if gate else {})
+def _maps(*paths: str, gate: str = "") -> dict[str, str]:
+    """Paths in the order q, k, v, out of the attention, then in, out of the feed-forward block."""
+    names = ("attn.q", "attn.k", "attn.v", "attn.out", "ffn.in", "ffn.out")
+    return dict(zip(names, paths, strict=True)) | ({"ffn.gate": gate} if gate else {})
 
 
 def _cross(prefix: str, q: str, k: str, v: str, out: str) -> dict[str, str]:
-    return {f"cross.{m}": f"{prefix}.{path}" for m, path in zip("q k v out".split(), (q, k, v, out), strict=True)}
+    return {f"cross.{m}": f"{prefix}.{path}" for m, path in zip(["q", "k", "v", "out"], (q, k, v, out), strict=True)}
 
 
 def _bert(q: str = "query", k: str = "key", v: str = "value", attn: str = "attention.self") -> Stack:
@@ -98,13 +99,11 @@ def _bart(side: str, post_norm: bool, cross: bool = False) -> Stack:
 def _t5(side: str, ffn: int, gated: bool) -> Stack:
     dense = f"layer.{ffn}.DenseReluDense"
     ffn_in, gate = (f"{dense}.wi_1", f"{dense}.wi_0") if gated else (f"{dense}.wi", "")
-    maps = _maps(*(f"layer.0.SelfAttention.{m}" for m in "qkvo"), ffn_in, f"{dense}.wo", gate)
+    maps = _maps(*(f"layer.0.SelfAttention.{m}" for m in "qkvo"), ffn_in, f"{dense}.wo", gate=gate)
     if side == "decoder":
         maps |= _cross("layer.1.EncDecAttention", *"qkvo")
     cross = "layer.1.EncDecAttention" if side == "decoder" else ""
-    return Stack(
-        f"{side}.block.*", maps, "layer.0.SelfAttention", cross, (f"layer.{ffn}.layer_norm", f"{dense}.wo")
-    )
+    return Stack(f"{side}.block.*", maps, "layer.0.SelfAttention", cross, (f"layer.{ffn}.layer_norm", f"{dense}.wo"))
 
 
 _DISTILBERT = Stack(
@@ -123,7 +122,7 @@ _ALBERT = Stack(
 )
 _MODERNBERT = Stack(
     "layers.*",
-    _maps(*(f"attn.Wqkv:{m}/qkv" for m in "qkv"), "attn.Wo", "mlp.Wi:in/in,gate", "mlp.Wo", "mlp.Wi:gate/in,gate"),
+    _maps(*(f"attn.Wqkv:{m}/qkv" for m in "qkv"), "attn.Wo", "mlp.Wi:in/in,gate", "mlp.Wo", gate="mlp.Wi:gate/in,gate"),
     "attn",
     ffn=("mlp_norm", "mlp.Wo"),
 )
@@ -140,7 +139,7 @@ _PHI3 = Stack(
         "self_attn.o_proj",
         "mlp.gate_up_proj:in/gate,in",
         "mlp.down_proj",
-        "mlp.gate_up_proj:gate/gate,in",
+        gate="mlp.gate_up_proj:gate/gate,in",
     ),
     "self_attn",
     ffn=("post_attention_layernorm", "mlp.down_proj"),
@@ -266,7 +265,7 @@ def _layer_sites(stack: Stack, modules, layer: str, index: int, prefix: str, con
     return sites
 
 
-def linear_shape(module: nn.Module) -> tuple[int, int]:
+def linear_shape(module: Any) -> tuple[int, int]:
     """(width in, width out) of a linear map: torch, transformers' Conv1D, or quantized; wrapped by PEFT or not."""
     module = getattr(module, "base_layer", module)
     if hasattr(module, "in_features"):

@@ -105,7 +105,7 @@ class Method:
         settings = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if full and value not in (None, ()) or value != field.default:
+            if (full and value not in (None, ())) or value != field.default:
                 settings.append(f"{field.name}={write_value(value)}")
         return f"{self.name}[{','.join(sorted(settings))}]" if settings else self.name
 

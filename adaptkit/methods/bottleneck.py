@@ -15,6 +15,7 @@ reduction, activation and scale follow each paper. `gate` multiplies f by sigmoi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch.nn import functional as F
 
@@ -22,7 +23,7 @@ from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.base import Method, Param, require, rows
 from adaptkit.sites import Site
 
-PLACEMENTS = {
+PLACEMENTS: dict[str, dict[str, Any]] = {
     "houlsby": {"sites": ("attn.out", "ffn.out"), "reduction": 16, "activation": "silu", "scale": 1.0},
     "pfeiffer": {"sites": ("layer",), "reduction": 16, "activation": "relu", "scale": 1.0},
     "parallel": {"sites": ("ffn",), "reduction": 2, "activation": "relu", "scale": 4.0},

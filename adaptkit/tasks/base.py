@@ -28,6 +28,10 @@ class Task:
         """Check every row, cut a validation split where there is none. Returns the splits and the labels in order."""
         raise NotImplementedError
 
+    def check(self, table: Table, columns: dict[str, str], labels: list[str] | None = None) -> None:
+        """Refuse bad rows, and answers that are not among `labels` where these are given, by file and line."""
+        raise NotImplementedError
+
     def encode(self, table: Table, columns: dict[str, str], tokenizer: PreTrainedTokenizerBase, labels, max_length) -> Dataset:
         """The model's inputs, one row each, not padded; with `labels` where the table has them, and `length`."""
         raise NotImplementedError

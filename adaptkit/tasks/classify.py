@@ -24,8 +24,7 @@ class Classify(Task):
         for _, table in splits.items():
             for part, column in columns.items():
                 table.need(column, f"{part}_column")
-            check_texts(table, [columns[part] for part in ("text", "text_pair") if part in columns])
-            _check_labels_given(table, columns["label"])
+            self.check(table, columns)
         counts = Counter(label_of(row, columns) for row in splits.train.rows)
         labels = sorted(counts, key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
         if len(labels) == 1:
@@ -34,15 +33,23 @@ class Classify(Task):
                 "Is --label_column the right column?"
             )
         for _, table in splits.items()[1:]:
-            _check_labels_known(table, columns, labels)
+            self.check(table, columns, labels)
         if splits.validation is None:
             gold = [label_of(row, columns) for row in splits.train.rows]
             train, validation = split_validation(splits.train, gold, seed)
-            note = f"no validation data given: {len(validation)} of {len(gold)} training rows cut off for it (stratified, seed {seed})"
+            note = (
+                f"no validation data given: {len(validation)} of {len(gold)} training rows cut off for it (stratified, seed {seed})"
+            )
             splits = Splits(train, validation, splits.test, [*splits.notes, note])
         return splits, labels
 
-    def encode(self, table: Table, columns: dict[str, str], tokenizer, labels: list[str], max_length: int):
+    def check(self, table: Table, columns: dict[str, str], labels: list[str] | None = None) -> None:
+        check_texts(table, [columns[part] for part in ("text", "text_pair") if part in columns])
+        _check_labels_given(table, columns["label"])
+        if labels is not None:
+            _check_labels_known(table, columns, labels)
+
+    def encode(self, table: Table, columns: dict[str, str], tokenizer, labels: list[str], max_length: int | None):
         from datasets import Dataset
 
         texts = [[str(row[columns[part]]) for row in table.rows] for part in ("text", "text_pair") if part in columns]

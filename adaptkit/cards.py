@@ -1,0 +1,71 @@
+"""The task card of an adapter: what it is for, in `task.json`. Standard library only, so that listing adapters is quick."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adaptkit.errors import AdaptkitError, nearest
+
+WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "task.json"
+
+
+@dataclass
+class TaskCard:
+    """What an adapter is for: the content of `task.json`."""
+
+    task: str | None = None
+    model_class: str | None = None
+    labels: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    max_length: int | None = None
+    base: str | None = None
+    revision: str | None = None
+    fingerprint: str | None = None
+    method: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    weights_sha256: str | None = None
+
+
+def read_card(folder: str | Path) -> TaskCard | None:
+    """The task card of an adapter, or None where there is none (adapters made by PEFT)."""
+    path = Path(folder) / CARD
+    if not path.is_file():
+        return None
+    content = read_json(path)
+    known = {f.name for f in dataclasses.fields(TaskCard)}
+    return TaskCard(**{key: value for key, value in content.items() if key in known})
+
+
+def existing_adapter(folder: Path) -> Path:
+    """The folder itself, if it is an adapter.
+
+    Raises:
+        AdaptkitError: it does not exist (with the nearest name) or holds no adapter.
+    """
+    if not folder.is_dir():
+        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
+        close = nearest(folder.name, siblings)
+        raise AdaptkitError(f"there is no adapter folder {folder}.{f' Did you mean {folder.parent / close}?' if close else ''}")
+    if not (folder / CONFIG).is_file():
+        raise AdaptkitError(f"{folder} is not an adapter: it has no {CONFIG}.")
+    return folder
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Indented JSON, as people read it."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> dict:
+    """The JSON object in a file, or an AdaptkitError."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (ValueError, UnicodeDecodeError) as problem:
+        raise AdaptkitError(f"{path} is not valid JSON: {problem}") from problem
+    if not isinstance(content, dict):
+        raise AdaptkitError(f"{path} should hold a JSON object.")
+    return content

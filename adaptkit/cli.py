@@ -1,0 +1,163 @@
+"""The command line: adaptkit train | check | evaluate | predict | list | show."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from adaptkit.errors import AdaptkitError, guarded, unknown
+
+RECIPES = ("classify",)
+
+_EPILOG = """examples:
+  adaptkit train classify --train_file reviews.csv --method bottleneck --output_dir runs/reviews
+  adaptkit check classify --train_file reviews.csv
+  adaptkit predict runs/reviews "what a lovely day"
+  adaptkit predict runs/reviews --file new.csv > answers.jsonl
+  adaptkit evaluate runs/reviews --file test.csv
+  adaptkit list runs
+"""
+
+
+def entry() -> None:
+    """The console script."""
+    guarded(main)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the command line and do it.
+
+    Raises:
+        AdaptkitError: whatever the user can mend.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv[:1] in (["train"], ["check"]) and argv[1:2] not in ([], ["--help"], ["-h"]):
+        _recipe(argv[0], argv[1], argv[2:])
+        return
+    arguments = _parser().parse_args(argv)
+    arguments.run(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="adaptkit", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, text in (("train", "train an adapter with a recipe"), ("check", "judge the data and try one step")):
+        command = commands.add_parser(name, help=text, description=f"{text}; its flags: adaptkit {name} RECIPE --help")
+        command.add_argument("recipe", choices=RECIPES)
+        command.set_defaults(run=lambda given: _recipe(given.command, given.recipe, []))
+    for name, text, run in (
+        ("predict", "answer texts or a file, a JSON line each", _predict),
+        ("evaluate", "score an adapter on a labelled file", _evaluate),
+    ):
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("folder", help="the adapter")
+        if name == "predict":
+            command.add_argument("text", nargs="*", help="texts to answer")
+        command.add_argument("--file", required=name == "evaluate", help="rows: .csv .tsv .json .jsonl .parquet")
+        command.add_argument("--text_column", help="by default as in training")
+        command.add_argument("--text_pair_column", help="by default as in training")
+        if name == "evaluate":
+            command.add_argument("--label_column", help="by default as in training")
+        command.add_argument("--batch_size", type=int, default=64)
+        command.add_argument("--quantize", help="load the base in int8 or nf4")
+        command.set_defaults(run=run)
+    command = commands.add_parser("list", help="the adapters in a folder", description="the adapters in a folder")
+    command.add_argument("folder", nargs="?", default="runs")
+    command.set_defaults(run=_list)
+    command = commands.add_parser("show", help="what an adapter is", description="what an adapter is")
+    command.add_argument("folder")
+    command.set_defaults(run=_show)
+    return parser
+
+
+def _recipe(command: str, name: str, flags: list[str]) -> None:
+    import importlib
+
+    if name not in RECIPES:
+        raise unknown("recipe", name, RECIPES)
+    recipe = importlib.import_module(f"adaptkit.recipes.{name}")
+    recipe.main([*flags, "--check"] if command == "check" else flags)
+
+
+def _columns(arguments: argparse.Namespace, known: dict[str, str]) -> dict[str, str]:
+    given = {part: getattr(arguments, f"{part}_column", None) for part in ("text", "text_pair", "label")}
+    return known | {part: column for part, column in given.items() if column}
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    if bool(arguments.text) == bool(arguments.file):
+        raise AdaptkitError("give texts, or --file with rows (one of the two).")
+    from adaptkit.data import read_table
+    from adaptkit.predict import Predictor
+
+    table = read_table(arguments.file) if arguments.file else None
+    predictor = Predictor(arguments.folder, quantize=arguments.quantize)
+    if table is None:
+        answers = predictor(*arguments.text)
+    else:
+        answers = predictor.answer(table, _columns(arguments, predictor.card.columns), arguments.batch_size)
+    for answer in answers:
+        print(json.dumps(answer, ensure_ascii=False))
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from adaptkit.data import read_table
+    from adaptkit.predict import Predictor
+
+    table = read_table(arguments.file)
+    predictor = Predictor(arguments.folder, quantize=arguments.quantize)
+    metrics = predictor.evaluate(table, _columns(arguments, predictor.card.columns), arguments.batch_size)
+    print(json.dumps({**metrics, "samples": len(table)}, indent=2))
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    from adaptkit.cards import WEIGHTS, read_card
+
+    store = Path(arguments.folder)
+    if not store.is_dir():
+        raise AdaptkitError(f"there is no folder {store}.")
+    rows = [("name", "task", "labels", "method", "kB", "score")]
+    for folder in sorted(path.parent for path in store.glob("*/task.json")):
+        card = read_card(folder)
+        size = (folder / WEIGHTS).stat().st_size / 1000 if (folder / WEIGHTS).is_file() else 0
+        score = next(
+            (f"{value:.4f} {name}" for name, value in sorted(card.metrics.items(), reverse=True) if "accuracy" in name), "-"
+        )
+        rows.append((folder.name, card.task or "-", str(len(card.labels)), _short(card.method or "-"), f"{size:.0f}", score))
+    if len(rows) == 1:
+        raise AdaptkitError(f"{store} holds no adapters (folders with a task.json).")
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _short(method: str) -> str:
+    return method if len(method) <= 40 else method[:37] + "..."
+
+
+def _show(arguments: argparse.Namespace) -> None:
+    import dataclasses
+
+    from adaptkit.cards import existing_adapter, read_card
+
+    folder = existing_adapter(Path(arguments.folder))
+    card = read_card(folder)
+    if card is None:
+        raise AdaptkitError(f"{folder} has no task card: it was not made by adaptkit.")
+    for key, value in dataclasses.asdict(card).items():
+        if key == "fingerprint" and value:
+            value = value[:24] + "..."
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {part:.4f}" if isinstance(part, float) else f"{name} {part}" for name, part in value.items())
+        if isinstance(value, list):
+            value = ", ".join(map(str, value))
+        if value not in (None, ""):
+            print(f"{key.ljust(14)} {value}")
+
+
+if __name__ == "__main__":
+    entry()
