@@ -14,7 +14,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/ready  ## train two adapters on the embedded corpus and ask them
-	$(RUN) benchmarks/demo.py
+	$(RUN) recipes/demo.py
 
 test: $(VENV)/ready  ## all tests
 	$(RUN) -m pytest

@@ -49,6 +49,14 @@ def machine_defaults() -> dict[str, Any]:
     return {"use_cpu": True, "bf16": bool(able.get("avx512_bf16") or able.get("amx_bf16"))}
 
 
+def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:
+    """With few rows, smaller batches and enough epochs for some hundred steps; nothing when there are rows enough."""
+    if rows >= steps * DEFAULTS["per_device_train_batch_size"] / DEFAULTS["num_train_epochs"]:
+        return {}
+    batch = 8 if rows < 1000 else 16
+    return {"per_device_train_batch_size": batch, "num_train_epochs": min(15, max(3, round(steps * batch / rows)))}
+
+
 def fast_attention(args: TrainingArguments) -> str | None:
     """The attention to train with, or None for the model's own choice.
 

@@ -18,7 +18,7 @@ from adaptkit.base import load_base, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
 from adaptkit.data import Splits, load_splits
 from adaptkit.errors import AdaptkitError
-from adaptkit.fit import DEFAULTS, Fit, fast_attention, fit, learning_rate, machine_defaults
+from adaptkit.fit import DEFAULTS, Fit, fast_attention, fit, learning_rate, machine_defaults, small_data_defaults
 from adaptkit.methods import PRESETS
 from adaptkit.predict import predict
 from adaptkit.tasks.base import Task
@@ -52,17 +52,22 @@ def say(text: str = "") -> None:
 def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., Any], columns: dict[str, str]) -> Run:
     """Check the flags, read and judge the data. Nothing is written and no model is loaded yet."""
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
-    defaults = {**DEFAULTS, **machine_defaults(), "output_dir": str(output_dir), "learning_rate": learning_rate(arguments.method)}
+    defaults = DEFAULTS | machine_defaults()
+    defaults |= {"output_dir": str(output_dir), "learning_rate": learning_rate(arguments.method)}
     training = make_training(**defaults)
     if IS_MAIN and not (arguments.overwrite_output_dir or training.resume_from_checkpoint or arguments.check):
         _refuse_full(output_dir)
-    if str(training.resume_from_checkpoint).lower() == "true":
-        training.resume_from_checkpoint = True
     splits = load_splits(
         *(arguments.train_file, arguments.validation_file, arguments.test_file),
         *(arguments.dataset_name, arguments.dataset_config_name),
     )
     splits, labels = task.prepare(splits, columns, training.seed)
+    small = small_data_defaults(len(splits.train))
+    if small:
+        training = make_training(**(defaults | small))
+        splits.notes.append(f"{len(splits.train)} training rows are few: defaults of {small}")
+    if str(training.resume_from_checkpoint).lower() == "true":
+        training.resume_from_checkpoint = True
     for note in splits.notes:
         say(f"note: {note}")
     return Run(task, arguments, training, columns, splits, labels, output_dir)

@@ -2,7 +2,7 @@
 
     ADAPTKIT_DATA=... python benchmarks/sst2.py [--seeds 1 2 3] [--methods lora bottleneck prefix]
 
-Reads sst2/stsa.binary.{train,dev,test} (a label and a sentence a line, latin-1) from $ADAPTKIT_DATA/data, and prints a Markdown table.
+Reads sst2/stsa.binary.{train,dev,test} (a label and a sentence a line, latin-1) from $ADAPTKIT_DATA/data and prints Markdown.
 """
 
 import argparse

@@ -1,7 +1,9 @@
 """The laws that every method obeys on every architecture. A new method joins by one row in METHODS."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -266,10 +268,5 @@ def test_save_and_load_are_bit_equal_in_a_new_process(method, tmp_path):
         with torch.no_grad():
             torch.save(first(load_adapter(tmp_path / name, tiny(name))(**inputs(name))), tmp_path / f"{name}.pt")
             torch.testing.assert_close(first(model(**inputs(name))), torch.load(tmp_path / f"{name}.pt"), atol=1e-6, rtol=1e-6)
-    subprocess.run([sys.executable, str(script), str(tmp_path), *names], check=True, cwd=_root())
-
-
-def _root() -> str:
-    from pathlib import Path
-
-    return str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[2])
+    subprocess.run([sys.executable, str(script), str(tmp_path), *names], check=True, env={**os.environ, "PYTHONPATH": root})
