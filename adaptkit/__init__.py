@@ -18,8 +18,8 @@ _NAMES = {
     "adaptkit.sites": ("Site", "Stack", "find_sites", "register_architecture"),
     "adaptkit.predict": ("Predictor",),
     "adaptkit.data": ("from_datasets", "load_splits", "read_table"),
-    "adaptkit.fit": ("fit",),
-    "adaptkit.fingerprint": ("fingerprint", "same_base"),
+    "adaptkit.training": ("fit",),
+    "adaptkit.fingerprints": ("fingerprint", "same_base"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -26,7 +26,7 @@ from adaptkit.base import load_base
 from adaptkit.cards import CARD, CONFIG, WEIGHTS, TaskCard, existing_adapter, read_card, read_json, write_json
 from adaptkit.errors import AdaptkitError
 from adaptkit.files import new_folder
-from adaptkit.fingerprint import fingerprint, same_base
+from adaptkit.fingerprints import fingerprint, same_base
 from adaptkit.layers import AdaptLayer
 from adaptkit.native_lora import PREFIX, from_native, is_plain, native_config, to_native
 from adaptkit.sites import linear_shape

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError, nearest, unknown
-from adaptkit.fingerprint import checkpoint_files, fingerprint
+from adaptkit.fingerprints import checkpoint_files, fingerprint
 
 if TYPE_CHECKING:
     from torch import nn

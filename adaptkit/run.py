@@ -18,7 +18,7 @@ from adaptkit.base import load_base, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
 from adaptkit.data import Splits, load_splits
 from adaptkit.errors import AdaptkitError
-from adaptkit.fit import DEFAULTS, Fit, fast_attention, fit, learning_rate, machine_defaults, small_data_defaults
+from adaptkit.training import DEFAULTS, Fit, fast_attention, fit, learning_rate, machine_defaults, small_data_defaults
 from adaptkit.methods import PRESETS
 from adaptkit.predict import predict
 from adaptkit.tasks.base import Task
