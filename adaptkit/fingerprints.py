@@ -30,6 +30,7 @@ def fingerprint(model: nn.Module, checkpoint: list[Path] | None = None) -> str:
 
     `checkpoint`: the safetensors files that it was loaded from; needed for quantized models only.
     """
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
     names = _layer_weights(model)
     quantized = any(not p.dtype.is_floating_point for p in names.values())
     from_files = _file_reader(checkpoint, backbone_of(model)[1]) if quantized and checkpoint else None

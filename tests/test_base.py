@@ -93,7 +93,7 @@ def test_a_fingerprint_knows_its_base(folders, tmp_path):
                 parameter.add_(torch.randn_like(parameter) * 1e-3)
     assert not same_base(print_of_base, fingerprint(tuned))
     assert not same_base(print_of_base, fingerprint(tiny("bert", num_hidden_layers=1)))
-    assert not same_base(print_of_base, fingerprint(tiny("roberta")))
+    assert not same_base(print_of_base, fingerprint(tiny("roberta", seed=1)))
 
 
 @pytest.mark.parametrize("quantize", ["int8", "nf4"])

@@ -22,6 +22,7 @@ class Task:
     name: ClassVar[str]
     auto_class: ClassVar[str]  # the transformers Auto class that builds the model with this task's head
     best_metric: ClassVar[str]  # by which the best epoch is chosen
+    loss_counts_items: ClassVar[bool] = False  # the model's loss divides by the number of items that Trainer passes
     columns: ClassVar[dict[str, str | None]]  # what a row has -> the column where it is by default
 
     def prepare(self, splits: Splits, columns: dict[str, str], seed: int) -> tuple[Splits, list[str]]:
