@@ -1,6 +1,6 @@
 """Two adapters over one frozen base, trained on the embedded corpus and asked a few questions. Nothing is downloaded.
 
-    python recipes/demo.py
+python recipes/demo.py
 """
 
 import json
@@ -25,8 +25,9 @@ MESSAGES = (
 
 def main() -> None:
     """Train both, print their scores beside the majority baseline, answer."""
-    from adaptkit.predict import Predictor
     from adaptkit.recipes import classify
+
+    from adaptkit.predict import Predictor
 
     began = time.perf_counter()
     shutil.rmtree(FOLDER, ignore_errors=True)

@@ -42,7 +42,11 @@ def test_every_new_parameter_is_the_head_and_is_trained_saved_and_restored(name,
     assert not any(p.requires_grad for p in base.parameters())
     model = adapt(base, "lora[r=2]")
     randomize(model)
-    assert {key.partition(".modules_to_save")[0].removeprefix("base_model.model.") for key, p in model.named_parameters() if p.requires_grad and "adaptkit_" not in key} == set(head)
+    assert {
+        key.partition(".modules_to_save")[0].removeprefix("base_model.model.")
+        for key, p in model.named_parameters()
+        if p.requires_grad and "adaptkit_" not in key
+    } == set(head)
     batch = {key: value for key, value in inputs(name).items() if "decoder" not in key}
     if name in ("t5", "bart"):
         batch["input_ids"][:, -1] = base.config.eos_token_id
@@ -64,7 +68,9 @@ def test_a_half_new_module_is_refused(tmp_path):
     from adaptkit.base import new_modules
 
     model = BartForSequenceClassification(tiny("bart").config)
-    assert new_modules(model, {"classification_head.dense.weight", "classification_head.dense.bias"}) == ["classification_head.dense"]
+    assert new_modules(model, {"classification_head.dense.weight", "classification_head.dense.bias"}) == [
+        "classification_head.dense"
+    ]
     with pytest.raises(AdaptkitError, match="half-new module"):
         new_modules(model, {"classification_head.dense.weight"})
 

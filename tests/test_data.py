@@ -79,7 +79,9 @@ def test_bad_training_rows(tmp_path, content, message):
 def test_a_label_unknown_to_the_training_data(tmp_path):
     train = write(tmp_path / "train.csv", "text,label\na,good\nb,bad\n")
     dev = write(tmp_path / "dev.csv", "text,label\na,good\nb,godo\n")
-    with pytest.raises(AdaptkitError, match=r"dev\.csv:3: the label 'godo' does not occur in the training data.*Did you mean 'good'"):
+    with pytest.raises(
+        AdaptkitError, match=r"dev\.csv:3: the label 'godo' does not occur in the training data.*Did you mean 'good'"
+    ):
         Classify().prepare(load_splits(str(train), str(dev)), COLUMNS, seed=1)
 
 

@@ -199,7 +199,9 @@ def _closed(join):
     return lambda y: (joined := join(y))._replace(scores=torch.full_like(joined.scores, -200.0))
 
 
-@pytest.mark.parametrize("name, targets", [("bert", ["query", "value"]), ("llama", ["q_proj", "v_proj", "down_proj"]), ("t5", ["q", "v"])])
+@pytest.mark.parametrize(
+    "name, targets", [("bert", ["query", "value"]), ("llama", ["q_proj", "v_proj", "down_proj"]), ("t5", ["q", "v"])]
+)
 @pytest.mark.parametrize("rslora", [False, True])
 def test_lora_is_pefts_lora(name, targets, rslora):
     """Outputs and gradients, with alpha != r and B not zero; in fp64, so that only the formula can make a difference."""

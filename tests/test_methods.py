@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import adaptkit.methods
+
 from adaptkit import AdaptkitError, Bottleneck, IA3, LoRA, Method, Param, Prefix, adapt, parse, register  # isort: skip
 from adaptkit.methods import PRESETS, describe
 from tests.tiny import first, inputs, randomize, tiny
@@ -130,7 +131,9 @@ def test_a_method_from_outside_is_one_class(monkeypatch):
         register(int)
 
 
-@pytest.mark.parametrize("method", ["peft:LOHA[r=4,target_modules=query|value]", "peft:IA3[target_modules=key|dense,feedforward_modules=dense]"])
+@pytest.mark.parametrize(
+    "method", ["peft:LOHA[r=4,target_modules=query|value]", "peft:IA3[target_modules=key|dense,feedforward_modules=dense]"]
+)
 def test_pefts_own_methods_are_accepted(method):
     model = adapt(tiny("bert"), method)
     assert model.get_nb_trainable_parameters()[0] > 0
