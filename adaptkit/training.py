@@ -187,7 +187,7 @@ def fit(
         preprocess_logits_for_metrics=lambda logits, _: logits[0] if isinstance(logits, tuple) else logits,
         callbacks=callbacks,
     )
-    # Trainer believes every model that takes **kwargs to divide its loss by the items of the whole step, and then divides by neither
+    # Trainer takes every model with **kwargs for one that divides its loss by the items of the whole step, and divides by neither
     # the accumulated batches nor the processes. Sequence classification does not.
     trainer.model_accepts_loss_kwargs = task.loss_counts_items
     interrupted = False

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections import Counter
+from itertools import pairwise
 
 from adaptkit.corpus import load_corpus
 
@@ -34,7 +35,7 @@ def test_spans_and_relations():
     for row in ROWS:
         spans = sorted((entity["start"], entity["end"]) for entity in row["entities"])
         assert all(0 <= start < end <= len(row["text"]) for start, end in spans)
-        assert all(one[1] <= two[0] for one, two in zip(spans, spans[1:], strict=False))
+        assert all(one[1] <= two[0] for one, two in pairwise(spans))
         answer = row["answer"]
         assert row["text"][answer["start"] :].startswith(answer["text"])
         for relation in row["relations"]:
@@ -61,4 +62,4 @@ def test_texts_are_varied_and_complete():
 
 def _pairs(text: str) -> set[tuple[str, str]]:
     words = re.findall(r"\w+", text.lower())
-    return set(zip(words, words[1:], strict=False))
+    return set(pairwise(words))

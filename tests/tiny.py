@@ -3,9 +3,8 @@
 import torch
 from transformers import CONFIG_MAPPING, AutoModel
 
-_ENCODER = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48, "vocab_size": 100, "pad_token_id": 0,
-}  # fmt: skip
+_ENCODER = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+_ENCODER |= {"vocab_size": 100, "pad_token_id": 0}
 _TOKENS = {"bos_token_id": 1, "eos_token_id": 2}
 _DECODER = {**_ENCODER, **_TOKENS, "num_key_value_heads": 2}
 _BOTH = {

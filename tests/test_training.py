@@ -1,0 +1,101 @@
+"""Metrics against scikit-learn, the order of rows, files in one step, and what fit refuses."""
+
+import numpy as np
+import pytest
+import sklearn.metrics
+import torch
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import TrainingArguments
+
+from adaptkit import AdaptkitError, adapt, fit, load_base, load_tokenizer
+from adaptkit.files import new_file, new_folder
+from adaptkit.metrics.classification import Classification
+from adaptkit.predict import predict
+from adaptkit.tasks.classify import Classify
+from adaptkit.training import LengthBuckets, padding_share
+
+pairs = st.integers(1, 6).flatmap(
+    lambda n: st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=1, max_size=60)
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(pairs)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning", "ignore::UserWarning")
+def test_metrics_are_scikit_learns(rows):
+    gold, said = map(list, zip(*rows, strict=True))
+    scores = Classification().compute(predictions=said, references=gold)
+    precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(gold, said, average="macro", zero_division=0)
+    assert scores["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(gold, said))
+    assert (scores["precision"], scores["recall"], scores["f1"]) == pytest.approx((precision, recall, f1))
+    assert scores["matthews_correlation"] == pytest.approx(sklearn.metrics.matthews_corrcoef(gold, said))
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=300), st.integers(1, 32), st.integers(0, 5))
+def test_buckets_hold_every_row_once_and_change_with_the_epoch(lengths, batch, epoch):
+    sampler = LengthBuckets(lengths, batch, seed=1)
+    sampler.set_epoch(epoch)
+    order = list(sampler)
+    assert sorted(order) == list(range(len(lengths)))
+    assert list(sampler) == order
+    assert 0 <= padding_share(sampler) < 1
+
+
+def test_buckets_waste_little():
+    lengths = np.random.default_rng(0).integers(5, 60, 5000)
+    sampler, plain = LengthBuckets(lengths, 32, seed=1), LengthBuckets(lengths, 32, seed=1, pool=1)
+    assert padding_share(sampler) < 0.03 < 0.3 < padding_share(plain)
+    first_batches = [lengths[list(sampler)[i : i + 32]].max() for i in range(0, 640, 32)]
+    assert first_batches != sorted(first_batches)
+    assert first_batches != sorted(first_batches, reverse=True)
+
+
+@pytest.fixture(scope="module")
+def small():
+    tokenizer = load_tokenizer("all-MiniLM-L6-v2")
+    texts = ["good " * (1 + i % 7) if i % 2 else "bad " * (1 + i % 5) for i in range(24)]
+    encoded = dict(tokenizer(texts)) | {"labels": [i % 2 for i in range(24)]}
+    encoded["length"] = [len(ids) for ids in encoded["input_ids"]]
+    return tokenizer, Dataset.from_dict(encoded)
+
+
+def test_predictions_are_in_the_order_of_the_rows(small):
+    tokenizer, encoded = small
+    model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), "lora").eval()
+    together = predict(model, encoded, Classify().collator(tokenizer), batch_size=5)
+    for i, row in enumerate(encoded):
+        with torch.no_grad():
+            alone = model(input_ids=torch.tensor([row["input_ids"]])).logits[0]
+        np.testing.assert_allclose(together[i], alone.numpy(), atol=1e-5)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(small, tmp_path):
+    tokenizer, encoded = small
+    model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), "lora")
+    with torch.no_grad():
+        next(p for p in model.parameters() if p.requires_grad).fill_(float("nan"))
+    args = TrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, max_steps=3, logging_steps=1, logging_nan_inf_filter=False, report_to="none",
+        train_sampling_strategy="group_by_length", disable_tqdm=True,
+    )  # fmt: skip
+    with pytest.raises(AdaptkitError, match="the training loss is nan at step 1: lower --learning_rate"):
+        fit(model, Classify(), encoded, encoded, tokenizer, args)
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/x").write_text("old")
+
+    def stop(manager, name):
+        with manager(tmp_path / name) as new:
+            (new / "x" if new.is_dir() else new).write_text("half")
+            raise KeyboardInterrupt
+
+    for manager, name in ((new_file, "a.txt"), (new_folder, "d")):
+        with pytest.raises(KeyboardInterrupt):
+            stop(manager, name)
+    assert (tmp_path / "a.txt").read_text() == (tmp_path / "d/x").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "d"]
