@@ -1,4 +1,4 @@
-"""The plug-in from PEFT's side: the behaviours that PEFT's own common tests check, on ours, and Trainer's and transformers' entrances."""
+"""The plug-in from PEFT's side: what PEFT's own common tests check, rewritten for ours, and transformers' entrance."""
 
 import copy
 import pickle

@@ -1,0 +1,52 @@
+"""The README says what is so: its commands, its methods, its Python, its figures."""
+
+import re
+from pathlib import Path
+
+from adaptkit import TaskCard, adapt, load_base, parse, save_adapter
+from adaptkit.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=["1", "5"]), "lora[r=2]")
+    save_adapter(model, "runs/stars", card=TaskCard(task="classify", labels=["1", "5"], columns={"text": "review"}, max_length=64))
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    names: dict = {}
+    exec(code, names)
+    assert names["answers"][0].keys() == {"label", "score"}
+    assert names["model"].active_adapters == ["default"]
+
+
+def test_the_make_targets_and_files_of_the_readme_exist():
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {one or other for one, other in re.findall(r"^make (\w+)|`make (\w+)`", README, re.M)}
+    assert {"demo", "test", "bench"} <= named <= targets
+    for link in re.findall(r"\]\(([\w/.]+)\)", README):
+        assert (ROOT / link).is_file(), link
+
+
+def test_the_methods_of_the_readme_parse():
+    table = README.partition("## Methods")[2].partition("`sites=")[0]
+    written = [text for text in re.findall(r"^\| `([^`]+)`", table, re.M) if not text.startswith("peft:")]
+    assert len(written) == 5
+    for text in written:
+        assert parse(text)
+
+
+def test_the_figures_of_the_readme_are_the_benchmarks():
+    results = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
+    measured = dict(re.findall(r"^\| (\w+) \| .*?\*\*([\d.]+)\*\*", results, re.M))
+    said = dict(re.findall(r"^\| (lora|bottleneck|prefix)[^|]* \| ([\d.]+) \|", README, re.M))
+    assert said == {name: f"{float(mean):.3f}" for name, mean in measured.items()}
+    assert len(said) == 3
+
+
+def test_the_cards_of_a_store_are_listed(tmp_path, capsys):
+    model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), "ia3")
+    save_adapter(model, tmp_path / "one", card=TaskCard(task="classify"))
+    main(["list", str(tmp_path)])
+    assert re.search(r"one +classify +2 +ia3", capsys.readouterr().out)
