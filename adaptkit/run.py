@@ -18,6 +18,7 @@ from adaptkit.base import load_base, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
 from adaptkit.data import Splits, load_splits
 from adaptkit.errors import AdaptkitError
+from adaptkit.launch import start_all_processes
 from adaptkit.methods import PRESETS
 from adaptkit.predict import predict
 from adaptkit.tasks.base import Task
@@ -51,7 +52,7 @@ def say(text: str = "") -> None:
 
 def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., Any], columns: dict[str, str]) -> Run:
     """Check the flags, read and judge the data. Nothing is written and no model is loaded yet."""
-    _refuse_lost_processes()
+    start_all_processes()
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
     defaults = DEFAULTS | machine_defaults()
     defaults |= {"output_dir": str(output_dir), "learning_rate": learning_rate(arguments.method)}
@@ -170,16 +171,6 @@ def check(run: Run) -> None:
     say(f"a whole run is {steps:.0f} steps. Splits checked: {', '.join(run.encoded)}; nothing was kept")
     if any(finding.verdict == "fail" for finding in findings):
         raise AdaptkitError("the data are not fit for training: see the findings marked fail.")
-
-
-def _refuse_lost_processes() -> None:
-    """`accelerate launch --cpu --num_processes 2` starts one process (seen with accelerate 1.15) and leaves these signs."""
-    asked = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1") and "MASTER_ADDR" in os.environ
-    if asked and not any(name in os.environ for name in ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")):
-        raise AdaptkitError(
-            "accelerate launch --cpu started one process although more were asked for. Start them with "
-            "accelerate launch --multi_gpu --num_processes N (without GPUs it runs on the CPU), or torchrun --nproc_per_node N."
-        )
 
 
 def _refuse_full(folder: Path) -> None:

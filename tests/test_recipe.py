@@ -23,7 +23,7 @@ QUICK += ["--save_strategy", "steps", "--eval_steps", "2", "--save_steps", "2"]
 def run(*words, code: int = 0, **environment) -> subprocess.CompletedProcess:
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, env={**os.environ, **environment})
     assert done.returncode == code, done.stderr[-3000:]
-    assert "Traceback" not in done.stderr or "subprocess.CalledProcessError" in done.stderr  # the launcher's own
+    assert "Traceback" not in done.stderr
     return done
 
 
@@ -159,19 +159,9 @@ def test_two_processes_and_two_accumulated_batches_train_what_one_does_with_twic
     flags += ["--model_name_or_path", str(without_dropout(tmp_path / "base"))]
     launch = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
     launch += ["--dynamo_backend", "no", "--main_process_port", "29517"]
-    lost = run(*launch, "--cpu", RECIPE, *flags, code=1).stderr
-    assert "error: accelerate launch --cpu started one process although more were asked for" in lost
-    run(
-        *launch,
-        "--multi_gpu",
-        RECIPE,
-        *flags,
-        "--per_device_train_batch_size",
-        "8",
-        "--output_dir",
-        str(tmp_path / "two"),
-        OMP_NUM_THREADS="1",
-    )
+    both = [*flags, "--per_device_train_batch_size", "8", "--output_dir", str(tmp_path / "two")]
+    said = run(*launch, "--cpu", RECIPE, *both, OMP_NUM_THREADS="1").stderr
+    assert "starting all 2 with torchrun" in said
     run(RECIPE, *flags, "--per_device_train_batch_size", "16", "--output_dir", str(tmp_path / "one"), OMP_NUM_THREADS="1")
     half = ["--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2"]
     run(RECIPE, *flags, *half, "--output_dir", str(tmp_path / "accumulated"), OMP_NUM_THREADS="1")
