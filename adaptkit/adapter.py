@@ -102,6 +102,8 @@ def load_adapter(
     bare = base.get_base_model() if isinstance(base, peft.PeftModel) else base
     if check_base:
         _check_base(folder, bare, settings, card)
+    if card is not None and bare is base:
+        _match_labels(folder, bare, card.labels)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
         if ours:
@@ -211,8 +213,7 @@ def _check_shapes(folder: Path, given: dict[str, tuple], wanted: dict[str, tuple
 def _check_base(folder: Path, base: nn.Module, settings: dict, card: TaskCard | None) -> None:
     record = getattr(base, "adaptkit_base", None)
     if card is not None and card.fingerprint:
-        own = record.fingerprint if record else fingerprint(base)
-        if not same_base(card.fingerprint, own):
+        if not same_base(card.fingerprint, _fingerprint(base)):
             raise AdaptkitError(
                 f"{folder} was trained on another base, {card.base}: the weights of this one "
                 f"({record.name if record else type(base).__name__}) differ. Load that base, or pass check_base=False."
@@ -222,6 +223,23 @@ def _check_base(folder: Path, base: nn.Module, settings: dict, card: TaskCard | 
     name = record.name if record else getattr(base, "name_or_path", "")
     if trained_on and name and Path(trained_on).name != Path(name).name:
         raise AdaptkitError(f"{folder} was trained on {trained_on}, this base is {name}. Pass check_base=False to use it anyway.")
+
+
+def _fingerprint(base: nn.Module) -> str:
+    """Of the weights as they are now: a base may have been merged or edited since it was loaded. Packed ones cannot be read."""
+    record = getattr(base, "adaptkit_base", None)
+    return record.fingerprint if record and record.quantize else fingerprint(base)
+
+
+def _match_labels(folder: Path, base: Any, labels: list[str]) -> None:
+    """Give a base with nameless labels the adapter's; refuse one that has others, or the same in another order."""
+    own = list((getattr(base.config, "id2label", None) or {}).values())
+    if not labels or len(own) != len(labels) or own == labels:
+        return
+    if own != [f"LABEL_{index}" for index in range(len(own))]:
+        raise AdaptkitError(f"{folder} has the labels {labels} in this order, the base has {own}: load_base(..., labels={labels}).")
+    base.config.id2label = dict(enumerate(labels))
+    base.config.label2id = {label: index for index, label in enumerate(labels)}
 
 
 def _read_weights(folder: Path, card: TaskCard | None) -> dict[str, Tensor]:
@@ -253,7 +271,7 @@ def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
         known["labels"] = [base.config.id2label[index] for index in range(base.config.num_labels)]
     known["base"] = record.name if record else getattr(base, "name_or_path", None) or None
     known["revision"] = record.revision if record else None
-    known["fingerprint"] = record.fingerprint if record else fingerprint(base)
+    known["fingerprint"] = _fingerprint(base)
     return dataclasses.replace(card, **known)
 
 

@@ -111,11 +111,18 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], kind: type) -
     parser = _trainer_parser()
     known = {action.dest for action in parser._actions}
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
-    training, left = parser.parse_args_into_dataclasses(args=rest, return_remaining_strings=True, look_for_args_file=False)
+    given, _ = parser.parse_known_args(rest)
+    if given.eval_strategy != given.save_strategy and given.load_best_model_at_end and "--save_strategy" not in rest:
+        follows = {"save_strategy": given.eval_strategy, "load_best_model_at_end": given.eval_strategy != "no"}
+        parser.set_defaults(**follows)  # the best epoch is among those that are both judged and saved
+    try:
+        training, left = parser.parse_args_into_dataclasses(args=rest, return_remaining_strings=True, look_for_args_file=False)
+    except ValueError as problem:
+        raise AdaptkitError(f"Trainer's flags contradict each other: {problem}") from problem
     if left:
-        given = left[0].lstrip("-").partition("=")[0]
+        stranger = left[0].lstrip("-").partition("=")[0]
         names = [*known, *(item.name for item in dataclasses.fields(kind))]
-        error = unknown("flag", f"--{given}", [f"--{name}" for name in names])
+        error = unknown("flag", f"--{stranger}", [f"--{name}" for name in names])
         raise AdaptkitError(str(error).partition(" Known: ")[0] + " See --help and --help_all.")
     return training
 

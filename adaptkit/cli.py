@@ -36,7 +36,12 @@ def main(argv: list[str] | None = None) -> None:
     if argv[:1] in (["train"], ["check"]) and argv[1:2] not in ([], ["--help"], ["-h"]):
         _recipe(argv[0], argv[1], argv[2:])
         return
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, left = parser.parse_known_args(argv)
+    if left and arguments.command == "predict" and not any(word.startswith("-") for word in left):
+        arguments.text += left  # argparse gives texts behind a flag to nobody
+    elif left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
     arguments.run(arguments)
 
 
@@ -62,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--text_pair_column", help="by default as in training")
         if name == "evaluate":
             command.add_argument("--label_column", help="by default as in training")
-        command.add_argument("--batch_size", type=int, default=64)
+        command.add_argument("--batch_size", type=_positive, default=64)
         command.add_argument("--quantize", help="load the base in int8 or nf4")
         command.set_defaults(run=run)
     command = commands.add_parser("list", help="the adapters in a folder", description="the adapters in a folder")
@@ -72,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("folder")
     command.set_defaults(run=_show)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a number of rows, 1 or more, not {text!r}")
+    return int(text)
 
 
 def _recipe(command: str, name: str, flags: list[str]) -> None:

@@ -12,7 +12,7 @@ import io
 import json
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,10 +125,10 @@ def read_table(path: str | Path) -> Table:
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         close = nearest(path.name, siblings)
         raise AdaptkitError(f"there is no file {path}.{f' Did you mean {path.parent / close}?' if close else ''}")
-    elif path.suffix not in _READERS:
+    elif path.suffix.lower() not in _READERS:
         raise AdaptkitError(f"{path}: the ending {path.suffix!r} is not known; it is one of {', '.join(_READERS)}, or a folder.")
     else:
-        table = _READERS[path.suffix](path)
+        table = _READERS[path.suffix.lower()](path)
     if not len(table):
         raise AdaptkitError(f"{path} holds no rows.")
     return table
@@ -197,14 +197,16 @@ def _read_lines(path: Path) -> list[str]:
 
 
 def _read_delimited(path: Path) -> Table:
-    quoting = csv.QUOTE_NONE if path.suffix == ".tsv" else csv.QUOTE_MINIMAL
-    delimiter = "\t" if path.suffix == ".tsv" else ","
+    quoting = csv.QUOTE_NONE if path.suffix.lower() == ".tsv" else csv.QUOTE_MINIMAL
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(io.StringIO("".join(_read_lines(path)), newline=""), delimiter=delimiter, quoting=quoting)
     header = next(reader, None)
     if not header:
         raise AdaptkitError(f"{path} is empty: the first line should name the columns.")
+    if double := [name for name in header if header.count(name) > 1]:
+        raise AdaptkitError(f"{path}:1: the column {double[0]!r} is there twice.")
     rows, lines, start = [], [], reader.line_num + 1
-    for fields in reader:
+    for fields in _csv_rows(reader, path):
         if fields and len(fields) != len(header):
             raise AdaptkitError(
                 f"{path}:{start}: {len(fields)} fields where the header has {len(header)} ({', '.join(header)}); "
@@ -215,6 +217,13 @@ def _read_delimited(path: Path) -> Table:
             lines.append(start)
         start = reader.line_num + 1
     return Table(rows, str(path), lines)
+
+
+def _csv_rows(reader: Any, path: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as problem:
+        raise AdaptkitError(f"{path}:{reader.line_num}: {problem}; is a quote not closed?") from None
 
 
 def _read_jsonl(path: Path) -> Table:

@@ -76,7 +76,12 @@ def _layer_weights(model: nn.Module) -> dict[str, Tensor]:
         if child != "base_layer"
     ]
     found: dict[str, Tensor] = {}
+    before_merging: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        kept = getattr(module, "weights_before_merging", None) if isinstance(module, BaseTunerLayer) else None
+        before_merging |= {f"{path}.base_layer.{name}": tensor for name, tensor in (kept or {}).items()}
     for name, tensor in model.named_parameters():
+        tensor = before_merging.get(name, tensor)
         if _IN_A_LAYER.search("." + name) and not name.startswith(tuple(added)):
             found[name.removeprefix(prefix).replace(".base_layer", "")] = tensor
     return found

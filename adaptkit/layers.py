@@ -221,6 +221,12 @@ class AdaptLayer(nn.Module, BaseTunerLayer):
         self._unmerged = None
         self.merged_adapters.clear()
 
+    @property
+    def weights_before_merging(self) -> dict[str, Tensor]:
+        """The base's own weight and bias, while adapters are merged into them; else empty."""
+        weight, bias = self._unmerged or (None, None)
+        return {name: tensor for name, tensor in (("weight", weight), ("bias", bias)) if tensor is not None}
+
     def unload_and_optionally_merge_module(self, merge: bool, safe_merge: bool, adapter_names: list[str] | None):
         """What PEFT puts back in place of this layer."""
         if merge:

@@ -85,6 +85,12 @@ class Predictor:
         `columns`: what a row has -> the column where it is; by default as in training.
         """
         columns = {part: column for part, column in (columns or self.card.columns).items() if part != "label"}
+        trained_on = self.card.columns.keys() - {"label"}
+        if columns.keys() != trained_on:
+            raise AdaptkitError(
+                f"this adapter was trained on {' and '.join(sorted(trained_on))}, not on {' and '.join(sorted(columns))}; "
+                "give rows in a file with these columns."
+            )
         for part, column in columns.items():
             table.need(column, f"{part}_column")
         check_texts(table, list(columns.values()))

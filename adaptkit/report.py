@@ -26,7 +26,8 @@ def write_predictions(path: Path, texts: list[str], gold: list[str], answers: li
     """A TSV of text, gold, predicted, score; white space inside texts becomes a blank."""
     lines = ["text\tgold\tpredicted\tscore"]
     for text, label, answer in zip(texts, gold, answers, strict=True):
-        lines.append(f"{' '.join(text.split())}\t{label}\t{answer['label']}\t{answer['score']}")
+        fields = (text, label, answer["label"], str(answer["score"]))
+        lines.append("\t".join(" ".join(field.split()) for field in fields))
     with new_file(path) as new:
         new.write_text("\n".join(lines) + "\n", "utf-8")
 
@@ -70,8 +71,8 @@ def draw_confusion(path: Path, matrix: np.ndarray, labels: list[str]) -> bool:
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     if len(labels) <= 40:
         ticks = range(len(labels))
-        axes.set_xticks(ticks, labels, rotation=45, ha="right")
-        axes.set_yticks(ticks, labels)
+        axes.set_xticks(ticks, labels, rotation=45, ha="right", parse_math=False)
+        axes.set_yticks(ticks, labels, parse_math=False)
     if len(labels) <= 20:
         for (row, column), count in np.ndenumerate(matrix):
             if count:

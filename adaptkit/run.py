@@ -53,6 +53,8 @@ def say(text: str = "") -> None:
 def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., Any], columns: dict[str, str]) -> Run:
     """Check the flags, read and judge the data. Nothing is written and no model is loaded yet."""
     start_all_processes()
+    if arguments.max_seq_length < 4:
+        raise AdaptkitError(f"--max_seq_length {arguments.max_seq_length} leaves no room for a text.")
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
     defaults = DEFAULTS | machine_defaults()
     defaults |= {"output_dir": str(output_dir), "learning_rate": learning_rate(arguments.method)}
@@ -92,6 +94,7 @@ def load(run: Run) -> None:
         attn_implementation=arguments.attn_implementation or fast_attention(run.training),
         base_dropout=arguments.base_dropout,
     )
+    arguments.max_seq_length = _within_positions(arguments.max_seq_length, base.config, run.tokenizer)
     run.model = adapt(base, arguments.method)
     for name, table in run.splits.items():
         run.encoded[name] = run.task.encode(table, run.columns, run.tokenizer, run.labels, arguments.max_seq_length)
@@ -173,6 +176,17 @@ def check(run: Run) -> None:
         raise AdaptkitError("the data are not fit for training: see the findings marked fail.")
 
 
+def _within_positions(length: int, config: Any, tokenizer: Any) -> int:
+    """A length that the base has positions for."""
+    positions = getattr(config, "max_position_embeddings", None) or length
+    if config.model_type in ("roberta", "xlm-roberta"):  # the first ones are spent on padding
+        positions -= config.pad_token_id + 1
+    limit = min(positions, tokenizer.model_max_length)
+    if length > limit:
+        say(f"note: the base takes {limit} tokens; --max_seq_length {length} is lowered to that")
+    return min(length, limit)
+
+
 def _refuse_full(folder: Path) -> None:
     if folder.is_file():
         raise AdaptkitError(f"--output_dir {folder} is a file.")
@@ -195,19 +209,18 @@ def _write_reports(run: Run, fitted: Fit, metrics: dict[str, Any], outputs: dict
 
     folder = run.output_dir
     report.write_results(folder, metrics)
-    drawn = [report.draw_curves(folder / "curves.png", fitted.history, run.task.best_metric)]
     split = "test" if "test" in outputs else "validation"
     table, gold = dict(run.splits.items())[split], run.encoded[split].with_format("numpy")["labels"][:]
     texts = [str(row[run.columns["text"]]) for row in table.rows]
     answers = run.task.decode(outputs[split], run.labels)
     report.write_predictions(folder / f"predictions_{split}.tsv", texts, report.gold_labels(table, run.columns), answers)
-    matrix = confusion(gold, outputs[split].argmax(-1), len(run.labels))
-    drawn.append(report.draw_confusion(folder / "confusion.png", matrix, run.labels))
-    report.draw_or_say(drawn)
     names = ("learning_rate", "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay", "seed", "bf16")
     settings = {name: getattr(run.training, name) for name in names}
     sizes = {name: len(part) for name, part in run.splits.items()}
     report.write_model_card(folder, read_card(folder), metrics, settings, sizes)
+    matrix = confusion(gold, outputs[split].argmax(-1), len(run.labels))
+    curves = report.draw_curves(folder / "curves.png", fitted.history, run.task.best_metric)
+    report.draw_or_say([curves, report.draw_confusion(folder / "confusion.png", matrix, run.labels)])
 
 
 def _closing(metrics: dict[str, Any]) -> list[tuple[str, str]]:

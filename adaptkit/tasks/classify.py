@@ -37,6 +37,11 @@ class Classify(Task):
         if splits.validation is None:
             gold = [label_of(row, columns) for row in splits.train.rows]
             train, validation = split_validation(splits.train, gold, seed)
+            if not len(validation):
+                raise AdaptkitError(
+                    f"{splits.train.source}: {len(gold)} rows with one for each label are too few to cut a validation split from; "
+                    "give --validation_file."
+                )
             note = (
                 f"no validation data given: {len(validation)} of {len(gold)} training rows cut off for it (stratified, seed {seed})"
             )
@@ -89,6 +94,8 @@ def check_texts(table: Table, text_columns: list[str]) -> None:
             text = row.get(column)
             if not isinstance(text, str):
                 raise AdaptkitError(f"{table.where(index)}: column {column!r} holds {text!r}, which is not a text.")
+            if any("\ud800" <= character <= "\udfff" for character in text):
+                raise AdaptkitError(f"{table.where(index)}: the text in column {column!r} holds half of a surrogate pair.")
             if not text.strip():
                 raise AdaptkitError(f"{table.where(index)}: the text in column {column!r} is empty.")
 
