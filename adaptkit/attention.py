@@ -43,8 +43,8 @@ class Route:
         return getattr(self.config, name)
 
 
-def route(attention: nn.Module, owner: AdaptLayer) -> None:
-    """Let `owner` add columns to what `attention` reads.
+def check_routable(attention: nn.Module) -> None:
+    """Whether columns can be added to what `attention` reads.
 
     Raises:
         AdaptkitError: the module does not use transformers' attention interface.
@@ -53,6 +53,10 @@ def route(attention: nn.Module, owner: AdaptLayer) -> None:
         raise AdaptkitError(
             f"{type(attention).__name__} does not call transformers' attention interface, so no prefix can be added to it."
         )
+
+
+def route(attention: nn.Module, owner: AdaptLayer) -> None:
+    """Let `owner` add columns to what `attention` reads."""
     if not isinstance(attention.config, Route):
         attention.config = Route(attention.config, owner)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.errors import AdaptkitError, nearest, unknown
+from adaptkit.errors import AdaptkitError, nearest_beside, unknown
 from adaptkit.fingerprints import checkpoint_files, fingerprint
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def load_base(
         raise unknown("quantization", str(quantize), QUANTIZE)
     class_name = task if task and hasattr(transformers, task) else tasks.find(task).auto_class if task else "AutoModel"
     auto_class = getattr(transformers, class_name)
-    source = _resolve(name_or_path, revision)
+    source = _resolve(name_or_path)
     settings = _load(lambda: transformers.AutoConfig.from_pretrained(source, revision=revision), name_or_path)
     if labels is not None:
         _set_labels(settings, labels)
@@ -121,7 +121,7 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrained
     """The tokenizer of a base; one without a padding token pads with its end-of-text token."""
     from transformers import AutoTokenizer
 
-    source = _resolve(name_or_path, revision)
+    source = _resolve(name_or_path)
     tokenizer = _load(lambda: AutoTokenizer.from_pretrained(source, revision=revision), name_or_path)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -160,8 +160,8 @@ def new_modules(model: nn.Module, missing: set[str]) -> list[str]:
     return found
 
 
-def _resolve(name_or_path: str, revision: str | None = None) -> str:
-    """A local folder or a Hub name; the packaged MiniLM for its names unless the Hub's copy is in the cache."""
+def _resolve(name_or_path: str) -> str:
+    """A local folder or a Hub name; for the names of MiniLM its packaged copy, where that is installed."""
     if Path(name_or_path).is_dir():
         if not (Path(name_or_path) / "config.json").is_file():
             raise AdaptkitError(f"{name_or_path} holds no config.json: it is not the folder of a transformers model.")
@@ -170,11 +170,7 @@ def _resolve(name_or_path: str, revision: str | None = None) -> str:
         return _packaged_minilm() or MINILM
     looks_local = name_or_path.startswith((".", "/", "~")) or name_or_path.count("/") > 1 or "\\" in name_or_path
     if looks_local:
-        path = Path(name_or_path).expanduser()
-        siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
-        close = nearest(path.name, siblings)
-        hint = f" Did you mean {path.parent / close}?" if close else ""
-        raise AdaptkitError(f"there is no model folder {name_or_path}.{hint}")
+        raise AdaptkitError(f"there is no model folder {name_or_path}.{nearest_beside(Path(name_or_path).expanduser())}")
     return name_or_path
 
 

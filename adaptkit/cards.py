@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adaptkit.errors import AdaptkitError, nearest
+from adaptkit.errors import AdaptkitError, nearest_beside
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "task.json"
 
@@ -47,9 +47,7 @@ def existing_adapter(folder: Path) -> Path:
         AdaptkitError: it does not exist (with the nearest name) or holds no adapter.
     """
     if not folder.is_dir():
-        siblings = [p.name for p in folder.parent.iterdir() if p.is_dir()] if folder.parent.is_dir() else []
-        close = nearest(folder.name, siblings)
-        raise AdaptkitError(f"there is no adapter folder {folder}.{f' Did you mean {folder.parent / close}?' if close else ''}")
+        raise AdaptkitError(f"there is no adapter folder {folder}.{nearest_beside(folder)}")
     if not (folder / CONFIG).is_file():
         raise AdaptkitError(f"{folder} is not an adapter: it has no {CONFIG}.")
     return folder

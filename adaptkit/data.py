@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adaptkit.errors import AdaptkitError, nearest
+from adaptkit.errors import AdaptkitError, nearest, nearest_beside
 
 EMBEDDED = "embedded"
 VALIDATION_NAMES = ("validation", "valid", "dev", "val")
@@ -122,9 +122,7 @@ def read_table(path: str | Path) -> Table:
     if path.is_dir():
         table = _read_folder(path)
     elif not path.is_file():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        close = nearest(path.name, siblings)
-        raise AdaptkitError(f"there is no file {path}.{f' Did you mean {path.parent / close}?' if close else ''}")
+        raise AdaptkitError(f"there is no file {path}.{nearest_beside(path)}")
     elif path.suffix.lower() not in _READERS:
         raise AdaptkitError(f"{path}: the ending {path.suffix!r} is not known; it is one of {', '.join(_READERS)}, or a folder.")
     else:

@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 
 class AdaptkitError(Exception):
@@ -14,6 +15,13 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
     names = {name.lower(): name for name in map(str, known)}
     found = difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.6)
     return names[found[0]] if found else None
+
+
+def nearest_beside(path: Path) -> str:
+    """` Did you mean PATH?` when something of a like name lies beside a path that does not exist, else nothing."""
+    siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = nearest(path.name, siblings)
+    return f" Did you mean {path.parent / close}?" if close else ""
 
 
 def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> AdaptkitError:

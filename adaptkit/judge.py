@@ -1,4 +1,4 @@
-"""Judging data before a model is loaded: each finding is good, warn or fail."""
+"""Judging data: each finding is good or a warning. Rows that cannot be used at all are errors when they are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RARE = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `verdict`: good, warn or fail."""
+    """One thing that was looked at. `verdict`: good or warn."""
 
     verdict: str
     text: str

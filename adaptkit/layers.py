@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer, check_adapters_to_merge
@@ -36,6 +37,11 @@ class Attachment:
         """The parameter's name inside the layer: `0_attn_q_A`."""
         return f"{self.index}_{self.site.key}_{name}"
 
+    @cached_property
+    def weight_names(self) -> dict[str, str]:
+        """The method's parameter names -> their names inside the layer; read at every forward."""
+        return {name: self.weight_name(name) for name in self.method.spec(self.site)}
+
 
 class Relay:
     """Carries a tensor from where it enters a block to where it is needed, one for each thread."""
@@ -58,13 +64,6 @@ class Relay:
         return Relay, ()
 
 
-class AdapterDict(nn.ModuleDict):
-    """A ModuleDict that takes any adapter name: torch refuses names with dots and names of its own methods."""
-
-    def __setitem__(self, key: str, module: nn.Module) -> None:
-        self._modules[key] = module
-
-
 class AdaptLayer(nn.Module, BaseTunerLayer):
     """A module of the base with the weights of any number of adapters attached to it.
 
@@ -78,7 +77,7 @@ class AdaptLayer(nn.Module, BaseTunerLayer):
     def __init__(self, base_layer: nn.Module):
         super().__init__()
         self.base_layer = base_layer
-        self.adaptkit_weights = AdapterDict()
+        self.adaptkit_weights = nn.ModuleDict()
         self.adaptkit_attachments: dict[str, list[Attachment]] = {}
         self.merged_adapters: list[str] = []
         self._disable_adapters = False
@@ -161,10 +160,8 @@ class AdaptLayer(nn.Module, BaseTunerLayer):
         return torch.cat([y[..., :start], changed, y[..., end:]], -1)
 
     def _change(self, attachment: Attachment, weights, x: Tensor, y):
-        method, site = attachment.method, attachment.site
-        dtype = x.dtype
-        p = {name: weights[attachment.weight_name(name)].to(dtype) for name in method.spec(site)}
-        changed = method.apply(p, x, y, training=self.training)
+        p = {name: weights[key].to(x.dtype) for name, key in attachment.weight_names.items()}
+        changed = attachment.method.apply(p, x, y, training=self.training)
         return changed if isinstance(y, KeyValues) else changed.to(y.dtype)
 
     def join(self, y: KeyValues) -> KeyValues:

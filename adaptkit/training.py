@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +101,10 @@ class LengthBuckets(Sampler[int]):
         return iter(np.concatenate([*batches, short] if short is not None else batches).tolist())
 
 
-def padding_share(sampler: LengthBuckets) -> float:
-    """The share of the tokens of one epoch that are padding."""
+def padding_share(sampler: LengthBuckets, batch_size: int) -> float:
+    """The share of the tokens of one epoch that are padding, in batches of `batch_size` rows."""
     ordered = sampler.lengths[list(sampler)]
-    batches = [ordered[i : i + sampler.batch_size] for i in range(0, len(ordered), sampler.batch_size)]
+    batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
     return 1 - ordered.sum() / sum(len(batch) * batch.max() for batch in batches)
 
 
@@ -144,10 +145,8 @@ class _StopOnBadLoss(TrainerCallback):
 class Fit:
     """What training gave. `metrics` has Trainer's names; `history` is the log by step."""
 
-    model: peft.PeftModel
     metrics: dict[str, float]
     history: list[dict[str, float]] = field(default_factory=list)
-    interrupted: bool = False
 
 
 def fit(
@@ -170,7 +169,6 @@ def fit(
     Raises:
         AdaptkitError: the loss is not a number.
     """
-    _full_precision_heads(model)
     callbacks: list[TrainerCallback] = [_StopOnBadLoss()]
     if early_stopping_patience:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience))
@@ -190,14 +188,16 @@ def fit(
     # Trainer takes every model with **kwargs for one that divides its loss by the items of the whole step, and divides by neither
     # the accumulated batches nor the processes. Sequence classification does not.
     trainer.model_accepts_loss_kwargs = task.loss_counts_items
-    interrupted = False
     try:
-        metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
+        with _fp32_masters(model, args.bf16 or args.fp16):
+            metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     except KeyboardInterrupt:
-        interrupted, metrics = True, {"epoch": trainer.state.epoch or 0.0}
+        metrics = {"epoch": trainer.state.epoch or 0.0}
         print(f"\nstopped at step {trainer.state.global_step}; going on with the adapter as it is", file=sys.stderr)
-    metrics |= {"train_samples": len(train), "padding": round(padding_share(trainer.buckets()), 4), "peak_memory_gb": peak_memory()}
-    return Fit(model, metrics, trainer.state.log_history, interrupted)
+    metrics |= {"train_samples": len(train), "peak_memory_gb": peak_memory()}
+    if args.train_sampling_strategy == "group_by_length":
+        metrics["padding"] = round(padding_share(trainer.buckets(), args.train_batch_size), 4)
+    return Fit(metrics, trainer.state.log_history)
 
 
 def peak_memory() -> float:
@@ -208,11 +208,18 @@ def peak_memory() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 3)
 
 
-def _full_precision_heads(model: peft.PeftModel) -> None:
-    """Masters in fp32: what trains is small, and half precision loses small steps."""
-    for parameter in model.parameters():
-        if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16):
-            parameter.data = parameter.data.float()
+@contextmanager
+def _fp32_masters(model: peft.PeftModel, autocast: bool) -> Iterator[None]:
+    """What trains is small, and half precision loses small steps: fp32 while autocast computes, afterwards as it was."""
+    halves = [p for p in model.parameters() if autocast and p.requires_grad and p.dtype in (torch.float16, torch.bfloat16)]
+    dtypes = [parameter.dtype for parameter in halves]
+    for parameter in halves:
+        parameter.data = parameter.data.float()
+    try:
+        yield
+    finally:
+        for parameter, dtype in zip(halves, dtypes, strict=True):
+            parameter.data = parameter.data.to(dtype)
 
 
 def learning_rate(method: str) -> float:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import re
 from collections import defaultdict
@@ -18,6 +19,7 @@ from peft.tuners.tuners_utils import BaseTuner
 from torch import nn
 
 from adaptkit import methods
+from adaptkit.attention import check_routable
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.layers import AdaptLayer, Attachment
 from adaptkit.methods.base import Method
@@ -83,6 +85,9 @@ class AdaptTuner(BaseTuner):
         config = self.peft_config[adapter_name]
         self._plan = plan(model, methods.parse(config.method))
         self._modules_by_path = {_plain(name): module for name, module in model.named_modules()}
+        for attachment in (one for attachments in self._plan.values() for one in attachments):
+            if attachment.site.kind == "attention":
+                check_routable(self._modules_by_path[attachment.site.entry])
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
         finally:
@@ -127,9 +132,9 @@ class AdaptTuner(BaseTuner):
 
 def check_adapter_name(name: str) -> None:
     """Refuse the adapter names that torch cannot hold, before anything is changed."""
-    if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict, name):
+    if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
         suggestion = re.sub(r"\W", "_", str(name)) or "default"
-        suggestion = suggestion + "_1" if hasattr(nn.ModuleDict, suggestion) else suggestion
+        suggestion = suggestion + "_1" if hasattr(nn.ModuleDict(), suggestion) else suggestion
         raise AdaptkitError(
             f"adapter name {name!r} cannot be used inside a model: names hold no dot and are no method of torch's modules. "
             f"Use {suggestion!r}; the folder on disk may have any name."
@@ -172,7 +177,8 @@ def adapt(
     """
     base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
     modules = list(head) if head is not None else head_modules(base)
-    missing = [name for name in modules if name not in dict(base.named_modules()) and not _wrapped_head(base, name)]
+    paths = {path for path, _ in base.named_modules()}
+    missing = [name for name in modules if name not in paths]
     if missing:
         raise unknown("head module", missing[0], [name for name, _ in base.named_children()])
     config = make_config(method, base, modules)
@@ -187,15 +193,12 @@ def adapt(
     return peft.get_peft_model(base, config, adapter_name)
 
 
-def _wrapped_head(base: nn.Module, name: str) -> bool:
-    return any(_plain(path) == name for path, _ in base.named_modules())
-
-
 def make_config(method, base: nn.Module, head: list[str]) -> peft.PeftConfig:
     """The PEFT configuration of any form of method, with the head in `modules_to_save`."""
     if isinstance(method, str) and method.startswith("peft:"):
         method = _peft_method(method)
     if isinstance(method, peft.PeftConfig) and not isinstance(method, AdaptConfig):
+        method = copy.copy(method)
         if head and hasattr(method, "modules_to_save"):
             method.modules_to_save = sorted({*(method.modules_to_save or ()), *head})
         elif head:

@@ -135,7 +135,7 @@ def test_several_adapters_on_one_model(tmp_path):
         save_adapter(model, tmp_path / "x", adapter_name="en")
 
 
-@pytest.mark.parametrize("name", ["a.b", "train", "", "keys"])
+@pytest.mark.parametrize("name", ["a.b", "train", "", "keys", "training"])
 def test_names_that_torch_cannot_hold_are_refused_before_anything_changes(name, saved):
     base = classifier()
     for action in (lambda: adapt(base, "lora", adapter_name=name, head=HEAD), lambda: load_adapter(saved, base, adapter_name=name)):

@@ -40,13 +40,13 @@ def test_buckets_hold_every_row_once_and_change_with_the_epoch(lengths, batch, e
     order = list(sampler)
     assert sorted(order) == list(range(len(lengths)))
     assert list(sampler) == order
-    assert 0 <= padding_share(sampler) < 1
+    assert 0 <= padding_share(sampler, batch) < 1
 
 
 def test_buckets_waste_little():
     lengths = np.random.default_rng(0).integers(5, 60, 5000)
     sampler, plain = LengthBuckets(lengths, 32, seed=1), LengthBuckets(lengths, 32, seed=1, pool=1)
-    assert padding_share(sampler) < 0.03 < 0.3 < padding_share(plain)
+    assert padding_share(sampler, 32) < 0.03 < 0.3 < padding_share(plain, 32)
     first_batches = [lengths[list(sampler)[i : i + 32]].max() for i in range(0, 640, 32)]
     assert first_batches != sorted(first_batches)
     assert first_batches != sorted(first_batches, reverse=True)

@@ -14,6 +14,7 @@ reduction, activation and scale follow each paper. `gate` multiplies f by sigmoi
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,13 @@ PLACEMENTS: dict[str, dict[str, Any]] = {
     "pfeiffer": {"sites": ("layer",), "reduction": 16, "activation": "relu", "scale": 1.0},
     "parallel": {"sites": ("ffn",), "reduction": 2, "activation": "relu", "scale": 4.0},
 }
+
+
+@functools.cache
+def _activation(name: str):
+    from transformers.activations import ACT2FN
+
+    return ACT2FN[name]  # makes a module each time it is asked
 
 
 @dataclass(frozen=True)
@@ -87,11 +95,10 @@ class Bottleneck(Method):
         return spec
 
     def apply(self, p, x, y, *, training=False):
-        from transformers.activations import ACT2FN
-
         source = y if self.placement == "houlsby" else x
         z = F.dropout(source, self.dropout) if self.dropout and training else source
-        inner = ACT2FN[self._setting("activation")](z @ p["down"].mT + rows(p["down_bias"]))  # (batch, seq, inner)
+        activate = _activation(self._setting("activation"))
+        inner = activate(z @ p["down"].mT + rows(p["down_bias"]))  # (batch, seq, inner)
         change = inner @ p["up"].mT + rows(p["up_bias"])
         scale = self._setting("scale")
         change = change * (rows(p["scale"]) if scale == "learned" else float(scale))

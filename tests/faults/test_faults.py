@@ -1,6 +1,9 @@
 """Faults that were once there, each with the smallest case that showed it."""
 
+import dataclasses
+
 import numpy as np
+import peft
 import pytest
 import torch
 from adaptkit.recipes.classify import ClassifyArguments
@@ -10,6 +13,7 @@ from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, load_adapter, lo
 from adaptkit.arguments import parse as parse_flags
 from adaptkit.cli import main
 from adaptkit.report import draw_confusion, write_predictions
+from adaptkit.sites import ARCHITECTURES
 from adaptkit.tasks.classify import Classify
 from adaptkit.training import DEFAULTS
 from tests.tiny import first, inputs, randomize, tiny
@@ -140,3 +144,39 @@ def test_both_predictions_of_one_model_are_the_same_after_a_refused_merge():
     with pytest.raises(AdaptkitError):
         model.merge_adapter()
     assert torch.equal(first(model(**inputs("bert"))), before)
+
+
+def test_a_peft_configuration_stays_its_owners():
+    config = peft.LoHaConfig(r=2, target_modules=["query"])
+    adapt(classifier(), config, head=["classifier"])
+    assert config.modules_to_save is None
+
+
+def test_a_base_in_half_precision_trains_its_head_and_answers(tmp_path):
+    from adaptkit.recipes import classify
+
+    rows = "".join(f"word {i},{'ab'[i % 2]}\n" for i in range(12))
+    (tmp_path / "a.csv").write_text("text,label\n" + rows)
+    flags = [
+        "--train_file",
+        str(tmp_path / "a.csv"),
+        "--output_dir",
+        str(tmp_path / "out"),
+        "--dtype",
+        "bfloat16",
+        "--max_steps",
+        "2",
+    ]
+    classify.main([*flags, "--disable_tqdm", "true", "--train_sampling_strategy", "random"])
+    said = (tmp_path / "out/predictions_validation.tsv").read_text().splitlines()[1].split("\t")
+    answer = Predictor(tmp_path / "out", dtype="bfloat16")(said[0])[0]
+    assert (answer["label"], answer["score"]) == (said[2], pytest.approx(float(said[3]), abs=0.01))
+
+
+def test_an_attention_that_cannot_be_routed_is_refused_before_the_model_is_touched(monkeypatch):
+    model = tiny("deberta-v2")
+    stack = ARCHITECTURES["deberta-v2"][0]
+    monkeypatch.setitem(ARCHITECTURES, "deberta-v2", (dataclasses.replace(stack, attn="attention.self"),))
+    with pytest.raises(AdaptkitError, match="does not call transformers' attention interface"):
+        adapt(model, "lora+prefix")
+    assert not any("adaptkit" in name for name, _ in model.named_modules())
