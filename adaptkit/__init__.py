@@ -18,7 +18,10 @@ _NAMES = {
     "adaptkit.sites": ("Site", "Stack", "find_sites", "register_architecture"),
     "adaptkit.predict": ("Predictor",),
     "adaptkit.data": ("from_datasets", "load_splits", "read_table"),
-    "adaptkit.training": ("fit",),
+    "adaptkit.training": ("Extras", "Part", "fit"),
+    "adaptkit.tables": ("Splits", "Table"),
+    "adaptkit.readers": ("Reading",),
+    "adaptkit.pipelines": ("pipeline",),
     "adaptkit.fingerprints": ("fingerprint", "same_base"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import warnings
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from adaptkit import methods
+from adaptkit import methods, tasks
 from adaptkit.base import load_base
 from adaptkit.cards import CARD, CONFIG, WEIGHTS, TaskCard, existing_adapter, read_card, read_json, write_json
 from adaptkit.errors import AdaptkitError
 from adaptkit.files import new_folder
 from adaptkit.fingerprints import fingerprint, same_base
+from adaptkit.full import FULL
 from adaptkit.layers import AdaptLayer
 from adaptkit.native_lora import PREFIX, from_native, is_plain, native_config, to_native
 from adaptkit.sites import linear_shape
 from adaptkit.tuner import AdaptConfig, adapt, check_adapter_name, peft_task_type, plan
+from adaptkit.versions import versions
 
 
 def save_adapter(model: peft.PeftModel, folder: str | Path, *, adapter_name: str | None = None, card: TaskCard | None = None):
@@ -89,16 +90,20 @@ def load_adapter(
     Raises:
         AdaptkitError: no adapter there; a missing, extra, misshapen or non-finite tensor; another base; a changed file.
     """
+    card = read_card(folder)
+    if card is not None and card.method == FULL:
+        if base is not None:
+            raise AdaptkitError(f"{folder} holds a whole model and no adapter: it cannot be put on a base.")
+        return load_base(str(folder), task=_head_of(card), labels=card.labels or None, **base_options).eval()
     folder = existing_adapter(Path(folder))
     check_adapter_name(adapter_name)
-    settings, card = read_json(folder / CONFIG), read_card(folder)
+    settings = read_json(folder / CONFIG)
     tensors = _read_weights(folder, card)
     ours = card is not None and card.method is not None and not card.method.startswith("peft:")
     if base is None:
         if card is None or card.base is None:
             raise AdaptkitError(f"{folder} has no {CARD}, so its base is not known: pass base=load_base(...).")
-        task = card.task or card.model_class
-        base = load_base(card.base, task=task, labels=card.labels or None, revision=card.revision, **base_options)
+        base = load_base(card.base, task=_head_of(card), labels=card.labels or None, revision=card.revision, **base_options)
     bare = base.get_base_model() if isinstance(base, peft.PeftModel) else base
     if check_base:
         _check_base(folder, bare, settings, card)
@@ -112,6 +117,11 @@ def load_adapter(
             model = _inject_foreign(folder, base, tensors, adapter_name)
     model.set_adapter(adapter_name, inference_mode=not trainable)
     return model if trainable else model.eval()
+
+
+def _head_of(card: TaskCard) -> str | None:
+    """The transformers class with the head that the adapter was trained on."""
+    return tasks.from_card(card).auto_class if card.task else card.model_class
 
 
 def adapter_tensors(model: peft.PeftModel, adapter_name: str) -> dict[str, Tensor]:
@@ -266,23 +276,13 @@ def _output_widths(base: nn.Module, planned) -> dict[str, int]:
 
 def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
     record = getattr(base, "adaptkit_base", None)
-    known = {"method": method, "model_class": type(base).__name__, "versions": _versions()}
+    known = {"method": method, "model_class": type(base).__name__, "versions": versions()}
     if not card.labels and type(base).__name__.endswith("Classification"):
         known["labels"] = [base.config.id2label[index] for index in range(base.config.num_labels)]
     known["base"] = record.name if record else getattr(base, "name_or_path", None) or None
     known["revision"] = record.revision if record else None
     known["fingerprint"] = _fingerprint(base)
     return dataclasses.replace(card, **known)
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("adaptkit", "torch", "transformers", "peft"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _settings(config: peft.PeftConfig) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from typing import Any
 
 from adaptkit.errors import AdaptkitError, unknown
 
+FORMAT_NAMES = ("csv", "tsv", "json", "jsonl", "parquet", "squad", "folder", "conll", "semeval", "label_first", "parallel", "lines")
+
 
 def flag(default: Any = None, help: str = "", **more: Any) -> Any:
     """A field of an arguments class: its default and its help."""
@@ -28,22 +30,45 @@ class RecipeArguments:
 
     model_name_or_path: str = flag("all-MiniLM-L6-v2", "pretrained model: a folder or a name on the Hub")
     model_revision: str | None = flag(None, "branch, tag or commit of the model on the Hub")
-    method: str = flag("lora", "what is injected: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME")
+    method: str = flag(
+        "lora", "what is injected: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME; full: all weights"
+    )
     quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
     attn_implementation: str | None = flag(None, "attention of the base: sdpa, eager, flash_attention_2")
     base_dropout: bool = flag(False, "keep the frozen base's own dropout while training")
-    train_file: str | None = flag(None, "training rows: .csv .tsv .json .jsonl .parquet or a folder of LABEL/*.txt")
+    train_file: str | None = flag(None, "training rows, in one of the formats of --format; file.json#part takes a part of it")
     validation_file: str | None = flag(None, "validation rows; cut off the training rows when not given")
     test_file: str | None = flag(None, "test rows, used once, at the end")
     dataset_name: str | None = flag(None, "a dataset on the Hub instead of files (default: the embedded corpus)")
     dataset_config_name: str | None = flag(None, "configuration of that dataset")
-    max_seq_length: int = flag(128, "longer texts are cut to so many tokens")
+    format: str | None = flag(None, f"format of the files: {' '.join(FORMAT_NAMES)} (default: detected)")
+    encoding: str = flag("utf-8", "encoding of the files")
+    column_names: list[str] | None = flag(None, "names of the columns, for tables without a header line")
+    validation_split_percentage: int = flag(10, "how much of the training rows is cut off where there is no validation split")
+    test_split_percentage: int = flag(0, "how much of the training rows is cut off where there is no test split; 0: none")
+    max_seq_length: int = flag(128, "tokens that the model reads at once")
     output_dir: str | None = flag(None, "where the adapter and its reports go (default: runs/RECIPE)")
     overwrite_output_dir: bool = flag(False, "write to an output_dir that is not empty")
     early_stopping_patience: int = flag(0, "stop after so many epochs without a better one; 0: never")
+    adversarial_epsilon: float = flag(0.0, "FGM: train on embeddings moved by so much against the loss, too; 0: not")
+    augment_copies: int = flag(0, "changed copies of each training text")
+    word_dropout: float = flag(0.1, "in copies: the share of words left out")
+    word_swap: float = flag(0.05, "in copies: the share of words swapped with the next")
+    synonym_file: str | None = flag(None, "in copies: words that may stand for each other, a line a group, parted by commas")
+    seeds: list[int] | None = flag(None, "train once with each seed; mean and spread of the scores")
+    folds: int = flag(0, "cross-validation: train so many times, each time judged on another part of the training rows")
+    search: int = flag(0, "try so many settings first (Optuna: learning rate, batch, rank), then train with the best")
     config: str | None = flag(None, "a YAML file of flags; the command line wins")
     check: bool = flag(False, "judge the data, show examples, one training step, one save and load; then stop")
+
+    def embedded(self) -> bool:
+        """Whether the embedded corpus is meant."""
+        return not self.train_file and self.dataset_name in (None, "embedded")
+
+    def from_nothing(self) -> dict[str, Any]:
+        """The kind of model to make where none is given, and its settings; the task's own kind where this is empty."""
+        return {}
 
 
 def parse(kind: type, argv: list[str] | None, description: str) -> tuple[Any, Any]:
@@ -82,6 +107,8 @@ def own_parser(kind: type, description: str) -> argparse.ArgumentParser:
         wanted = _plain_type(hints[item.name])
         shown = "" if item.default in (None, False) else f" (default: {item.default})"
         options: dict[str, Any] = {"default": item.default, "help": item.metadata["help"] + shown, "type": wanted}
+        if typing.get_origin(wanted) is list:
+            options |= {"type": typing.get_args(wanted)[0], "nargs": "+", "metavar": item.name.upper()}
         if wanted is bool:
             options |= {"type": _boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
         parser.add_argument(f"--{item.name}", **options)

@@ -82,7 +82,7 @@ def load_base(
     class_name = task if task and hasattr(transformers, task) else tasks.find(task).auto_class if task else "AutoModel"
     auto_class = getattr(transformers, class_name)
     source = _resolve(name_or_path)
-    settings = _load(lambda: transformers.AutoConfig.from_pretrained(source, revision=revision), name_or_path)
+    settings = load_config(name_or_path, revision)
     if labels is not None:
         _set_labels(settings, labels)
     for key, value in config.items():
@@ -126,6 +126,13 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrained
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def load_config(name_or_path: str, revision: str | None = None) -> Any:
+    """The configuration of a base."""
+    from transformers import AutoConfig
+
+    return _load(lambda: AutoConfig.from_pretrained(_resolve(name_or_path), revision=revision), name_or_path)
 
 
 def new_modules(model: nn.Module, missing: set[str]) -> list[str]:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from adaptkit.errors import AdaptkitError, nearest_beside
 
@@ -20,6 +21,7 @@ class TaskCard:
     model_class: str | None = None
     labels: list[str] = field(default_factory=list)
     columns: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
     base: str | None = None
     revision: str | None = None
@@ -38,6 +40,19 @@ def read_card(folder: str | Path) -> TaskCard | None:
     content = read_json(path)
     known = {f.name for f in dataclasses.fields(TaskCard)}
     return TaskCard(**{key: value for key, value in content.items() if key in known})
+
+
+def existing_card(folder: Path) -> TaskCard:
+    """The card of an adapter that is there.
+
+    Raises:
+        AdaptkitError: no such adapter (with the nearest name), or one without a card.
+    """
+    card = read_card(folder) if folder.is_dir() else None
+    if card is None:
+        existing_adapter(folder)
+        raise AdaptkitError(f"{folder} has no task card ({CARD}): it was not made by adaptkit.")
+    return card
 
 
 def existing_adapter(folder: Path) -> Path:

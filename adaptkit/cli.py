@@ -6,10 +6,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from adaptkit.errors import AdaptkitError, guarded, unknown
 
-RECIPES = ("classify",)
+RECIPES = ("classify", "score", "tag", "answer", "relate", "translate", "summarize", "chat", "embed", "pretrain")
 
 _EPILOG = """examples:
   adaptkit train classify --train_file reviews.csv --method bottleneck --output_dir runs/reviews
@@ -37,7 +38,9 @@ def main(argv: list[str] | None = None) -> None:
         _recipe(argv[0], argv[1], argv[2:])
         return
     parser = _parser()
+    argv, columns = _take_columns(argv)
     arguments, left = parser.parse_known_args(argv)
+    arguments.columns = columns
     if left and arguments.command == "predict" and not any(word.startswith("-") for word in left):
         arguments.text += left  # argparse gives texts behind a flag to nobody
     elif left:
@@ -62,11 +65,13 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("folder", help="the adapter")
         if name == "predict":
             command.add_argument("text", nargs="*", help="texts to answer")
-        command.add_argument("--file", required=name == "evaluate", help="rows: .csv .tsv .json .jsonl .parquet")
-        command.add_argument("--text_column", help="by default as in training")
-        command.add_argument("--text_pair_column", help="by default as in training")
-        if name == "evaluate":
-            command.add_argument("--label_column", help="by default as in training")
+        command.add_argument(
+            "--file",
+            required=name == "evaluate",
+            help="rows, in any format that recipes read; --PART_column NAME says where a part is",
+        )
+        command.add_argument("--format", help="format of the file (default: detected)")
+        command.add_argument("--encoding", default="utf-8", help="encoding of the file")
         command.add_argument("--batch_size", type=_positive, default=64)
         command.add_argument("--quantize", help="load the base in int8 or nf4")
         command.set_defaults(run=run)
@@ -94,35 +99,46 @@ def _recipe(command: str, name: str, flags: list[str]) -> None:
     recipe.main([*flags, "--check"] if command == "check" else flags)
 
 
-def _columns(arguments: argparse.Namespace, known: dict[str, str]) -> dict[str, str]:
-    given = {part: getattr(arguments, f"{part}_column", None) for part in ("text", "text_pair", "label")}
-    return known | {part: column for part, column in given.items() if column}
+def _take_columns(argv: list[str]) -> tuple[list[str], dict[str, str]]:
+    """The words without `--PART_column NAME`, and these: any part of any task may be named."""
+    rest, columns, words = [], {}, iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name.startswith("--") and name.endswith("_column") and argv[0] in ("predict", "evaluate"):
+            columns[name[2 : -len("_column")]] = value if equals else next(words, "")
+        else:
+            rest.append(word)
+    return rest, columns
 
 
 def _predict(arguments: argparse.Namespace) -> None:
     if bool(arguments.text) == bool(arguments.file):
         raise AdaptkitError("give texts, or --file with rows (one of the two).")
-    from adaptkit.data import read_table
     from adaptkit.predict import Predictor
 
-    table = read_table(arguments.file) if arguments.file else None
+    table = _read(arguments) if arguments.file else None
     predictor = Predictor(arguments.folder, quantize=arguments.quantize)
-    if table is None:
-        answers = predictor(*arguments.text)
-    else:
-        answers = predictor.answer(table, _columns(arguments, predictor.card.columns), arguments.batch_size)
+    answers = predictor.answer(table, arguments.columns, arguments.batch_size) if table else predictor(*arguments.text)
     for answer in answers:
         print(json.dumps(answer, ensure_ascii=False))
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from adaptkit.data import read_table
     from adaptkit.predict import Predictor
 
-    table = read_table(arguments.file)
+    table = _read(arguments)
     predictor = Predictor(arguments.folder, quantize=arguments.quantize)
-    metrics = predictor.evaluate(table, _columns(arguments, predictor.card.columns), arguments.batch_size)
+    metrics = predictor.evaluate(table, arguments.columns, arguments.batch_size)
     print(json.dumps({**metrics, "samples": len(table)}, indent=2))
+
+
+def _read(arguments: argparse.Namespace) -> Any:
+    """The rows of --file; what a header may hold is known from the adapter's card."""
+    from adaptkit.cards import existing_card
+    from adaptkit.readers import Reading, read
+
+    wanted = tuple((existing_card(Path(arguments.folder)).columns | arguments.columns).values())
+    return read(arguments.file, Reading(arguments.format, arguments.encoding, wanted=wanted))
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -135,9 +151,7 @@ def _list(arguments: argparse.Namespace) -> None:
     for folder in sorted(path.parent for path in store.glob("*/task.json")):
         card = read_card(folder)
         size = (folder / WEIGHTS).stat().st_size / 1000 if (folder / WEIGHTS).is_file() else 0
-        score = next(
-            (f"{value:.4f} {name}" for name, value in sorted(card.metrics.items(), reverse=True) if "accuracy" in name), "-"
-        )
+        score = next((f"{value:.4f} {name}" for name, value in card.metrics.items() if name.startswith("test_")), "-")
         rows.append((folder.name, card.task or "-", str(len(card.labels)), _short(card.method or "-"), f"{size:.0f}", score))
     if len(rows) == 1:
         raise AdaptkitError(f"{store} holds no adapters (folders with a task.json).")

@@ -1,19 +1,19 @@
-"""Judging data: each finding is good or a warning. Rows that cannot be used at all are errors when they are read."""
+"""Judging data: each finding is good, a warning, or reason to stop. Tasks add their own in `Task.findings` and `Task.lost`."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from adaptkit.data import Splits
-from adaptkit.report import gold_labels, majority
+from adaptkit.tables import Splits
 
-RARE = 5
+if TYPE_CHECKING:
+    from adaptkit.tasks.base import Task
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `verdict`: good or warn."""
+    """One thing that was looked at. `verdict`: good, warn or fail."""
 
     verdict: str
     text: str
@@ -22,48 +22,33 @@ class Finding:
         return f"  {self.verdict:<4}  {self.text}"
 
 
-def judge_labels(splits: Splits, columns: dict[str, str], labels: list[str]) -> list[Finding]:
-    """Counts of labels, rare ones, and what guessing would score."""
-    findings = []
-    counts = Counter(gold_labels(splits.train, columns))
-    shown = ", ".join(f"{label} {counts[label]}" for label in labels[:12]) + (", ..." if len(labels) > 12 else "")
-    findings.append(Finding("good", f"{len(labels)} labels in {len(splits.train)} training rows: {shown}"))
-    rare = [label for label in labels if counts[label] < RARE]
-    if rare:
-        findings.append(Finding("warn", f"{len(rare)} labels have fewer than {RARE} training rows: {', '.join(rare[:10])}"))
-    guess, share = majority(gold_labels(splits.train, columns))
-    findings.append(Finding("warn" if share > 0.8 else "good", f"always answering {guess!r} would be right on {share:.1%} of them"))
-    return findings
-
-
-def judge_texts(splits: Splits, text_columns: list[str]) -> list[Finding]:
+def judge_texts(task: Task, splits: Splits) -> list[Finding]:
     """Duplicates inside a split, and overlap between splits."""
     findings: list[Finding] = []
     seen: dict[str, set[str]] = {}
     for name, table in splits.items():
-        texts = [" ".join(str(row[column]) for column in text_columns).strip().lower() for row in table.rows]
+        texts = [task.key(row) for row in table.rows]
         double = len(texts) - len(set(texts))
-        verdict = "warn" if double else "good"
-        findings.append(Finding(verdict, f"{name}: {len(texts)} rows, {double} of them repeat another"))
+        findings.append(Finding("warn" if double else "good", f"{name}: {len(texts)} rows, {double} of them repeat another"))
         for other, known in seen.items():
             both = [index for index, text in enumerate(texts) if text in known]
             if both:
+                verdict = "fail" if len(both) == len(texts) else "warn"
                 where = table.where(both[0])
-                findings.append(
-                    Finding("warn", f"{len(both)} {name} rows stand in {other} too, the first at {where}: scores are too good")
-                )
+                text = f"{len(both)} {name} rows stand in {other} too, the first at {where}: scores are too good"
+                findings.append(Finding(verdict, text))
         seen[name] = set(texts)
     if not any("stand in" in finding.text for finding in findings):
         findings.append(Finding("good", "no row stands in two splits"))
     return findings
 
 
-def judge_lengths(lengths: dict[str, list[int]], max_length: int) -> list[Finding]:
-    """How much is cut. `lengths`: tokens of each row before cutting, by split."""
+def judge_lengths(task: Task, lengths: dict[str, list[int]], max_length: int) -> list[Finding]:
+    """How many rows are too long. `lengths`: tokens of each row before cutting, by split."""
     findings = []
     for name, counts in lengths.items():
-        cut = sum(count > max_length for count in counts)
-        verdict = "warn" if cut > 0.02 * len(counts) else "good"
-        text = f"{name}: {cut} of {len(counts)} rows exceed {max_length} tokens and are cut (longest {max(counts)})"
+        long = sum(count > max_length for count in counts)
+        verdict = "warn" if task.long_texts != "are read in windows" and long > 0.02 * len(counts) else "good"
+        text = f"{name}: {long} of {len(counts)} rows exceed {max_length} tokens and {task.long_texts} (longest {max(counts)})"
         findings.append(Finding(verdict, text))
     return findings

@@ -1,4 +1,4 @@
-"""Run a model over encoded rows: batches of like lengths, answers in the order of the rows."""
+"""Run a model over encoded rows, and adapters that answer."""
 
 from __future__ import annotations
 
@@ -15,42 +15,55 @@ from adaptkit import tasks
 from adaptkit.adapter import load_adapter
 from adaptkit.base import load_tokenizer
 from adaptkit.cards import read_card
-from adaptkit.data import Table
 from adaptkit.errors import AdaptkitError
-from adaptkit.tasks.classify import check_texts
+from adaptkit.tables import Table
+from adaptkit.tasks.base import Task
+from adaptkit.training import bare_model
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 @torch.no_grad()
-def predict(model: nn.Module, encoded: Dataset, collate, batch_size: int = 64, title: str = "predicting") -> np.ndarray:
-    """The first output of `model` (logits) for every row, `(rows, ...)` in fp32, in the order of the rows.
+def predict(
+    model: nn.Module, task: Task, encoded: Dataset, tokenizer: Any, batch_size: int = 64, title: str = "predicting"
+) -> np.ndarray:
+    """What the task keeps of the outputs (`Task.reduce`) for every row, in the order of the rows.
 
     Args:
         model: put into evaluation mode; run in its own dtype.
-        encoded: from `Task.encode`; `length` and `labels` are not given to the model.
-        collate: from `Task.collator`.
+        encoded: from `Task.encode`.
+
+    Returns:
+        `(rows, ...)`; where rows have different lengths they are filled with -100.
     """
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    lengths = list(encoded["length"])
-    order = sorted(range(len(lengths)), key=lengths.__getitem__)
-    inputs = encoded.remove_columns([name for name in ("length", "labels") if name in encoded.column_names])
-    found: list[np.ndarray | None] = [None] * len(encoded)
+    order = sorted(range(len(encoded)), key=list(encoded["length"]).__getitem__)
+    collate = task.collator(tokenizer)
+    found: list[np.ndarray] = [np.zeros(0)] * len(encoded)
     bar = tqdm(total=len(order), desc=title, unit="rows", disable=not sys.stderr.isatty(), leave=False)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        batch = collate([inputs[i] for i in chosen])
-        outputs = model(**{key: value.to(device) for key, value in batch.items()})
-        logits = outputs[0].float().cpu().numpy()
-        for i, row in zip(chosen, logits, strict=True):
+        batch = {key: value.to(device) for key, value in collate([encoded[i] for i in chosen]).items()}
+        labels = batch.get("labels")
+        inputs = {key: value for key, value in batch.items() if key != "labels"}
+        outputs = model(**task.feed(bare_model(model), inputs, labels))
+        for i, row in zip(chosen, task.reduce(outputs, batch, labels).cpu().numpy(), strict=True):
             found[i] = row
         bar.update(len(chosen))
     bar.close()
     model.train(was_training)
-    return np.stack(found) if found else np.zeros((0, 0), dtype=np.float32)
+    return _stack(found)
+
+
+def _stack(rows: list[np.ndarray]) -> np.ndarray:
+    if len({row.shape for row in rows}) > 1:
+        longest = max(len(row) for row in rows)
+        fill = [(0, 0)] * (rows[0].ndim - 1)
+        rows = [np.pad(row, [(0, longest - len(row)), *fill], constant_values=-100) for row in rows]
+    return np.stack(rows)
 
 
 class Predictor:
@@ -69,33 +82,37 @@ class Predictor:
         if card is not None and card.task is None:
             raise AdaptkitError(f"{folder} has no task in its card: answer with adaptkit.load_adapter and your own code.")
         self.model = load_adapter(folder, **base_options)
-        if card is None or card.base is None or card.task is None:
+        if card is None or card.base is None:
             raise AdaptkitError(f"{folder} has no task card (task.json).")
         self.card = card
-        self.task = tasks.find(card.task)
+        self.task = tasks.from_card(card)
+        self.max_length = card.max_length or 128
         self.tokenizer = load_tokenizer(card.base, card.revision)
 
-    def _outputs(self, table: Table, columns: dict[str, str], batch_size: int) -> tuple[np.ndarray, Dataset]:
-        encoded = self.task.encode(table, columns, self.tokenizer, self.card.labels, self.card.max_length)
-        return predict(self.model, encoded, self.task.collator(self.tokenizer), batch_size), encoded
-
     def answer(self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64) -> list[dict[str, Any]]:
-        """One answer a row, in order, for classification `{"label": ..., "score": ...}`.
+        """One answer a row, in order; for classification `{"label": ..., "score": ...}`.
 
         `columns`: what a row has -> the column where it is; by default as in training.
+
+        Raises:
+            AdaptkitError: a column is missing, or a row cannot be read; by file and line.
         """
-        columns = {part: column for part, column in (columns or self.card.columns).items() if part != "label"}
-        trained_on = self.card.columns.keys() - {"label"}
-        if columns.keys() != trained_on:
-            raise AdaptkitError(
-                f"this adapter was trained on {' and '.join(sorted(trained_on))}, not on {' and '.join(sorted(columns))}; "
-                "give rows in a file with these columns."
-            )
-        for part, column in columns.items():
-            table.need(column, f"{part}_column")
-        check_texts(table, list(columns.values()))
-        outputs, _ = self._outputs(table, columns, batch_size)
-        return self.task.decode(outputs, self.card.labels)
+        task = self._with(columns)
+        return self._answers(task, task.read(table, gold=False), batch_size)
+
+    def _with(self, columns: dict[str, str] | None) -> Task:
+        import dataclasses
+
+        given = {part: column for part, column in (columns or {}).items() if column}
+        if strange := given.keys() - self.task.parts.keys():
+            raise AdaptkitError(f"{self.task.name} knows no {', '.join(strange)}; it knows {', '.join(self.task.parts)}.")
+        return dataclasses.replace(self.task, columns=self.task.columns | given)
+
+    def _answers(self, task: Task, rows: Table, batch_size: int) -> list[dict[str, Any]]:
+        if task.generates:
+            return task.generate(self.model, rows, self.tokenizer, self.max_length, batch_size)
+        encoded = task.encode(rows, self.tokenizer, self.max_length, gold=False)
+        return task.decode(predict(self.model, task, encoded, self.tokenizer, batch_size), encoded, rows)
 
     def evaluate(self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64) -> dict[str, float]:
         """The task's metrics on labelled rows.
@@ -103,14 +120,26 @@ class Predictor:
         Raises:
             AdaptkitError: a column is missing, a text is empty, or a label is not one of the adapter's.
         """
-        columns = columns or self.card.columns
-        for part, column in columns.items():
-            table.need(column, f"{part}_column")
-        self.task.check(table, columns, self.card.labels)
-        outputs, encoded = self._outputs(table, columns, batch_size)
-        return self.task.metrics(outputs, encoded.with_format("numpy")["labels"][:])
+        task = self._with(columns)
+        rows = task.read(table)
+        task.expect(rows)
+        encoded = task.encode(rows, self.tokenizer, self.max_length)
+        metrics = task.metrics(predict(self.model, task, encoded, self.tokenizer, batch_size), encoded, rows)
+        if task.generates:
+            metrics |= task.score(self._answers(task, rows, batch_size), rows)
+        return metrics
 
-    def __call__(self, *texts: str) -> list[dict[str, Any]]:
-        """Answers to plain texts."""
-        column = self.card.columns.get("text", "text")
-        return self.answer(Table([{column: text} for text in texts], "text"), {"text": column})
+    def __call__(self, *texts: str, **more: str) -> list[dict[str, Any]]:
+        """Answers to plain texts; what else a row needs by name, as in `predictor("Who?", context="...")`.
+
+        Raises:
+            AdaptkitError: the task needs more than these.
+        """
+        first, *others = self.task.asks()
+        if needed := [part for part in others if part not in more]:
+            raise AdaptkitError(
+                f"this adapter was trained on {' and '.join([first, *others])}, not on {first} alone; give rows in a file "
+                f"with these columns, or {needed[0]}=..."
+            )
+        columns = {part: self.task.column(part) or part for part in (first, *more)}
+        return self.answer(Table([{columns[p]: v for p, v in ({first: text} | more).items()} for text in texts], "text"), columns)

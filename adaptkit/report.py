@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adaptkit.cards import WEIGHTS, TaskCard
-from adaptkit.data import Table
+from adaptkit.cards import TaskCard
 from adaptkit.files import new_file
+from adaptkit.tables import Table
+from adaptkit.tasks.base import Task
 
 
 def write_results(folder: Path, metrics: dict[str, Any]) -> None:
@@ -22,20 +22,25 @@ def write_results(folder: Path, metrics: dict[str, Any]) -> None:
         path.write_text(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n", "utf-8")
 
 
-def write_predictions(path: Path, texts: list[str], gold: list[str], answers: list[dict[str, Any]]) -> None:
+def write_predictions(path: Path, task: Task, table: Table, answers: list[dict[str, Any]]) -> None:
     """A TSV of text, gold, predicted, score; white space inside texts becomes a blank."""
     lines = ["text\tgold\tpredicted\tscore"]
-    for text, label, answer in zip(texts, gold, answers, strict=True):
-        fields = (text, label, answer["label"], str(answer["score"]))
+    for row, answer in zip(table.rows, answers, strict=True):
+        fields = (task.text(row), task.gold_text(row), task.answer_text(answer), str(answer.get("score", "")))
         lines.append("\t".join(" ".join(field.split()) for field in fields))
+    write_lines(path, lines)
+
+
+def write_details(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A TSV of scores, a line a label."""
+    lines = ["\t".join(rows[0])]
+    lines += ["\t".join(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()) for row in rows]
+    write_lines(path, lines)
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
     with new_file(path) as new:
         new.write_text("\n".join(lines) + "\n", "utf-8")
-
-
-def majority(labels: list[str]) -> tuple[str, float]:
-    """The most frequent label and its share: what guessing it every time would score."""
-    label, count = Counter(labels).most_common(1)[0]
-    return label, count / len(labels)
 
 
 def draw_curves(path: Path, history: list[dict[str, float]], metric: str) -> bool:
@@ -103,30 +108,32 @@ def draw_or_say(drawn: list[bool]) -> None:
 
 
 def write_model_card(
-    folder: Path, card: TaskCard, metrics: dict[str, Any], settings: dict[str, Any], sizes: dict[str, int]
+    folder: Path, task: Task, card: TaskCard, metrics: dict[str, Any], settings: dict[str, Any], sizes: dict[str, int]
 ) -> None:
     """`README.md`: what this adapter is, how to use it, what it was trained on, how well it does."""
-    rows = []
-    for split, title in (("eval", "validation"), ("test", "test")):
-        for name, value in metrics.items():
-            kind = name.removeprefix(f"{split}_")
-            if kind != name and kind in ("accuracy", "f1", "precision", "recall", "matthews_correlation", "majority_baseline"):
-                rows.append(f"| {title} | {kind.replace('_', ' ')} | {value:.4f} |")
+    rows = [
+        f"| {title} | {name.replace('_', ' ')} | {metrics[f'{short}_{name}']:.4f} |"
+        for short, title in (("eval", "validation"), ("test", "test"))
+        for name in task.reported
+        if f"{short}_{name}" in metrics
+    ]
     text = _CARD.format(
         base=card.base,
+        what="All weights" if card.method == "full" else "An adapter",
         task=card.task,
         method=card.method,
-        labels=", ".join(f"`{label}`" for label in card.labels),
+        labels=" Labels: " + ", ".join(f"`{label}`" for label in card.labels) + "." if card.labels else "",
         folder=folder.name,
         rows="\n".join(rows),
         sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
         settings="\n".join(f"| {key} | `{value}` |" for key, value in settings.items()),
         trained=metrics.get("trainable_parameters", 0),
-        kilobytes=(folder / WEIGHTS).stat().st_size / 1000,
+        kilobytes=metrics["adapter_bytes"] / 1000,
         seconds=metrics.get("train_runtime", 0.0),
         machine=f"{platform.machine()}, Python {platform.python_version()}",
         versions=", ".join(f"{name} {number}" for name, number in card.versions.items()),
         max_length=card.max_length,
+        long_texts=task.long_texts,
     )
     with new_file(folder / "README.md") as new:
         new.write_text(text, "utf-8")
@@ -139,7 +146,7 @@ tags: [adaptkit, peft, {task}]
 ---
 # {folder}
 
-An adapter for **{task}** over the frozen model `{base}`. Labels: {labels}.
+{what} for **{task}** over the model `{base}`.{labels}
 
     adaptkit predict {folder} "your text"
 
@@ -147,11 +154,11 @@ An adapter for **{task}** over the frozen model `{base}`. Labels: {labels}.
 |---|---|---|
 {rows}
 
-The majority baseline is the accuracy of always answering the most frequent training label. Test rows were used once, after
-training; the epoch was chosen on the validation rows.
+A baseline is what the simplest guess scores on the same rows. Test rows were used once, after training; the epoch was chosen on
+the validation rows.
 
-Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; the file has {kilobytes:.0f} kB. Texts longer than
-{max_length} tokens are cut. One run with one seed: expect a point or two of difference with another.
+Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; the file has {kilobytes:.0f} kB. Texts of more
+than {max_length} tokens {long_texts}. One run with one seed: expect a point or two of difference with another.
 
 | setting | value |
 |---|---|

@@ -1,28 +1,33 @@
-"""The road that every recipe takes: data, base, adapter, training, reports. Recipes call these steps; tasks fill them."""
+"""The road that every recipe takes: data, base, adapter, training, reports. Tasks fill the steps."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 import time
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adaptkit import judge, report
-from adaptkit.adapter import adapter_tensors, load_adapter, save_adapter
+from adaptkit import report, tasks
+from adaptkit.adapter import save_adapter
 from adaptkit.arguments import RecipeArguments
+from adaptkit.augment import Augmentation, augment, read_synonyms
 from adaptkit.base import load_base, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
-from adaptkit.data import Splits, load_splits
+from adaptkit.data import load_splits, reading_from
+from adaptkit.defaults import DEFAULTS, FROM_NOTHING, fast_attention, learning_rate, machine_defaults, small_data_defaults
 from adaptkit.errors import AdaptkitError
+from adaptkit.full import FULL, MODEL, save_full, unfreeze
 from adaptkit.launch import start_all_processes
 from adaptkit.methods import PRESETS
 from adaptkit.predict import predict
+from adaptkit.scratch import make_model
+from adaptkit.tables import Splits
 from adaptkit.tasks.base import Task
-from adaptkit.training import DEFAULTS, Fit, fast_attention, fit, learning_rate, machine_defaults, small_data_defaults
+from adaptkit.training import Extras, Fit, Part, bare_model, fit, last_whole_checkpoint
 from adaptkit.tuner import adapt
 
 IS_MAIN = int(os.environ.get("RANK", "0")) == 0
@@ -30,18 +35,21 @@ IS_MAIN = int(os.environ.get("RANK", "0")) == 0
 
 @dataclass
 class Run:
-    """One run of a recipe: what was asked for, and what there is so far."""
+    """One run of a recipe: what was asked for, and what there is so far. `splits`: checked rows."""
 
     task: Task
     arguments: RecipeArguments
     training: Any  # transformers.TrainingArguments
-    columns: dict[str, str]
     splits: Splits
-    labels: list[str]
     output_dir: Path
+    base: str = ""
     tokenizer: Any = None
     model: Any = None
-    encoded: dict[str, Any] = dataclasses.field(default_factory=dict)
+    parts: dict[str, Part] = field(default_factory=dict)
+    max_length: int = 128
+
+    def extras(self) -> Extras:
+        return Extras(self.arguments.early_stopping_patience, self.arguments.adversarial_epsilon)
 
 
 def say(text: str = "") -> None:
@@ -50,131 +58,225 @@ def say(text: str = "") -> None:
         print(text, flush=True)
 
 
-def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., Any], columns: dict[str, str]) -> Run:
-    """Check the flags, read and judge the data. Nothing is written and no model is loaded yet."""
+def train_whole(run: Run) -> dict[str, Any]:
+    """Load, train, evaluate, save, report. Returns the content of `all_results.json`."""
+    load(run)
+    return finish(run, train(run))
+
+
+def task_from(name: str, arguments: RecipeArguments) -> Task:
+    """The task with the columns and settings that the flags give."""
+    kind = tasks.find(name)
+    columns = dict(kind.embedded) if arguments.embedded() else {}
+    columns |= {part: value for part in kind.parts if (value := getattr(arguments, f"{part}_column", None))}
+    names = {item.name for item in dataclasses.fields(kind)} - {"columns", "labels"}
+    return kind(columns=columns, **{name: getattr(arguments, name) for name in names if hasattr(arguments, name)})
+
+
+def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., Any]) -> Run:
+    """Check the flags, read the data. Nothing is written and no model is loaded yet."""
     start_all_processes()
     if arguments.max_seq_length < 4:
         raise AdaptkitError(f"--max_seq_length {arguments.max_seq_length} leaves no room for a text.")
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
-    defaults = DEFAULTS | machine_defaults()
-    defaults |= {"output_dir": str(output_dir), "learning_rate": learning_rate(arguments.method)}
+    defaults = DEFAULTS | task.defaults | machine_defaults()
+    rate = learning_rate(arguments.method) if arguments.model_name_or_path else FROM_NOTHING
+    defaults |= {"output_dir": str(output_dir), "learning_rate": rate}
     training = make_training(**defaults)
+    _check_reporters(training.report_to)
     if IS_MAIN and not (arguments.overwrite_output_dir or training.resume_from_checkpoint or arguments.check):
         _refuse_full(output_dir)
     splits = load_splits(
         *(arguments.train_file, arguments.validation_file, arguments.test_file),
         *(arguments.dataset_name, arguments.dataset_config_name),
+        reading=reading_from(arguments, task.wanted()),
     )
-    splits, labels = task.prepare(splits, columns, training.seed)
+    shares = (arguments.validation_split_percentage / 100, arguments.test_split_percentage / 100)
+    splits, task = task.prepare(splits, training.seed, *shares)
     small = small_data_defaults(len(splits.train))
     if small:
         training = make_training(**(defaults | small))
         splits.notes.append(f"{len(splits.train)} training rows are few: defaults of {small}")
     if str(training.resume_from_checkpoint).lower() == "true":
-        training.resume_from_checkpoint = True
+        found = last_whole_checkpoint(output_dir)
+        training.resume_from_checkpoint = str(found) if found else None
+        splits.notes.append(
+            f"going on from {found}" if found else f"no whole checkpoint in {output_dir}: starting from the beginning"
+        )
     for note in splits.notes:
         say(f"note: {note}")
-    return Run(task, arguments, training, columns, splits, labels, output_dir)
+    return Run(task, arguments, training, splits, output_dir, max_length=arguments.max_seq_length)
 
 
 def load(run: Run) -> None:
     """Load the base with the task's head, inject the adapter, encode the rows."""
+    choose_base(run, run.output_dir / "base")
+    run.tokenizer = load_tokenizer(run.base, run.arguments.model_revision)
+    run.model = new_model(run, run.arguments.method)
+    run.max_length = within_positions(run.max_length, bare_model(run.model).config, run.tokenizer)
+    encode(run)
+    trained = sum(parameter.numel() for parameter in run.model.parameters() if parameter.requires_grad)
+    everything = sum(parameter.numel() for parameter in run.model.parameters())
+    say(f"base {run.base}, method {PRESETS.get(run.arguments.method, run.arguments.method)}")
+    say(f"training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) on {len(run.splits.train)} rows")
+
+
+def new_model(run: Run, method: str) -> Any:
+    """The base with the task's head and a fresh adapter; the same one for the same seed."""
     from transformers import set_seed
 
     arguments = run.arguments
     set_seed(run.training.seed)
-    run.tokenizer = load_tokenizer(arguments.model_name_or_path, arguments.model_revision)
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft asks transformers by the old name
+    full = method == FULL
     base = load_base(
-        arguments.model_name_or_path,
-        task=run.task.name,
-        labels=run.labels,
+        run.base,
+        task=run.task.auto_class,
+        labels=run.task.labels or None,
         quantize=arguments.quantize,
         dtype=arguments.dtype,
         revision=arguments.model_revision,
         attn_implementation=arguments.attn_implementation or fast_attention(run.training),
-        base_dropout=arguments.base_dropout,
+        base_dropout=arguments.base_dropout or full,
     )
-    arguments.max_seq_length = _within_positions(arguments.max_seq_length, base.config, run.tokenizer)
-    run.model = adapt(base, arguments.method)
+    return unfreeze(base) if full else adapt(base, method)
+
+
+def choose_base(run: Run, folder: Path) -> None:
+    """The model that was asked for, or a small one made on the spot from the training texts."""
+    if run.base or run.arguments.model_name_or_path:
+        run.base = run.base or run.arguments.model_name_or_path
+        return
+    settings = {"kind": run.task.small_model} | run.arguments.from_nothing()
+    with run.training.main_process_first(desc="making a small model"):
+        if IS_MAIN and not (run.training.resume_from_checkpoint and (folder / "config.json").is_file()):
+            texts = [text for row in run.splits.train.rows for text in (run.task.text(row), run.task.gold_text(row))]
+            make_model(texts=texts, folder=folder, seed=run.training.seed, **settings)
+    run.base = str(folder)
+    use = (
+        ""
+        if run.task.name == "pretrain"
+        else " It shows that all works and answers nonsense; for real use give --model_name_or_path"
+    )
+    say(f"note: no model given, so a small untrained {settings['kind']} with a tokenizer of your texts was made in {folder}.{use}")
+
+
+def encode(run: Run) -> None:
+    """The splits as the model reads them; training rows with their changed copies."""
+    arguments = run.arguments
+    how = Augmentation(
+        arguments.augment_copies, arguments.word_dropout, arguments.word_swap, synonyms=read_synonyms(arguments.synonym_file)
+    )
     for name, table in run.splits.items():
-        run.encoded[name] = run.task.encode(table, run.columns, run.tokenizer, run.labels, arguments.max_seq_length)
-    trained, everything = run.model.get_nb_trainable_parameters()
-    say(f"base {base.adaptkit_base.name}, method {PRESETS.get(arguments.method, arguments.method)}")
-    say(f"training {trained:,} of {everything:,} parameters ({trained / everything:.2%}) on {len(run.splits.train)} rows")
+        training = name == "train"
+        table = augment(run.task, table, how, run.training.seed) if training else table
+        run.parts[name] = Part(table, run.task.encode(table, run.tokenizer, run.max_length, train=training))
 
 
 def train(run: Run) -> Fit:
     """Train; afterwards the model holds its best epoch."""
-    patience = run.arguments.early_stopping_patience
-    return fit(run.model, run.task, run.encoded["train"], run.encoded["validation"], run.tokenizer, run.training, patience)
+    return fit(run.model, run.task, run.parts["train"], run.parts["validation"], run.tokenizer, run.training, run.extras())
 
 
 def finish(run: Run, fitted: Fit) -> dict[str, Any]:
-    """Evaluate, save the adapter, write every report, print the closing table. Main process only.
+    """Evaluate, save, write every report, print the closing table. Main process only.
 
     Returns:
         The content of `all_results.json`; empty on the other processes.
     """
     if not IS_MAIN:
         return {}
-    metrics = dict(fitted.metrics)
-    outputs = {}
-    guess, _ = report.majority(report.gold_labels(run.splits.train, run.columns))
+    metrics: dict[str, Any] = dict(fitted.metrics)
+    shown = "test" if "test" in run.parts else "validation"
     for split, short in (("validation", "eval"), ("test", "test")):
-        if split in run.encoded:
-            began = time.perf_counter()
-            outputs[split] = predict(run.model, run.encoded[split], run.task.collator(run.tokenizer), title=split)
-            seconds = time.perf_counter() - began
-            gold = run.encoded[split].with_format("numpy")["labels"][:]
-            metrics |= {f"{short}_{name}": value for name, value in run.task.metrics(outputs[split], gold).items()}
-            metrics |= {f"{short}_samples": len(gold), f"{short}_samples_per_second": round(len(gold) / seconds, 2)}
-            table = dict(run.splits.items())[split]
-            metrics[f"{short}_majority_baseline"] = report.gold_labels(table, run.columns).count(guess) / len(table)
-    metrics["trainable_parameters"] = run.model.get_nb_trainable_parameters()[0]
-    save_adapter(run.model, run.output_dir, card=_card(run, metrics))
-    metrics["adapter_bytes"] = (run.output_dir / WEIGHTS).stat().st_size
-    _write_reports(run, fitted, metrics, outputs)
-    say(f"\nsaved to {run.output_dir}\n{report.closing_table(_closing(metrics))}")
+        if split in run.parts:
+            answers = _evaluate(run, split, short, metrics, write=split == shown)
+    part = run.parts[shown]
+    table = part.table.take(range(len(answers)))
+    metrics["trainable_parameters"] = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
+    save(run, run.output_dir, metrics)
+    file = run.output_dir / (MODEL if run.arguments.method == FULL else WEIGHTS)
+    metrics["adapter_bytes"] = sum(path.stat().st_size for path in run.output_dir.glob(f"{file.stem}*.safetensors"))
+    _write_reports(run, fitted, metrics, shown, table, answers)
+    say(f"\nsaved to {run.output_dir}\n{report.closing_table(_closing(run.task, metrics))}")
     return metrics
 
 
-def check(run: Run) -> None:
-    """`--check`: judge the data, show three encoded rows, one training step, one save and load. Nothing is kept.
+def _evaluate(run: Run, split: str, short: str, metrics: dict[str, Any], write: bool) -> list[dict[str, Any]]:
+    """Put the metrics of a split into `metrics`; the answers, which generating tasks give only with `write`."""
+    task, part = run.task, run.parts[split]
+    began = time.perf_counter()
+    outputs = predict(run.model, task, part.encoded, run.tokenizer, run.training.per_device_eval_batch_size, title=split)
+    seconds = time.perf_counter() - began
+    found = task.metrics(outputs, part.encoded, part.table)
+    if not task.generates:
+        answers = task.decode(outputs, part.encoded, part.table) if len(part.table) and task.name != "pretrain" else []
+    else:
+        table = (
+            part.table.take(range(min(len(part.table), getattr(task, "num_generated", 0) or len(part.table))))
+            if write
+            else part.table.take([])
+        )
+        answers = task.generate(run.model.eval(), table, run.tokenizer, run.max_length, 16) if len(table) else []
+        if answers:
+            found |= task.score(answers, table)
+            found |= {"generated_samples": len(answers)}
+    found |= task.baseline(run.splits.train, part.table)
+    metrics |= {f"{short}_{name}": value for name, value in found.items()}
+    metrics |= {f"{short}_samples": len(part.table), f"{short}_samples_per_second": round(len(part.table) / seconds, 2)}
+    return answers
 
-    Raises:
-        AdaptkitError: the adapter came back different.
-    """
-    text_columns = [run.columns[part] for part in ("text", "text_pair") if part in run.columns]
-    findings = judge.judge_labels(run.splits, run.columns, run.labels) + judge.judge_texts(run.splits, text_columns)
-    whole = {n: run.task.encode(t, run.columns, run.tokenizer, run.labels, 10**6)["length"] for n, t in run.splits.items()}
-    findings += judge.judge_lengths({name: list(lengths) for name, lengths in whole.items()}, run.arguments.max_seq_length)
-    say("data:")
-    for finding in findings:
-        say(str(finding))
-    say("examples, as the model reads them:")
-    for row in run.encoded["train"].select(range(min(3, len(run.encoded["train"])))):
-        say(f"  {run.tokenizer.decode(row['input_ids'])}  ->  {run.labels[row['labels']]}")
-    with tempfile.TemporaryDirectory() as folder:
-        few = {name: data.select(range(min(64, len(data)))) for name, data in run.encoded.items()}
-        once = dataclasses.replace(run.training, output_dir=folder, max_steps=1, save_strategy="no", load_best_model_at_end=False)
-        once = dataclasses.replace(once, eval_strategy="no", resume_from_checkpoint=None, disable_tqdm=True)
-        seconds = fit(run.model, run.task, few["train"], few["validation"], run.tokenizer, once).metrics["train_runtime"]
-        outputs = predict(run.model, few["validation"], run.task.collator(run.tokenizer))
-        save_adapter(run.model, Path(folder) / "adapter", card=_card(run, {}))
-        before = {key: tensor.detach().clone() for key, tensor in adapter_tensors(run.model, "default").items()}
-        again = load_adapter(Path(folder) / "adapter", quantize=run.arguments.quantize, dtype=run.arguments.dtype)
-        after = adapter_tensors(again, "default")
-        if any(not tensor.equal(after[key].to(tensor.dtype)) for key, tensor in before.items()):
-            raise AdaptkitError("the adapter came back from disk with other weights; please report this.")
-    steps = -(-len(run.splits.train) // run.training.train_batch_size) * run.training.num_train_epochs
-    say(
-        f"one training step took {seconds:.1f} s, one evaluation gave outputs {outputs.shape}, "
-        "one save and load gave the same weights"
+
+def save(run: Run, folder: Path, metrics: dict[str, Any]) -> None:
+    """The adapter with its card, or the whole model."""
+    scores = {name: value for name, value in metrics.items() if name.startswith(("eval_", "test_")) and isinstance(value, float)}
+    task = run.task
+    card = TaskCard(
+        task=task.name,
+        labels=task.labels,
+        columns={part: column for part in task.parts if (column := task.column(part))},
+        settings=task.settings(),
+        max_length=run.max_length,
+        metrics=scores,
     )
-    say(f"a whole run is {steps:.0f} steps. Splits checked: {', '.join(run.encoded)}; nothing was kept")
+    if run.arguments.method == FULL:
+        save_full(run.model, run.tokenizer, folder, card)
+    else:
+        save_adapter(run.model, folder, card=card)
 
 
-def _within_positions(length: int, config: Any, tokenizer: Any) -> int:
+def _write_reports(run: Run, fitted: Fit, metrics: dict[str, Any], split: str, table, answers) -> None:
+    folder, task = run.output_dir, run.task
+    report.write_results(folder, metrics)
+    if answers:
+        report.write_predictions(folder / f"predictions_{split}.tsv", task, table, answers)
+        if details := task.details(answers, table):
+            report.write_details(folder / "per_label.tsv", details)
+    names = ("learning_rate", "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay", "seed", "bf16")
+    settings = {name: getattr(run.training, name) for name in names}
+    sizes = {name: len(part) for name, part in run.splits.items()}
+    report.write_model_card(folder, task, read_card(folder), metrics, settings, sizes)
+    curves = report.draw_curves(folder / "curves.png", fitted.history, task.best_metric)
+    report.draw_or_say([curves, *(task.pictures(folder, answers, table) if answers else [])])
+
+
+def _closing(task: Task, metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    short, title = ("test", "test") if "test_samples" in metrics else ("eval", "validation")
+    rows = [
+        (f"{title} {name.replace('_', ' ')}", f"{metrics[f'{short}_{name}']:.4f}")
+        for name in task.reported
+        if f"{short}_{name}" in metrics
+    ]
+    return [
+        *rows,
+        ("training", f"{metrics.get('train_runtime', 0):.1f} s, {metrics.get('train_samples_per_second', 0):.0f} examples/s"),
+        ("padding", f"{metrics['padding']:.1%} of the tokens" if "padding" in metrics else "not counted"),
+        ("peak memory", f"{metrics['peak_memory_gb']:.2f} GB"),
+        ("file", f"{metrics['adapter_bytes'] / 1000:.0f} kB, {metrics['trainable_parameters']:,} parameters"),
+    ]
+
+
+def within_positions(length: int, config: Any, tokenizer: Any) -> int:
     """A length that the base has positions for."""
     positions = getattr(config, "max_position_embeddings", None) or length
     if config.model_type in ("roberta", "xlm-roberta"):  # the first ones are spent on padding
@@ -185,6 +287,14 @@ def _within_positions(length: int, config: Any, tokenizer: Any) -> int:
     return min(length, limit)
 
 
+def _check_reporters(names: list[str]) -> None:
+    from importlib.util import find_spec
+
+    for name in names:
+        if name in ("tensorboard", "wandb", "mlflow") and find_spec(name) is None:
+            raise AdaptkitError(f"--report_to {name}: the package {name} is not installed; pip install {name}")
+
+
 def _refuse_full(folder: Path) -> None:
     if folder.is_file():
         raise AdaptkitError(f"--output_dir {folder} is a file.")
@@ -193,43 +303,3 @@ def _refuse_full(folder: Path) -> None:
             f"--output_dir {folder} is not empty; give another one, or --overwrite_output_dir, or --resume_from_checkpoint true "
             "to go on from its last checkpoint."
         )
-
-
-def _card(run: Run, metrics: dict[str, Any]) -> TaskCard:
-    scores = {name: value for name, value in metrics.items() if name.startswith(("eval_", "test_")) and isinstance(value, float)}
-    return TaskCard(
-        task=run.task.name, labels=run.labels, columns=run.columns, max_length=run.arguments.max_seq_length, metrics=scores
-    )
-
-
-def _write_reports(run: Run, fitted: Fit, metrics: dict[str, Any], outputs: dict[str, Any]) -> None:
-    from adaptkit.metrics.classification import confusion
-
-    folder = run.output_dir
-    report.write_results(folder, metrics)
-    split = "test" if "test" in outputs else "validation"
-    table, gold = dict(run.splits.items())[split], run.encoded[split].with_format("numpy")["labels"][:]
-    texts = [str(row[run.columns["text"]]) for row in table.rows]
-    answers = run.task.decode(outputs[split], run.labels)
-    report.write_predictions(folder / f"predictions_{split}.tsv", texts, report.gold_labels(table, run.columns), answers)
-    names = ("learning_rate", "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay", "seed", "bf16")
-    settings = {name: getattr(run.training, name) for name in names}
-    sizes = {name: len(part) for name, part in run.splits.items()}
-    report.write_model_card(folder, read_card(folder), metrics, settings, sizes)
-    matrix = confusion(gold, outputs[split].argmax(-1), len(run.labels))
-    curves = report.draw_curves(folder / "curves.png", fitted.history, run.task.best_metric)
-    report.draw_or_say([curves, report.draw_confusion(folder / "confusion.png", matrix, run.labels)])
-
-
-def _closing(metrics: dict[str, Any]) -> list[tuple[str, str]]:
-    split = "test" if "test_accuracy" in metrics else "eval"
-    rows = [
-        (f"{'test' if split == 'test' else 'validation'} accuracy", f"{metrics[f'{split}_accuracy']:.4f}"),
-        ("majority baseline", f"{metrics[f'{split}_majority_baseline']:.4f}"),
-        ("macro F1", f"{metrics[f'{split}_f1']:.4f}"),
-        ("training", f"{metrics.get('train_runtime', 0):.1f} s, {metrics.get('train_samples_per_second', 0):.0f} examples/s"),
-        ("padding", f"{metrics['padding']:.1%} of the tokens" if "padding" in metrics else "not counted"),
-        ("peak memory", f"{metrics['peak_memory_gb']:.2f} GB"),
-        ("adapter file", f"{metrics['adapter_bytes'] / 1000:.0f} kB, {metrics['trainable_parameters']:,} parameters"),
-    ]
-    return rows

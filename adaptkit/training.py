@@ -1,120 +1,113 @@
-"""Training: `transformers.Trainer` with the defaults that adapters want, and a subclass only where a seam is missing."""
+"""Training: `transformers.Trainer` with a task's loss and metrics, and a subclass only where a seam is missing."""
 
 from __future__ import annotations
 
+import json
+import re
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import peft
 import torch
-from torch.utils.data import Sampler
+from torch import nn
+from torch.utils.data import SequentialSampler
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainingArguments
 
+from adaptkit.adversarial import on_embeddings
 from adaptkit.errors import AdaptkitError
+from adaptkit.sampling import LengthBuckets, padding_share
+from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-# Ours where Trainer's own would hurt adapters; every one can be set on the command line.
-DEFAULTS: dict[str, Any] = {
-    "num_train_epochs": 3,
-    "per_device_train_batch_size": 32,
-    "per_device_eval_batch_size": 64,
-    "warmup_steps": 0.06,  # below 1: a share of all steps
-    "weight_decay": 0.01,
-    "eval_strategy": "epoch",
-    "save_strategy": "epoch",
-    "save_total_limit": 1,
-    "load_best_model_at_end": True,
-    "logging_steps": 10,
-    "logging_nan_inf_filter": False,  # a bad step is to be seen
-    "train_sampling_strategy": "group_by_length",
-    "ddp_find_unused_parameters": False,
-    "report_to": "none",
-}
+
+@dataclass(frozen=True)
+class Part:
+    """A split, as rows and as the model reads it (from `Task.encode`)."""
+
+    table: Table
+    encoded: Dataset
 
 
-def machine_defaults() -> dict[str, Any]:
-    """bf16 where the machine computes in it; the CPU where there is nothing else."""
-    if torch.cuda.is_available():
-        return {"bf16": torch.cuda.is_bf16_supported()}
-    if torch.backends.mps.is_available():
-        return {}
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return {"use_cpu": True, "bf16": bool(able.get("avx512_bf16") or able.get("amx_bf16"))}
+@dataclass(frozen=True)
+class Extras:
+    """What Trainer has no flag for.
 
-
-def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:
-    """With few rows, smaller batches and enough epochs for some hundred steps; nothing when there are rows enough."""
-    if rows >= steps * DEFAULTS["per_device_train_batch_size"] / DEFAULTS["num_train_epochs"]:
-        return {}
-    batch = 8 if rows < 1000 else 16
-    return {"per_device_train_batch_size": batch, "num_train_epochs": min(15, max(3, round(steps * batch / rows)))}
-
-
-def fast_attention(args: TrainingArguments) -> str | None:
-    """The attention to train with, or None for the model's own choice.
-
-    On a CPU in bf16 the backward pass of the fused attention takes about half of a step at short lengths; the plain one does not.
-    """
-    return "eager" if args.use_cpu and args.bf16 else None
-
-
-class LengthBuckets(Sampler[int]):
-    """Rows in batches of like lengths, the batches in random order; the same on every process.
-
-    Args:
-        lengths: tokens of each row.
-        batch_size: rows in one optimizer step over all processes, so that the order does not depend on their number.
-        seed: of the order; each epoch has its own.
-        pool: how many batches are sorted together: more means less padding and less chance.
+    early_stopping_patience: stop after so many evaluations without a better one; 0 for never.
+    adversarial_epsilon: train on embeddings moved by so much against the loss, too (FGM, Miyato et al. 2017); 0 for not.
     """
 
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, pool: int = 50):
-        self.lengths = np.asarray(lengths)
-        self.batch_size = batch_size
-        self.seed = seed
-        self.pool = pool
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        generator = np.random.default_rng((self.seed, self.epoch))
-        order = generator.permutation(len(self.lengths))
-        step = self.batch_size * max(1, min(self.pool, len(order) // (4 * self.batch_size)))
-        pools = [order[i : i + step] for i in range(0, len(order), step)]
-        order = np.concatenate([pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools])
-        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-        short = batches.pop() if len(batches[-1]) < self.batch_size else None  # an incomplete batch must come last
-        generator.shuffle(batches)
-        return iter(np.concatenate([*batches, short] if short is not None else batches).tolist())
+    early_stopping_patience: int = 0
+    adversarial_epsilon: float = 0.0
 
 
-def padding_share(sampler: LengthBuckets, batch_size: int) -> float:
-    """The share of the tokens of one epoch that are padding, in batches of `batch_size` rows."""
-    ordered = sampler.lengths[list(sampler)]
-    batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
-    return 1 - ordered.sum() / sum(len(batch) * batch.max() for batch in batches)
+@dataclass
+class Fit:
+    """What training gave. `metrics` has Trainer's names; `history` is the log by step."""
+
+    metrics: dict[str, float]
+    history: list[dict[str, float]] = field(default_factory=list)
 
 
 class AdapterTrainer(Trainer):
-    """Trainer with length buckets that do not depend on the number of processes, and checkpoints that ask no network."""
+    """Trainer for a task. The task computes the loss, so that it is divided by the labels of the whole optimizer step, whatever
+    the number of accumulated batches and processes; and it says what evaluation keeps of the outputs."""
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, *args: Any, task: Task, extras: Extras, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.task, self.extras = task, extras
+        self.model_accepts_loss_kwargs = True  # count the labels of a step
+        self._loss_shifts_labels = False  # ours are -100 where nothing is foretold
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs["labels"]
+        outputs = self._outputs(model, inputs)
+        training = model.training
+        items = (labels != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        smoothing = self.args.label_smoothing_factor if training else 0.0
+        loss = self.task.loss(outputs, inputs, labels, items, smoothing)
+        if training and num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes  # the gradients' mean over processes divides by it again
+        return (loss, outputs) if return_outputs else loss
+
+    def _outputs(self, model, inputs):
+        batch = {key: value for key, value in inputs.items() if key != "labels"}
+        return model(**self.task.feed(bare_model(self.accelerator.unwrap_model(model)), batch, inputs["labels"]))
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        if not self.extras.adversarial_epsilon:
+            return super().training_step(model, inputs, num_items_in_batch)
+        embeddings = bare_model(self.accelerator.unwrap_model(model)).get_input_embeddings()
+        with on_embeddings(embeddings, self.extras.adversarial_epsilon) as attack:
+            loss = super().training_step(model, dict(inputs), num_items_in_batch)
+            attack.strike()
+            super().training_step(model, inputs, num_items_in_batch)
+        return loss
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+            kept = self.task.reduce(outputs, inputs, inputs["labels"])
+        return loss.detach(), kept, inputs["labels"]
 
     def _get_train_sampler(self, train_dataset=None):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
         return self.buckets()
+
+    def _get_eval_sampler(self, eval_dataset):
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None  # `fit` has sorted the rows
 
     def buckets(self) -> LengthBuckets:
         """The order in which the rows are trained on."""
@@ -125,7 +118,8 @@ class AdapterTrainer(Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict=None):
         folder = output_dir or self.args.output_dir
-        self.model.save_pretrained(folder, state_dict=state_dict, save_embedding_layers=False)
+        network = {"save_embedding_layers": False} if isinstance(self.model, peft.PeftModel) else {}
+        self.model.save_pretrained(folder, state_dict=state_dict, **network)
         self.processing_class.save_pretrained(folder)
 
 
@@ -141,63 +135,89 @@ class _StopOnBadLoss(TrainerCallback):
             )
 
 
-@dataclass
-class Fit:
-    """What training gave. `metrics` has Trainer's names; `history` is the log by step."""
+def bare_model(model: nn.Module) -> Any:
+    """The transformers model, without PEFT's wrapping."""
+    return model.get_base_model() if isinstance(model, peft.PeftModel) else model
 
-    metrics: dict[str, float]
-    history: list[dict[str, float]] = field(default_factory=list)
+
+def make_trainer(
+    model: nn.Module | None,
+    task: Task,
+    train: Part,
+    validation: Part,
+    tokenizer: PreTrainedTokenizerBase,
+    args: TrainingArguments,
+    extras: Extras = Extras(),
+    model_init: Callable[..., nn.Module] | None = None,
+) -> AdapterTrainer:
+    """A Trainer that judges epochs by the task's metrics on the validation rows."""
+    callbacks: list[TrainerCallback] = [_StopOnBadLoss()]
+    if extras.early_stopping_patience:
+        callbacks.append(EarlyStoppingCallback(extras.early_stopping_patience))
+    if args.metric_for_best_model in (None, "loss"):
+        args.metric_for_best_model, args.greater_is_better = task.best_metric, not task.lower_is_better
+    args.remove_unused_columns, args.label_names = False, ["labels"]
+    order = np.argsort(validation.encoded["length"], kind="stable")
+    back = np.argsort(order, kind="stable")
+    return AdapterTrainer(
+        model,
+        args,
+        task=task,
+        extras=extras,
+        data_collator=task.collator(tokenizer),
+        train_dataset=train.encoded,
+        eval_dataset=validation.encoded.select(order),
+        processing_class=tokenizer,
+        compute_metrics=lambda result: task.metrics(result.predictions[back], validation.encoded, validation.table),
+        callbacks=callbacks,
+        model_init=model_init,
+    )
 
 
 def fit(
-    model: peft.PeftModel,
+    model: nn.Module,
     task: Task,
-    train: Dataset,
-    validation: Dataset,
+    train: Part,
+    validation: Part,
     tokenizer: PreTrainedTokenizerBase,
     args: TrainingArguments,
-    early_stopping_patience: int = 0,
+    extras: Extras = Extras(),
 ) -> Fit:
     """Train an adapter; at the end the model holds its best epoch.
 
     Args:
-        model: from `adapt`.
-        train, validation: from `Task.encode`.
+        model: from `adapt`; or a transformers model whose own weights are trained.
+        train, validation: rows, and what `Task.encode` made of them.
         args: Trainer's; start from `DEFAULTS` and `machine_defaults()`.
-        early_stopping_patience: stop after so many evaluations without a better one; 0 for never.
 
     Raises:
         AdaptkitError: the loss is not a number.
     """
-    callbacks: list[TrainerCallback] = [_StopOnBadLoss()]
-    if early_stopping_patience:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience))
-    args.metric_for_best_model = args.metric_for_best_model or task.best_metric
-    args.label_names = args.label_names or ["labels"]
-    trainer = AdapterTrainer(
-        model,
-        args,
-        data_collator=task.collator(tokenizer),
-        train_dataset=train,
-        eval_dataset=validation,
-        processing_class=tokenizer,
-        compute_metrics=lambda result: task.metrics(result.predictions, result.label_ids),
-        preprocess_logits_for_metrics=lambda logits, _: logits[0] if isinstance(logits, tuple) else logits,
-        callbacks=callbacks,
-    )
-    # Trainer takes every model with **kwargs for one that divides its loss by the items of the whole step, and divides by neither
-    # the accumulated batches nor the processes. Sequence classification does not.
-    trainer.model_accepts_loss_kwargs = task.loss_counts_items
+    trainer = make_trainer(model, task, train, validation, tokenizer, args, extras)
     try:
         with _fp32_masters(model, args.bf16 or args.fp16):
             metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     except KeyboardInterrupt:
         metrics = {"epoch": trainer.state.epoch or 0.0}
         print(f"\nstopped at step {trainer.state.global_step}; going on with the adapter as it is", file=sys.stderr)
-    metrics |= {"train_samples": len(train), "peak_memory_gb": peak_memory()}
+    metrics |= {"train_samples": len(train.encoded), "peak_memory_gb": peak_memory()}
     if args.train_sampling_strategy == "group_by_length":
         metrics["padding"] = round(padding_share(trainer.buckets(), args.train_batch_size), 4)
     return Fit(metrics, trainer.state.log_history)
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: Trainer writes its state last."""
+    steps = sorted(
+        (int(match[1]), path) for path in folder.glob("checkpoint-*") if (match := re.fullmatch(r"checkpoint-(\d+)", path.name))
+    )
+    for _, path in reversed(steps):
+        try:
+            json.loads((path / "trainer_state.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        return path
+    return None
 
 
 def peak_memory() -> float:
@@ -220,12 +240,3 @@ def _fp32_masters(model: peft.PeftModel, autocast: bool) -> Iterator[None]:
     finally:
         for parameter, dtype in zip(halves, dtypes, strict=True):
             parameter.data = parameter.data.to(dtype)
-
-
-def learning_rate(method: str) -> float:
-    """The default learning rate of a method: that of its most careful part; 1e-3 for PEFT's own."""
-    from adaptkit import methods
-
-    if method.startswith("peft:"):
-        return 1e-3
-    return min(part.learning_rate for part in methods.parse(method))

@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptkit import AdaptkitError, from_datasets, load_splits, read_table
-from adaptkit.data import Table, split_validation
+from adaptkit.tables import Table, split_validation
 from adaptkit.tasks.classify import Classify
-
-COLUMNS = {"text": "text", "label": "label"}
 
 
 def write(path, content):
@@ -73,7 +71,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
 def test_bad_training_rows(tmp_path, content, message):
     splits = load_splits(str(write(tmp_path / "train.csv", content)))
     with pytest.raises(AdaptkitError, match=message):
-        Classify().prepare(splits, COLUMNS, seed=1)
+        Classify().prepare(splits, seed=1)
 
 
 def test_a_label_unknown_to_the_training_data(tmp_path):
@@ -82,7 +80,7 @@ def test_a_label_unknown_to_the_training_data(tmp_path):
     with pytest.raises(
         AdaptkitError, match=r"dev\.csv:3: the label 'godo' does not occur in the training data.*Did you mean 'good'"
     ):
-        Classify().prepare(load_splits(str(train), str(dev)), COLUMNS, seed=1)
+        Classify().prepare(load_splits(str(train), str(dev)), seed=1)
 
 
 def test_flags_that_contradict_each_other(tmp_path):
@@ -106,8 +104,8 @@ def test_datasets_and_their_class_names():
 def test_validation_is_cut_from_train_and_never_from_test():
     rows = [{"text": f"t{i}", "label": "ab"[i % 2]} for i in range(40)]
     part = datasets.Dataset.from_list(rows)
-    splits, labels = Classify().prepare(from_datasets(datasets.DatasetDict({"train": part, "test": part})), COLUMNS, seed=3)
-    assert labels == ["a", "b"]
+    splits, task = Classify().prepare(from_datasets(datasets.DatasetDict({"train": part, "test": part})), seed=3)
+    assert task.labels == ["a", "b"]
     assert (len(splits.train), len(splits.validation), len(splits.test)) == (36, 4, 40)
     assert "4 of 40 training rows cut off" in splits.notes[-1]
 
@@ -127,4 +125,4 @@ def test_a_split_keeps_every_row_once_and_the_shares_of_labels(labels, seed):
 
 def test_numeric_labels_are_in_numeric_order():
     rows = [{"text": "x", "label": n} for n in (10, 2, 1, 10)]
-    assert Classify().prepare(from_datasets(datasets.Dataset.from_list(rows)), COLUMNS, 0)[1] == ["1", "2", "10"]
+    assert Classify().prepare(from_datasets(datasets.Dataset.from_list(rows)), 0)[1].labels == ["1", "2", "10"]

@@ -13,8 +13,10 @@ from adaptkit import AdaptkitError, adapt, fit, load_base, load_tokenizer
 from adaptkit.files import new_file, new_folder
 from adaptkit.metrics.classification import Classification
 from adaptkit.predict import predict
+from adaptkit.sampling import LengthBuckets, padding_share
+from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
-from adaptkit.training import LengthBuckets, padding_share
+from adaptkit.training import Part
 
 pairs = st.integers(1, 6).flatmap(
     lambda n: st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=1, max_size=60)
@@ -64,7 +66,7 @@ def small():
 def test_predictions_are_in_the_order_of_the_rows(small):
     tokenizer, encoded = small
     model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), "lora").eval()
-    together = predict(model, encoded, Classify().collator(tokenizer), batch_size=5)
+    together = predict(model, Classify(), encoded, tokenizer, batch_size=5)
     for i, row in enumerate(encoded):
         with torch.no_grad():
             alone = model(input_ids=torch.tensor([row["input_ids"]])).logits[0]
@@ -80,8 +82,9 @@ def test_a_loss_that_is_no_number_stops_the_run(small, tmp_path):
         output_dir=str(tmp_path), use_cpu=True, max_steps=3, logging_steps=1, logging_nan_inf_filter=False, report_to="none",
         train_sampling_strategy="group_by_length", disable_tqdm=True,
     )  # fmt: skip
+    part = Part(Table([{"text": "x", "label": "a"}] * 24, "x"), encoded)
     with pytest.raises(AdaptkitError, match="the training loss is nan at step 1: lower --learning_rate"):
-        fit(model, Classify(), encoded, encoded, tokenizer, args)
+        fit(model, Classify(labels=["a", "b"]), part, part, tokenizer, args)
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):

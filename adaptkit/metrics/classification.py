@@ -1,4 +1,4 @@
-"""Classification metrics from one confusion matrix, as an `evaluate` module.
+"""Classification metrics from counts, as `evaluate` modules.
 
 >>> from adaptkit.metrics.classification import Classification
 >>> Classification().compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0])["accuracy"]
@@ -7,36 +7,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import datasets
-import evaluate
 import numpy as np
 
+from adaptkit.metrics.base import OfflineMetric, precision_recall_f1
 
-class Classification(evaluate.Metric):
+
+class Classification(OfflineMetric):
     """Accuracy; precision, recall and F1, averaged over the labels; Matthews correlation (Gorodkin 2004 for many labels).
 
     `compute(predictions, references)`: class numbers. A label that is never predicted has precision 0, one that never occurs has
     recall 0; labels that neither occur nor are predicted do not count.
     """
 
-    def __init__(self, **kwargs):
-        super().__init__(**{"keep_in_memory": True, **kwargs})
-
-    def _info(self):
-        number = datasets.Value("int64")
-        return evaluate.MetricInfo(
-            description="Accuracy, macro precision, recall and F1, Matthews correlation.",
-            citation="",
-            inputs_description="predictions, references: class numbers",
-            features=datasets.Features({"predictions": number, "references": number}),
-        )
+    kind = datasets.Value("int64")
 
     def _compute(self, predictions, references) -> dict[str, float]:
         matrix = confusion(np.asarray(references), np.asarray(predictions))
         hits, gold, said, total = np.diag(matrix), matrix.sum(1), matrix.sum(0), matrix.sum()
         used = (gold + said) > 0
-        precision, recall = _share(hits, said)[used], _share(hits, gold)[used]
-        f1 = _share(2 * hits, gold + said)[used]
+        precision, recall, f1 = (values[used] for values in precision_recall_f1(hits, said, gold))
         covariance = hits.sum() * total - (gold * said).sum()
         spread = np.sqrt(float(total**2 - (gold**2).sum()) * float(total**2 - (said**2).sum()))
         return {
@@ -48,6 +40,28 @@ class Classification(evaluate.Metric):
         }
 
 
+class MultiLabel(OfflineMetric):
+    """Rows with any number of labels: exact matches, and F1 averaged over the labels (macro) and over all decisions (micro).
+
+    `compute(predictions, references)`: for each row a 0 or 1 for each label.
+    """
+
+    kind = datasets.Sequence(datasets.Value("int64"))
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        said, gold = np.asarray(predictions), np.asarray(references)
+        counts = ((said & gold).sum(0), said.sum(0), gold.sum(0))
+        precision, recall, f1 = precision_recall_f1(*counts)
+        micro = precision_recall_f1(*(np.asarray([count.sum()]) for count in counts))[2]
+        return {
+            "accuracy": float((said == gold).all(1).mean()),
+            "f1": float(f1.mean()),
+            "f1_micro": float(micro[0]),
+            "precision": float(precision.mean()),
+            "recall": float(recall.mean()),
+        }
+
+
 def confusion(gold: np.ndarray, predicted: np.ndarray, size: int | None = None) -> np.ndarray:
     """Counts `(size, size)`: row is gold, column is predicted."""
     size = size or int(max(gold.max(initial=0), predicted.max(initial=0))) + 1
@@ -56,5 +70,10 @@ def confusion(gold: np.ndarray, predicted: np.ndarray, size: int | None = None) 
     return matrix
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+def table_by_label(labels: list[str], hits, said, gold) -> list[dict[str, Any]]:
+    """One row a label: precision, recall, F1, and how many rows have it."""
+    scores = precision_recall_f1(np.asarray(hits), np.asarray(said), np.asarray(gold))
+    return [
+        {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(count)}
+        for label, p, r, f, count in zip(labels, *scores, gold, strict=True)
+    ]

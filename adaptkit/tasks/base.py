@@ -1,50 +1,253 @@
-"""What a task is: how rows become tensors, which head, which metric, how outputs become answers.
+"""What a task is: how rows become tensors, which head and loss, how outputs become answers, how answers are scored.
 
-A task holds no state and no model; everything that it needs is passed in.
+A task is a frozen dataclass of settings, with the columns of its rows and the labels of its head. It holds no model and no data.
+Rows pass through `read` once, which checks them and gives them the names of `parts`; everything else works on such rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from adaptkit.errors import AdaptkitError, nearest
+from adaptkit.tables import Splits, Table, split_groups
 
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
+    from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from adaptkit.data import Splits, Table
+    from adaptkit.judge import Finding
 
 
+@dataclass(frozen=True)
 class Task:
-    """Base class of all tasks."""
+    """Base class of all tasks.
+
+    columns: what a row has (a key of `parts`) -> the column where it is; what is missing is at its default.
+    labels: the names of the head's outputs, in order; empty where they have none.
+    """
+
+    columns: dict[str, str] = field(default_factory=dict)
+    labels: list[str] = field(default_factory=list)
 
     name: ClassVar[str]
     auto_class: ClassVar[str]  # the transformers Auto class that builds the model with this task's head
+    parts: ClassVar[dict[str, str | None]]  # what a row has -> the column where it is by default; None: only where it is named
+    gold: ClassVar[tuple[str, ...]] = ("label",)  # the parts that only training and scoring need
+    embedded: ClassVar[dict[str, str]] = {}  # columns of the embedded corpus, where they differ
     best_metric: ClassVar[str]  # by which the best epoch is chosen
-    loss_counts_items: ClassVar[bool] = False  # the model's loss divides by the number of items that Trainer passes
-    columns: ClassVar[dict[str, str | None]]  # what a row has -> the column where it is by default
+    lower_is_better: ClassVar[bool] = False
+    reported: ClassVar[tuple[str, ...]]  # the metrics to show, the most important first
+    score_name: ClassVar[str] = "score"  # what stands beside an answer
+    generates: ClassVar[bool] = False  # answers are written token by token, see `generate`
+    span_of_texts: ClassVar[bool] = False  # rows point into their text, so that words may not be moved
+    inputs_per_row: ClassVar[int] = 1  # texts that the model reads for one row
+    long_texts: ClassVar[str] = "are cut"  # what becomes of texts that are too long
+    defaults: ClassVar[dict[str, Any]] = {}  # of Trainer's flags, where this task wants others
+    small_model: ClassVar[str | None] = None  # the kind of model that is made on the spot where none is given
 
-    def prepare(self, splits: Splits, columns: dict[str, str], seed: int) -> tuple[Splits, list[str]]:
-        """Check every row, cut a validation split where there is none. Returns the splits and the labels in order."""
+    def column(self, part: str) -> str | None:
+        """The column where a part of the rows is."""
+        return self.columns.get(part) or self.parts[part]
+
+    def wanted(self) -> tuple[str, ...]:
+        """The columns that rows must have to be trained on."""
+        return tuple(column for part in self.parts if (column := self.column(part)))
+
+    # Rows
+
+    def read(self, table: Table, gold: bool = True) -> Table:
+        """Rows with the names of `parts`, every one checked; without the gold parts where `gold` is false.
+
+        Raises:
+            AdaptkitError: a missing column (with the nearest name), or a bad row by file and line.
+        """
         raise NotImplementedError
 
-    def check(self, table: Table, columns: dict[str, str], labels: list[str] | None = None) -> None:
-        """Refuse bad rows, and answers that are not among `labels` where these are given, by file and line."""
+    def learn(self, train: Table) -> Task:
+        """The same task with what only the training rows tell: its labels."""
+        return self
+
+    def expect(self, table: Table) -> None:
+        """Refuse rows whose answers the training rows do not know."""
+
+    def groups(self, table: Table) -> list[str]:
+        """A name for each row; rows of one name stay on one side when a split is cut."""
+        return [self.text(row) for row in table.rows]
+
+    def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
+        """The rows without a share of them, and that share."""
+        return split_groups(table, self.groups(table), seed, share)
+
+    def prepare(self, splits: Splits, seed: int, validation: float = 0.1, test: float = 0.0) -> tuple[Splits, Task]:
+        """Read and check every split, learn the labels, cut off a validation split where there is none, and a test split if asked.
+
+        Returns:
+            Splits of checked rows, and the task with its labels.
+        """
+        tables = {name: self.read(table) for name, table in splits.items()}
+        train, notes = tables["train"], list(splits.notes)
+        task = self.learn(train)
+        for name in tables.keys() - {"train"}:
+            task.expect(tables[name])
+        for name, share, wish in (("test", test, seed + 1), ("validation", validation, seed)):
+            if name in tables or not share:
+                continue
+            count = len(train)
+            train, tables[name] = task.cut(train, wish, share)
+            if not len(tables[name]) or not len(train):
+                raise AdaptkitError(
+                    f"{splits.train.source}: {count} rows with one for each label are too few to cut a {name} split from; "
+                    f"give --{name}_file."
+                )
+            how = "stratified" if type(task).cut is not Task.cut else "no text on both sides"
+            notes.append(f"no {name} data given: {len(tables[name])} of {count} training rows cut off for it ({how}, seed {seed})")
+        return Splits(train, tables["validation"], tables.get("test"), notes), task
+
+    # Tensors
+
+    def encode(
+        self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int, gold: bool = True, train: bool = False
+    ) -> Dataset:
+        """The model's inputs, not padded, with `labels` where `gold`, and `length`. `train`: they are only trained on.
+
+        Long rows may become several; then `_row` says which one they belong to. Columns that begin with _ do not reach the model.
+        """
         raise NotImplementedError
 
-    def encode(self, table: Table, columns: dict[str, str], tokenizer: PreTrainedTokenizerBase, labels, max_length) -> Dataset:
-        """The model's inputs, one row each, not padded; with `labels` where the table has them, and `length`."""
-        raise NotImplementedError
-
-    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable:
+    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict]], dict[str, Tensor]]:
         """What makes a batch of encoded rows."""
+        from adaptkit.tasks.collate import Pad
+
+        return Pad.for_tokenizer(tokenizer)
+
+    def feed(self, model: Any, batch: dict[str, Tensor], labels: Tensor | None) -> dict[str, Any]:
+        """What the model is called with. `model`: the transformers model itself."""
+        return batch
+
+    def loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor, items: Any, smoothing: float = 0.0) -> Tensor:
+        """The sum of the losses of all labels that are not -100, divided by `items`: their number in the whole optimizer step."""
+        import torch
+
+        logits = outputs.logits
+        return (
+            torch.nn.functional.cross_entropy(
+                logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum", label_smoothing=smoothing
+            )
+            / items
+        )
+
+    def reduce(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
+        """What is kept of a batch's outputs for `decode` and `metrics`, `(rows, ...)`."""
+        return outputs.logits.float()
+
+    # Answers
+
+    def decode(self, outputs: np.ndarray, encoded: Dataset, table: Table) -> list[dict[str, Any]]:
+        """The reduced outputs of a whole split as answers, one a row of `table`."""
         raise NotImplementedError
 
-    def metrics(self, outputs: np.ndarray, gold: np.ndarray) -> dict[str, float]:
-        """The metrics of a whole split, from the model's outputs."""
+    def generate(self, model: Any, table: Table, tokenizer: Any, max_length: int, batch_size: int) -> list[dict[str, Any]]:
+        """Written answers, one a row, of tasks that generate."""
         raise NotImplementedError
 
-    def decode(self, outputs: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
-        """The model's outputs as answers, one a row."""
+    def score(self, answers: list[dict[str, Any]], table: Table) -> dict[str, float]:
+        """The metrics of answers against the gold in the rows."""
         raise NotImplementedError
+
+    def metrics(self, outputs: np.ndarray, encoded: Dataset, table: Table) -> dict[str, float]:
+        """The metrics of a whole split, from reduced outputs."""
+        return self.score(self.decode(outputs, encoded, table), table)
+
+    def baseline(self, train: Table, table: Table) -> dict[str, float]:
+        """What the simplest guess, learned from the training rows, scores."""
+        return {}
+
+    # What people see
+
+    def asks(self) -> list[str]:
+        """The parts that a question must have."""
+        return [part for part in self.parts if part not in self.gold and self.column(part)]
+
+    def key(self, row: dict[str, Any]) -> str:
+        """What makes two rows the same question."""
+        parts = [row[part] for part in self.parts if part not in self.gold and isinstance(row.get(part), str)]
+        return " ".join(parts or [self.text(row)]).strip().lower()
+
+    def text(self, row: dict[str, Any]) -> str:
+        """The text of a row."""
+        return str(row[next(iter(self.parts))])
+
+    def gold_text(self, row: dict[str, Any]) -> str:
+        """The right answer, in a line."""
+        return str(row.get("label", ""))
+
+    def answer_text(self, answer: dict[str, Any]) -> str:
+        """An answer, in a line."""
+        return str(answer.get("label", answer.get("text", "")))
+
+    def details(self, answers: list[dict[str, Any]], table: Table) -> list[dict[str, Any]]:
+        """Rows of a table of scores, by label; `per_label.tsv`."""
+        return []
+
+    def pictures(self, folder: Any, answers: list[dict[str, Any]], table: Table) -> list[bool]:
+        """Draw the task's own pictures into a folder; for each whether it could be drawn."""
+        return []
+
+    def findings(self, splits: Splits) -> list[Finding]:
+        """What `--check` should say about the rows, besides lengths and duplicates."""
+        return []
+
+    def lost(self, encoded: Dataset, table: Table) -> list[Finding]:
+        """What `--check` should say about what encoding at this length loses."""
+        return []
+
+    def render(self, row: dict[str, Any], tokenizer: Any) -> str:
+        """An encoded row as the model reads it; tokens that carry loss in brackets, or the label behind an arrow."""
+        labels = row["labels"]
+        if isinstance(labels, list):
+            return " ".join(
+                f"[{token}]" if label != -100 else token
+                for token, label in zip(tokenizer.convert_ids_to_tokens(row["input_ids"]), labels, strict=True)
+            )
+        return f"{tokenizer.decode(row['input_ids'])}  ->  {self.labels[labels] if self.labels else labels}"
+
+    def settings(self) -> dict[str, Any]:
+        """The settings of this task alone, as its card keeps them."""
+        shared = {item.name for item in dataclasses.fields(Task)}
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name not in shared}
+
+
+def read_texts(task: Task, table: Table, parts: Iterable[str]) -> list[dict[str, Any]]:
+    """One dict a row with the texts in these parts, where the task has a column for them.
+
+    Raises:
+        AdaptkitError: a text is missing, empty, not a text, or holds half of a surrogate pair.
+    """
+    columns = {part: column for part in parts if (column := task.column(part))}
+    for part, column in columns.items():
+        table.need(column, f"{part}_column")
+    return [{part: text_at(table, index, row, column) for part, column in columns.items()} for index, row in enumerate(table.rows)]
+
+
+def text_at(table: Table, index: int, row: dict[str, Any], column: str) -> str:
+    """The text in a column of a row, checked."""
+    text = row.get(column)
+    if not isinstance(text, str):
+        raise table.bad(index, f"column {column!r} holds {text!r}, which is not a text.")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise table.bad(index, f"the text in column {column!r} holds half of a surrogate pair.")
+    if not text.strip():
+        raise table.bad(index, f"the text in column {column!r} is empty.")
+    return text
+
+
+def unknown_label(table: Table, index: int, label: str, labels: list[str]) -> AdaptkitError:
+    """The error for a label that the training rows do not have."""
+    close = nearest(label, labels)
+    guess = f" Did you mean {close!r}?" if close else ""
+    return table.bad(index, f"the label {label!r} does not occur in the training data ({', '.join(labels[:20])}).{guess}")

@@ -1,122 +1,200 @@
-"""Classification of single texts and of pairs of texts, one label a row."""
+"""Classification of single texts and of pairs of texts: one label a row, or any number of them."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from adaptkit.data import Splits, Table, split_validation
-from adaptkit.errors import AdaptkitError, nearest
-from adaptkit.tasks.base import Task
+from adaptkit.errors import AdaptkitError
+from adaptkit.tables import Splits, Table, split_validation
+from adaptkit.tasks.base import Task, read_texts, unknown_label
+
+RARE = 5
 
 
+@dataclass(frozen=True)
 class Classify(Task):
-    """One of n labels for a text, or for a text and its pair."""
+    """One of n labels for a text or for a text and its pair; with `multi_label` any number of labels.
+
+    label_delimiter: what stands between several labels in one field.
+    class_weights: count rare labels as much as frequent ones; learned from the training rows into `weights`.
+    threshold: from which probability on a label of several is given.
+    """
+
+    multi_label: bool = False
+    label_delimiter: str = "|"
+    class_weights: bool = False
+    threshold: float = 0.5
+    weights: list[float] | None = None
 
     name = "classify"
     auto_class = "AutoModelForSequenceClassification"
+    parts = {"text": "text", "text_pair": None, "label": "label"}
+    embedded = {"label": "intent"}
     best_metric = "accuracy"
-    columns = {"text": "text", "text_pair": None, "label": "label"}
+    reported = ("accuracy", "majority_baseline", "f1", "f1_micro", "precision", "recall", "matthews_correlation")
 
-    def prepare(self, splits: Splits, columns: dict[str, str], seed: int) -> tuple[Splits, list[str]]:
-        for _, table in splits.items():
-            for part, column in columns.items():
-                table.need(column, f"{part}_column")
-            self.check(table, columns)
-        counts = Counter(label_of(row, columns) for row in splits.train.rows)
+    def read(self, table: Table, gold: bool = True) -> Table:
+        rows = read_texts(self, table, [part for part in self.parts if part not in self.gold])
+        if not gold:
+            return table.with_rows(rows)
+        column = self.column("label") or "label"
+        table.need(column, "label_column")
+        for index, (row, given) in enumerate(zip(rows, table.rows, strict=True)):
+            row["label"] = self._labels_in(table, index, given.get(column), column)
+        return table.with_rows(rows)
+
+    def _labels_in(self, table: Table, index: int, value: Any, column: str) -> Any:
+        if not self.multi_label:
+            if value is None or not str(value).strip() or isinstance(value, (list, dict)):
+                several = " Give --multi_label for rows with several." if isinstance(value, list) else ""
+                raise table.bad(index, f"column {column!r} holds {value!r}, which is not one label.{several}")
+            return str(value).strip()
+        if value is None or isinstance(value, dict):
+            raise table.bad(index, f"column {column!r} holds {value!r}, which is no list of labels.")
+        names = value if isinstance(value, list) else str(value).split(self.label_delimiter)
+        return sorted({str(name).strip() for name in names if str(name).strip()})
+
+    def learn(self, train: Table) -> Classify:
+        counts = Counter(name for row in train.rows for name in self._names(row))
         labels = sorted(counts, key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
-        if len(labels) == 1:
+        if len(labels) < (1 if self.multi_label else 2):
             raise AdaptkitError(
-                f"{splits.train.source}: every row has the label {labels[0]!r}; there is nothing to tell apart. "
+                f"{train.source}: every row has the label {''.join(labels)!r}; there is nothing to tell apart. "
                 "Is --label_column the right column?"
             )
-        for _, table in splits.items()[1:]:
-            self.check(table, columns, labels)
-        if splits.validation is None:
-            gold = [label_of(row, columns) for row in splits.train.rows]
-            train, validation = split_validation(splits.train, gold, seed)
-            if not len(validation):
-                raise AdaptkitError(
-                    f"{splits.train.source}: {len(gold)} rows with one for each label are too few to cut a validation split from; "
-                    "give --validation_file."
-                )
-            note = (
-                f"no validation data given: {len(validation)} of {len(gold)} training rows cut off for it (stratified, seed {seed})"
-            )
-            splits = Splits(train, validation, splits.test, [*splits.notes, note])
-        return splits, labels
+        weights = None
+        if self.class_weights:
+            if self.multi_label:
+                raise AdaptkitError("--class_weights and --multi_label do not go together.")
+            weights = [len(train) / (len(labels) * counts[label]) for label in labels]
+        return dataclasses.replace(self, labels=labels, weights=weights)
 
-    def check(self, table: Table, columns: dict[str, str], labels: list[str] | None = None) -> None:
-        check_texts(table, [columns[part] for part in ("text", "text_pair") if part in columns])
-        _check_labels_given(table, columns["label"])
-        if labels is not None:
-            _check_labels_known(table, columns, labels)
+    def _names(self, row: dict[str, Any]) -> list[str]:
+        return row["label"] if self.multi_label else [row["label"]]
 
-    def encode(self, table: Table, columns: dict[str, str], tokenizer, labels: list[str], max_length: int | None):
+    def expect(self, table: Table) -> None:
+        known = set(self.labels)
+        for index, row in enumerate(table.rows):
+            for name in self._names(row):
+                if name not in known:
+                    raise unknown_label(table, index, name, self.labels)
+
+    def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
+        """The same share of each label."""
+        return split_validation(table, [self.gold_text(row) for row in table.rows], seed, share)
+
+    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         from datasets import Dataset
 
-        texts = [[str(row[columns[part]]) for row in table.rows] for part in ("text", "text_pair") if part in columns]
+        texts = [[row[part] for row in table.rows] for part in ("text", "text_pair") if part in table.columns]
         encoded = dict(tokenizer(*texts, truncation=True, max_length=max_length))
         encoded["length"] = [len(ids) for ids in encoded["input_ids"]]
-        if columns.get("label") in table.columns:
-            index = {label: number for number, label in enumerate(labels)}
-            encoded["labels"] = [index[label_of(row, columns)] for row in table.rows]
+        if gold:
+            encoded["labels"] = [self._target(row) for row in table.rows]
         return Dataset.from_dict(encoded)
 
-    def collator(self, tokenizer):
-        from transformers import DataCollatorWithPadding
+    def _target(self, row: dict[str, Any]) -> Any:
+        if self.multi_label:
+            return [float(label in row["label"]) for label in self.labels]
+        return self.labels.index(row["label"])
 
-        return DataCollatorWithPadding(tokenizer)
+    def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
+        import torch
+        from torch.nn import functional
 
-    def metrics(self, outputs: np.ndarray, gold: np.ndarray) -> dict[str, float]:
-        from adaptkit.metrics.classification import Classification
+        logits = outputs.logits.float()
+        if self.multi_label:
+            labels = labels * (1 - smoothing) + smoothing / 2
+            return functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum") / items
+        weight = torch.tensor(self.weights, device=logits.device) if self.weights else None
+        return functional.cross_entropy(logits, labels, weight, reduction="sum", label_smoothing=smoothing) / items
 
-        return Classification().compute(predictions=outputs.argmax(-1), references=gold)
-
-    def decode(self, outputs: np.ndarray, labels: list[str]) -> list[dict[str, Any]]:
+    def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
+        if self.multi_label:
+            shares = 1 / (1 + np.exp(-outputs))
+            return [self._chosen(row) for row in shares]
         shifted = np.exp(outputs - outputs.max(-1, keepdims=True))
         shares = shifted / shifted.sum(-1, keepdims=True)
         best = outputs.argmax(-1)
-        return [{"label": labels[i], "score": round(float(row[i]), 6)} for i, row in zip(best, shares, strict=True)]
+        return [{"label": self.labels[i], "score": round(float(row[i]), 6)} for i, row in zip(best, shares, strict=True)]
+
+    def _chosen(self, shares: np.ndarray) -> dict[str, Any]:
+        chosen = [label for label, share in zip(self.labels, shares, strict=True) if share >= self.threshold]
+        return {"labels": chosen, "scores": {n: round(float(s), 6) for n, s in zip(self.labels, shares, strict=True)}}
+
+    def score(self, answers, table: Table) -> dict[str, float]:
+        from adaptkit.metrics.classification import Classification, MultiLabel
+
+        said, gold = self._numbers(answers, table)
+        return (MultiLabel if self.multi_label else Classification)().compute(predictions=said, references=gold)
+
+    def _numbers(self, answers, table: Table) -> tuple[np.ndarray, np.ndarray]:
+        """Answers and gold as class numbers `(rows,)`, or as `(rows, labels)` of 0 and 1."""
+        if self.multi_label:
+            pairs = ((answer["labels"], row["label"]) for answer, row in zip(answers, table.rows, strict=True))
+            both = [[[int(name in names) for name in self.labels] for names in pair] for pair in pairs]
+            return np.asarray([said for said, _ in both]), np.asarray([gold for _, gold in both])
+        number = {label: index for index, label in enumerate(self.labels)}
+        return np.asarray([number[a["label"]] for a in answers]), np.asarray([number[row["label"]] for row in table.rows])
+
+    def baseline(self, train: Table, table: Table) -> dict[str, float]:
+        """The accuracy of always giving the most frequent answer."""
+        guess = majority(self, train)[0]
+        return {"majority_baseline": sum(self.gold_text(row) == guess for row in table.rows) / len(table)}
+
+    def gold_text(self, row: dict[str, Any]) -> str:
+        return self.label_delimiter.join(row["label"]) if self.multi_label else row["label"]
+
+    def answer_text(self, answer: dict[str, Any]) -> str:
+        return self.label_delimiter.join(answer["labels"]) if self.multi_label else answer["label"]
+
+    def details(self, answers, table: Table) -> list[dict[str, Any]]:
+        from adaptkit.metrics.classification import confusion, table_by_label
+
+        said, gold = self._numbers(answers, table)
+        if self.multi_label:
+            return table_by_label(self.labels, (said & gold).sum(0), said.sum(0), gold.sum(0))
+        matrix = confusion(gold, said, len(self.labels))
+        return table_by_label(self.labels, np.diag(matrix), matrix.sum(0), matrix.sum(1))
+
+    def pictures(self, folder: Path, answers, table: Table) -> list[bool]:
+        from adaptkit.metrics.classification import confusion
+        from adaptkit.report import draw_confusion
+
+        if self.multi_label:
+            return []
+        said, gold = self._numbers(answers, table)
+        return [draw_confusion(folder / "confusion.png", confusion(gold, said, len(self.labels)), self.labels)]
+
+    def findings(self, splits: Splits):
+        from adaptkit.judge import Finding
+
+        counts = Counter(name for row in splits.train.rows for name in self._names(row))
+        shown = ", ".join(f"{label} {counts[label]}" for label in self.labels[:12]) + (", ..." if len(self.labels) > 12 else "")
+        findings = [Finding("good", f"{len(self.labels)} labels in {len(splits.train)} training rows: {shown}")]
+        if rare := [label for label in self.labels if counts[label] < RARE]:
+            findings.append(Finding("warn", f"{len(rare)} labels have fewer than {RARE} training rows: {', '.join(rare[:10])}"))
+        guess, share = majority(self, splits.train)
+        verdict = "warn" if share > 0.8 else "good"
+        return [*findings, Finding(verdict, f"always answering {guess!r} would be right on {share:.1%} of them")]
+
+    def render(self, row: dict[str, Any], tokenizer: Any) -> str:
+        if not self.multi_label:
+            return super().render(row, tokenizer)
+        names = [label for label, given in zip(self.labels, row["labels"], strict=True) if given]
+        return f"{tokenizer.decode(row['input_ids'])}  ->  {self.label_delimiter.join(names) or '(none)'}"
 
 
-def label_of(row: dict[str, Any], columns: dict[str, str]) -> str:
-    """A row's label, as text."""
-    return str(row[columns["label"]]).strip()
-
-
-def check_texts(table: Table, text_columns: list[str]) -> None:
-    """Refuse rows whose text is missing, empty or not a text."""
-    for index, row in enumerate(table.rows):
-        for column in text_columns:
-            text = row.get(column)
-            if not isinstance(text, str):
-                raise AdaptkitError(f"{table.where(index)}: column {column!r} holds {text!r}, which is not a text.")
-            if any("\ud800" <= character <= "\udfff" for character in text):
-                raise AdaptkitError(f"{table.where(index)}: the text in column {column!r} holds half of a surrogate pair.")
-            if not text.strip():
-                raise AdaptkitError(f"{table.where(index)}: the text in column {column!r} is empty.")
-
-
-def _check_labels_given(table: Table, column: str) -> None:
-    for index, row in enumerate(table.rows):
-        label = row.get(column)
-        if label is None or not str(label).strip() or isinstance(label, (list, dict)):
-            raise AdaptkitError(f"{table.where(index)}: column {column!r} holds {label!r}, which is not one label.")
-
-
-def _check_labels_known(table: Table, columns: dict[str, str], labels: list[str]) -> None:
-    known = set(labels)
-    for index, row in enumerate(table.rows):
-        label = label_of(row, columns)
-        if label not in known:
-            close = nearest(label, labels)
-            guess = f" Did you mean {close!r}?" if close else ""
-            raise AdaptkitError(
-                f"{table.where(index)}: the label {label!r} does not occur in the training data ({', '.join(labels[:20])}).{guess}"
-            )
+def majority(task: Task, table: Table) -> tuple[str, float]:
+    """The most frequent gold answer and its share: what guessing it every time would score."""
+    answer, count = Counter(task.gold_text(row) for row in table.rows).most_common(1)[0]
+    return answer, count / len(table)
 
 
 def _is_number(text: str) -> bool:

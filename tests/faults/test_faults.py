@@ -12,10 +12,11 @@ from transformers import AutoModelForSequenceClassification
 from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, load_adapter, load_base, load_splits, read_table, save_adapter
 from adaptkit.arguments import parse as parse_flags
 from adaptkit.cli import main
+from adaptkit.defaults import DEFAULTS
 from adaptkit.report import draw_confusion, write_predictions
 from adaptkit.sites import ARCHITECTURES
+from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
-from adaptkit.training import DEFAULTS
 from tests.tiny import first, inputs, randomize, tiny
 
 COLUMNS = {"text": "text", "label": "label"}
@@ -67,7 +68,8 @@ def test_labels_in_another_order_are_refused_and_nameless_ones_are_named(tmp_pat
 def test_labels_that_look_like_formulas_are_drawn_and_written(tmp_path):
     labels = ["$", "$$", "a\tb", "日本|x"]
     assert draw_confusion(tmp_path / "c.png", np.eye(4, dtype=int), labels)
-    write_predictions(tmp_path / "p.tsv", ["x\ny"], ["a\tb"], [{"label": "$$", "score": 0.5}])
+    rows = Table([{"text": "x\ny", "label": "a\tb"}], "x")
+    write_predictions(tmp_path / "p.tsv", Classify(), rows, [{"label": "$$", "score": 0.5}])
     assert (tmp_path / "p.tsv").read_text() == "text\tgold\tpredicted\tscore\nx y\ta b\t$$\t0.5\n"
 
 
@@ -83,7 +85,7 @@ def test_labels_that_look_like_formulas_are_drawn_and_written(tmp_path):
 def test_odd_files_are_explained(tmp_path, name, content, message):
     (tmp_path / name).write_text(content, "utf-8")
     with pytest.raises(AdaptkitError, match=message):
-        Classify().prepare(load_splits(str(tmp_path / name)), COLUMNS, seed=1)
+        Classify().prepare(load_splits(str(tmp_path / name)), seed=1)
 
 
 def test_endings_in_capitals_are_endings(tmp_path):

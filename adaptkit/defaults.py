@@ -1,0 +1,67 @@
+"""The defaults of training, and what they depend on: the machine, the number of rows, the method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import TrainingArguments
+
+# Ours where Trainer's own would hurt adapters; every one can be set on the command line.
+DEFAULTS: dict[str, Any] = {
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 32,
+    "per_device_eval_batch_size": 64,
+    "warmup_steps": 0.06,  # below 1: a share of all steps
+    "weight_decay": 0.01,
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": 1,
+    "load_best_model_at_end": True,
+    "logging_steps": 10,
+    "logging_nan_inf_filter": False,  # a bad step is to be seen
+    "train_sampling_strategy": "group_by_length",
+    "ddp_find_unused_parameters": False,
+    "report_to": "none",
+}
+
+
+FROM_NOTHING = 1e-3  # the learning rate of models without pretrained weights
+FULL_RATE = 5e-5  # and of all weights of a pretrained one
+
+
+def machine_defaults() -> dict[str, Any]:
+    """bf16 where the machine computes in it; the CPU where there is nothing else."""
+    if torch.cuda.is_available():
+        return {"bf16": torch.cuda.is_bf16_supported()}
+    if torch.backends.mps.is_available():
+        return {}
+    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return {"use_cpu": True, "bf16": bool(able.get("avx512_bf16") or able.get("amx_bf16"))}
+
+
+def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:
+    """With few rows, smaller batches and enough epochs for some hundred steps; nothing when there are rows enough."""
+    if rows >= steps * DEFAULTS["per_device_train_batch_size"] / DEFAULTS["num_train_epochs"]:
+        return {}
+    batch = 8 if rows < 1000 else 16
+    return {"per_device_train_batch_size": batch, "num_train_epochs": min(15, max(3, round(steps * batch / rows)))}
+
+
+def fast_attention(args: TrainingArguments) -> str | None:
+    """The attention to train with, or None for the model's own choice.
+
+    On a CPU in bf16 the backward pass of the fused attention takes about half of a step at short lengths; the plain one does not.
+    """
+    return "eager" if args.use_cpu and args.bf16 else None
+
+
+def learning_rate(method: str) -> float:
+    """The default learning rate of a method: that of its most careful part; 1e-3 for PEFT's own, 5e-5 for all weights."""
+    from adaptkit import methods
+
+    if method == "full":
+        return FULL_RATE
+    if method.startswith("peft:"):
+        return 1e-3
+    return min(part.learning_rate for part in methods.parse(method))

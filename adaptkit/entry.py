@@ -1,0 +1,32 @@
+"""Where recipes begin. Light, so that their --help is quick."""
+
+from __future__ import annotations
+
+from adaptkit.arguments import parse
+
+
+def recipe(name: str, kind: type, argv: list[str] | None, description: str | None) -> None:
+    """What a recipe does: read the flags, then check, or search, or train, evaluate, save and report.
+
+    Args:
+        name: of the task.
+        kind: the recipe's arguments.
+
+    Raises:
+        AdaptkitError: whatever the user can mend.
+    """
+    arguments, make_training = parse(kind, argv, description or "")
+
+    from adaptkit import checks, run, search, series
+
+    task = run.task_from(name, arguments)
+    if arguments.check:
+        checks.check(task, arguments, make_training)
+        return
+    started = run.start(task, arguments, make_training)
+    if arguments.search:
+        search.search(started)
+    if arguments.folds or arguments.seeds:
+        series.train_each(started)
+    else:
+        run.train_whole(started)

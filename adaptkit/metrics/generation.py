@@ -1,0 +1,52 @@
+"""BLEU, chrF and ROUGE of written texts: sacrebleu's and rouge-score's own figures, with tokenizers that fit the script.
+
+>>> from adaptkit.metrics.generation import rouge
+>>> rouge(["a red house"], [["the red house"]])["rouge1"]
+0.6666666666666666
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from adaptkit.metrics.squad import words
+from adaptkit.tasks.language import written_in_characters
+
+ROUGES = ("rouge1", "rouge2", "rougeL")
+
+
+def bleu_chrf(predictions: Sequence[str], references: Sequence[Sequence[str]], language: str | None = None) -> dict[str, float]:
+    """Corpus BLEU and chrF, 0 to 100. `references`: one or more for each prediction.
+
+    `language`: zh and ja choose sacrebleu's tokenizer for them; None: seen from the references; else 13a.
+    """
+    import sacrebleu
+
+    most = max(len(texts) for texts in references)
+    columns = [[texts[i] if i < len(texts) else None for texts in references] for i in range(most)]
+    characters = written_in_characters([texts[0] for texts in references]) if language is None else False
+    tokenizer = "zh" if language == "zh" or characters else "char" if language == "ja" else "13a"
+    bleu = sacrebleu.corpus_bleu(list(predictions), columns, tokenize=tokenizer)
+    return {"bleu": bleu.score, "chrf": sacrebleu.corpus_chrf(list(predictions), columns).score}
+
+
+def rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Mean F1 of ROUGE-1, -2 and -L, 0 to 1, with the best reference of each.
+
+    rouge-score drops every character but a-z and 0-9; texts of scripts without blanks are counted by character instead.
+    """
+    from rouge_score import rouge_scorer
+
+    characters = written_in_characters([texts[0] for texts in references])
+    scorer = rouge_scorer.RougeScorer(ROUGES, use_stemmer=False, tokenizer=_Characters() if characters else None)
+    scores = [scorer.score_multi(list(texts), said) for said, texts in zip(predictions, references, strict=True)]
+    return {name: float(np.mean([score[name].fmeasure for score in scores])) for name in ROUGES}
+
+
+class _Characters:
+    """rouge-score's tokenizer protocol: each character of an unspaced script is a word."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return words(text)

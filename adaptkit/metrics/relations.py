@@ -1,0 +1,30 @@
+"""The official score of SemEval-2010 task 8.
+
+>>> from adaptkit.metrics.relations import semeval_f1
+>>> semeval_f1(["A(e1,e2)", "A(e2,e1)"], ["A(e1,e2)", "A(e1,e2)"])
+0.5
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adaptkit.metrics.base import precision_recall_f1
+
+
+def semeval_f1(predictions: list[str], references: list[str], no_relation: str = "Other") -> float:
+    """F1 averaged over the relations without `no_relation`, 0 to 1 (Hendrickx et al. 2010, the scorer's 9+1-way evaluation).
+
+    A relation is right only in the right direction; both directions count as one relation.
+    """
+    kinds = sorted({_kind(label) for label in (*predictions, *references)} - {_kind(no_relation)})
+    if not kinds:
+        return 0.0
+    said, gold = [_kind(label) for label in predictions], [_kind(label) for label in references]
+    hits = [sum(p == r and _kind(p) == kind for p, r in zip(predictions, references, strict=True)) for kind in kinds]
+    counts = (np.asarray(hits), np.asarray([said.count(kind) for kind in kinds]), np.asarray([gold.count(k) for k in kinds]))
+    return float(precision_recall_f1(*counts)[2].mean())
+
+
+def _kind(label: str) -> str:
+    return label.partition("(")[0]

@@ -1,0 +1,57 @@
+"""Precision, recall and F1 of entities, as an `evaluate` module over tags, and a function over spans.
+
+>>> from adaptkit.metrics.spans import Spans
+>>> Spans().compute(predictions=[["B-PER", "I-PER", "O"]], references=[["B-PER", "I-PER", "B-LOC"]])["recall"]
+0.5
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import datasets
+import numpy as np
+
+from adaptkit.metrics.base import OfflineMetric, precision_recall_f1
+from adaptkit.metrics.classification import table_by_label
+from adaptkit.tasks.spans import chunks
+
+Span = tuple[int, int, str]
+
+
+class Spans(OfflineMetric):
+    """Entities that are right in both ends and the type, over all types (micro), as seqeval counts them.
+
+    `compute(predictions, references)`: a list of tags (BIO, BIOES, BMES, ...) for each row.
+    """
+
+    kind = datasets.Sequence(datasets.Value("string"))
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        return span_scores([chunks(tags) for tags in predictions], [chunks(tags) for tags in references])
+
+
+def span_scores(said: Sequence[Iterable[Span]], gold: Sequence[Iterable[Span]]) -> dict[str, float]:
+    """Micro precision, recall and F1, and F1 averaged over the types, of (start, end, type) for each row."""
+    counts = _counts(said, gold)
+    hits, answers, wanted = (sum(count.values()) for count in counts)
+    precision, recall, f1 = (float(value[0]) for value in precision_recall_f1(*(np.asarray([n]) for n in (hits, answers, wanted))))
+    by_type = [row["f1"] for row in span_table(said, gold)]
+    return {"f1": f1, "precision": precision, "recall": recall, "f1_macro": float(np.mean(by_type)) if by_type else 0.0}
+
+
+def span_table(said: Sequence[Iterable[Span]], gold: Sequence[Iterable[Span]]) -> list[dict]:
+    """Precision, recall, F1 and the number of gold entities of each type."""
+    hits, answers, wanted = _counts(said, gold)
+    labels = sorted(answers.keys() | wanted.keys())
+    return table_by_label(labels, *([count[label] for label in labels] for count in (hits, answers, wanted)))
+
+
+def _counts(said: Sequence[Iterable[Span]], gold: Sequence[Iterable[Span]]) -> tuple[Counter, Counter, Counter]:
+    hits, answers, wanted = (Counter[str]() for _ in range(3))
+    for one, two in zip(said, gold, strict=True):
+        one, two = set(one), set(two)
+        for count, spans in ((hits, one & two), (answers, one), (wanted, two)):
+            count.update(kind for *_, kind in spans)
+    return hits, answers, wanted

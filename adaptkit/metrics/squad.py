@@ -1,0 +1,54 @@
+"""Exact match and F1 of extracted answers, as SQuAD defines them (Rajpurkar et al. 2016), and for scripts without blanks.
+
+>>> from adaptkit.metrics.squad import f1
+>>> f1("the red house", ["A red, old house!"])
+0.8
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+
+from adaptkit.tasks.spans import UNSPACED
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_WIDE_PUNCTUATION = str.maketrans("", "", "，。！？；：、（）《》〈〉「」『』【】〔〕“”‘’—…·～")
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_CHARACTER = re.compile(rf"([{UNSPACED}])")
+
+
+def normalize(text: str) -> str:
+    """Lower case without punctuation, articles and extra white space."""
+    text = text.lower().translate(_PUNCTUATION)
+    return " ".join(_ARTICLES.sub(" ", text).split())
+
+
+def words(text: str) -> list[str]:
+    """The words that F1 counts. In texts of unspaced scripts each character is one, and their punctuation goes too."""
+    text = normalize(text)
+    if _CHARACTER.search(text):
+        text = _CHARACTER.sub(r" \1 ", text.translate(_WIDE_PUNCTUATION))
+    return text.split()
+
+
+def exact_match(answer: str, references: Sequence[str]) -> float:
+    """1 if the answer is one of the references; no references: 1 if there is no answer."""
+    return float(any(words(answer) == words(reference) for reference in references or [""]))
+
+
+def f1(answer: str, references: Sequence[str]) -> float:
+    """The best overlap of words with one of the references; no references: 1 if there is no answer."""
+    return max(_overlap(words(answer), words(reference)) for reference in references or [""])
+
+
+def _overlap(said: list[str], gold: list[str]) -> float:
+    if not said or not gold:
+        return float(said == gold)
+    both = (Counter(said) & Counter(gold)).total()
+    if not both:
+        return 0.0
+    precision, recall = both / len(said), both / len(gold)
+    return 2 * precision * recall / (precision + recall)

@@ -1,0 +1,89 @@
+"""Searching for good settings: Optuna through Trainer, over learning rate, batch size and the rank where the method has one."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from typing import Any
+
+from adaptkit import report
+from adaptkit.errors import AdaptkitError
+from adaptkit.run import Run, load, new_model, say
+from adaptkit.training import make_trainer
+
+RANKS = (4, 8, 16, 32)
+
+
+def search(run: Run) -> None:
+    """Try `--search` settings, judged on the validation rows; leave the best in `run` and all of them in `search.tsv`.
+
+    Raises:
+        AdaptkitError: Optuna is not installed, or fewer than two trials are asked for.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise AdaptkitError("--search needs Optuna: pip install 'adaptkit[search]'") from None
+    if run.arguments.search < 2:
+        raise AdaptkitError("--search is 2 trials or more.")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    load(run)
+    task, folder = run.task, run.output_dir / "search"
+    args = dataclasses.replace(run.training, output_dir=str(folder), save_strategy="no", load_best_model_at_end=False)
+    trials: list[dict[str, Any]] = []
+
+    def model_init(trial=None):
+        chosen = getattr(trial, "params", None) or {}
+        return new_model(run, _with_rank(run.arguments.method, chosen.get("rank")))
+
+    def objective(metrics: dict[str, float]) -> float:
+        trials.append(metrics)
+        return metrics[f"eval_{task.best_metric}"]
+
+    trainer = make_trainer(None, task, run.parts["train"], run.parts["validation"], run.tokenizer, args, run.extras(), model_init)
+    best = trainer.hyperparameter_search(
+        hp_space=lambda trial: _space(run, trial),
+        compute_objective=objective,
+        n_trials=run.arguments.search,
+        direction="minimize" if task.lower_is_better else "maximize",
+        backend="optuna",
+        sampler=optuna.samplers.TPESampler(seed=run.training.seed),
+        study_name=task.name,
+        hp_name=None,
+    )
+    shutil.rmtree(folder, ignore_errors=True)
+    chosen = dict(best.hyperparameters)
+    say(f"best of {run.arguments.search}: {chosen}, validation {task.best_metric} {best.objective:.4f}")
+    run.arguments.method = _with_rank(run.arguments.method, chosen.pop("rank", None))
+    run.training = dataclasses.replace(run.training, **chosen)
+    run.output_dir.mkdir(parents=True, exist_ok=True)
+    lines = ["trial\t" + task.best_metric, *(f"{i}\t{found[f'eval_{task.best_metric}']:.4f}" for i, found in enumerate(trials))]
+    report.write_lines(run.output_dir / "search.tsv", lines)
+
+
+def _space(run: Run, trial: Any) -> dict[str, Any]:
+    rate, batch = run.training.learning_rate, run.training.per_device_train_batch_size
+    space = {
+        "learning_rate": trial.suggest_float("learning_rate", rate / 4, rate * 4, log=True),
+        "per_device_train_batch_size": trial.suggest_categorical(
+            "per_device_train_batch_size", sorted({max(4, batch // 2), batch, batch * 2})
+        ),
+    }
+    if _with_rank(run.arguments.method, 1) != run.arguments.method:
+        space["rank"] = trial.suggest_categorical("rank", RANKS)
+    return space
+
+
+def _with_rank(method: str, rank: int | None) -> str:
+    """A method with another rank in each of its LoRAs; alpha stays twice the rank."""
+    if rank is None:
+        return method
+    found = re.sub(r"(?<![\w:])lora(?![\w\[])", "lora[]", method)
+    found = re.sub(r"(?<![\w:])lora\[([^\]]*)\]", lambda m: f"lora[{_settings(m[1], rank)}]", found)
+    return found
+
+
+def _settings(inside: str, rank: int) -> str:
+    kept = [part for part in inside.split(",") if part and part.partition("=")[0] not in ("r", "alpha")]
+    return ",".join([f"r={rank}", f"alpha={2 * rank}", *kept])

@@ -1,0 +1,127 @@
+"""Rows, where each came from, and how they are divided into splits."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from adaptkit.errors import AdaptkitError, nearest
+
+
+@dataclass
+class Table:
+    """Rows, and for each row where it stands, for error messages: `reviews.csv:17`. `notes`: what reading decided."""
+
+    rows: list[dict[str, Any]]
+    source: str
+    lines: Sequence[int | str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(key for row in self.rows[:100] for key in row))
+
+    def where(self, index: int) -> str:
+        """`file:line` of a row, or `source row n` where there are no lines."""
+        return f"{self.source}:{self.lines[index]}" if self.lines else f"{self.source} row {index}"
+
+    def bad(self, index: int, problem: str) -> AdaptkitError:
+        """The error to raise for a row that cannot be used."""
+        return AdaptkitError(f"{self.where(index)}: {problem}")
+
+    def take(self, indexes: Iterable[int]) -> Table:
+        indexes = list(indexes)
+        lines = [self.lines[i] for i in indexes] if self.lines else None
+        return Table([self.rows[i] for i in indexes], self.source, lines)
+
+    def with_rows(self, rows: list[dict[str, Any]]) -> Table:
+        """The same places with other rows, one for each."""
+        return Table(rows, self.source, self.lines)
+
+    def need(self, column: str, flag: str) -> None:
+        """Raise an AdaptkitError unless the table has `column`; `flag` is what the user can set."""
+        if column not in self.columns:
+            close = nearest(column, self.columns)
+            guess = f" Did you mean --{flag} {close}?" if close else f" Name it with --{flag}."
+            raise AdaptkitError(f"{self.source} has no column {column!r}; it has {', '.join(self.columns)}.{guess}")
+
+
+@dataclass
+class Splits:
+    """Training rows and what goes with them. `notes`: what was decided and should be said aloud."""
+
+    train: Table
+    validation: Table | None = None
+    test: Table | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def items(self) -> list[tuple[str, Table]]:
+        """(name, table) of the splits that there are."""
+        found = (("train", self.train), ("validation", self.validation), ("test", self.test))
+        return [(name, table) for name, table in found if table is not None]
+
+
+def split_validation(table: Table, labels: Sequence[str], seed: int, share: float = 0.1) -> tuple[Table, Table]:
+    """Cut a validation split: the same share of each label (at least one row of a label that has two), shuffled by `seed`.
+
+    Returns:
+        The remaining training rows and the validation rows, each in their old order.
+    """
+    by_label = _indexes(labels)
+    generator, chosen = random.Random(seed), set()
+    for label in sorted(by_label):
+        indexes = by_label[label]
+        count = max(1, round(share * len(indexes))) if len(indexes) > 1 else 0
+        chosen.update(generator.sample(indexes, count))
+    return _divide(table, chosen)
+
+
+def split_groups(table: Table, groups: Sequence[str], seed: int, share: float = 0.1) -> tuple[Table, Table]:
+    """Cut off about `share` of the rows, whole groups at a time, so that no group stands on both sides.
+
+    Returns:
+        The remaining rows and those cut off, each in their old order.
+    """
+    by_group = _indexes(groups)
+    names = sorted(by_group)
+    random.Random(seed).shuffle(names)
+    chosen: set[int] = set()
+    for name in names[: len(names) - 1]:
+        if len(chosen) >= share * len(table):
+            break
+        chosen.update(by_group[name])
+    return _divide(table, chosen)
+
+
+def folds(table: Table, groups: Sequence[str], count: int, seed: int) -> list[tuple[Table, Table]]:
+    """`count` pairs of (the rest, one fold), whole groups at a time; each row is in one fold.
+
+    Raises:
+        AdaptkitError: fewer groups than folds.
+    """
+    by_group = _indexes(groups)
+    if len(by_group) < count:
+        raise AdaptkitError(f"{table.source}: {count} folds need {count} different rows or more; there are {len(by_group)}.")
+    names = sorted(by_group)
+    random.Random(seed).shuffle(names)
+    parts: list[set[int]] = [set() for _ in range(count)]
+    for name in names:  # to the smallest fold, so that they stay even
+        min(parts, key=len).update(by_group[name])
+    return [_divide(table, part) for part in parts]
+
+
+def _indexes(names: Sequence[str]) -> dict[str, list[int]]:
+    found = defaultdict(list)
+    for index, name in enumerate(names):
+        found[name].append(index)
+    return found
+
+
+def _divide(table: Table, chosen: set[int]) -> tuple[Table, Table]:
+    return table.take(i for i in range(len(table)) if i not in chosen), table.take(sorted(chosen))

@@ -1,0 +1,207 @@
+"""Questions answered by a part of a text, or by nothing where the text does not tell."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adaptkit.tables import Splits, Table
+from adaptkit.tasks.base import Task, read_texts
+
+BEST = 20  # starts and ends that are tried
+
+
+@dataclass(frozen=True)
+class Answer(Task):
+    """The part of a context that answers a question. Long contexts are read in windows; the best part of all windows counts.
+
+    doc_stride: tokens that two windows share. max_answer_length: in tokens.
+    unanswerable: whether "no answer" is an answer; learned. null_threshold: how much better (in logits) nothing must be.
+    """
+
+    doc_stride: int = 64
+    max_answer_length: int = 30
+    unanswerable: bool = False
+    null_threshold: float = 0.0
+
+    name = "answer"
+    auto_class = "AutoModelForQuestionAnswering"
+    parts = {"question": "question", "context": "context", "answers": "answers"}
+    gold = ("answers",)
+    embedded = {"context": "text", "answers": "answer"}
+    best_metric = "f1"
+    reported = ("exact_match", "f1", "has_answer_f1", "no_answer_accuracy")
+    span_of_texts = True
+    long_texts = "are read in windows"
+
+    def read(self, table: Table, gold: bool = True) -> Table:
+        rows = read_texts(self, table, ("question", "context"))
+        if gold:
+            column = self.column("answers") or "answers"
+            table.need(column, "answers_column")
+            for index, (row, given) in enumerate(zip(rows, table.rows, strict=True)):
+                row["answers"] = _answers(table, index, given.get(column), row["context"])
+                row["group"] = str(given.get("article") or given.get("title") or row["context"])
+        return table.with_rows(rows)
+
+    def learn(self, train: Table) -> Answer:
+        return dataclasses.replace(self, unanswerable=any(not row["answers"] for row in train.rows))
+
+    def expect(self, table: Table) -> None:
+        if not self.unanswerable and (none := [i for i, row in enumerate(table.rows) if not row["answers"]]):
+            raise table.bad(none[0], "the question has no answer here, but every training question has one.")
+
+    def groups(self, table: Table) -> list[str]:
+        return [row["group"] for row in table.rows]
+
+    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+        """Windows; `_offsets`: for each token its characters in the context, (-1, -1) elsewhere; `labels`: first and last token."""
+        from datasets import Dataset
+
+        longest = max(len(ids) for ids in tokenizer([row["question"] for row in table.rows], add_special_tokens=False)["input_ids"])
+        room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
+        encoded = tokenizer(
+            [_short(row["question"], tokenizer, room // 2) if longest > room // 2 else row["question"] for row in table.rows],
+            [row["context"] for row in table.rows],
+            truncation="only_second",
+            max_length=max_length,
+            stride=max(0, min(self.doc_stride, room - min(longest, room // 2) - 8)),
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+        )
+        owners, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
+        columns = {**encoded, "_row": owners, "length": [len(ids) for ids in encoded["input_ids"]]}
+        columns["_offsets"] = [
+            [list(place) if part == 1 else [-1, -1] for place, part in zip(places, encoded.sequence_ids(i), strict=True)]
+            for i, places in enumerate(offsets)
+        ]
+        nothing = [ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else 0 for ids in columns["input_ids"]]
+        columns["_nothing"] = nothing
+        if gold:
+            columns["labels"] = [
+                _target(table.rows[owner]["answers"], places, none)
+                for owner, places, none in zip(owners, columns["_offsets"], nothing, strict=True)
+            ]
+        return Dataset.from_dict(columns)
+
+    def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
+        from torch.nn import functional
+
+        both = ((outputs.start_logits, labels[:, 0]), (outputs.end_logits, labels[:, 1]))
+        return sum(functional.cross_entropy(x.float(), y, reduction="sum", label_smoothing=smoothing) for x, y in both) / items
+
+    def reduce(self, outputs, batch, labels):
+        """`(rows, tokens, 2)`: the logits of first and last token."""
+        import torch
+
+        return torch.stack([outputs.start_logits.float(), outputs.end_logits.float()], -1)
+
+    def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
+        """`{"text", "start", "end", "score"}`; an empty text where there is no answer. `score`: the sum of two logits."""
+        best = [{"text": "", "start": 0, "end": 0, "score": -np.inf} for _ in table.rows]
+        none = np.full(len(table), np.inf)
+        windows = zip(encoded["_row"], encoded["_offsets"], encoded["_nothing"], outputs, strict=True)
+        for owner, offsets, nothing, logits in windows:
+            none[owner] = min(none[owner], float(logits[nothing].sum()))
+            start, end, score = self._best_span(logits[: len(offsets)], np.asarray(offsets))
+            if score > best[owner]["score"]:
+                text = table.rows[owner]["context"][start:end]
+                best[owner] = {"text": text, "start": start, "end": end, "score": score}
+        if self.unanswerable:
+            for owner, answer in enumerate(best):
+                if none[owner] - answer["score"] > self.null_threshold:
+                    best[owner] = {"text": "", "start": 0, "end": 0, "score": float(none[owner])}
+        return best
+
+    def _best_span(self, logits: np.ndarray, offsets: np.ndarray) -> tuple[int, int, float]:
+        """(start, end, score) of the best span of characters in a window."""
+        inside = np.where(offsets[:, 0] >= 0)[0]
+        if not len(inside):
+            return 0, 0, -np.inf
+        first = inside[np.argsort(-logits[inside, 0], kind="stable")[:BEST]]
+        last = inside[np.argsort(-logits[inside, 1], kind="stable")[:BEST]]
+        allowed = (last >= first[:, None]) & (last < first[:, None] + self.max_answer_length)
+        scores = np.where(allowed, logits[first, 0][:, None] + logits[last, 1], -np.inf)
+        i, j = np.unravel_index(scores.argmax(), scores.shape)
+        return int(offsets[first[i], 0]), int(offsets[last[j], 1]), float(scores[i, j])
+
+    def score(self, answers, table: Table) -> dict[str, float]:
+        from adaptkit.metrics.squad import exact_match, f1
+
+        gold = [[reference["text"] for reference in row["answers"]] for row in table.rows]
+        exact = np.asarray([exact_match(answer["text"], texts) for answer, texts in zip(answers, gold, strict=True)])
+        overlap = np.asarray([f1(answer["text"], texts) for answer, texts in zip(answers, gold, strict=True)])
+        scores = {"exact_match": float(exact.mean()), "f1": float(overlap.mean())}
+        told = np.asarray([bool(texts) for texts in gold])
+        if self.unanswerable and told.any() and not told.all():
+            scores |= {"has_answer_f1": float(overlap[told].mean()), "no_answer_accuracy": float(exact[~told].mean())}
+        return scores
+
+    def gold_text(self, row: dict[str, Any]) -> str:
+        return row["answers"][0]["text"] if row["answers"] else ""
+
+    def findings(self, splits: Splits):
+        from adaptkit.judge import Finding
+
+        found = []
+        for name, table in splits.items():
+            none = sum(not row["answers"] for row in table.rows)
+            text = (
+                f"{name}: {len(table)} questions on {len({row['context'] for row in table.rows})} texts, {none} without an answer"
+            )
+            found.append(Finding("good", text))
+        return found
+
+    def lost(self, encoded, table: Table):
+        from adaptkit.judge import Finding
+
+        found = set()
+        for owner, label, nothing in zip(encoded["_row"], encoded["labels"], encoded["_nothing"], strict=True):
+            if label[0] != nothing:
+                found.add(owner)
+        gone = [i for i, row in enumerate(table.rows) if row["answers"] and i not in found]
+        text = f"{len(encoded)} windows for {len(table)} questions; {len(gone)} answers lie in no window whole"
+        return [Finding("warn" if gone else "good", text)]
+
+    def render(self, row: dict[str, Any], tokenizer: Any) -> str:
+        first, last = row["labels"]
+        tokens = tokenizer.convert_ids_to_tokens(row["input_ids"])
+        return " ".join([*tokens[:first], f"[{' '.join(tokens[first : last + 1])}]", *tokens[last + 1 :]])
+
+
+def _answers(table: Table, index: int, value: Any, context: str) -> list[dict[str, Any]]:
+    """[{"text", "start"}] from a list of such, from one, or from SQuAD's {"text": [...], "answer_start": [...]}."""
+    if isinstance(value, dict) and isinstance(value.get("text"), list):
+        value = [{"text": text, "start": start} for text, start in zip(value["text"], value["answer_start"], strict=True)]
+    found = []
+    for answer in [value] if isinstance(value, dict) else value or []:
+        try:
+            text, start = answer["text"], int(answer["start"] if "start" in answer else answer["answer_start"])
+        except (TypeError, KeyError, ValueError):
+            raise table.bad(index, f'answers should be [{{"text": ..., "start": ...}}]; one is {answer!r}.') from None
+        if context[start : start + len(text)] != text or not text:
+            there = context[max(0, start) : start + len(text)]
+            near = context.find(text) if text else -1
+            hint = f" It is at {near}." if near >= 0 else " It is nowhere in the context."
+            raise table.bad(index, f"the answer {text!r} is not at character {start}: there is {there!r}.{hint}")
+        found.append({"text": text, "start": start})
+    return found
+
+
+def _target(answers: list[dict[str, Any]], offsets: list[list[int]], nothing: int) -> list[int]:
+    """First and last token of the first answer, if it is whole in this window; else of nothing."""
+    if not answers:
+        return [nothing, nothing]
+    start, end = answers[0]["start"], answers[0]["start"] + len(answers[0]["text"])
+    inside = [i for i, (one, two) in enumerate(offsets) if one >= 0 and one < end and start < two]
+    whole = inside and offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end
+    return [inside[0], inside[-1]] if whole else [nothing, nothing]
+
+
+def _short(question: str, tokenizer: Any, tokens: int) -> str:
+    """A question cut to so many tokens."""
+    offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    return question[: offsets[tokens - 1][1]] if len(offsets) > tokens else question

@@ -1,0 +1,210 @@
+"""Dialogues and instructions: the chat template of the model, loss on the answers only, packing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.tables import Splits, Table
+from adaptkit.tasks.base import text_at
+from adaptkit.tasks.collate import IGNORED
+from adaptkit.tasks.language import Language, batches
+
+# For tokenizers that bring no template.
+PLAIN_TEMPLATE = (
+    "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Chat(Language):
+    """Conversations as `messages` ([{"role", "content"}]), or `prompt` and `completion`.
+
+    system: a system message put before conversations that have none.
+    packing: several conversations in one row of the batch, each with its own positions and blind to the others.
+    max_new_tokens: of a written answer. num_generated: so many rows are answered and scored at the end; 0: all.
+    """
+
+    system: str | None = None
+    packing: bool = False
+    max_new_tokens: int = 64
+    num_generated: int = 64
+
+    name = "chat"
+    auto_class = "AutoModelForCausalLM"
+    parts = {"messages": "messages", "prompt": "prompt", "completion": "completion"}
+    gold = ("completion",)
+    embedded = {"prompt": "text", "completion": "reply"}
+    reported = ("perplexity", "rougeL", "exact_match")
+    generates = True
+    long_texts = "lose their beginning"
+    small_model = "llama"
+    defaults = {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8}
+
+    def asks(self) -> list[str]:
+        return ["prompt"]
+
+    def read(self, table: Table, gold: bool = True) -> Table:
+        rows = []
+        messages = self.column("messages") or "messages"
+        needed = [] if messages in table.columns else ["prompt", "completion"][: 1 + gold]
+        for part in needed:
+            table.need(self.column(part) or part, f"{part}_column")
+        for index, row in enumerate(table.rows):
+            talk = self._messages(table, index, row, gold) if messages not in table.columns else row.get(messages)
+            _check_messages(table, index, talk)
+            if self.system and talk[0]["role"] != "system":
+                talk = [{"role": "system", "content": self.system}, *talk]
+            if gold and talk[-1]["role"] != "assistant":
+                raise table.bad(index, f"the last message is of {talk[-1]['role']!r}; it should be the assistant's.")
+            rows.append({"messages": talk})
+        return table.with_rows(rows)
+
+    def _messages(self, table: Table, index: int, row: dict[str, Any], gold: bool) -> list[dict[str, str]]:
+        """A prompt and its completion, each a text or a list of messages."""
+        found: list[dict[str, str]] = []
+        for part, role in [("prompt", "user"), ("completion", "assistant")][: 1 + gold]:
+            value = row.get(self.column(part) or part)
+            if isinstance(value, list):
+                found += value
+            else:
+                found.append({"role": role, "content": text_at(table, index, row, self.column(part) or part)})
+        return found
+
+    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+        """Long conversations lose their beginning. Rows with no answer left in them are not trained on."""
+        from datasets import Dataset
+
+        rows = [encode_talk(row["messages"], tokenizer, max_length) for row in table.rows]
+        if train:
+            rows = [row for row in rows if any(label != IGNORED for label in row["labels"])]
+            if not rows:
+                raise AdaptkitError(f"no answer is left within {max_length} tokens: raise --max_seq_length.")
+            rows = pack(rows, max_length) if self.packing else rows
+        return Dataset.from_list([row | {"length": len(row["input_ids"])} for row in rows])
+
+    def feed(self, model, batch, labels):
+        if "position_ids" not in batch:
+            return batch
+        # With positions and no mask transformers keeps the packed conversations apart; a cache would make it overlook them.
+        return {key: value for key, value in batch.items() if key != "attention_mask"} | {"use_cache": False}
+
+    def generate(self, model, table: Table, tokenizer, max_length: int, batch_size: int) -> list[dict[str, Any]]:
+        import torch
+
+        prompts = [render(tokenizer, _asked(row["messages"]), True) for row in table.rows]
+        room = max(8, max_length - self.max_new_tokens)
+        ids = [tokenizer(text, add_special_tokens=False)["input_ids"][-room:] for text in prompts]
+        answers: list[dict[str, Any]] = [{} for _ in ids]
+        device = next(model.parameters()).device
+        for chosen in batches([len(row) for row in ids], batch_size):
+            padded = tokenizer.pad({"input_ids": [ids[i] for i in chosen]}, padding_side="left", return_tensors="pt").to(device)
+            with torch.no_grad():
+                written = model.generate(
+                    input_ids=padded["input_ids"],
+                    attention_mask=padded["attention_mask"],
+                    max_new_tokens=self.max_new_tokens,
+                    do_sample=False,
+                    pad_token_id=tokenizer.pad_token_id,
+                    eos_token_id=tokenizer.eos_token_id,
+                )
+            fresh = written[:, padded["input_ids"].shape[1] :]
+            for i, text in zip(chosen, tokenizer.batch_decode(fresh, skip_special_tokens=True), strict=True):
+                answers[i] = {"text": text.strip()}
+        return answers
+
+    def score(self, answers, table: Table) -> dict[str, float]:
+        from adaptkit.metrics.generation import rouge
+
+        said, gold = [answer["text"] for answer in answers], [self.gold_text(row) for row in table.rows]
+        exact = sum(one.split() == two.split() for one, two in zip(said, gold, strict=True)) / len(gold)
+        return rouge(said, [[text] for text in gold]) | {"exact_match": exact}
+
+    def text(self, row: dict[str, Any]) -> str:
+        return " | ".join(message["content"] for message in _asked(row["messages"]))
+
+    def gold_text(self, row: dict[str, Any]) -> str:
+        return row["messages"][-1]["content"]
+
+    def findings(self, splits: Splits):
+        from adaptkit.judge import Finding
+
+        found = []
+        for name, table in splits.items():
+            turns = [sum(message["role"] == "assistant" for message in row["messages"]) for row in table.rows]
+            found.append(Finding("good", f"{name}: {len(table)} conversations, {sum(turns) / len(turns):.1f} answers in each"))
+        return found
+
+    def lost(self, encoded, table: Table):
+        from adaptkit.judge import Finding
+
+        masked = sum(all(label == IGNORED for label in labels) for labels in encoded["labels"])
+        loss = sum(label != IGNORED for labels in encoded["labels"] for label in labels)
+        tokens = sum(encoded["length"])
+        return [
+            Finding("warn" if masked else "good", f"{masked} of {len(encoded)} examples have no token that carries loss"),
+            Finding("good", f"{loss} of {tokens} tokens carry loss ({loss / max(tokens, 1):.0%})"),
+        ]
+
+
+def render(tokenizer: Any, messages: list[dict[str, str]], prompt: bool) -> str:
+    """A conversation as the model's template writes it; with `prompt` up to where the answer begins."""
+    template = None if tokenizer.chat_template else PLAIN_TEMPLATE
+    try:
+        return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=prompt)
+    except Exception as problem:  # templates raise what they like
+        raise AdaptkitError(f"the chat template refuses {str(messages)[:120]}: {problem}") from problem
+
+
+def encode_talk(messages: list[dict[str, str]], tokenizer: Any, max_length: int) -> dict[str, list[int]]:
+    """Ids of a conversation; labels on what the assistant says and on the tokens that end its turns.
+
+    The template is rendered up to each answer, so that the answers' places in the text are known; the text is tokenized once.
+    """
+    text = render(tokenizer, messages, False)
+    spans = []
+    for turn, message in enumerate(messages):
+        if message["role"] == "assistant":
+            before, after = render(tokenizer, messages[:turn], True), render(tokenizer, messages[: turn + 1], False)
+            if text.startswith(before) and text.startswith(after):
+                spans.append((len(before), len(after)))
+            elif turn == len(messages) - 1:
+                raise AdaptkitError("the chat template does not write a question the same way with and without its answer.")
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    labels = [
+        token if any(start <= one < end for start, end in spans) else IGNORED
+        for token, (one, two) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+    ]
+    ids, labels = encoded["input_ids"][-max_length:], labels[-max_length:]
+    labels[:1] = [IGNORED]  # nothing foretells the first token
+    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+
+
+def pack(rows: list[dict[str, list[int]]], max_length: int) -> list[dict[str, list[int]]]:
+    """Conversations side by side in rows of at most `max_length` tokens, the longest first; positions begin anew with each."""
+    packed: list[dict[str, list[int]]] = []
+    for row in sorted(rows, key=lambda row: -len(row["input_ids"])):
+        place = next((p for p in packed if len(p["input_ids"]) + len(row["input_ids"]) <= max_length), None)
+        if place is None:
+            place = {"input_ids": [], "labels": [], "position_ids": []}
+            packed.append(place)
+        place["input_ids"] += row["input_ids"]
+        place["labels"] += row["labels"]
+        place["position_ids"] += range(len(row["input_ids"]))
+    return packed
+
+
+def _asked(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """A conversation without its last answer."""
+    return messages[:-1] if messages[-1]["role"] == "assistant" else messages
+
+
+def _check_messages(table: Table, index: int, messages: Any) -> None:
+    if not isinstance(messages, list) or not messages:
+        raise table.bad(index, f'messages should be [{{"role": "user", "content": ...}}, ...]; they are {str(messages)[:80]!r}.')
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
+            raise table.bad(index, f'a message should be {{"role": "user", "content": "..."}}; one is {str(message)[:80]}.')

@@ -1,0 +1,167 @@
+"""Sentence embeddings, trained on pairs with the other pairs of the batch as negatives."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adaptkit.errors import unknown
+from adaptkit.tables import Splits, Table
+from adaptkit.tasks.base import Task, read_texts
+from adaptkit.tasks.collate import Pad
+from adaptkit.tasks.score import number_at
+
+POOLING = ("mean", "cls")
+
+
+@dataclass(frozen=True)
+class Embed(Task):
+    """A vector of length 1 for a text. Pairs (`text`, `text_pair`) are drawn together.
+
+    Without scores: multiple negatives ranking, both ways (Henderson et al. 2017; CLIP): among all second texts of the batch each
+    first text must find its own. With `score`: the cosine learns the score, scaled to 0..1 (as sentence-transformers' cosine loss).
+    pooling: mean or cls. temperature: the cosines are divided by it. low, high: the training scores' range; learned.
+    """
+
+    pooling: str = "mean"
+    temperature: float = 0.05
+    low: float | None = None
+    high: float | None = None
+
+    name = "embed"
+    auto_class = "AutoModel"
+    parts = {"text": "text", "text_pair": "text_pair", "score": None}
+    gold = ("text_pair", "score")
+    embedded = {"text": "summary", "text_pair": "text"}
+    reported = ("recall_at_1", "recall_at_5", "mean_reciprocal_rank", "spearmanr")
+    inputs_per_row = 2
+
+    def __post_init__(self):
+        if self.pooling not in POOLING:
+            raise unknown("pooling", self.pooling, POOLING)
+
+    def read(self, table: Table, gold: bool = True) -> Table:
+        rows = read_texts(self, table, ("text", "text_pair") if gold else ("text",))
+        column = self.column("score")
+        if gold and column:
+            table.need(column, "score_column")
+            for index, (row, given) in enumerate(zip(rows, table.rows, strict=True)):
+                row["score"] = number_at(table, index, given, column)
+        return table.with_rows(rows)
+
+    def learn(self, train: Table) -> Embed:
+        scores = [row["score"] for row in train.rows if "score" in row]
+        return dataclasses.replace(self, low=min(scores), high=max(scores)) if scores else self
+
+    @property
+    def best_metric(self) -> str:
+        return "spearmanr" if self.column("score") else "recall_at_1"
+
+    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+        """`pair_input_ids` beside `input_ids` where there are pairs."""
+        from datasets import Dataset
+
+        cut = {"truncation": True, "max_length": max_length}
+        encoded = dict(tokenizer([row["text"] for row in table.rows], **cut))
+        encoded["length"] = [len(ids) for ids in encoded["input_ids"]]
+        if gold:
+            pairs = tokenizer([row["text_pair"] for row in table.rows], **cut)
+            encoded |= {f"pair_{key}": value for key, value in pairs.items()}
+            encoded["length"] = [max(one, len(two)) for one, two in zip(encoded["length"], pairs["input_ids"], strict=True)]
+            encoded["labels"] = [self._scaled(row.get("score")) for row in table.rows]
+        return Dataset.from_dict(encoded)
+
+    def _scaled(self, score: float | None) -> float:
+        if score is None or self.low is None or self.high is None:
+            return 1.0
+        return (score - self.low) / ((self.high - self.low) or 1.0)
+
+    def collator(self, tokenizer):
+        """First texts above second ones, in one batch of twice the rows."""
+        pad = Pad.for_tokenizer(tokenizer)
+
+        def collate(rows):
+            names = [name for name in rows[0] if f"pair_{name}" in rows[0]]
+            if not names:
+                return pad(rows)
+            both = [{name: row[prefix + name] for name in names} for prefix in ("", "pair_") for row in rows]
+            labels = pad([{"labels": row["labels"]} for row in rows]) if "labels" in rows[0] else {}
+            return pad(both) | labels
+
+        return collate
+
+    def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
+        import torch
+        from torch.nn import functional
+
+        one, two = self.pool(outputs, batch).chunk(2)
+        if self.column("score"):
+            return (((one * two).sum(-1) - labels) ** 2).sum() / items
+        cosines = one @ two.T / self.temperature
+        own = torch.arange(len(one), device=cosines.device)
+        both = (functional.cross_entropy(c, own, reduction="sum", label_smoothing=smoothing) for c in (cosines, cosines.T))
+        return sum(both) / (2 * items)
+
+    def pool(self, outputs, batch):
+        """One vector of length 1 a text, `(texts, hidden)`."""
+        from torch.nn import functional
+
+        states = outputs.last_hidden_state.float()
+        if self.pooling == "cls":
+            return functional.normalize(states[:, 0], dim=-1)
+        mask = batch["attention_mask"][..., None].to(states)
+        return functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
+
+    def reduce(self, outputs, batch, labels):
+        """`(rows, 2, hidden)`, or `(rows, 1, hidden)` without pairs."""
+        import torch
+
+        vectors = self.pool(outputs, batch)
+        return torch.stack(vectors.chunk(2), 1) if labels is not None else vectors[:, None]
+
+    def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
+        """`{"embedding"}` of the first text, and `similarity` to the second where there is one."""
+        answers: list[dict[str, Any]] = [{"embedding": row[0].tolist()} for row in outputs]
+        if outputs.shape[1] == 2:
+            cosines = (outputs[:, 0] * outputs[:, 1]).sum(-1)
+            answers = [
+                answer | {"pair_embedding": row[1].tolist(), "similarity": float(cosine)}
+                for answer, row, cosine in zip(answers, outputs, cosines, strict=True)
+            ]
+        return answers
+
+    def score(self, answers, table: Table) -> dict[str, float]:
+        from adaptkit.metrics.regression import Regression
+        from adaptkit.metrics.retrieval import retrieval
+
+        if self.column("score"):
+            said, gold = [answer["similarity"] for answer in answers], [row["score"] for row in table.rows]
+            scores = Regression().compute(predictions=said, references=gold)
+            return {name: scores[name] for name in ("spearmanr", "pearson")}
+        one, two = (np.asarray([answer[key] for answer in answers]) for key in ("embedding", "pair_embedding"))
+        return retrieval(one, two, [row["text_pair"] for row in table.rows])
+
+    def gold_text(self, row: dict[str, Any]) -> str:
+        return row["text_pair"] if "score" not in row else f"{row['score']:g}"
+
+    def answer_text(self, answer: dict[str, Any]) -> str:
+        return f"{answer['similarity']:.4f}" if "similarity" in answer else ""
+
+    def findings(self, splits: Splits):
+        from adaptkit.judge import Finding
+
+        found = []
+        for name, table in splits.items():
+            seconds = [row["text_pair"] for row in table.rows]
+            double = len(seconds) - len(set(seconds))
+            verdict = "warn" if double > 0.05 * len(seconds) and not self.column("score") else "good"
+            found.append(
+                Finding(verdict, f"{name}: {len(table)} pairs, {double} second texts repeat another and are no fair negatives")
+            )
+        return found
+
+    def render(self, row: dict[str, Any], tokenizer: Any) -> str:
+        return f"{tokenizer.decode(row['input_ids'])}  <->  {tokenizer.decode(row['pair_input_ids'])}  ({row['labels']:g})"

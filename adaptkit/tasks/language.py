@@ -1,0 +1,70 @@
+"""What tasks share whose model writes: the loss of tokens, and perplexity."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adaptkit.tables import Table
+from adaptkit.tasks.base import Task
+from adaptkit.tasks.collate import IGNORED
+from adaptkit.tasks.spans import UNSPACED
+
+
+@dataclass(frozen=True)
+class Language(Task):
+    """A task whose loss is that of tokens. The best epoch is the one with the lowest perplexity."""
+
+    best_metric = "perplexity"
+    lower_is_better = True
+    causal = True  # the logits of a token are about the next one
+
+    def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
+        from torch.nn import functional
+
+        logits, labels = self._aligned(outputs.logits, labels)
+        return (
+            functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum", label_smoothing=smoothing)
+            / items
+        )
+
+    def _aligned(self, logits, labels):
+        return (logits[:, :-1], labels[:, 1:]) if self.causal else (logits, labels)
+
+    def reduce(self, outputs, batch, labels):
+        """`(rows, 2)`: the sum of the losses of a row's tokens, and how many they are."""
+        import torch
+        from torch.nn import functional
+
+        logits, labels = self._aligned(outputs.logits, labels)
+        losses = functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none").view(labels.shape)
+        return torch.stack([losses.sum(1), (labels != IGNORED).sum(1).float()], 1)
+
+    def metrics(self, outputs: np.ndarray, encoded, table: Table) -> dict[str, float]:
+        """Perplexity over all tokens that carry loss, each counted once."""
+        losses, tokens = outputs.astype(np.float64).sum(0)
+        return {"perplexity": math.exp(min(losses / max(tokens, 1), 100))}
+
+    def answer_text(self, answer: dict[str, Any]) -> str:
+        return answer["text"]
+
+
+def written_in_characters(texts: list[str]) -> bool:
+    """Whether most letters of these texts are of a script without blanks."""
+    letters = re.findall(r"\w", "".join(texts[:200]))
+    return 2 * len(re.findall(f"[{UNSPACED}]", "".join(letters))) > len(letters)
+
+
+def batches(lengths: list[int], size: int):
+    """Indexes in batches of like lengths, the longest first, with a bar on a terminal."""
+    import sys
+
+    from tqdm.auto import tqdm
+
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    parts = [order[i : i + size] for i in range(0, len(order), size)]
+    yield from tqdm(parts, desc="writing", unit="batch", disable=not sys.stderr.isatty(), leave=False)

@@ -1,0 +1,116 @@
+"""Language modelling on plain text: masked or causal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.tables import Splits, Table
+from adaptkit.tasks.base import read_texts
+from adaptkit.tasks.collate import IGNORED, Pad
+from adaptkit.tasks.language import Language
+
+OBJECTIVES = ("mlm", "clm")
+
+
+@dataclass(frozen=True)
+class Pretrain(Language):
+    """Texts joined and cut into blocks; every token of a block is foretold (clm), or a share of them, hidden (mlm).
+
+    mlm_probability: the share that is hidden; 80 % of it by the mask, 10 % by another token, 10 % not at all (BERT).
+    Training blocks are hidden anew in every epoch, the others once, so that perplexities can be compared.
+    """
+
+    objective: str = "mlm"
+    mlm_probability: float = 0.15
+
+    name = "pretrain"
+    parts = {"text": "text"}
+    gold = ()
+    reported = ("perplexity",)
+    long_texts = "are cut into blocks"
+    defaults = {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16}
+
+    def __post_init__(self):
+        if self.objective not in OBJECTIVES:
+            raise unknown("objective", self.objective, OBJECTIVES)
+
+    @property
+    def auto_class(self) -> str:
+        return "AutoModelForMaskedLM" if self.objective == "mlm" else "AutoModelForCausalLM"
+
+    @property
+    def causal(self) -> bool:
+        return self.objective == "clm"
+
+    def read(self, table: Table, gold: bool = True) -> Table:
+        return table.with_rows(read_texts(self, table, ["text"]))
+
+    def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
+        """The last rows: neighbours in a text know of each other."""
+        edge = len(table) - max(1, round(share * len(table)))
+        return table.take(range(edge)), table.take(range(edge, len(table)))
+
+    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+        from datasets import Dataset
+
+        edges = [tokenizer.cls_token_id, tokenizer.sep_token_id] if self.objective == "mlm" else []
+        edges = edges if None not in edges else []
+        inside = max_length - len(edges)
+        ids = tokenizer([row["text"] for row in table.rows], add_special_tokens=False)["input_ids"]
+        end = [] if self.objective == "mlm" or tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        stream = list(chain.from_iterable(row + end for row in ids))
+        blocks = [stream[i : i + inside] for i in range(0, len(stream), inside)]
+        blocks = [block for block in blocks if len(block) > 1]
+        if not blocks:
+            raise AdaptkitError(f"{table.source}: the text has {len(stream)} tokens, too few for a block.")
+        blocks = [[*edges[:1], *block, *edges[1:]] for block in blocks]
+        rows = [{"input_ids": block, "attention_mask": [1] * len(block), "length": len(block)} for block in blocks]
+        if self.objective == "clm":
+            rows = [row | {"labels": [IGNORED, *row["input_ids"][1:]]} for row in rows]
+        elif not train:
+            rows = [row | self._hidden(row["input_ids"], tokenizer, number) for number, row in enumerate(rows)]
+        return Dataset.from_list(rows)
+
+    def _hidden(self, ids: list[int], tokenizer: Any, seed: int) -> dict[str, list[int]]:
+        """A block with tokens hidden, the same way every time."""
+        batch = _masking(tokenizer, self.mlm_probability, seed)([{"input_ids": ids}])
+        return {"input_ids": batch["input_ids"][0].tolist(), "labels": batch["labels"][0].tolist()}
+
+    def collator(self, tokenizer):
+        pad = Pad.for_tokenizer(tokenizer)
+        mask = _masking(tokenizer, self.mlm_probability) if self.objective == "mlm" else None
+
+        def collate(rows):
+            if mask is None or "labels" in rows[0]:
+                return pad(rows)
+            return dict(mask([{"input_ids": row["input_ids"], "attention_mask": row["attention_mask"]} for row in rows]))
+
+        return collate
+
+    def findings(self, splits: Splits):
+        from adaptkit.judge import Finding
+
+        return [
+            Finding("good", f"{name}: {len(table)} lines, {sum(len(row['text']) for row in table.rows):,} characters")
+            for name, table in splits.items()
+        ]
+
+
+def objective_of(model: str | None, kind: str) -> str:
+    """What a model is for: mlm where transformers knows a masked head for its type, else clm. `kind`: of a model from nothing."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+    from adaptkit.base import load_config
+
+    return "mlm" if (load_config(model).model_type if model else kind) in MODEL_FOR_MASKED_LM_MAPPING_NAMES else "clm"
+
+
+def _masking(tokenizer: Any, share: float, seed: int | None = None):
+    from transformers import DataCollatorForLanguageModeling
+
+    if tokenizer.mask_token is None:
+        raise AdaptkitError("the tokenizer has no mask token: this model is not for --objective mlm; try clm.")
+    return DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=share, seed=seed)

@@ -1,0 +1,212 @@
+"""Entities of a text: one tag for each word, or for each character of scripts without blanks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.readers.blocks import TAG
+from adaptkit.tables import Splits, Table
+from adaptkit.tasks.base import Task, text_at, unknown_label
+from adaptkit.tasks.collate import IGNORED
+from adaptkit.tasks.spans import entities_from_tags, join, overlapping, read_entities, tags_from_entities, units_of
+
+
+@dataclass(frozen=True)
+class Tag(Task):
+    """Entities as BIO tags. The first piece of a word carries its tag; long texts are read in windows and scored whole.
+
+    doc_stride: tokens that two windows share. A word in both is answered where it has more of its surroundings.
+    span_end: whether given ends are exclusive or inclusive; found out where the data tell.
+    """
+
+    doc_stride: int = 32
+    span_end: str | None = None
+
+    name = "tag"
+    auto_class = "AutoModelForTokenClassification"
+    parts = {"text": "text", "entities": "entities", "tokens": "tokens", "tags": "tags"}
+    gold = ("entities", "tags")
+    best_metric = "f1"
+    reported = ("f1", "precision", "recall", "f1_macro")
+    span_of_texts = True
+    long_texts = "are read in windows"
+
+    def asks(self) -> list[str]:
+        return ["text"]
+
+    def read(self, table: Table, gold: bool = True) -> Table:
+        tokens, tags = (self.column(part) or part for part in ("tokens", "tags"))
+        if tokens not in table.columns and {"words", "ner_tags"} & set(table.columns):
+            tokens = "words" if "words" in table.columns else tokens
+        tags = "ner_tags" if tags not in table.columns and "ner_tags" in table.columns else tags
+        if tokens in table.columns:
+            return table.with_rows([self._from_tokens(table, i, row, tokens, tags, gold) for i, row in enumerate(table.rows)])
+        text, entities = (self.column(part) or part for part in ("text", "entities"))
+        table.need(text, "text_column")
+        if gold and entities not in table.columns and isinstance(table.rows[0].get("label"), (dict, list)):
+            entities = "label"
+        if gold:
+            table.need(entities, "entities_column")
+        return table.with_rows([self._from_text(table, i, row, text, entities, gold) for i, row in enumerate(table.rows)])
+
+    def _from_tokens(self, table: Table, index: int, row: dict, tokens: str, tags: str, gold: bool) -> dict[str, Any]:
+        words = row.get(tokens)
+        if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+            raise table.bad(index, f"column {tokens!r} holds {str(words)[:60]!r}, which is not a list of words.")
+        text, places = join(words)
+        found = {"text": text, "units": places, "tokens": words}
+        if not gold:
+            return found
+        given = row.get(tags)
+        if not isinstance(given, list) or len(given) != len(words):
+            count = len(given) if isinstance(given, list) else "no"
+            raise table.bad(index, f"{len(words)} words and {count} tags in column {tags!r}.")
+        if strange := [tag for tag in given if not (isinstance(tag, str) and TAG.fullmatch(tag))]:
+            raise table.bad(index, f"{strange[0]!r} is not a tag such as O, B-person, I-person (or of BIOES, BMES, BILOU).")
+        return found | {"entities": entities_from_tags(given, places)}
+
+    def _from_text(self, table: Table, index: int, row: dict, text: str, entities: str, gold: bool) -> dict[str, Any]:
+        words = text_at(table, index, row, text)
+        found: dict[str, Any] = {"text": words, "units": units_of(words)}
+        if gold:
+            found["entities"] = read_entities(table, index, words, row.get(entities) or [], self.span_end)
+        return found
+
+    def learn(self, train: Table) -> Tag:
+        kinds = sorted({entity["label"] for row in train.rows for entity in row["entities"]})
+        if not kinds:
+            raise AdaptkitError(f"{train.source}: no row holds an entity; there is nothing to learn.")
+        return dataclasses.replace(self, labels=["O", *(f"{mark}-{kind}" for kind in kinds for mark in "BI")])
+
+    def expect(self, table: Table) -> None:
+        kinds = [label[2:] for label in self.labels if label.startswith("B-")]
+        for index, row in enumerate(table.rows):
+            for entity in row["entities"]:
+                if entity["label"] not in kinds:
+                    raise unknown_label(table, index, entity["label"], kinds)
+
+    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+        """Windows; `_first`: for each piece the unit that it begins, or -1."""
+        from datasets import Dataset
+
+        stride = min(self.doc_stride, max_length // 2)
+        encoded = tokenizer(
+            [row["text"] for row in table.rows],
+            truncation=True,
+            max_length=max_length,
+            stride=stride,
+            return_overflowing_tokens=True,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+        )
+        owners, offsets, special = (
+            encoded.pop(key) for key in ("overflow_to_sample_mapping", "offset_mapping", "special_tokens_mask")
+        )
+        columns = dict(encoded)
+        columns["_row"], columns["length"] = owners, [len(ids) for ids in columns["input_ids"]]
+        rows = [table.rows[owner] for owner in owners]
+        columns["_first"] = [_first_pieces(row, *marks) for row, *marks in zip(rows, offsets, special, strict=True)]
+        if gold:
+            tags = [tags_from_entities(row["entities"], row["units"]) for row in table.rows]
+            number = {label: index for index, label in enumerate(self.labels)}
+            columns["labels"] = [
+                [IGNORED if unit < 0 else number[tags[owner][unit]] for unit in firsts]
+                for owner, firsts in zip(owners, columns["_first"], strict=True)
+            ]
+        return Dataset.from_dict(columns)
+
+    def reduce(self, outputs, batch, labels):
+        return outputs.logits.argmax(-1)
+
+    def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
+        """`{"entities": [...]}`, and `tags` where the rows are given as words."""
+        tags = [["O"] * len(row["units"]) for row in table.rows]
+        room = [[-1] * len(row["units"]) for row in table.rows]
+        for owner, firsts, numbers in zip(encoded["_row"], encoded["_first"], outputs, strict=True):
+            for place, unit in enumerate(firsts):
+                around = min(place, len(firsts) - 1 - place)
+                if unit >= 0 and around > room[owner][unit]:
+                    room[owner][unit], tags[owner][unit] = around, self.labels[int(numbers[place])]
+        answers = []
+        for row, found in zip(table.rows, tags, strict=True):
+            entities = entities_from_tags(found, row["units"])
+            named = [{**entity, "text": row["text"][entity["start"] : entity["end"]]} for entity in entities]
+            answers.append({"entities": named} | ({"tags": found} if "tokens" in row else {}))
+        return answers
+
+    def score(self, answers, table: Table) -> dict[str, float]:
+        from adaptkit.metrics.spans import span_scores
+
+        return span_scores(*_both(answers, table))
+
+    def details(self, answers, table: Table) -> list[dict[str, Any]]:
+        from adaptkit.metrics.spans import span_table
+
+        return span_table(*_both(answers, table))
+
+    def gold_text(self, row: dict[str, Any]) -> str:
+        return _shown(row["entities"], row["text"])
+
+    def answer_text(self, answer: dict[str, Any]) -> str:
+        return "; ".join(f"{entity['label']}: {entity['text']}" for entity in answer["entities"])
+
+    def findings(self, splits: Splits):
+        from adaptkit.judge import Finding
+
+        counts = Counter(entity["label"] for row in splits.train.rows for entity in row["entities"])
+        found = [Finding("good", f"{counts.total()} entities: {', '.join(f'{k} {n}' for k, n in counts.most_common(12))}")]
+        if rare := [kind for kind, count in counts.items() if count < 10]:
+            found.append(Finding("warn", f"{len(rare)} types have fewer than 10 training entities: {', '.join(rare[:10])}"))
+        for name, table in splits.items():
+            both = sum(overlapping(row["entities"]) for row in table.rows)
+            split = [
+                (index, entity)
+                for index, row in enumerate(table.rows)
+                for entity in row["entities"]
+                if not {entity["start"]} <= {start for start, _ in row["units"]}
+                or entity["end"] not in {e for _, e in row["units"]}
+            ]
+            if both:
+                found.append(Finding("warn", f"{name}: {both} entities overlap others; only the longer can be found"))
+            if split:
+                where = table.where(split[0][0])
+                text = f"{name}: {len(split)} entities begin or end inside a word, the first at {where}; they cannot be found whole"
+                found.append(Finding("warn", text))
+        return found
+
+    def render(self, row: dict[str, Any], tokenizer: Any) -> str:
+        tokens = tokenizer.convert_ids_to_tokens(row["input_ids"])
+        return " ".join(
+            token if label == IGNORED else f"[{token}/{self.labels[label]}]"
+            for token, label in zip(tokens, row["labels"], strict=True)
+        )
+
+
+def _first_pieces(row: dict[str, Any], offsets, special) -> list[int]:
+    """For each piece of a window the unit that begins in it, or -1: special pieces, and those inside a unit."""
+    text, starts = row["text"], {start: number for number, (start, _) in enumerate(row["units"])}
+    found = []
+    for (start, end), is_special in zip(offsets, special, strict=True):
+        while start < end and text[start].isspace():  # some tokenizers count the blank before a word to it
+            start += 1
+        found.append(starts.get(start, -1) if start < end and not is_special else -1)
+    return found
+
+
+def _both(answers, table: Table) -> tuple[list, list]:
+    """Answers and gold as (start, end, type)."""
+
+    def spans(entities):
+        return [(entity["start"], entity["end"], entity["label"]) for entity in entities]
+
+    return [spans(answer["entities"]) for answer in answers], [spans(row["entities"]) for row in table.rows]
+
+
+def _shown(entities, text: str) -> str:
+    return "; ".join(f"{entity['label']}: {text[entity['start'] : entity['end']]}" for entity in entities)

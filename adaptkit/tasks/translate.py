@@ -1,0 +1,61 @@
+"""Translation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from adaptkit.tables import Table
+from adaptkit.tasks.rewrite import Rewrite
+
+
+@dataclass(frozen=True)
+class Translate(Rewrite):
+    """A text in another language.
+
+    source_lang, target_lang: codes; models with many languages (mBART, NLLB, M2M100) need theirs, as in en_XX or zho_Hans.
+    """
+
+    source_lang: str | None = None
+    target_lang: str | None = None
+
+    name = "translate"
+    parts = {"source": "source", "target": "target"}
+    gold = ("target",)
+    embedded = {"source": "text", "target": "chinese"}
+    reported = ("bleu", "chrf", "perplexity", "copy_baseline_chrf")
+
+    def read(self, table: Table, gold: bool = True) -> Table:
+        """Also rows of {"translation": {"en": ..., "de": ...}}."""
+        one, two = self.source_lang, self.target_lang
+        if isinstance(table.rows[0].get("translation"), dict) and one and two:
+            pairs = [row["translation"] for row in table.rows]
+            names = {part: self.column(part) or part for part in ("source", "target")}
+            table = table.with_rows([{names["source"]: pair.get(one), names["target"]: pair.get(two)} for pair in pairs])
+        return super().read(table, gold)
+
+    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+        self._set_languages(tokenizer)
+        return super().encode(table, tokenizer, max_length, gold, train)
+
+    def generation(self, tokenizer: Any) -> dict[str, Any]:
+        self._set_languages(tokenizer)
+        known = self.target_lang and hasattr(tokenizer, "tgt_lang")
+        forced = {"forced_bos_token_id": tokenizer.convert_tokens_to_ids(self.target_lang)} if known else {}
+        return super().generation(tokenizer) | forced
+
+    def _set_languages(self, tokenizer: Any) -> None:
+        for name, language in (("src_lang", self.source_lang), ("tgt_lang", self.target_lang)):
+            if language and hasattr(tokenizer, name):
+                setattr(tokenizer, name, language)
+
+    def score(self, answers, table: Table) -> dict[str, float]:
+        from adaptkit.metrics.generation import bleu_chrf
+
+        code = (self.target_lang or "").replace("-", "_").split("_")[0].lower()
+        language = {"zho": "zh", "jpn": "ja"}.get(code, code) or None
+        return bleu_chrf([answer["text"] for answer in answers], [row["references"] for row in table.rows], language)
+
+    def baseline(self, train: Table, table: Table) -> dict[str, float]:
+        """chrF of giving back the source."""
+        return {"copy_baseline_chrf": self.score([{"text": row["source"]} for row in table.rows], table)["chrf"]}
