@@ -59,8 +59,8 @@ def pipeline(folder: str | Path, **base_options: Any) -> Pipeline:
 class TaskPipeline(Pipeline):
     """A pipeline for tasks that transformers has none for.
 
-    Call it with a text, or a dict of what a row has (`{"question": ..., "context": ...}`), or a list of these. Answers: a dict each,
-    `{"answer" | "translation_text" | "summary_text" | "label": ..., "score": ...}`, or the vector for embeddings.
+    Call it with a text, or a dict of what a row has (`{"question": ..., "context": ...}`), or a list of these. Answers: a dict
+    each, `{"answer" | "translation_text" | "summary_text" | "label": ..., "score": ...}`, or the vector for embeddings.
     """
 
     _load_processor = False

@@ -54,7 +54,7 @@ class Chat(Language):
         for part in needed:
             table.need(self.column(part) or part, f"{part}_column")
         for index, row in enumerate(table.rows):
-            talk = self._messages(table, index, row, gold) if messages not in table.columns else row.get(messages)
+            talk: Any = self._messages(table, index, row, gold) if messages not in table.columns else row.get(messages)
             _check_messages(table, index, talk)
             if self.system and talk[0]["role"] != "system":
                 talk = [{"role": "system", "content": self.system}, *talk]
