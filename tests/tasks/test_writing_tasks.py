@@ -1,0 +1,174 @@
+"""Tasks that write: which tokens carry loss, packing without leaks, perplexity, generation. Real models, made on the spot."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from adaptkit import AdaptkitError, adapt, load_base, load_tokenizer
+from adaptkit.corpus import load_corpus
+from adaptkit.predict import predict
+from adaptkit.scratch import make_model, overrides
+from adaptkit.tables import Table
+from adaptkit.tasks.chat import Chat, encode_talk, pack, render
+from adaptkit.tasks.collate import IGNORED
+from adaptkit.tasks.pretrain import Pretrain
+from adaptkit.tasks.translate import Translate
+from tests.tiny import randomize
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Where is my kettle?"},
+    {"role": "assistant", "content": "On its way."},
+    {"role": "user", "content": "Thanks."},
+    {"role": "assistant", "content": "Gladly!"},
+]
+# As Qwen and others write it.
+CHATML = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def texts():
+    return [row[key] for row in load_corpus("train") for key in ("text", "reply")]
+
+
+@pytest.fixture(scope="module")
+def llama(texts, tmp_path_factory):
+    return make_model("llama", texts, tmp_path_factory.mktemp("llama"), vocab_size=600)[0]
+
+
+@pytest.fixture(scope="module")
+def t5(texts, tmp_path_factory):
+    return make_model("t5", texts, tmp_path_factory.mktemp("t5"), vocab_size=600)[0]
+
+
+@pytest.mark.parametrize("template", [None, CHATML])
+def test_loss_is_on_what_the_assistant_says(llama, template):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = template
+    row = encode_talk(TALK, tokenizer, 512)
+    said = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
+    assert [part.split() for part in said.split("</s>")[:2]] == [["On", "its", "way."], ["Gladly!"]]
+    assert said.count("</s>") == 2  # it learns to end its turns
+    assert tokenizer.decode(row["input_ids"]) == render(tokenizer, TALK, False)
+    assert all(label in (IGNORED, token) for label, token in zip(row["labels"], row["input_ids"], strict=True))
+    short = encode_talk(TALK, tokenizer, 8)
+    assert len(short["input_ids"]) == 8
+    assert short["input_ids"][1:] == row["input_ids"][-7:]
+
+
+def test_a_template_that_refuses_is_explained(llama):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(AdaptkitError, match="the chat template refuses.*roles must alternate"):
+        encode_talk(TALK, tokenizer, 64)
+
+
+@pytest.mark.parametrize("method", ["lora", "prefix[length=3]", "bottleneck"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_conversations_do_not_see_each_other(llama, method, attention):
+    """The same loss and the same gradients as one by one."""
+    tokenizer = load_tokenizer(llama)
+    task = Chat(packing=True)
+    model = adapt(load_base(llama, task="chat", attn_implementation=attention), method)
+    randomize(model)
+    rows = [row for n in (2, 4) for row in [encode_talk(TALK[: n + 1], tokenizer, 128)] * 2]
+    rows[1] = encode_talk([{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "No."}], tokenizer, 128)
+    packed = pack(rows, 160)
+    assert 1 < len(packed) < len(rows)
+    assert sum(len(p["input_ids"]) for p in packed) == sum(len(r["input_ids"]) for r in rows)
+    collate = task.collator(tokenizer)
+    items = sum(label != IGNORED for row in rows for label in row["labels"])
+
+    def gradients(parts):
+        model.zero_grad()
+        losses = []
+        for part in parts:
+            batch = collate(part)
+            labels = batch.pop("labels")
+            loss = task.loss(model(**task.feed(model.get_base_model(), batch, labels)), batch, labels, items)
+            loss.backward()
+            losses.append(loss.item())
+        return sum(losses), [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    alone, together = gradients([[row] for row in rows]), gradients([packed])
+    assert together[0] == pytest.approx(alone[0], rel=1e-5)
+    for one, two in zip(alone[1], together[1], strict=True):
+        torch.testing.assert_close(two, one, atol=1e-6, rtol=1e-4)
+
+
+def test_perplexity_counts_every_token_once(llama):
+    """Over rows of different lengths in batches of any size, against the definition."""
+    tokenizer = load_tokenizer(llama)
+    task = Chat()
+    table = task.read(Table([{"prompt": r["text"], "completion": r["reply"]} for r in load_corpus("test")[:9]], "x"))
+    encoded = task.encode(table, tokenizer, 256)
+    model = load_base(llama, task="chat").eval()
+    losses, tokens = 0.0, 0
+    for row in encoded:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+        labels = torch.tensor(row["labels"][1:])
+        losses += functional.cross_entropy(logits, labels, reduction="sum").item()
+        tokens += (labels != IGNORED).sum().item()
+    for size in (1, 4, 9):
+        outputs = predict(model, task, encoded, tokenizer, size)
+        assert task.metrics(outputs, encoded, table)["perplexity"] == pytest.approx(math.exp(losses / tokens), rel=1e-4)
+
+
+def test_answers_in_a_batch_are_those_alone(llama):
+    tokenizer = load_tokenizer(llama)
+    task = Chat(max_new_tokens=6)
+    rows = task.read(Table([{"prompt": text} for text in ("Hi", "Where is my blue kettle, please?", "No")], "x"), gold=False)
+    model = adapt(load_base(llama, task="chat"), "prefix[length=4]+lora").eval()
+    randomize(model)
+    together = task.generate(model, rows, tokenizer, 128, 3)
+    alone = [task.generate(model, rows.take([i]), tokenizer, 128, 1)[0] for i in range(3)]
+    assert together == alone
+    assert any(answer["text"] for answer in together)
+
+
+def test_a_sequence_to_sequence_loss_is_the_models_own(t5):
+    tokenizer = load_tokenizer(t5)
+    task = Translate()
+    table = task.read(Table([{"source": r["text"], "target": r["summary"]} for r in load_corpus("test")[:4]], "x"))
+    batch = task.collator(tokenizer)(list(task.encode(table, tokenizer, 64)))
+    model = load_base(t5, task="translate").eval()
+    labels = batch.pop("labels")
+    ours = task.loss(model(**task.feed(model, batch, labels)), batch, labels, (labels != IGNORED).sum())
+    torch.testing.assert_close(ours, model(**batch, labels=labels).loss)
+    answers = task.generate(model, table, tokenizer, 64, 2)
+    assert len(answers) == 4
+
+
+@pytest.mark.parametrize("objective, kind", [("mlm", "bert"), ("clm", "llama")])
+def test_blocks_hold_the_whole_text(texts, tmp_path, objective, kind):
+    folder, _ = make_model(kind, texts, tmp_path, vocab_size=600)
+    tokenizer = load_tokenizer(folder)
+    task = Pretrain(objective=objective)
+    table = Table([{"text": text} for text in texts[:40]], "x")
+    train = task.encode(table, tokenizer, 64, train=True)
+    words = [token for row in train for token in row["input_ids"] if token not in tokenizer.all_special_ids]
+    assert words == [t for ids in tokenizer(texts[:40], add_special_tokens=False)["input_ids"] for t in ids]
+    assert max(train["length"]) == 64
+    fixed = task.encode(table, tokenizer, 64)
+    assert fixed["labels"] == task.encode(table, tokenizer, 64)["labels"]  # hidden the same way every time
+    share = sum(label != IGNORED for labels in fixed["labels"] for label in labels) / len(words)
+    assert share > 0.9 if objective == "clm" else 0.1 < share < 0.2
+    assert task.collator(tokenizer)([train[0], train[1]])["labels"].shape == (2, 64)
+
+
+def test_settings_of_a_model_from_nothing():
+    assert overrides("hidden_size=256,hidden_dropout_prob=0.1,hidden_act=relu") == {
+        "hidden_size": 256,
+        "hidden_dropout_prob": 0.1,
+        "hidden_act": "relu",
+    }
+    with pytest.raises(AdaptkitError, match="'hidden_size' should be name=value"):
+        overrides("hidden_size")
+    with pytest.raises(AdaptkitError, match="did you mean 'hidden_size'|Did you mean"):
+        make_model("bert", ["x"], "/nowhere", hiden_size=3)
