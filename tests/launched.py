@@ -1,4 +1,7 @@
-"""What the tests start with `accelerate launch`: recipes one after another, in all processes. Arguments: a JSON list of [recipe, flags]."""
+"""What the tests start with `accelerate launch`: recipes one after another, in all processes.
+
+The argument names a file with a JSON list of [recipe, flags].
+"""
 
 import importlib
 import json

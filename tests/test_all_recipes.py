@@ -77,17 +77,9 @@ def test_a_recipe_leaves_an_adapter_its_reports_and_a_pipeline(outputs, name):
     assert (card.task, card.metrics[f"test_{task.reported[0]}"]) == (name, results[f"test_{task.reported[0]}"])
     answer = pipeline(folder)(ASKED.get(name, "The lamp broke on Monday."))
     assert answer is not None
-    if name not in ("pretrain", "embed", "tag", "chat"):
-        mine = Predictor(folder)
-        row = ASKED.get(name)
-        said = (
-            mine(*([row] if isinstance(row, str) else [] if row else ["The lamp broke on Monday."]), **{})
-            if not isinstance(row, dict)
-            else None
-        )
-        if said is not None:
-            value = answer[0] if isinstance(answer, list) else answer
-            assert list(said[0].values())[0] == pytest.approx(list(value.values())[0 if name != "score" else 1])
+    if name in ("classify", "score"):
+        mine, theirs = Predictor(folder)("The lamp broke on Monday.")[0], answer[0] if isinstance(answer, list) else answer
+        assert theirs["score"] == pytest.approx(mine["score"], abs=1e-5)
 
 
 @pytest.mark.slow
