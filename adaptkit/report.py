@@ -34,7 +34,7 @@ def write_predictions(path: Path, task: Task, table: Table, answers: list[dict[s
 def write_details(path: Path, rows: list[dict[str, Any]]) -> None:
     """A TSV of scores, a line a label."""
     lines = ["\t".join(rows[0])]
-    lines += ["\t".join(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values()) for row in rows]
+    lines += ["\t".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()) for row in rows]
     write_lines(path, lines)
 
 

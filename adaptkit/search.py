@@ -31,35 +31,41 @@ def search(run: Run) -> None:
     load(run)
     task, folder = run.task, run.output_dir / "search"
     args = dataclasses.replace(run.training, output_dir=str(folder), save_strategy="no", load_best_model_at_end=False)
-    trials: list[dict[str, Any]] = []
+    asked: list[Any] = []
 
-    def model_init(trial=None):
+    def space(trial: Any) -> dict[str, Any]:
+        asked.append(trial)
+        return _space(run, trial)
+
+    def model_init(trial: Any = None) -> Any:
         chosen = getattr(trial, "params", None) or {}
         return new_model(run, _with_rank(run.arguments.method, chosen.get("rank")))
 
-    def objective(metrics: dict[str, float]) -> float:
-        trials.append(metrics)
-        return metrics[f"eval_{task.best_metric}"]
-
     trainer = make_trainer(None, task, run.parts["train"], run.parts["validation"], run.tokenizer, args, run.extras(), model_init)
     best = trainer.hyperparameter_search(
-        hp_space=lambda trial: _space(run, trial),
-        compute_objective=objective,
+        hp_space=space,
+        compute_objective=lambda metrics: metrics[f"eval_{task.best_metric}"],
         n_trials=run.arguments.search,
         direction="minimize" if task.lower_is_better else "maximize",
         backend="optuna",
         sampler=optuna.samplers.TPESampler(seed=run.training.seed),
-        study_name=task.name,
-        hp_name=None,
     )
     shutil.rmtree(folder, ignore_errors=True)
     chosen = dict(best.hyperparameters)
     say(f"best of {run.arguments.search}: {chosen}, validation {task.best_metric} {best.objective:.4f}")
+    _write_trials(run, asked)
     run.arguments.method = _with_rank(run.arguments.method, chosen.pop("rank", None))
     run.training = dataclasses.replace(run.training, **chosen)
+
+
+def _write_trials(run: Run, asked: list[Any]) -> None:
+    """`search.tsv`: every trial, its settings and its score."""
+    if not asked or not hasattr(asked[0], "study"):  # other processes are told the settings only
+        return
+    trials = [trial for trial in asked[0].study.trials if trial.value is not None]
+    rows = [{"trial": trial.number, run.task.best_metric: float(trial.value), **trial.params} for trial in trials]
     run.output_dir.mkdir(parents=True, exist_ok=True)
-    lines = ["trial\t" + task.best_metric, *(f"{i}\t{found[f'eval_{task.best_metric}']:.4f}" for i, found in enumerate(trials))]
-    report.write_lines(run.output_dir / "search.tsv", lines)
+    report.write_details(run.output_dir / "search.tsv", rows)
 
 
 def _space(run: Run, trial: Any) -> dict[str, Any]:
@@ -71,7 +77,7 @@ def _space(run: Run, trial: Any) -> dict[str, Any]:
         ),
     }
     if _with_rank(run.arguments.method, 1) != run.arguments.method:
-        space["rank"] = trial.suggest_categorical("rank", RANKS)
+        trial.suggest_categorical("rank", RANKS)  # for the model; Trainer has no such setting
     return space
 
 

@@ -1,6 +1,6 @@
 """What pretraining is worth, end to end, in Chinese: a small BERT from nothing, then adapted to sentiment and to entities.
 
-    ADAPTKIT_DATA=... python benchmarks/chinese.py [--epochs 6] [--work runs/chinese]
+    ADAPTKIT_DATA=... python benchmarks/chinese.py [--epochs 4] [--work runs/chinese]
 
 1. The Chinese training texts under $ADAPTKIT_DATA/data (reviews, news, sentences, without their labels) become one text file.
 2. recipes/pretrain.py trains a tokenizer and a BERT of 4 layers, 256 wide, on it. An hour or so on one core.
@@ -48,7 +48,7 @@ def recipe(name: str, out: Path, *flags: str) -> dict:
 def main() -> None:
     """Pretrain, adapt, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", default="6")
+    parser.add_argument("--epochs", default="4")
     parser.add_argument("--work", type=Path, default=Path("runs/chinese"))
     given = parser.parse_args()
     folder = os.environ.get("ADAPTKIT_DATA")

@@ -25,6 +25,8 @@ def runs(data: Path, work: Path) -> dict[str, tuple[str, list[str], str, str]]:
     conll = files(data / "conll2003", "train.txt", "valid.txt", "test.txt")
     xquad = files(work, *split_xquad(data / "xquad/xquad.en.json", work))
     answers = ["--max_seq_length", "256", "--doc_stride", "96"]
+    wikitext = files(data / "wikitext2", "valid.txt", None, "test.txt")
+    stories = ["--model_name_or_path", str(data.parent / "models/stories260K"), "--objective", "clm", "--max_seq_length", "256"]
     stsb = [*files(data / "stsb", "train.tsv", "dev.tsv", "test.tsv"), "--column_names", *STSB]
     stsb += ["--text_column", "sentence1", "--text_pair_column", "sentence2", "--score_column", "score"]
     return {
@@ -45,8 +47,12 @@ def runs(data: Path, work: Path) -> dict[str, tuple[str, list[str], str, str]]:
             "0.820 of the untrained base by cosine",
         ),
         "semeval2010": (
-            *("relate", [*files(data / "semeval2010_task8", "TRAIN_FILE.TXT", None, "TEST_FILE_FULL.TXT"), "--method", LORA]),
+            *("relate", [*files(data / "semeval2010_task8", "TRAIN_FILE.TXT", None, "TEST_FILE_FULL.TXT"), *SEMEVAL]),
             *("f1_semeval", "0.822 of the shared task's winner (Rink and Harabagiu 2010)"),
+        ),
+        "wikitext2": (
+            *("pretrain", [*wikitext, *stories, "--method", "lora[r=16,alpha=32]", "--num_train_epochs", "4", *LONGER]),
+            *("perplexity", "the frozen model"),
         ),
         "xquad": ("answer", [*xquad, *answers, "--method", LORA, "--num_train_epochs", "6"], "f1", "the next row"),
         "xquad-full": ("answer", [*xquad, *answers, *FULL, "--num_train_epochs", "6"], "f1", "full fine-tuning, Trainer"),
@@ -54,6 +60,7 @@ def runs(data: Path, work: Path) -> dict[str, tuple[str, list[str], str, str]]:
 
 
 FULL = ["--method", "full", "--learning_rate", "5e-5"]
+SEMEVAL = ["--method", LORA, "--num_train_epochs", "8"]
 LONGER = ["--learning_rate", "2e-3", "--per_device_train_batch_size", "32"]
 
 
@@ -88,7 +95,11 @@ def main() -> None:
             recipe, flags, metric, beside = known[name]
             found = train(recipe, [*flags, "--seed", str(given.seed)], work / name)
             own = " ".join(flag if "/" not in flag else Path(flag).name for flag in flags).replace("|", "\\|")
-            others = ", ".join(f"{key[5:]} {found[key]:.4f}" for key in ("test_exact_match", "test_pearson") if key in found)
+            others = ", ".join(
+                f"{key[5:]} {found[key]:.4f}"
+                for key in ("test_exact_match", "test_pearson", "test_base_perplexity")
+                if key in found
+            )
             print(
                 f"| {name} | `recipes/{recipe}.py {own}` | {metric} **{found[f'test_{metric}']:.4f}** {others} | {beside} "
                 f"| {found['trainable_parameters']:,} | {found['train_runtime']:.0f} |",

@@ -38,7 +38,7 @@ class Chat(Language):
     parts = {"messages": "messages", "prompt": "prompt", "completion": "completion"}
     gold = ("completion",)
     embedded = {"prompt": "text", "completion": "reply"}
-    reported = ("perplexity", "rougeL", "exact_match")
+    reported = ("perplexity", "base_perplexity", "rougeL", "exact_match")
     generates = True
     long_texts = "lose their beginning"
     small_model = "llama"

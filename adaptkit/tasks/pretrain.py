@@ -29,7 +29,7 @@ class Pretrain(Language):
     name = "pretrain"
     parts = {"text": "text"}
     gold = ()
-    reported = ("perplexity",)
+    reported = ("perplexity", "base_perplexity")
     long_texts = "are cut into blocks"
     defaults = {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16}
 

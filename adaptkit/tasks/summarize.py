@@ -17,7 +17,7 @@ class Summarize(Rewrite):
     parts = {"text": "text", "summary": "summary"}
     gold = ("summary",)
     sides = ("text", "summary")
-    reported = ("rougeL", "rouge1", "rouge2", "perplexity", "first_sentence_baseline_rougeL")
+    reported = ("rougeL", "rouge1", "rouge2", "perplexity", "base_perplexity", "first_sentence_baseline_rougeL")
 
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.generation import rouge

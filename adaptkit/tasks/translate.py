@@ -23,7 +23,7 @@ class Translate(Rewrite):
     parts = {"source": "source", "target": "target"}
     gold = ("target",)
     embedded = {"source": "text", "target": "chinese"}
-    reported = ("bleu", "chrf", "perplexity", "copy_baseline_chrf")
+    reported = ("bleu", "chrf", "perplexity", "base_perplexity", "copy_baseline_chrf")
 
     def read(self, table: Table, gold: bool = True) -> Table:
         """Also rows of {"translation": {"en": ..., "de": ...}}."""
