@@ -138,6 +138,9 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
 def new_modules(model: nn.Module, missing: set[str]) -> list[str]:
     """The smallest set of modules that holds exactly the parameters named in `missing`.
 
+    New parameters of zeros beside pretrained ones (the bias of a tied output map) are left out: they stay zero, so there is nothing
+    to save.
+
     Raises:
         AdaptkitError: a module holds both new and pretrained parameters, or all parameters are new.
     """
@@ -145,6 +148,7 @@ def new_modules(model: nn.Module, missing: set[str]) -> list[str]:
     if new and len(new) == len(list(model.named_parameters(remove_duplicate=False))):
         raise AdaptkitError(f"the checkpoint holds none of the parameters of {type(model).__name__}: is it the right folder?")
     found: list[str] = []
+    values = dict(model.named_parameters(remove_duplicate=False))
 
     def visit(path: str, module: nn.Module) -> None:
         names = [f"{path}.{name}".lstrip(".") for name, _ in module.named_parameters(remove_duplicate=False)]
@@ -155,7 +159,7 @@ def new_modules(model: nn.Module, missing: set[str]) -> list[str]:
             found.append(path)
             return
         own = [f"{path}.{name}".lstrip(".") for name, _ in module.named_parameters(recurse=False)]
-        if partly := [name for name in own if name in new]:
+        if partly := [name for name in own if name in new and values[name].any()]:
             raise AdaptkitError(
                 f"{', '.join(partly)}: the checkpoint does not hold it, but it holds other parameters of the same module "
                 f"({path or 'the model'}). Such a half-new module cannot be trained and saved as a head; complete the checkpoint."

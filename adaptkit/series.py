@@ -15,7 +15,7 @@ from adaptkit.tables import Splits, folds
 def train_each(run: Run) -> dict[str, Any]:
     """Train every variant into its own folder, and write `all_results.json` with mean and standard deviation of all of them.
 
-    A fold's own scores are on the rows that it was not trained on; the epoch is chosen on them too, so `eval_` is a little too
+    Folds are made of the training and the validation rows together. A fold's own scores are on the rows that it was not trained on; the epoch is chosen on them too, so `eval_` is a little too
     good where many epochs are judged. Test rows, where there are any, are scored by every model.
     """
     results = {}
@@ -47,7 +47,7 @@ def variants(run: Run) -> dict[str, Run]:
         return {f"seed-{seed}": _variant(run, f"seed-{seed}", run.splits, seed) for seed in arguments.seeds}
     if arguments.folds < 2:
         raise AdaptkitError("--folds is 2 or more.")
-    rows = run.splits.train
+    rows = run.splits.train.and_rows(run.splits.validation)
     pairs = folds(rows, run.task.groups(rows), arguments.folds, run.training.seed)
     return {
         f"fold-{i}": _variant(run, f"fold-{i}", Splits(rest, fold, run.splits.test), run.training.seed)

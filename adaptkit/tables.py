@@ -44,6 +44,13 @@ class Table:
         """The same places with other rows, one for each."""
         return Table(rows, self.source, self.lines)
 
+    def and_rows(self, other: Table | None) -> Table:
+        """These rows and those of another table."""
+        if other is None:
+            return self
+        lines = [*self.lines, *other.lines] if self.lines and other.lines and self.source == other.source else None
+        return Table([*self.rows, *other.rows], self.source, lines)
+
     def need(self, column: str, flag: str) -> None:
         """Raise an AdaptkitError unless the table has `column`; `flag` is what the user can set."""
         if column not in self.columns:

@@ -143,6 +143,8 @@ def test_parallel_files(tmp_path):
     ("a.conll", "x O\ny B-a\n\nz O\n", "conll"),
     ("a.json", '{"data": [{"paragraphs": []}]}', "squad"),
     ("a.json", "[]", "json"),
+    ("a.json", '{"text": "a"}\n{"text": "b"}\n', "jsonl"),
+    ("a.json", '{\n"train": []}', "json"),
 ])  # fmt: skip
 def test_formats_are_told_apart(tmp_path, name, body, format):
     assert detect(write(tmp_path / name, body), Reading()) == format

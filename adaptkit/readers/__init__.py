@@ -91,7 +91,7 @@ def detect(path: Path, reading: Reading) -> str:
     if ending in _ENDINGS:
         return _ENDINGS[ending]
     if ending == ".json":
-        return "squad" if objects.looks_like_squad(path) else "json"
+        return "squad" if objects.looks_like_squad(path) else "jsonl" if objects.looks_like_lines(path) else "json"
     if ending in _OPAQUE:
         raise AdaptkitError(f"{path}: the ending {ending!r} is not known; known formats: {', '.join(FORMATS)}.")
     head = [text for _, text in lines_of(decode(path, reading.encoding)[:200_000])][:400]

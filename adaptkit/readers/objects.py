@@ -103,6 +103,15 @@ def read_parquet(path: Path, reading: Reading) -> Table:
         raise AdaptkitError(f"{path} is not a whole parquet file: {problem}") from problem
 
 
+def looks_like_lines(path: Path) -> bool:
+    """Whether a file called .json holds an object a line."""
+    first, _, rest = path.read_bytes().strip().partition(b"\n")
+    try:
+        return isinstance(json.loads(first), dict) and rest.lstrip().startswith(b"{")
+    except ValueError:
+        return False
+
+
 def looks_like_squad(path: Path) -> bool:
     """Whether a JSON file holds paragraphs with questions."""
     head = path.read_bytes()[:4096]
