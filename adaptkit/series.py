@@ -15,8 +15,9 @@ from adaptkit.tables import Splits, folds
 def train_each(run: Run) -> dict[str, Any]:
     """Train every variant into its own folder, and write `all_results.json` with mean and standard deviation of all of them.
 
-    Folds are made of the training and the validation rows together. A fold's own scores are on the rows that it was not trained on; the epoch is chosen on them too, so `eval_` is a little too
-    good where many epochs are judged. Test rows, where there are any, are scored by every model.
+    Folds are made of the training and the validation rows together. A fold's own scores are on the rows that it was not trained
+    on; the epoch is chosen on them too, so `eval_` is a little too good where many epochs are judged. Test rows, where there are
+    any, are scored by every model.
     """
     results = {}
     for name, variant in variants(run).items():

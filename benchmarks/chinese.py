@@ -22,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SIZE = "hidden_size=256,num_hidden_layers=4,num_attention_heads=4,intermediate_size=1024"
 METHODS = {"lora": ["--method", "lora", "--learning_rate", "1e-3"], "full": ["--method", "full", "--learning_rate", "3e-4"]}
+TWICE = ["--num_train_epochs", "2"]
 
 
 def gather(data: Path, target: Path) -> int:
@@ -77,7 +78,7 @@ def main() -> None:
     ):
         for method, settings in METHODS.items():
             scores = [
-                recipe(name, work / f"{name}-{method}-{base}", *rows, *settings, "--model_name_or_path", str(path))
+                recipe(name, work / f"{name}-{method}-{base}", *rows, *settings, *TWICE, "--model_name_or_path", str(path))
                 for base, path in (("untrained", work / "bert/base"), ("pretrained", work / "bert"))
             ]
             before, after = (score[f"test_{metric}"] for score in scores)
