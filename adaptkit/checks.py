@@ -83,7 +83,7 @@ def _with_labels(run: Run, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def estimate(run: Run, config: Any) -> list[str]:
-    """Memory and time of the whole run, before a model is loaded. Rough: within a factor of two on the machines it was tried on.
+    """Memory and time of the whole run, before a model is loaded. Rough: it is to tell minutes from hours.
 
     Memory: weights, and what the backward pass keeps of a batch (some 20 hidden states and the attention's scores a layer).
     Time: 6 operations a weight and token for training (4 over a frozen base), at a third of the speed of a matrix product here.

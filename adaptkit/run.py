@@ -78,6 +78,8 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     start_all_processes()
     if arguments.max_seq_length < 4:
         raise AdaptkitError(f"--max_seq_length {arguments.max_seq_length} leaves no room for a text.")
+    if arguments.method == FULL and arguments.quantize:
+        raise AdaptkitError(f"--method full trains all weights, and those of --quantize {arguments.quantize} cannot be trained.")
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
     defaults = DEFAULTS | task.defaults | machine_defaults()
     rate = learning_rate(arguments.method) if arguments.model_name_or_path else FROM_NOTHING

@@ -167,3 +167,20 @@ def test_what_cannot_be_loaded_is_explained(arguments, message):
 def test_a_folder_that_is_no_model(tmp_path):
     with pytest.raises(AdaptkitError, match=r"holds no config\.json"):
         load_base(str(tmp_path))
+
+
+def test_a_masked_head_over_an_encoder_that_has_none(tmp_path):
+    """Its bias stands beside the tied embedding and stays zero; all else that is new is trained, saved and restored."""
+    base = load_base("all-MiniLM-L6-v2", task="AutoModelForMaskedLM")
+    assert base.adaptkit_base.head == ("cls.predictions.transform",)
+    assert not base.cls.predictions.bias.any()
+    model = adapt(base, "lora[r=2]")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.normal_()
+    save_adapter(model, tmp_path / "a")
+    again = load_adapter(tmp_path / "a")
+    ids = torch.tensor([[101, 103, 2003, 102]])
+    with torch.no_grad():
+        torch.testing.assert_close(again(input_ids=ids).logits, model.eval()(input_ids=ids).logits)

@@ -46,6 +46,7 @@ class Task:
     generates: ClassVar[bool] = False  # answers are written token by token, see `generate`
     span_of_texts: ClassVar[bool] = False  # rows point into their text, so that words may not be moved
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads for one row
+    how_cut: ClassVar[str] = "no text on both sides"  # how `cut` divides
     long_texts: ClassVar[str] = "are cut"  # what becomes of texts that are too long
     defaults: ClassVar[dict[str, Any]] = {}  # of Trainer's flags, where this task wants others
     small_model: ClassVar[str | None] = None  # the kind of model that is made on the spot where none is given
@@ -104,8 +105,8 @@ class Task:
                     f"{splits.train.source}: {count} rows with one for each label are too few to cut a {name} split from; "
                     f"give --{name}_file."
                 )
-            how = "stratified" if type(task).cut is not Task.cut else "no text on both sides"
-            notes.append(f"no {name} data given: {len(tables[name])} of {count} training rows cut off for it ({how}, seed {seed})")
+            cut = f"{len(tables[name])} of {count} training rows cut off for it"
+            notes.append(f"no {name} data given: {cut} ({task.how_cut}, seed {seed})")
         return Splits(train, tables["validation"], tables.get("test"), notes), task
 
     # Tensors

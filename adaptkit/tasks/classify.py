@@ -36,6 +36,7 @@ class Classify(Task):
     auto_class = "AutoModelForSequenceClassification"
     parts = {"text": "text", "text_pair": None, "label": "label"}
     embedded = {"label": "intent"}
+    how_cut = "stratified"
     best_metric = "accuracy"
     reported = ("accuracy", "majority_baseline", "f1", "f1_micro", "precision", "recall", "matthews_correlation")
 

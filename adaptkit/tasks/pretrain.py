@@ -31,6 +31,7 @@ class Pretrain(Language):
     gold = ()
     reported = ("perplexity", "base_perplexity")
     long_texts = "are cut into blocks"
+    how_cut = "the last ones"
     defaults = {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16}
 
     def __post_init__(self):

@@ -7,7 +7,7 @@ from typing import Any
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.tables import Table
-from adaptkit.tasks.base import text_at
+from adaptkit.tasks.base import Task, text_at
 from adaptkit.tasks.classify import Classify
 
 # Typed punctuation around the entities, from the tokens that the base already knows (Zhou and Chen 2021, "An Improved Baseline
@@ -27,6 +27,7 @@ class Relate(Classify):
     name = "relate"
     parts = {"text": "text", "head": "head", "tail": "tail", "label": "label"}
     embedded = {"label": "relation"}
+    how_cut = Task.how_cut
     best_metric = "f1"
     reported = ("f1_semeval", "f1", "accuracy", "majority_baseline", "precision", "recall")
     span_of_texts = True
@@ -54,6 +55,10 @@ class Relate(Classify):
 
         said, gold = [answer["label"] for answer in answers], [row["label"] for row in table.rows]
         return super().score(answers, table) | {"f1_semeval": semeval_f1(said, gold, self.no_relation)}
+
+    def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
+        """Whole texts, which may hold several relations."""
+        return Task.cut(self, table, seed, share)
 
     def groups(self, table: Table) -> list[str]:
         return [row["plain"] for row in table.rows]
