@@ -65,7 +65,7 @@ def save_adapter(model: peft.PeftModel, folder: str | Path, *, adapter_name: str
         save_file(tensors, staged / WEIGHTS, metadata={"format": "pt"})
         card.weights_sha256 = hashlib.sha256((staged / WEIGHTS).read_bytes()).hexdigest()
         write_json(staged / CONFIG, {key: value for key, value in sorted(settings.items()) if value is not None})
-        write_json(staged / CARD, dataclasses.asdict(card))
+        write_json(staged / CARD, dataclasses.asdict(card) | {"base": _beside(card.base, Path(folder))})
 
 
 def load_adapter(
@@ -233,6 +233,13 @@ def _check_base(folder: Path, base: nn.Module, settings: dict, card: TaskCard | 
     name = record.name if record else getattr(base, "name_or_path", "")
     if trained_on and name and Path(trained_on).name != Path(name).name:
         raise AdaptkitError(f"{folder} was trained on {trained_on}, this base is {name}. Pass check_base=False to use it anyway.")
+
+
+def _beside(base: str | None, folder: Path) -> str | None:
+    """A base that lies in the adapter's folder by its place there, so that both can be moved together."""
+    if base and Path(base).is_dir() and Path(base).is_relative_to(folder.absolute()):
+        return f"./{Path(base).relative_to(folder.absolute())}"
+    return base
 
 
 def _fingerprint(base: nn.Module) -> str:

@@ -56,11 +56,9 @@ def augment(task: Task, table: Table, how: Augmentation, seed: int) -> Table:
     """
     if not how.copies:
         return table
-    parts = [part for part in task.parts if part not in task.gold and part in table.columns]
-    if task.span_of_texts or not parts:
-        raise AdaptkitError(
-            f"--augment_copies changes texts, but {task.name} needs them as they are: its answers are places in them."
-        )
+    parts = [part for part in task.changeable if part in table.columns]
+    if not parts:
+        raise AdaptkitError(f"--augment_copies moves words and leaves some out, but {task.name} needs its texts as they are.")
     generator = random.Random(seed)
     copies: list[dict[str, Any]] = []
     for _ in range(how.copies):

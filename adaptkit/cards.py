@@ -39,7 +39,10 @@ def read_card(folder: str | Path) -> TaskCard | None:
         return None
     content = read_json(path)
     known = {f.name for f in dataclasses.fields(TaskCard)}
-    return TaskCard(**{key: value for key, value in content.items() if key in known})
+    card = TaskCard(**{key: value for key, value in content.items() if key in known})
+    if card.base and card.base.startswith("."):  # a base that lies in the adapter's folder moves with it
+        card.base = str((Path(folder) / card.base).absolute())
+    return card
 
 
 def existing_card(folder: Path) -> TaskCard:

@@ -142,8 +142,17 @@ def _try_once(run: Run, folder: Path) -> None:
     save(run, folder / "adapter", {})
     if run.arguments.method != FULL:
         _compare(run, folder / "adapter")
-    steps = -(-len(run.parts["train"].encoded) // run.training.train_batch_size) * run.training.num_train_epochs
-    say(f"one save and load gave the same weights. A whole run is {steps:.0f} steps; nothing was kept")
+        say("one save and load gave the same weights")
+    say(f"a whole run is {_steps(run)} steps; nothing was kept")
+
+
+def _steps(run: Run) -> int:
+    """Optimizer steps of the whole run."""
+    training = run.training
+    if training.max_steps > 0:
+        return training.max_steps
+    rows = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    return round(-(-len(run.parts["train"].encoded) // rows) * training.num_train_epochs)
 
 
 def _few(part: Part, count: int = 64) -> Part:

@@ -137,8 +137,11 @@ def _read(arguments: argparse.Namespace) -> Any:
     from adaptkit.cards import existing_card
     from adaptkit.readers import Reading, read
 
-    wanted = tuple((existing_card(Path(arguments.folder)).columns | arguments.columns).values())
-    return read(arguments.file, Reading(arguments.format, arguments.encoding, wanted=wanted))
+    card = existing_card(Path(arguments.folder))
+    wanted = tuple((card.columns | arguments.columns).values())
+    source, target = card.settings.get("source_lang"), card.settings.get("target_lang")
+    languages = (source, target) if arguments.command == "evaluate" and source and target else None
+    return read(arguments.file, Reading(arguments.format, arguments.encoding, wanted=wanted, languages=languages))
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -20,8 +20,8 @@ def unfreeze(model: Any) -> Any:
 
 
 def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
-    """Write model, tokenizer and card to `folder`, in one step. The card's base is the folder itself."""
-    known = {"method": FULL, "model_class": type(model).__name__, "base": str(folder.absolute()), "versions": versions()}
+    """Write model, tokenizer and card to `folder`, in one step. The card's base is the folder itself, wherever it is moved."""
+    known = {"method": FULL, "model_class": type(model).__name__, "base": ".", "versions": versions()}
     with new_folder(folder) as staged:
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)

@@ -50,7 +50,7 @@ def pipeline(folder: str | Path, **base_options: Any) -> Pipeline:
         )
     if task.name == "chat":
         tokenizer.chat_template = tokenizer.chat_template or PLAIN_TEMPLATE
-        return transformers_pipeline("text-generation", **shared)
+        return transformers_pipeline("text-generation", **shared, do_sample=False, max_new_tokens=task.max_new_tokens)
     if task.name == "pretrain":
         return transformers_pipeline("fill-mask" if task.objective == "mlm" else "text-generation", **shared)
     return TaskPipeline(predictor)

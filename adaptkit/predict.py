@@ -109,6 +109,10 @@ class Predictor:
         return dataclasses.replace(self.task, columns=self.task.columns | given)
 
     def _answers(self, task: Task, rows: Table, batch_size: int) -> list[dict[str, Any]]:
+        if not task.answers:
+            raise AdaptkitError(
+                f"{task.name} learns a language and has no answers; adaptkit.pipeline(folder) fills gaps or goes on."
+            )
         if task.generates:
             return task.generate(self.model, rows, self.tokenizer, self.max_length, batch_size)
         encoded = task.encode(rows, self.tokenizer, self.max_length, gold=False)

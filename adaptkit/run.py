@@ -78,6 +78,9 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     start_all_processes()
     if arguments.max_seq_length < 4:
         raise AdaptkitError(f"--max_seq_length {arguments.max_seq_length} leaves no room for a text.")
+    for name, low in (("validation_split_percentage", 1), ("test_split_percentage", 0)):
+        if not low <= getattr(arguments, name) <= 50:
+            raise AdaptkitError(f"--{name} is {low} to 50, not {getattr(arguments, name)}.")
     if arguments.method == FULL and arguments.quantize:
         raise AdaptkitError(f"--method full trains all weights, and those of --quantize {arguments.quantize} cannot be trained.")
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
@@ -86,6 +89,8 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     defaults |= {"output_dir": str(output_dir), "learning_rate": rate}
     training = make_training(**defaults)
     _check_reporters(training.report_to)
+    if training.label_smoothing_factor and not task.smooths:
+        raise AdaptkitError(f"--label_smoothing_factor has no meaning for {task.name}: it learns numbers, not labels.")
     if IS_MAIN and not (arguments.overwrite_output_dir or training.resume_from_checkpoint or arguments.check):
         _refuse_full(output_dir)
     splits = load_splits(
@@ -155,11 +160,7 @@ def choose_base(run: Run, folder: Path) -> None:
             texts = [text for row in run.splits.train.rows for text in (run.task.text(row), run.task.gold_text(row))]
             make_model(texts=texts, folder=folder, seed=run.training.seed, **settings)
     run.base = str(folder)
-    use = (
-        ""
-        if run.task.name == "pretrain"
-        else " It shows that all works and answers nonsense; for real use give --model_name_or_path"
-    )
+    use = "" if not run.task.answers else " It shows that all works and answers nonsense; for real use give --model_name_or_path"
     say(f"note: no model given, so a small untrained {settings['kind']} with a tokenizer of your texts was made in {folder}.{use}")
 
 
@@ -212,7 +213,7 @@ def _evaluate(run: Run, split: str, short: str, metrics: dict[str, Any], write: 
     seconds = time.perf_counter() - began
     found = task.metrics(outputs, part.encoded, part.table)
     if not task.generates:
-        answers = task.decode(outputs, part.encoded, part.table) if len(part.table) and task.name != "pretrain" else []
+        answers = task.decode(outputs, part.encoded, part.table) if task.answers else []
     else:
         table = (
             part.table.take(range(min(len(part.table), getattr(task, "num_generated", 0) or len(part.table))))
@@ -224,7 +225,7 @@ def _evaluate(run: Run, split: str, short: str, metrics: dict[str, Any], write: 
             found |= task.score(answers, table)
             found |= {"generated_samples": len(answers)}
     found |= task.baseline(run.splits.train, part.table)
-    if task.best_metric == "perplexity" and run.arguments.method != FULL:
+    if task.best_metric == "perplexity" and run.arguments.method != FULL and not bare_model(run.model).adaptkit_base.head:
         with run.model.disable_adapter():
             frozen = predict(run.model, task, part.encoded, run.tokenizer, run.training.per_device_eval_batch_size, title=split)
         found["base_perplexity"] = task.metrics(frozen, part.encoded, part.table)["perplexity"]

@@ -10,7 +10,7 @@ from typing import Any
 from adaptkit import report
 from adaptkit.errors import AdaptkitError
 from adaptkit.run import Run, load, new_model, say
-from adaptkit.training import make_trainer
+from adaptkit.training import in_fp32, make_trainer
 
 RANKS = (4, 8, 16, 32)
 
@@ -33,17 +33,16 @@ def search(run: Run) -> None:
     args = dataclasses.replace(run.training, output_dir=str(folder), save_strategy="no", load_best_model_at_end=False)
     asked: list[Any] = []
 
-    def space(trial: Any) -> dict[str, Any]:
-        asked.append(trial)
-        return _space(run, trial)
-
     def model_init(trial: Any = None) -> Any:
-        chosen = getattr(trial, "params", None) or {}
-        return new_model(run, _with_rank(run.arguments.method, chosen.get("rank")))
+        if trial is None:
+            return new_model(run, run.arguments.method)
+        asked.append(trial)
+        _space(run, trial)  # Trainer makes the model before it asks for the settings; asked twice, a trial says the same
+        return in_fp32(new_model(run, _with_rank(run.arguments.method, trial.params.get("rank"))))
 
     trainer = make_trainer(None, task, run.parts["train"], run.parts["validation"], run.tokenizer, args, run.extras(), model_init)
     best = trainer.hyperparameter_search(
-        hp_space=space,
+        hp_space=lambda trial: _space(run, trial),
         compute_objective=lambda metrics: metrics[f"eval_{task.best_metric}"],
         n_trials=run.arguments.search,
         direction="minimize" if task.lower_is_better else "maximize",

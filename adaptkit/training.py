@@ -153,6 +153,8 @@ def make_trainer(
     """A Trainer that judges epochs by the task's metrics on the validation rows."""
     callbacks: list[TrainerCallback] = [_StopOnBadLoss()]
     if extras.early_stopping_patience:
+        if args.eval_strategy == "no":
+            raise AdaptkitError("--early_stopping_patience needs evaluations: give --eval_strategy epoch or steps.")
         callbacks.append(EarlyStoppingCallback(extras.early_stopping_patience))
     if args.metric_for_best_model in (None, "loss"):
         args.metric_for_best_model, args.greater_is_better = task.best_metric, not task.lower_is_better
@@ -228,13 +230,21 @@ def peak_memory() -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 3)
 
 
+def in_fp32(model: nn.Module) -> nn.Module:
+    """The model with everything that trains in fp32: half precision loses small steps."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    return model
+
+
 @contextmanager
 def _fp32_masters(model: peft.PeftModel, autocast: bool) -> Iterator[None]:
     """What trains is small, and half precision loses small steps: fp32 while autocast computes, afterwards as it was."""
     halves = [p for p in model.parameters() if autocast and p.requires_grad and p.dtype in (torch.float16, torch.bfloat16)]
     dtypes = [parameter.dtype for parameter in halves]
-    for parameter in halves:
-        parameter.data = parameter.data.float()
+    if halves:
+        in_fp32(model)
     try:
         yield
     finally:

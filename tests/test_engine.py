@@ -166,6 +166,30 @@ def test_folds_and_seeds_have_a_mean_and_a_spread(small, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_best_trial_is_what_is_trained_in_the_end(small, tmp_path):
+    """Rank, rate and batch of the trials are really used: the final training scores what the best trial did."""
+    words = [
+        "--score_column",
+        "urgency",
+        "--learning_rate",
+        "3e-3",
+        "--bf16",
+        "false",
+        "--max_steps",
+        "8",
+        "--eval_strategy",
+        "steps",
+    ]
+    score.main(flags(small, tmp_path / "out", *words, "--eval_steps", "8", "--save_steps", "8", "--search", "4"))
+    head, *lines = [line.split("\t") for line in (tmp_path / "out/search.tsv").read_text().splitlines()]
+    trials = [dict(zip(head, line, strict=True)) for line in lines]
+    best = max(trials, key=lambda trial: float(trial["spearmanr"]))
+    results = json.loads((tmp_path / "out/all_results.json").read_text())
+    assert results["eval_spearmanr"] == pytest.approx(float(best["spearmanr"]), abs=1e-4)
+    assert len({trial["rank"] for trial in trials}) > 1
+
+
+@pytest.mark.slow
 def test_search_tries_and_then_trains_with_the_best(small, tmp_path, capsys):
     same = [*CLASSIFY, "--max_steps", "6", "--eval_strategy", "steps", "--eval_steps", "3", "--save_steps", "3"]
     classify.main(flags(small, tmp_path / "out", *same, "--search", "3"))

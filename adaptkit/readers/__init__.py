@@ -100,8 +100,10 @@ def detect(path: Path, reading: Reading) -> str:
         return "semeval"
     if blocks.looks_like_conll(head):
         return "conll"
+    if len(reading.wanted) == 1:  # the text is all that is asked for
+        return "lines"
     if filled and "\t" in filled[0] and len({line.count("\t") for line in filled[:-1] or filled}) == 1:
         return "tsv"
-    if plain.looks_label_first(filled):
+    if plain.looks_label_first(filled) and (not reading.wanted or "label" in reading.wanted):
         return "label_first"
     return "lines"

@@ -81,7 +81,11 @@ def _is_header(first: list[str], records: Sequence[list[str]], wanted: Sequence[
         return True
     rows = [row for row in records[1:2000] if len(row) == len(first)]
     return not any(
-        len(cell) > 60 or _is_number(cell) or any(row[column] == cell for row in rows) for column, cell in enumerate(first)
+        len(cell) > 60
+        or _is_number(cell)
+        or cell.rstrip().endswith((".", "!", "?", "。", "！", "？"))
+        or any(row[column] == cell for row in rows)
+        for column, cell in enumerate(first)
     )
 
 

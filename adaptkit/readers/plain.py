@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def read_lines(path: Path, reading: Reading) -> Table:
-    """Rows of `text`; blank lines are left out."""
+    """Rows of one column, `text` or the first that is wanted; blank lines are left out."""
+    name = reading.wanted[0] if reading.wanted else "text"
     filled = [(number, line.strip()) for number, line in lines_of(decode(path, reading.encoding)) if line.strip()]
-    return Table([{"text": line} for _, line in filled], str(path), [number for number, _ in filled])
+    return Table([{name: line} for _, line in filled], str(path), [number for number, _ in filled])
 
 
 def looks_label_first(lines: Sequence[str]) -> bool:

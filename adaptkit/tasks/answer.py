@@ -34,7 +34,6 @@ class Answer(Task):
     embedded = {"context": "text", "answers": "answer"}
     best_metric = "f1"
     reported = ("exact_match", "f1", "has_answer_f1", "no_answer_accuracy")
-    span_of_texts = True
     long_texts = "are read in windows"
 
     def read(self, table: Table, gold: bool = True) -> Table:

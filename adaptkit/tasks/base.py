@@ -44,7 +44,9 @@ class Task:
     reported: ClassVar[tuple[str, ...]]  # the metrics to show, the most important first
     score_name: ClassVar[str] = "score"  # what stands beside an answer
     generates: ClassVar[bool] = False  # answers are written token by token, see `generate`
-    span_of_texts: ClassVar[bool] = False  # rows point into their text, so that words may not be moved
+    answers: ClassVar[bool] = True  # there is something to answer
+    changeable: ClassVar[tuple[str, ...]] = ()  # texts of a row whose words may be moved or left out
+    smooths: ClassVar[bool] = True  # the loss knows label smoothing
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads for one row
     how_cut: ClassVar[str] = "no text on both sides"  # how `cut` divides
     long_texts: ClassVar[str] = "are cut"  # what becomes of texts that are too long
@@ -102,7 +104,7 @@ class Task:
             train, tables[name] = task.cut(train, wish, share)
             if not len(tables[name]) or not len(train):
                 raise AdaptkitError(
-                    f"{splits.train.source}: {count} rows with one for each label are too few to cut a {name} split from; "
+                    f"{splits.train.source}: {count} rows (equal ones count as one) are too few to cut a {name} split from; "
                     f"give --{name}_file."
                 )
             cut = f"{len(tables[name])} of {count} training rows cut off for it"

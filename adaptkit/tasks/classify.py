@@ -37,6 +37,7 @@ class Classify(Task):
     parts = {"text": "text", "text_pair": None, "label": "label"}
     embedded = {"label": "intent"}
     how_cut = "stratified"
+    changeable = ("text", "text_pair")
     best_metric = "accuracy"
     reported = ("accuracy", "majority_baseline", "f1", "f1_micro", "precision", "recall", "matthews_correlation")
 

@@ -38,6 +38,7 @@ class Embed(Task):
     embedded = {"text": "summary", "text_pair": "text"}
     reported = ("recall_at_1", "recall_at_5", "mean_reciprocal_rank", "spearmanr")
     inputs_per_row = 2
+    changeable = ("text", "text_pair")
 
     def __post_init__(self):
         if self.pooling not in POOLING:
@@ -55,6 +56,10 @@ class Embed(Task):
     def learn(self, train: Table) -> Embed:
         scores = [row["score"] for row in train.rows if "score" in row]
         return dataclasses.replace(self, low=min(scores), high=max(scores)) if scores else self
+
+    @property
+    def smooths(self) -> bool:
+        return not self.column("score")
 
     @property
     def best_metric(self) -> str:

@@ -32,6 +32,8 @@ class Pretrain(Language):
     reported = ("perplexity", "base_perplexity")
     long_texts = "are cut into blocks"
     how_cut = "the last ones"
+    answers = False
+    changeable = ("text",)
     defaults = {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16}
 
     def __post_init__(self):

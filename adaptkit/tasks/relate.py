@@ -30,7 +30,7 @@ class Relate(Classify):
     how_cut = Task.how_cut
     best_metric = "f1"
     reported = ("f1_semeval", "f1", "accuracy", "majority_baseline", "precision", "recall")
-    span_of_texts = True
+    changeable = ()
 
     def read(self, table: Table, gold: bool = True) -> Table:
         if "relations" in table.columns and "entities" in table.columns and self.column("label") not in table.columns:

@@ -29,6 +29,7 @@ class Rewrite(Language):
     causal = False
     generates = True
     small_model = "t5"
+    changeable = ("source",)
     defaults = {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16}
     sides: ClassVar[tuple[str, str]] = ("source", "target")
 

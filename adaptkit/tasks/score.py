@@ -32,6 +32,8 @@ class Score(Task):
     gold = ("score",)
     embedded = {"score": "urgency"}
     best_metric = "spearmanr"
+    changeable = ("text", "text_pair")
+    smooths = False
     reported = ("spearmanr", "pearson", "mae", "mean_baseline_mae", "rmse")
 
     def read(self, table: Table, gold: bool = True) -> Table:

@@ -34,7 +34,6 @@ class Tag(Task):
     gold = ("entities", "tags")
     best_metric = "f1"
     reported = ("f1", "precision", "recall", "f1_macro")
-    span_of_texts = True
     long_texts = "are read in windows"
 
     def asks(self) -> list[str]:
@@ -53,7 +52,10 @@ class Tag(Task):
             entities = "label"
         if gold:
             table.need(entities, "entities_column")
-        return table.with_rows([self._from_text(table, i, row, text, entities, gold) for i, row in enumerate(table.rows)])
+        rows = [self._from_text(table, i, row, text, entities, gold) for i, row in enumerate(table.rows)]
+        if gold and self.span_end is None:
+            _refuse_cut_words(table, rows)
+        return table.with_rows(rows)
 
     def _from_tokens(self, table: Table, index: int, row: dict, tokens: str, tags: str, gold: bool) -> dict[str, Any]:
         words = row.get(tokens)
@@ -185,6 +187,17 @@ class Tag(Task):
         return " ".join(
             token if label == IGNORED else f"[{token}/{self.labels[label]}]"
             for token, label in zip(tokens, row["labels"], strict=True)
+        )
+
+
+def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
+    """Refuse ends that look inclusive: most entities end one character before the end of a word."""
+    ends = [(entity["end"], {end for _, end in row["units"]}) for row in rows for entity in row["entities"]]
+    cut = sum(end not in words and end + 1 in words for end, words in ends)
+    if cut > 0.5 * len(ends):
+        raise AdaptkitError(
+            f"{table.source}: {cut} of {len(ends)} entities end one character before the end of a word. Are the ends inclusive? "
+            "Say so with --span_end inclusive, or exclusive if they are as they should be."
         )
 
 

@@ -1,0 +1,113 @@
+"""Faults of recipes that were once there, each with the smallest case that showed it."""
+
+import json
+import shutil
+
+import pytest
+from adaptkit.recipes import chat, classify, pretrain, score, tag, translate
+
+from adaptkit import AdaptkitError, Predictor, Reading, load_adapter, read_table
+from adaptkit.cli import main
+from adaptkit.corpus import load_corpus
+from adaptkit.readers import read
+from adaptkit.scratch import make_model
+from adaptkit.tasks.tag import Tag
+
+FEW = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--disable_tqdm", "true", "--eval_strategy", "no"]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    texts = [row["text"] for row in load_corpus("train")[:40]]
+    return make_model("bert", texts, tmp_path_factory.mktemp("bert"), vocab_size=400)[0]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps({"text": row["text"], "label": row["sentiment"]}) for row in load_corpus("train")[:40]))
+    return str(path)
+
+
+@pytest.mark.parametrize("recipe, words, message", [
+    (classify, ["--validation_split_percentage", "0"], "--validation_split_percentage is 1 to 50, not 0"),
+    (classify, ["--early_stopping_patience", "2", "--eval_strategy", "no"], "--early_stopping_patience needs evaluations"),
+    (classify, ["--method", "full", "--quantize", "nf4"], "those of --quantize nf4 cannot be trained"),
+    (score, ["--label_smoothing_factor", "0.1"], "--label_smoothing_factor has no meaning for score"),
+])  # fmt: skip
+def test_flags_that_cannot_work_are_refused(tmp_path, bert, rows, recipe, words, message):
+    with pytest.raises(AdaptkitError, match=message):
+        recipe.main(["--train_file", rows, "--model_name_or_path", bert, "--output_dir", str(tmp_path / "o"), *words])
+
+
+def test_texts_that_must_stay_are_not_augmented(tmp_path):
+    talks = [[{"role": "user", "content": f"Hm {i}?"}, {"role": "assistant", "content": "No."}] for i in range(20)]
+    (tmp_path / "talks.jsonl").write_text("\n".join(json.dumps({"messages": talk}) for talk in talks))
+    with pytest.raises(AdaptkitError, match="chat needs its texts as they are"):
+        chat.main(["--train_file", str(tmp_path / "talks.jsonl"), "--augment_copies", "1", "--output_dir", str(tmp_path / "o")])
+
+
+def test_a_text_of_lines_that_begin_alike_loses_no_word(tmp_path):
+    (tmp_path / "a.txt").write_text("".join(f"The lamp number {i} is on.\n" for i in range(30)))
+    table = read(tmp_path / "a.txt", Reading(wanted=("text",)))
+    assert table.rows[3] == {"text": "The lamp number 3 is on."}
+    assert read(tmp_path / "a.txt", Reading(wanted=("source", "target"))).rows[3] == {"source": "The lamp number 3 is on."}
+
+
+def test_a_pair_of_sentences_is_no_header(tmp_path):
+    (tmp_path / "a.tsv").write_text("The lamp is on.\tDie Lampe ist an.\nIt is off.\tSie ist aus.\n")
+    table = read(tmp_path / "a.tsv", Reading(wanted=("source", "target")))
+    assert table.rows[0] == {"source": "The lamp is on.", "target": "Die Lampe ist an."}
+
+
+def test_ends_that_look_inclusive_are_asked_about(tmp_path):
+    row = {"text": "Anna lives in Bern", "entities": [[0, 3, "person"], [14, 17, "place"]]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    with pytest.raises(AdaptkitError, match="2 of 2 entities end one character before the end of a word.*--span_end inclusive"):
+        Tag().read(read_table(tmp_path / "a.jsonl"))
+    assert Tag(span_end="inclusive").read(read_table(tmp_path / "a.jsonl")).rows[0]["entities"][1]["end"] == 18
+
+
+@pytest.mark.slow
+def test_what_lies_in_the_folder_moves_with_it(tmp_path, rows, bert):
+    """A whole model, and an adapter whose small base was made beside it."""
+    flags = ["--train_file", rows, *FEW]
+    classify.main([*flags, "--model_name_or_path", bert, "--method", "full", "--output_dir", str(tmp_path / "full")])
+    talk = ["--train_file", rows, "--prompt_column", "text", "--completion_column", "label", "--max_new_tokens", "2", *FEW]
+    chat.main([*talk, "--output_dir", str(tmp_path / "chat")])
+    (tmp_path / "other").mkdir()
+    for name in ("full", "chat"):
+        before = Predictor(tmp_path / name)("Hello there")
+        shutil.move(tmp_path / name, tmp_path / "other" / name)
+        assert Predictor(tmp_path / "other" / name)("Hello there") == before
+    assert load_adapter(tmp_path / "other/full").num_labels == 3
+
+
+@pytest.mark.slow
+def test_a_language_has_no_answers_and_says_so(tmp_path, rows):
+    pretrain.main(["--train_file", rows, *FEW, "--output_dir", str(tmp_path / "out")])
+    with pytest.raises(AdaptkitError, match="pretrain learns a language and has no answers; adaptkit.pipeline"):
+        main(["predict", str(tmp_path / "out"), "Hello [MASK]."])
+
+
+@pytest.mark.slow
+def test_parallel_files_are_evaluated_as_they_were_trained_on(tmp_path, capsys):
+    for language, word in (("en", "lamp"), ("de", "Lampe")):
+        (tmp_path / f"t.{language}").write_text("".join(f"{word} {i} {word}\n" for i in range(40)))
+    words = ["--train_file", str(tmp_path / "t.en"), "--source_lang", "en", "--target_lang", "de", *FEW]
+    translate.main([*words, "--max_target_length", "6", "--num_beams", "1", "--output_dir", str(tmp_path / "out")])
+    capsys.readouterr()
+    main(["evaluate", str(tmp_path / "out"), "--file", str(tmp_path / "t.en")])
+    found = json.loads(capsys.readouterr().out)
+    assert found["samples"] == 40
+    assert {"bleu", "chrf", "perplexity"} <= found.keys()
+    main(["predict", str(tmp_path / "out"), "--file", str(tmp_path / "t.en")])
+    assert len(capsys.readouterr().out.splitlines()) == 40
+
+
+def test_an_unknown_word_in_a_span_row_is_no_crash(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"text": "abc", "entities": None}) + "\n" + json.dumps({"text": "x y", "entities": []})
+    )
+    with pytest.raises(AdaptkitError, match="no row holds an entity"):
+        tag.main(["--train_file", str(tmp_path / "a.jsonl"), "--output_dir", str(tmp_path / "o")])
