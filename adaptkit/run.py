@@ -225,10 +225,10 @@ def _evaluate(run: Run, split: str, short: str, metrics: dict[str, Any], write: 
             found |= task.score(answers, table)
             found |= {"generated_samples": len(answers)}
     found |= task.baseline(run.splits.train, part.table)
-    if task.best_metric == "perplexity" and run.arguments.method != FULL and not bare_model(run.model).adaptkit_base.head:
+    if task.base_knows and run.arguments.method != FULL and not bare_model(run.model).adaptkit_base.head:
         with run.model.disable_adapter():
             frozen = predict(run.model, task, part.encoded, run.tokenizer, run.training.per_device_eval_batch_size, title=split)
-        found["base_perplexity"] = task.metrics(frozen, part.encoded, part.table)["perplexity"]
+        found[f"base_{task.best_metric}"] = task.metrics(frozen, part.encoded, part.table)[task.best_metric]
     metrics |= {f"{short}_{name}": value for name, value in found.items()}
     metrics |= {f"{short}_samples": len(part.table), f"{short}_samples_per_second": round(len(part.table) / seconds, 2)}
     return answers

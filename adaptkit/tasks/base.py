@@ -46,6 +46,7 @@ class Task:
     generates: ClassVar[bool] = False  # answers are written token by token, see `generate`
     answers: ClassVar[bool] = True  # there is something to answer
     changeable: ClassVar[tuple[str, ...]] = ()  # texts of a row whose words may be moved or left out
+    base_knows: ClassVar[bool] = False  # the frozen base without an adapter can do this too, and is scored beside it
     smooths: ClassVar[bool] = True  # the loss knows label smoothing
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads for one row
     how_cut: ClassVar[str] = "no text on both sides"  # how `cut` divides

@@ -36,8 +36,9 @@ class Embed(Task):
     parts = {"text": "text", "text_pair": "text_pair", "score": None}
     gold = ("text_pair", "score")
     embedded = {"text": "summary", "text_pair": "text"}
-    reported = ("recall_at_1", "recall_at_5", "mean_reciprocal_rank", "spearmanr")
+    reported = ("recall_at_1", "base_recall_at_1", "recall_at_5", "mean_reciprocal_rank", "spearmanr", "base_spearmanr")
     inputs_per_row = 2
+    base_knows = True
     changeable = ("text", "text_pair")
 
     def __post_init__(self):

@@ -21,6 +21,7 @@ class Language(Task):
 
     best_metric = "perplexity"
     lower_is_better = True
+    base_knows = True
     causal = True  # the logits of a token are about the next one
 
     def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
