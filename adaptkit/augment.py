@@ -17,7 +17,7 @@ from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.spans import UNSPACED
 
-_WORDS = re.compile(rf"\s*(?:[{UNSPACED}]|[^\s{UNSPACED}]+)")
+_WORDS = re.compile(rf"(\s*)([{UNSPACED}]|[^\s{UNSPACED}]+)")
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,20 @@ class Augmentation:
 
     def text(self, text: str, generator: random.Random) -> str:
         """One changed copy of a text; never an empty one."""
-        words = _WORDS.findall(text)
+        blanks, words = map(list, zip(*_WORDS.findall(text), strict=True)) if text.strip() else ([], [])
         for i in range(len(words) - 1):
             if generator.random() < self.swap:
                 words[i], words[i + 1] = words[i + 1], words[i]
-        kept = [self._replaced(word, generator) for word in words if generator.random() >= self.dropout]
+        words = [self._replaced(word, generator) for word in words]
+        kept = [blank + word for blank, word in zip(blanks, words, strict=True) if generator.random() >= self.dropout]
         return "".join(kept).strip() or text
 
     def _replaced(self, word: str, generator: random.Random) -> str:
-        bare = word.strip()
-        known = self.synonyms.get(bare.lower())
+        known = self.synonyms.get(word.lower())
         if not known or generator.random() >= self.replace:
             return word
         chosen = generator.choice(known)
-        return word.replace(bare, chosen.capitalize() if bare[:1].isupper() else chosen)
+        return chosen.capitalize() if word[:1].isupper() else chosen
 
 
 def augment(task: Task, table: Table, how: Augmentation, seed: int) -> Table:

@@ -128,6 +128,12 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrained
     return tokenizer
 
 
+def align_padding(model: Any, tokenizer: Any) -> None:
+    """Tell a model which token the tokenizer pads with: heads over decoders look for the last token that is none."""
+    if tokenizer.pad_token_id is not None:
+        model.config.pad_token_id = tokenizer.pad_token_id
+
+
 def load_config(name_or_path: str, revision: str | None = None) -> Any:
     """The configuration of a base."""
     from transformers import AutoConfig

@@ -72,6 +72,15 @@ class TaskPipeline(Pipeline):
         super().__init__(model=bare_model(predictor.model), tokenizer=predictor.tokenizer, task=predictor.task.name)
         self.predictor = predictor
 
+    def __call__(self, inputs: Any, *args: Any, batch_size: int = 16, **given: Any) -> Any:
+        """Lists are answered together, in batches of like lengths."""
+        self._sanitize_parameters(**given)
+        if not isinstance(inputs, list):
+            return super().__call__(inputs, *args)
+        rows = [row for one in inputs for row in self.preprocess(one)["rows"].rows]
+        answers = self.predictor.answer(Table(rows, "input"), batch_size=batch_size) if rows else []
+        return [self.postprocess({"answer": answer}) for answer in answers]
+
     def _sanitize_parameters(self, **given: Any):
         if given:
             raise AdaptkitError(f"this pipeline takes no {', '.join(given)}.")

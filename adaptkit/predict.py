@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from adaptkit import tasks
 from adaptkit.adapter import load_adapter
-from adaptkit.base import load_tokenizer
+from adaptkit.base import align_padding, load_tokenizer
 from adaptkit.cards import read_card
 from adaptkit.errors import AdaptkitError
 from adaptkit.tables import Table
@@ -88,6 +88,7 @@ class Predictor:
         self.task = tasks.from_card(card)
         self.max_length = card.max_length or 128
         self.tokenizer = load_tokenizer(card.base, card.revision)
+        align_padding(bare_model(self.model), self.tokenizer)
 
     def answer(self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64) -> list[dict[str, Any]]:
         """One answer a row, in order; for classification `{"label": ..., "score": ...}`.

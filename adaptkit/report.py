@@ -54,7 +54,8 @@ def draw_curves(path: Path, history: list[dict[str, float]], metric: str) -> boo
         if points:
             losses.plot(*zip(*points, strict=True), label=label, marker="o" if key == "eval_loss" else None)
     losses.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    losses.legend()
+    if losses.lines:
+        losses.legend()
     points = [(entry["epoch"], entry[f"eval_{metric}"]) for entry in history if f"eval_{metric}" in entry]
     if points:
         scores.plot(*zip(*points, strict=True), marker="o", color="tab:green")

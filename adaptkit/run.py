@@ -15,7 +15,7 @@ from adaptkit import report, tasks
 from adaptkit.adapter import save_adapter
 from adaptkit.arguments import RecipeArguments
 from adaptkit.augment import Augmentation, augment, read_synonyms
-from adaptkit.base import load_base, load_tokenizer
+from adaptkit.base import align_padding, load_base, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
 from adaptkit.data import load_splits, reading_from
 from adaptkit.defaults import DEFAULTS, FROM_NOTHING, fast_attention, learning_rate, machine_defaults, small_data_defaults
@@ -76,7 +76,7 @@ def task_from(name: str, arguments: RecipeArguments) -> Task:
 def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., Any]) -> Run:
     """Check the flags, read the data. Nothing is written and no model is loaded yet."""
     start_all_processes()
-    if arguments.max_seq_length < 4:
+    if arguments.max_seq_length < 8:
         raise AdaptkitError(f"--max_seq_length {arguments.max_seq_length} leaves no room for a text.")
     for name, low in (("validation_split_percentage", 1), ("test_split_percentage", 0)):
         if not low <= getattr(arguments, name) <= 50:
@@ -89,6 +89,8 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     defaults |= {"output_dir": str(output_dir), "learning_rate": rate}
     training = make_training(**defaults)
     _check_reporters(training.report_to)
+    if str(training.resume_from_checkpoint).lower() in ("false", "no", "0"):
+        training.resume_from_checkpoint = None
     if training.label_smoothing_factor and not task.smooths:
         raise AdaptkitError(f"--label_smoothing_factor has no meaning for {task.name}: it learns numbers, not labels.")
     if IS_MAIN and not (arguments.overwrite_output_dir or training.resume_from_checkpoint or arguments.check):
@@ -102,13 +104,19 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     splits, task = task.prepare(splits, training.seed, *shares)
     small = small_data_defaults(len(splits.train))
     if small:
+        resume = training.resume_from_checkpoint
         training = make_training(**(defaults | small))
+        training.resume_from_checkpoint = resume
         splits.notes.append(f"{len(splits.train)} training rows are few: defaults of {small}")
     if str(training.resume_from_checkpoint).lower() == "true":
         found = last_whole_checkpoint(output_dir)
         training.resume_from_checkpoint = str(found) if found else None
         splits.notes.append(
             f"going on from {found}" if found else f"no whole checkpoint in {output_dir}: starting from the beginning"
+        )
+    elif training.resume_from_checkpoint and not Path(training.resume_from_checkpoint).is_dir():
+        raise AdaptkitError(
+            f"--resume_from_checkpoint {training.resume_from_checkpoint}: there is no such folder; true takes the last."
         )
     for note in splits.notes:
         say(f"note: {note}")
@@ -146,7 +154,10 @@ def new_model(run: Run, method: str) -> Any:
         attn_implementation=arguments.attn_implementation or fast_attention(run.training),
         base_dropout=arguments.base_dropout or full,
     )
-    return unfreeze(base) if full else adapt(base, method)
+    align_padding(base, run.tokenizer)
+    model = unfreeze(base) if full else adapt(base, method)
+    run.task.suits(bare_model(model))
+    return model
 
 
 def choose_base(run: Run, folder: Path) -> None:

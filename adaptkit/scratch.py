@@ -101,11 +101,12 @@ def overrides(text: str | None) -> dict[str, Any]:
     Raises:
         AdaptkitError: a part that is no `name=value`.
     """
+    import yaml
+
     found: dict[str, Any] = {}
     for part in filter(None, (text or "").split(",")):
         name, equals, value = part.partition("=")
         if not equals:
             raise AdaptkitError(f"--config_overrides {text}: {part!r} should be name=value, as in hidden_size=256.")
-        number = value.strip().replace(".", "", 1).replace("e-", "", 1)
-        found[name.strip()] = (float(value) if "." in value or "e" in value else int(value)) if number.isdigit() else value.strip()
+        found[name.strip()] = yaml.safe_load(value)
     return found

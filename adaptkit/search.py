@@ -7,9 +7,11 @@ import re
 import shutil
 from typing import Any
 
+import torch
+
 from adaptkit import report
 from adaptkit.errors import AdaptkitError
-from adaptkit.run import Run, load, new_model, say
+from adaptkit.run import IS_MAIN, Run, load, new_model, say
 from adaptkit.training import in_fp32, make_trainer
 
 RANKS = (4, 8, 16, 32)
@@ -49,18 +51,20 @@ def search(run: Run) -> None:
         backend="optuna",
         sampler=optuna.samplers.TPESampler(seed=run.training.seed),
     )
-    shutil.rmtree(folder, ignore_errors=True)
-    chosen = dict(best.hyperparameters)
-    say(f"best of {run.arguments.search}: {chosen}, validation {task.best_metric} {best.objective:.4f}")
-    _write_trials(run, asked)
+    shared = [(best.hyperparameters, best.objective) if best else None]  # the main process alone knows
+    if run.training.world_size > 1:
+        torch.distributed.broadcast_object_list(shared, src=0)
+    chosen, score = dict(shared[0][0]), shared[0][1]
+    say(f"best of {run.arguments.search}: {chosen}, validation {task.best_metric} {score:.4f}")
+    if IS_MAIN:
+        shutil.rmtree(folder, ignore_errors=True)
+        _write_trials(run, asked)
     run.arguments.method = _with_rank(run.arguments.method, chosen.pop("rank", None))
     run.training = dataclasses.replace(run.training, **chosen)
 
 
 def _write_trials(run: Run, asked: list[Any]) -> None:
     """`search.tsv`: every trial, its settings and its score."""
-    if not asked or not hasattr(asked[0], "study"):  # other processes are told the settings only
-        return
     trials = [trial for trial in asked[0].study.trials if trial.value is not None]
     rows = [{"trial": trial.number, run.task.best_metric: float(trial.value), **trial.params} for trial in trials]
     run.output_dir.mkdir(parents=True, exist_ok=True)

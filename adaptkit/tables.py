@@ -86,7 +86,7 @@ def split_validation(table: Table, labels: Sequence[str], seed: int, share: floa
         indexes = by_label[label]
         count = max(1, round(share * len(indexes))) if len(indexes) > 1 else 0
         chosen.update(generator.sample(indexes, count))
-    return _divide(table, chosen)
+    return divide(table, chosen)
 
 
 def split_groups(table: Table, groups: Sequence[str], seed: int, share: float = 0.1) -> tuple[Table, Table]:
@@ -102,8 +102,11 @@ def split_groups(table: Table, groups: Sequence[str], seed: int, share: float = 
     for name in names[: len(names) - 1]:
         if len(chosen) >= share * len(table):
             break
-        chosen.update(by_group[name])
-    return _divide(table, chosen)
+        if len(chosen) + len(by_group[name]) <= max(1, 2 * share * len(table)):
+            chosen.update(by_group[name])
+    if not chosen and len(names) > 1:  # all are large: the smallest
+        chosen.update(by_group[min(names, key=lambda name: len(by_group[name]))])
+    return divide(table, chosen)
 
 
 def folds(table: Table, groups: Sequence[str], count: int, seed: int) -> list[tuple[Table, Table]]:
@@ -120,7 +123,7 @@ def folds(table: Table, groups: Sequence[str], count: int, seed: int) -> list[tu
     parts: list[set[int]] = [set() for _ in range(count)]
     for name in names:  # to the smallest fold, so that they stay even
         min(parts, key=len).update(by_group[name])
-    return [_divide(table, part) for part in parts]
+    return [divide(table, part) for part in parts]
 
 
 def _indexes(names: Sequence[str]) -> dict[str, list[int]]:
@@ -130,5 +133,6 @@ def _indexes(names: Sequence[str]) -> dict[str, list[int]]:
     return found
 
 
-def _divide(table: Table, chosen: set[int]) -> tuple[Table, Table]:
+def divide(table: Table, chosen: set[int]) -> tuple[Table, Table]:
+    """The rows that are not chosen, and those that are."""
     return table.take(i for i in range(len(table)) if i not in chosen), table.take(sorted(chosen))

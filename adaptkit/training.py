@@ -57,6 +57,9 @@ class Fit:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
+LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
+
+
 class AdapterTrainer(Trainer):
     """Trainer for a task. The task computes the loss, so that it is divided by the labels of the whole optimizer step, whatever
     the number of accumulated batches and processes; and it says what evaluation keeps of the outputs."""
@@ -74,6 +77,7 @@ class AdapterTrainer(Trainer):
         outputs = self._outputs(model, inputs)
         training = model.training
         items = (labels != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        items = torch.as_tensor(items).clamp(min=1)  # a step may hold no label at all
         smoothing = self.args.label_smoothing_factor if training else 0.0
         loss = self.task.loss(outputs, inputs, labels, items, smoothing)
         if training and num_items_in_batch is not None and self.args.average_tokens_across_devices:
@@ -157,7 +161,8 @@ def make_trainer(
             raise AdaptkitError("--early_stopping_patience needs evaluations: give --eval_strategy epoch or steps.")
         callbacks.append(EarlyStoppingCallback(extras.early_stopping_patience))
     if args.metric_for_best_model in (None, "loss"):
-        args.metric_for_best_model, args.greater_is_better = task.best_metric, not task.lower_is_better
+        args.metric_for_best_model = task.best_metric
+    args.greater_is_better = args.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER
     args.remove_unused_columns, args.label_names = False, ["labels"]
     order = np.argsort(validation.encoded["length"], kind="stable")
     back = np.argsort(order, kind="stable")

@@ -124,5 +124,5 @@ def test_a_split_keeps_every_row_once_and_the_shares_of_labels(labels, seed):
 
 
 def test_numeric_labels_are_in_numeric_order():
-    rows = [{"text": "x", "label": n} for n in (10, 2, 1, 10)]
+    rows = [{"text": f"x{i}", "label": n} for i, n in enumerate((10, 2, 1, 10))]
     assert Classify().prepare(from_datasets(datasets.Dataset.from_list(rows)), 0)[1].labels == ["1", "2", "10"]

@@ -239,7 +239,7 @@ def test_copies_are_changed_and_labels_stay():
     assert any("pot" in text for text in texts)
     assert all(set(text) <= set("水壶漏水了") for text in texts[1::2])
     assert augment(Classify(), table, how, seed=1).rows == more.rows
-    with pytest.raises(AdaptkitError, match="tag needs them as they are"):
+    with pytest.raises(AdaptkitError, match="tag needs its texts as they are"):
         augment(Tag(), table, how, seed=1)
 
 

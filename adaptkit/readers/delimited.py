@@ -6,52 +6,54 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.readers.text import decode
+from adaptkit.readers.text import decode, lines_of
 from adaptkit.tables import Table
 
 if TYPE_CHECKING:
     from adaptkit.readers import Reading
 
 
+Record = tuple[int, list[str]]  # the line where it begins, and its fields
+
+
 def read_csv(path: Path, reading: Reading) -> Table:
     """Commas, and quotes around fields that hold them."""
-    return _read(path, reading, ",", csv.QUOTE_MINIMAL)
+    return _table(path, reading, list(_quoted(path, reading)))
 
 
 def read_tsv(path: Path, reading: Reading) -> Table:
     """Tabs; a quote is a character like others."""
-    return _read(path, reading, "\t", csv.QUOTE_NONE)
+    lines = lines_of(decode(path, reading.encoding))
+    return _table(path, reading, [(number, line.split("\t")) for number, line in lines if line])
 
 
-def _read(path: Path, reading: Reading, delimiter: str, quoting: Any) -> Table:
-    reader = csv.reader(io.StringIO(decode(path, reading.encoding), newline=""), delimiter=delimiter, quoting=quoting)
-    records, lines, start = [], [], 1
-    for fields in _records(reader, path):
-        if fields:
-            records.append(fields)
-            lines.append(start)
-        start = reader.line_num + 1
+def _quoted(path: Path, reading: Reading) -> Iterator[Record]:
+    reader = csv.reader(io.StringIO(decode(path, reading.encoding), newline=""))
+    start = 1
+    try:
+        for fields in reader:
+            if fields:
+                yield start, fields
+            start = reader.line_num + 1
+    except csv.Error as problem:
+        raise AdaptkitError(f"{path}:{start}: {problem}; is a quote not closed?") from None
+
+
+def _table(path: Path, reading: Reading, records: list[Record]) -> Table:
     if not records:
         raise AdaptkitError(f"{path} is empty: the first line should name the columns.")
-    names, header, notes = _names(path, reading, records)
-    for fields, line in zip(records, lines, strict=True):
+    names, header, notes = _names(path, reading, [fields for _, fields in records])
+    for line, fields in records:
         if len(fields) != len(names):
             raise AdaptkitError(
                 f"{path}:{line}: {len(fields)} fields where the {'header' if header else 'first line'} has {len(names)} "
                 f"({', '.join(names)}); is a delimiter in a text not quoted?"
             )
-    rows = [dict(zip(names, fields, strict=True)) for fields in records[header:]]
-    return Table(rows, str(path), lines[header:], notes)
-
-
-def _records(reader: Any, path: Path) -> Iterator[list[str]]:
-    try:
-        yield from reader
-    except csv.Error as problem:
-        raise AdaptkitError(f"{path}:{reader.line_num}: {problem}; is a quote not closed?") from None
+    rows = [dict(zip(names, fields, strict=True)) for _, fields in records[header:]]
+    return Table(rows, str(path), [line for line, _ in records[header:]], notes)
 
 
 def _names(path: Path, reading: Reading, records: Sequence[list[str]]) -> tuple[list[str], int, list[str]]:

@@ -35,6 +35,7 @@ class Answer(Task):
     best_metric = "f1"
     reported = ("exact_match", "f1", "has_answer_f1", "no_answer_accuracy")
     long_texts = "are read in windows"
+    smooths = False  # it would be spread over padding
 
     def read(self, table: Table, gold: bool = True) -> Table:
         rows = read_texts(self, table, ("question", "context"))
@@ -108,7 +109,9 @@ class Answer(Task):
             start, end, score = self._best_span(logits[: len(offsets)], np.asarray(offsets))
             if score > best[owner]["score"]:
                 text = table.rows[owner]["context"][start:end]
-                best[owner] = {"text": text, "start": start, "end": end, "score": score}
+                start += len(text) - len(text.lstrip())  # some tokenizers count the blank before a word to it
+                text = text.strip()
+                best[owner] = {"text": text, "start": start, "end": start + len(text), "score": score}
         if self.unanswerable:
             for owner, answer in enumerate(best):
                 if none[owner] - answer["score"] > self.null_threshold:
@@ -174,7 +177,10 @@ class Answer(Task):
 def _answers(table: Table, index: int, value: Any, context: str) -> list[dict[str, Any]]:
     """[{"text", "start"}] from a list of such, from one, or from SQuAD's {"text": [...], "answer_start": [...]}."""
     if isinstance(value, dict) and isinstance(value.get("text"), list):
-        value = [{"text": text, "start": start} for text, start in zip(value["text"], value["answer_start"], strict=True)]
+        starts = value.get("answer_start", value.get("start"))
+        if not isinstance(starts, list) or len(starts) != len(value["text"]):
+            raise table.bad(index, f"answers have {len(value['text'])} texts and not as many starts: {str(value)[:80]}.")
+        value = [{"text": text, "start": start} for text, start in zip(value["text"], starts, strict=True)]
     found = []
     for answer in [value] if isinstance(value, dict) else value or []:
         try:

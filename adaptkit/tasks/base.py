@@ -81,7 +81,7 @@ class Task:
 
     def groups(self, table: Table) -> list[str]:
         """A name for each row; rows of one name stay on one side when a split is cut."""
-        return [self.text(row) for row in table.rows]
+        return [self.key(row) for row in table.rows]
 
     def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
         """The rows without a share of them, and that share."""
@@ -128,6 +128,9 @@ class Task:
         from adaptkit.tasks.collate import Pad
 
         return Pad.for_tokenizer(tokenizer)
+
+    def suits(self, model: Any) -> None:
+        """Refuse a transformers model that cannot do this task as it is set."""
 
     def feed(self, model: Any, batch: dict[str, Tensor], labels: Tensor | None) -> dict[str, Any]:
         """What the model is called with. `model`: the transformers model itself."""

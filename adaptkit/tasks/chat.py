@@ -86,6 +86,10 @@ class Chat(Language):
             rows = pack(rows, max_length) if self.packing else rows
         return Dataset.from_list([row | {"length": len(row["input_ids"])} for row in rows])
 
+    def suits(self, model: Any) -> None:
+        if self.packing and packing_leaks(model):
+            raise AdaptkitError(f"--packing: conversations would see each other in a {model.config.model_type}; train without it.")
+
     def feed(self, model, batch, labels):
         if "position_ids" not in batch:
             return batch
@@ -96,7 +100,12 @@ class Chat(Language):
         import torch
 
         prompts = [render(tokenizer, _asked(row["messages"]), True) for row in table.rows]
-        room = max(8, max_length - self.max_new_tokens)
+        positions = getattr(model.config, "max_position_embeddings", None) or max_length + self.max_new_tokens
+        room = min(max_length, positions - self.max_new_tokens)
+        if room < 8:
+            raise AdaptkitError(
+                f"--max_new_tokens {self.max_new_tokens} leaves no room for a question: the base has {positions} positions."
+            )
         ids = [tokenizer(text, add_special_tokens=False)["input_ids"][-room:] for text in prompts]
         answers: list[dict[str, Any]] = [{} for _ in ids]
         device = next(model.parameters()).device
@@ -195,6 +204,28 @@ def pack(rows: list[dict[str, list[int]]], max_length: int) -> list[dict[str, li
         place["labels"] += row["labels"]
         place["position_ids"] += range(len(row["input_ids"]))
     return packed
+
+
+def packing_leaks(model: Any) -> bool:
+    """Whether a packed conversation sees the one before it: tried out on a few tokens."""
+    import torch
+
+    device = next(model.parameters()).device
+    one, two = ([5, 6, 7, 8], [9, 6, 5])
+    packed = {
+        "input_ids": torch.tensor([one + two], device=device),
+        "position_ids": torch.tensor([[0, 1, 2, 3, 0, 1, 2]], device=device),
+    }
+    changed = packed | {"input_ids": torch.tensor([one[::-1] + two], device=device)}
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            first, second = (model.eval()(**inputs, use_cache=False).logits[0, len(one) :].float() for inputs in (packed, changed))
+    except TypeError:  # no positions can be given
+        return True
+    finally:
+        model.train(was_training)
+    return not torch.allclose(first, second, atol=1e-3 * float(first.abs().max()))
 
 
 def _asked(messages: list[dict[str, str]]) -> list[dict[str, str]]:

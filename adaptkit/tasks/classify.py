@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.tables import Splits, Table, split_validation
+from adaptkit.tables import Splits, Table, divide, split_validation
 from adaptkit.tasks.base import Task, read_texts, unknown_label
 
 RARE = 5
@@ -88,8 +88,14 @@ class Classify(Task):
                     raise unknown_label(table, index, name, self.labels)
 
     def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
-        """The same share of each label."""
-        return split_validation(table, [self.gold_text(row) for row in table.rows], seed, share)
+        """The same share of each label, one text on one side; without regard to labels where there are too many of them."""
+        first = {name: index for index, name in reversed(list(enumerate(self.groups(table))))}
+        texts = table.take(first.values())
+        if self.multi_label or len({row["label"] for row in texts.rows}) > 2 * share * len(texts):
+            return super().cut(table, seed, share)
+        _, chosen = split_validation(texts, [row["label"] for row in texts.rows], seed, share)
+        names = set(self.groups(chosen))
+        return divide(table, {index for index, name in enumerate(self.groups(table)) if name in names})
 
     def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         from datasets import Dataset

@@ -41,7 +41,7 @@ class Relate(Classify):
         rows = []
         for index, given in enumerate(table.rows):
             text = text_at(table, index, given, self.column("text") or "text")
-            spans = {part: _span(table, index, given[self.column(part) or part], text, part) for part in ("head", "tail")}
+            spans = {part: _span(table, index, given.get(self.column(part) or part), text, part) for part in ("head", "tail")}
             row = {"plain": text, **spans, "text": mark(text, **spans)}
             if row["text"] is None:
                 raise table.bad(index, "head and tail overlap.")
@@ -98,14 +98,15 @@ def _pairs(table: Table, label_column: str) -> Table:
     """
     rows, lines = [], []
     for index, row in enumerate(table.rows):
-        for relation in row["relations"]:
+        for relation in row.get("relations") or []:
             try:
-                one, two = (row["entities"][relation[side]] for side in ("head", "tail"))
-            except (IndexError, KeyError, TypeError):
-                raise table.bad(index, f"the relation {relation} names no two of the {len(row['entities'])} entities.") from None
-            forward = one["start"] <= two["start"]
+                numbers = [int(relation[side]) for side in ("head", "tail")]
+                one, two = (row["entities"][number] for number in numbers if number >= 0)
+                forward, kind = one["start"] <= two["start"], relation["label"]
+            except (IndexError, KeyError, TypeError, ValueError):
+                raise table.bad(index, f"the relation {relation} names no label and two of the row's entities.") from None
             first, second = (one, two) if forward else (two, one)
-            label = f"{relation['label']}({'e1,e2' if forward else 'e2,e1'})"
+            label = f"{kind}({'e1,e2' if forward else 'e2,e1'})"
             rows.append({"text": row["text"], "head": first, "tail": second, label_column: label})
             lines.append(table.lines[index] if table.lines else index)
     if not rows:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from adaptkit.tables import Splits, Table
 from adaptkit.tasks.base import read_texts, text_at
+from adaptkit.tasks.collate import IGNORED
 from adaptkit.tasks.language import Language, batches
 
 
@@ -69,7 +70,10 @@ class Rewrite(Language):
         return Dataset.from_dict(encoded)
 
     def feed(self, model, batch, labels):
-        return batch if labels is None else batch | {"decoder_input_ids": model.prepare_decoder_input_ids_from_labels(labels)}
+        if labels is None:
+            return batch
+        shift = getattr(model, "prepare_decoder_input_ids_from_labels", None) or (lambda labels: _shifted(model, labels))
+        return batch | {"decoder_input_ids": shift(labels)}
 
     def generate(self, model, table: Table, tokenizer, max_length: int, batch_size: int) -> list[dict[str, Any]]:
         import torch
@@ -120,6 +124,13 @@ class Rewrite(Language):
 
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
         return f"{tokenizer.decode(row['input_ids'])}  ->  [{tokenizer.decode(row['labels'])}]"
+
+
+def _shifted(model: Any, labels: Any) -> Any:
+    """Labels one place to the right, as decoders read them, for models that cannot tell themselves."""
+    shifted = labels.new_full(labels.shape, model.config.decoder_start_token_id)
+    shifted[:, 1:] = labels[:, :-1]
+    return shifted.masked_fill(shifted == IGNORED, model.config.pad_token_id)
 
 
 def _numbered(table: Table, column: str) -> list[str]:

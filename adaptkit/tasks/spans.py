@@ -105,6 +105,8 @@ def _listed(table: Table, index: int, value: Any) -> Iterable[tuple[int, int, st
         for item in value:
             if isinstance(item, dict):
                 label = item["label"] if "label" in item else item["type"]
+                if not label:
+                    raise ValueError("an entity has no label")
                 yield int(item["start"]), int(item["end"]), str(label), item.get("text", item.get("word"))
             else:
                 start, end, label = item

@@ -97,7 +97,7 @@ class Tag(Task):
         """Windows; `_first`: for each piece the unit that it begins, or -1."""
         from datasets import Dataset
 
-        stride = min(self.doc_stride, max_length // 2)
+        stride = min(self.doc_stride, (max_length - tokenizer.num_special_tokens_to_add()) // 2)
         encoded = tokenizer(
             [row["text"] for row in table.rows],
             truncation=True,
@@ -136,7 +136,8 @@ class Tag(Task):
                 if unit >= 0 and around > room[owner][unit]:
                     room[owner][unit], tags[owner][unit] = around, self.labels[int(numbers[place])]
         answers = []
-        for row, found in zip(table.rows, tags, strict=True):
+        for row, found, places in zip(table.rows, tags, room, strict=True):
+            _without_pieces(found, places, row["units"])
             entities = entities_from_tags(found, row["units"])
             named = [{**entity, "text": row["text"][entity["start"] : entity["end"]]} for entity in entities]
             answers.append({"entities": named} | ({"tags": found} if "tokens" in row else {}))
@@ -182,6 +183,15 @@ class Tag(Task):
                 found.append(Finding("warn", text))
         return found
 
+    def lost(self, encoded, table: Table):
+        from adaptkit.judge import Finding
+
+        carried = {(owner, unit) for owner, firsts in zip(encoded["_row"], encoded["_first"], strict=True) for unit in firsts}
+        units = sum(len(row["units"]) for row in table.rows)
+        none = units - sum(unit >= 0 for _, unit in carried)
+        text = f"{none} of {units} words or characters have no piece of their own and go with the one before"
+        return [Finding("warn" if none > 0.01 * units else "good", text)]
+
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
         tokens = tokenizer.convert_ids_to_tokens(row["input_ids"])
         return " ".join(
@@ -202,14 +212,22 @@ def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
 
 
 def _first_pieces(row: dict[str, Any], offsets, special) -> list[int]:
-    """For each piece of a window the unit that begins in it, or -1: special pieces, and those inside a unit."""
-    text, starts = row["text"], {start: number for number, (start, _) in enumerate(row["units"])}
-    found = []
+    """For each piece of a window the first unit that begins in it, or -1: special pieces, and those inside a unit."""
+    starts = {start: number for number, (start, _) in enumerate(row["units"])}
+    found: list[int] = []
+    carried = set()
     for (start, end), is_special in zip(offsets, special, strict=True):
-        while start < end and text[start].isspace():  # some tokenizers count the blank before a word to it
-            start += 1
-        found.append(starts.get(start, -1) if start < end and not is_special else -1)
+        unit = -1 if is_special else next((starts[place] for place in range(start, end) if place in starts), -1)
+        found.append(-1 if unit in carried else unit)  # the bytes of one character have one place: the first carries the tag
+        carried.add(unit)
     return found
+
+
+def _without_pieces(tags: list[str], room: list[int], units: list[tuple[int, int]]) -> None:
+    """Units in which no piece begins go on with the unit before them, if they touch: one piece holds both."""
+    for unit in range(1, len(units)):
+        if room[unit] < 0 and units[unit - 1][1] == units[unit][0]:
+            tags[unit] = tags[unit - 1].replace("B-", "I-", 1)
 
 
 def _both(answers, table: Table) -> tuple[list, list]:

@@ -29,7 +29,7 @@ class Translate(Rewrite):
         """Also rows of {"translation": {"en": ..., "de": ...}}."""
         one, two = self.source_lang, self.target_lang
         if isinstance(table.rows[0].get("translation"), dict) and one and two:
-            pairs = [row["translation"] for row in table.rows]
+            pairs = [row.get("translation") or {} for row in table.rows]
             names = {part: self.column(part) or part for part in ("source", "target")}
             table = table.with_rows([{names["source"]: pair.get(one), names["target"]: pair.get(two)} for pair in pairs])
         return super().read(table, gold)
