@@ -179,6 +179,9 @@ ARCHITECTURES: dict[str, tuple[Stack, ...]] = {
     "t5-gated": (_t5("encoder", 1, True), _t5("decoder", 2, True)),
     "bart": (_bart("encoder", True), _bart("decoder", True, cross=True)),
     "mbart": (_bart("encoder", False), _bart("decoder", False, cross=True)),
+    "marian": (_bart("encoder", True), _bart("decoder", True, cross=True)),
+    "pegasus": (_bart("encoder", False), _bart("decoder", False, cross=True)),
+    "m2m_100": (_bart("encoder", False), _bart("decoder", False, cross=True)),
     "vit": (_VIT,),
     "whisper": (_bart("encoder", False), _bart("decoder", False, cross=True)),
 }

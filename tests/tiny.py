@@ -49,6 +49,9 @@ CONFIGS: dict[str, tuple[str, dict]] = {
     "mt5": ("mt5", {**_T5, "feed_forward_proj": "gated-gelu"}),
     "bart": ("bart", _BOTH),
     "mbart": ("mbart", _BOTH),
+    "marian": ("marian", _BOTH),
+    "pegasus": ("pegasus", _BOTH),
+    "m2m_100": ("m2m_100", _BOTH),
     "vit": (
         "vit",
         {k: v for k, v in _ENCODER.items() if k not in ("vocab_size", "pad_token_id")} | {"image_size": 16, "patch_size": 8},
@@ -82,7 +85,7 @@ def inputs(name: str, rows: int = 3, length: int = 9, seed: int = 1) -> dict[str
     if name == "whisper":
         return {"input_features": torch.randn(rows, 8, 32, generator=generator), "decoder_input_ids": ids[:, :5]}
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    return batch | ({"decoder_input_ids": ids[:, :5]} if name in ("t5", "mt5", "bart", "mbart") else {})
+    return batch | ({"decoder_input_ids": ids[:, :5]} if name in ("t5", "mt5", "bart", "mbart", "marian", "pegasus", "m2m_100") else {})
 
 
 def randomize(model, seed: int = 3, std: float = 0.2) -> None:
