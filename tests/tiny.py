@@ -85,7 +85,9 @@ def inputs(name: str, rows: int = 3, length: int = 9, seed: int = 1) -> dict[str
     if name == "whisper":
         return {"input_features": torch.randn(rows, 8, 32, generator=generator), "decoder_input_ids": ids[:, :5]}
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    return batch | ({"decoder_input_ids": ids[:, :5]} if name in ("t5", "mt5", "bart", "mbart", "marian", "pegasus", "m2m_100") else {})
+    return batch | (
+        {"decoder_input_ids": ids[:, :5]} if name in ("t5", "mt5", "bart", "mbart", "marian", "pegasus", "m2m_100") else {}
+    )
 
 
 def randomize(model, seed: int = 3, std: float = 0.2) -> None:
