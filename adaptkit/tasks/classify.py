@@ -91,7 +91,8 @@ class Classify(Task):
         """The same share of each label, one text on one side; without regard to labels where there are too many of them."""
         first = {name: index for index, name in reversed(list(enumerate(self.groups(table))))}
         texts = table.take(first.values())
-        if self.multi_label or len({row["label"] for row in texts.rows}) > 2 * share * len(texts):
+        many = len(texts) >= 20 and len({self.gold_text(row) for row in texts.rows}) > 2 * share * len(texts)
+        if self.multi_label or many:
             return super().cut(table, seed, share)
         _, chosen = split_validation(texts, [row["label"] for row in texts.rows], seed, share)
         names = set(self.groups(chosen))
