@@ -5,7 +5,7 @@
 1. The Chinese training texts under $ADAPTKIT_DATA/data (reviews, news, sentences, without their labels) become one text file.
 2. recipes/pretrain.py trains a tokenizer and a BERT of 4 layers, 256 wide, on it. An hour or so on one core.
 3. recipes/classify.py (ChnSentiCorp) and recipes/tag.py (CLUENER 2020; its dev rows are the test) adapt it, and the same network
-   with the same tokenizer untrained, by LoRA over the frozen network and by training all weights (one epoch, and four, of 64 tokens).
+   with the same tokenizer untrained, by LoRA over the frozen network and by training all weights, for an epoch and for four.
 
 Prints a Markdown table. What is in --work already is not trained again.
 """

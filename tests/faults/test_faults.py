@@ -132,7 +132,7 @@ def test_longer_texts_than_the_base_has_positions_for_are_cut(tmp_path, capsys):
 
     with pytest.raises(AdaptkitError, match="leaves no room"):
         classify.main(["--max_seq_length", "0", "--output_dir", str(tmp_path / "x")])
-    rows = "".join(f"{'word ' * (700 if i == 3 else 3)},{'ab'[i % 2]}\n" for i in range(12))
+    rows = "".join(f"{'word ' * (700 if i == 3 else 3)}{i},{'ab'[i % 2]}\n" for i in range(12))
     (tmp_path / "long.csv").write_text("text,label\n" + rows)
     flags = ["--train_file", str(tmp_path / "long.csv"), "--max_seq_length", "1000", "--output_dir", str(tmp_path / "out")]
     classify.main([*flags, "--max_steps", "1", "--per_device_train_batch_size", "2", "--disable_tqdm", "true"])
