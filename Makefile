@@ -17,7 +17,7 @@ demo: $(VENV)/ready  ## train two adapters on the embedded corpus and ask them
 	$(RUN) recipes/demo.py
 
 test: $(VENV)/ready  ## all tests
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --dist loadfile
 
 check: $(VENV)/ready  ## format, lint, types
 	$(VENV)/bin/ruff format --check .
