@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from adaptkit import AdaptkitError, Reading, load_splits, read_table
+from adaptkit import AdaptkitError, Reading, Splits, load_splits, read_table
 from adaptkit.judge import judge_texts
 from adaptkit.readers import detect, read
 from adaptkit.tasks.answer import Answer
@@ -287,5 +287,10 @@ def test_what_the_published_files_hide(data_folder):
     news = load_splits(*(str(data / f"agnews/{name}.tsv") for name in ("dev", "test")), reading=Reading(wanted=TEXT_LABEL))
     overlap = [str(finding) for finding in judge_texts(Classify(), news) if finding.verdict == "warn"]
     assert any("9 validation rows stand in train too" in text for text in overlap), overlap
+    phrases = Classify(columns={"text": "sentence"}).read(read(data / "sst2_phrases/train.tsv"))
+    films = Classify().read(read(data / "sst2/stsa.binary.test", Reading(encoding="latin-1")))
+    both = [str(finding) for finding in judge_texts(Classify(), Splits(phrases, test=films)) if "stand in train" in finding.text]
+    assert len(both) == 1
+    assert "  1 test rows stand in train too" in both[0]
     kinds = {tag for row in read(data / "conll2003/valid.txt").rows for tag in row["tags"]}
     assert kinds == {"O", *(f"{mark}-{kind}" for mark in "BI" for kind in ("PER", "ORG", "LOC", "MISC"))}
