@@ -92,7 +92,7 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     if str(training.resume_from_checkpoint).lower() in ("false", "no", "0"):
         training.resume_from_checkpoint = None
     if training.label_smoothing_factor and not task.smooths:
-        raise AdaptkitError(f"--label_smoothing_factor has no meaning for {task.name}: it learns numbers, not labels.")
+        raise AdaptkitError(f"--label_smoothing_factor does not go with {task.name}.")
     if IS_MAIN and not (arguments.overwrite_output_dir or training.resume_from_checkpoint or arguments.check):
         _refuse_full(output_dir)
     splits = load_splits(
@@ -226,11 +226,8 @@ def _evaluate(run: Run, split: str, short: str, metrics: dict[str, Any], write: 
     if not task.generates:
         answers = task.decode(outputs, part.encoded, part.table) if task.answers else []
     else:
-        table = (
-            part.table.take(range(min(len(part.table), getattr(task, "num_generated", 0) or len(part.table))))
-            if write
-            else part.table.take([])
-        )
+        most = getattr(task, "num_generated", 0) or len(part.table)
+        table = part.table.take(range(min(len(part.table), most) if write else 0))
         answers = task.generate(run.model.eval(), table, run.tokenizer, run.max_length, 16) if len(table) else []
         if answers:
             found |= task.score(answers, table)

@@ -90,6 +90,7 @@ def test_every_recipe_runs_in_two_processes_and_talks_train_as_in_one(outputs, t
     talks = [*same, *base, "--max_seq_length", "128", "--seed", "5", "--packing", "--learning_rate", "1e-2", "--max_grad_norm", "1"]
     jobs = [[name, [*FEW, *SHORT.get(name, []), "--output_dir", str(tmp_path / name)]] for name in RECIPES]
     jobs.append(["chat", [*talks, "--per_device_train_batch_size", "2", "--output_dir", str(tmp_path / "two")]])
+    jobs.append(["classify", [*FEW, "--search", "2", "--output_dir", str(tmp_path / "searched")]])
     (tmp_path / "jobs.json").write_text(json.dumps(jobs))
     launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
     launch += [
@@ -105,6 +106,7 @@ def test_every_recipe_runs_in_two_processes_and_talks_train_as_in_one(outputs, t
     assert done.returncode == 0, done.stderr[-3000:]
     for name in RECIPES:
         assert {path.name for path in (tmp_path / name).iterdir()} >= REPORTS, name
+    assert len((tmp_path / "searched/search.tsv").read_text().splitlines()) == 3
     for batch, steps in ((4, 1), (1, 4)):
         flags = [*talks, "--per_device_train_batch_size", str(batch), "--gradient_accumulation_steps", str(steps)]
         run("chat", [*flags, "--output_dir", str(tmp_path / f"one-{batch}")])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.readers.text import decode, lines_of
+from adaptkit.readers.text import decode, is_number, lines_of
 from adaptkit.tables import Table
 
 if TYPE_CHECKING:
@@ -84,19 +84,11 @@ def _is_header(first: list[str], records: Sequence[list[str]], wanted: Sequence[
     rows = [row for row in records[1:2000] if len(row) == len(first)]
     return not any(
         len(cell) > 60
-        or _is_number(cell)
+        or is_number(cell)
         or cell.rstrip().endswith((".", "!", "?", "。", "！", "？"))
         or any(row[column] == cell for row in rows)
         for column, cell in enumerate(first)
     )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 def _guess(records: Sequence[list[str]], wanted: Sequence[str]) -> list[str] | None:

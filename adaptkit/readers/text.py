@@ -28,6 +28,15 @@ def decode(path: Path, encoding: str) -> str:
         ) from None
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a number, as Python writes them."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
     """(number, line) without line ends. Only \\n and \\r\\n end a line: a text may hold any other separator that Unicode knows."""
     for number, line in enumerate(text.split("\n"), 1):

@@ -42,7 +42,6 @@ class Task:
     best_metric: ClassVar[str]  # by which the best epoch is chosen
     lower_is_better: ClassVar[bool] = False
     reported: ClassVar[tuple[str, ...]]  # the metrics to show, the most important first
-    score_name: ClassVar[str] = "score"  # what stands beside an answer
     generates: ClassVar[bool] = False  # answers are written token by token, see `generate`
     answers: ClassVar[bool] = True  # there is something to answer
     changeable: ClassVar[tuple[str, ...]] = ()  # texts of a row whose words may be moved or left out
@@ -109,7 +108,7 @@ class Task:
                     f"give --{name}_file."
                 )
             cut = f"{len(tables[name])} of {count} training rows cut off for it"
-            notes.append(f"no {name} data given: {cut} ({task.how_cut}, seed {seed})")
+            notes.append(f"no {name} data given: {cut} ({task.how_cut}, seed {wish})")
         return Splits(train, tables["validation"], tables.get("test"), notes), task
 
     # Tensors

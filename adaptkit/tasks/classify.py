@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.errors import AdaptkitError
+from adaptkit.readers.text import is_number
 from adaptkit.tables import Splits, Table, divide, split_validation
 from adaptkit.tasks.base import Task, read_texts, unknown_label
 
@@ -64,7 +65,7 @@ class Classify(Task):
 
     def learn(self, train: Table) -> Classify:
         counts = Counter(name for row in train.rows for name in self._names(row))
-        labels = sorted(counts, key=lambda name: (0, float(name), name) if _is_number(name) else (1, 0.0, name))
+        labels = sorted(counts, key=lambda name: (0, float(name), name) if is_number(name) else (1, 0.0, name))
         if len(labels) < (1 if self.multi_label else 2):
             raise AdaptkitError(
                 f"{train.source}: every row has the label {''.join(labels)!r}; there is nothing to tell apart. "
@@ -204,11 +205,3 @@ def majority(task: Task, table: Table) -> tuple[str, float]:
     """The most frequent gold answer and its share: what guessing it every time would score."""
     answer, count = Counter(task.gold_text(row) for row in table.rows).most_common(1)[0]
     return answer, count / len(table)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -33,7 +33,7 @@ def rows(tmp_path):
     (classify, ["--validation_split_percentage", "0"], "--validation_split_percentage is 1 to 50, not 0"),
     (classify, ["--early_stopping_patience", "2", "--eval_strategy", "no"], "--early_stopping_patience needs evaluations"),
     (classify, ["--method", "full", "--quantize", "nf4"], "those of --quantize nf4 cannot be trained"),
-    (score, ["--label_smoothing_factor", "0.1"], "--label_smoothing_factor has no meaning for score"),
+    (score, ["--label_smoothing_factor", "0.1"], "--label_smoothing_factor does not go with score"),
 ])  # fmt: skip
 def test_flags_that_cannot_work_are_refused(tmp_path, bert, rows, recipe, words, message):
     with pytest.raises(AdaptkitError, match=message):
