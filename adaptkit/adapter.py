@@ -16,22 +16,22 @@ from typing import Any
 import peft
 import torch
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from adaptkit import methods, tasks
 from adaptkit.base import load_base
-from adaptkit.cards import CARD, CONFIG, WEIGHTS, TaskCard, existing_adapter, read_card, read_json, write_json
+from adaptkit.cards import CARD, CONFIG, WEIGHTS, TaskCard, read_card, write_json
 from adaptkit.errors import AdaptkitError
 from adaptkit.files import new_folder
-from adaptkit.fingerprints import fingerprint, same_base
+from adaptkit.fingerprints import fingerprint
 from adaptkit.full import FULL
 from adaptkit.layers import AdaptLayer
 from adaptkit.native_lora import PREFIX, from_native, is_plain, native_config, to_native
 from adaptkit.sites import linear_shape
 from adaptkit.tuner import AdaptConfig, adapt, check_adapter_name, peft_task_type, plan
 from adaptkit.versions import versions
+from adaptkit.weights import check_shapes, read_adapter
 
 
 def save_adapter(model: peft.PeftModel, folder: str | Path, *, adapter_name: str | None = None, card: TaskCard | None = None):
@@ -90,15 +90,14 @@ def load_adapter(
     Raises:
         AdaptkitError: no adapter there; a missing, extra, misshapen or non-finite tensor; another base; a changed file.
     """
-    card = read_card(folder)
+    card = read_card(folder)  # a whole model has nothing else of an adapter
     if card is not None and card.method == FULL:
         if base is not None:
             raise AdaptkitError(f"{folder} holds a whole model and no adapter: it cannot be put on a base.")
         return load_base(str(folder), task=_head_of(card), labels=card.labels or None, **base_options).eval()
-    folder = existing_adapter(Path(folder))
     check_adapter_name(adapter_name)
-    settings = read_json(folder / CONFIG)
-    tensors = _read_weights(folder, card)
+    files = read_adapter(folder)
+    folder, card, settings, tensors = files.folder, files.card, files.settings, files.tensors()
     ours = card is not None and card.method is not None and not card.method.startswith("peft:")
     if base is None:
         if card is None or card.base is None:
@@ -106,7 +105,8 @@ def load_adapter(
         base = load_base(card.base, task=_head_of(card), labels=card.labels or None, revision=card.revision, **base_options)
     bare = base.get_base_model() if isinstance(base, peft.PeftModel) else base
     if check_base:
-        _check_base(folder, bare, settings, card)
+        record = getattr(bare, "adaptkit_base", None)
+        files.check_base(_fingerprint(bare), record.name if record else getattr(bare, "name_or_path", ""))
     if card is not None and bare is base:
         _match_labels(folder, bare, card.labels)
     with warnings.catch_warnings():
@@ -153,7 +153,7 @@ def _inject(folder, base, bare, method: str, head: list[str], tensors, adapter_n
             tensors = from_native(planned, tensors, _output_widths(bare, planned))
         except AdaptkitError as problem:
             raise AdaptkitError(f"{folder / WEIGHTS}: {problem}") from None
-    _check_shapes(folder, {key: tuple(t.shape) for key, t in tensors.items()}, _expected(bare, planned, head))
+    check_shapes(folder, {key: tuple(t.shape) for key, t in tensors.items()}, _expected(bare, planned, head))
     model = adapt(base, union, adapter_name=adapter_name, head=head)
     with torch.no_grad():
         for key, slot in adapter_tensors(model, adapter_name).items():
@@ -181,7 +181,7 @@ def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.Peft
         raise AdaptkitError(f"{folder}: {problem}") from problem
     state = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
     try:
-        _check_shapes(folder, {k: tuple(t.shape) for k, t in tensors.items()}, {k: tuple(t.shape) for k, t in state.items()})
+        check_shapes(folder, {k: tuple(t.shape) for k, t in tensors.items()}, {k: tuple(t.shape) for k, t in state.items()})
         set_peft_model_state_dict(model, tensors, adapter_name)
     except AdaptkitError:
         if fresh:
@@ -203,36 +203,6 @@ def _expected(base: nn.Module, planned, head: list[str]) -> dict[str, tuple[int,
         module = getattr(module, "original_module", module)
         shapes |= {f"{PREFIX}{path}.{key}": tuple(t.shape) for key, t in module.state_dict().items()}
     return shapes
-
-
-def _check_shapes(folder: Path, given: dict[str, tuple], wanted: dict[str, tuple]) -> None:
-    missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
-    wrong = [key for key in sorted(wanted.keys() & given.keys()) if given[key] != wanted[key]]
-    problems = []
-    if missing:
-        problems.append(f"{len(missing)} tensors are missing, the first is {missing[0]}")
-    if extra:
-        problems.append(f"{len(extra)} tensors belong nowhere, the first is {extra[0]}")
-    if wrong:
-        problems.append(f"{wrong[0]} has shape {given[wrong[0]]}, this base wants {wanted[wrong[0]]}")
-    if problems:
-        hint = " (another number of labels: pass labels to load_base)" if wrong and "adaptkit_" not in wrong[0] else ""
-        raise AdaptkitError(f"{folder / WEIGHTS} does not fit this model: {'; '.join(problems)}{hint}.")
-
-
-def _check_base(folder: Path, base: nn.Module, settings: dict, card: TaskCard | None) -> None:
-    record = getattr(base, "adaptkit_base", None)
-    if card is not None and card.fingerprint:
-        if not same_base(card.fingerprint, _fingerprint(base)):
-            raise AdaptkitError(
-                f"{folder} was trained on another base, {card.base}: the weights of this one "
-                f"({record.name if record else type(base).__name__}) differ. Load that base, or pass check_base=False."
-            )
-        return
-    trained_on = settings.get("base_model_name_or_path")
-    name = record.name if record else getattr(base, "name_or_path", "")
-    if trained_on and name and Path(trained_on).name != Path(name).name:
-        raise AdaptkitError(f"{folder} was trained on {trained_on}, this base is {name}. Pass check_base=False to use it anyway.")
 
 
 def _beside(base: str | None, folder: Path) -> str | None:
@@ -257,24 +227,6 @@ def _match_labels(folder: Path, base: Any, labels: list[str]) -> None:
         raise AdaptkitError(f"{folder} has the labels {labels} in this order, the base has {own}: load_base(..., labels={labels}).")
     base.config.id2label = dict(enumerate(labels))
     base.config.label2id = {label: index for index, label in enumerate(labels)}
-
-
-def _read_weights(folder: Path, card: TaskCard | None) -> dict[str, Tensor]:
-    path = folder / WEIGHTS
-    if not path.is_file():
-        pickled = " It has a pickle (adapter_model.bin), which is not read." if (folder / "adapter_model.bin").exists() else ""
-        raise AdaptkitError(f"{folder} has no {WEIGHTS}.{pickled}")
-    try:
-        with safe_open(path, "pt") as opened:
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as problem:
-        raise AdaptkitError(f"{path} is not a whole safetensors file ({problem}); copy it again.") from problem
-    if card and card.weights_sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != card.weights_sha256:
-        raise AdaptkitError(f"{path} is not the file that was saved: its checksum differs from the one in {CARD}.")
-    for key, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise AdaptkitError(f"{path}: {key} holds values that are not finite (NaN or infinity).")
-    return tensors
 
 
 def _output_widths(base: nn.Module, planned) -> dict[str, int]:

@@ -35,9 +35,15 @@ class TaskCard:
 def read_card(folder: str | Path) -> TaskCard | None:
     """The task card of an adapter, or None where there is none (adapters made by PEFT)."""
     path = Path(folder) / CARD
-    if not path.is_file():
-        return None
-    content = read_json(path)
+    return parse_card(path.read_bytes(), folder) if path.is_file() else None
+
+
+def parse_card(content: bytes, folder: str | Path) -> TaskCard:
+    """The task card in the bytes of a file in `folder`."""
+    return _card(parse_json(content, Path(folder) / CARD), folder)
+
+
+def _card(content: dict, folder: str | Path) -> TaskCard:
     known = {f.name for f in dataclasses.fields(TaskCard)}
     card = TaskCard(**{key: value for key, value in content.items() if key in known})
     if card.base and card.base.startswith("."):  # a base that lies in the adapter's folder moves with it
@@ -78,10 +84,15 @@ def write_json(path: Path, content: dict) -> None:
 
 def read_json(path: Path) -> dict:
     """The JSON object in a file, or an AdaptkitError."""
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(content: bytes, path: Path) -> dict:
+    """The JSON object in the bytes of a file, or an AdaptkitError; `path` is for the message."""
     try:
-        content = json.loads(path.read_text("utf-8"))
-    except (ValueError, UnicodeDecodeError) as problem:
+        found = json.loads(content.decode("utf-8"))
+    except ValueError as problem:
         raise AdaptkitError(f"{path} is not valid JSON: {problem}") from problem
-    if not isinstance(content, dict):
+    if not isinstance(found, dict):
         raise AdaptkitError(f"{path} should hold a JSON object.")
-    return content
+    return found

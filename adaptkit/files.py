@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,6 +53,31 @@ def new_folder(path: str | Path) -> Iterator[Path]:
             os.rename(staged, path)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def read_together(folder: str | Path, names: Iterable[str]) -> dict[str, bytes]:
+    """The content of these files of one folder, as far as they exist; all of one folder, though another takes its place meanwhile.
+
+    Raises:
+        OSError: the folder cannot be opened, or a file cannot be read.
+    """
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        return {name: _read_in(opened, name) for name in names if _exists_in(opened, name)}
+    finally:
+        os.close(opened)
+
+
+def _exists_in(folder: int, name: str) -> bool:
+    try:
+        return os.stat(name, dir_fd=folder) is not None
+    except FileNotFoundError:
+        return False
+
+
+def _read_in(folder: int, name: str) -> bytes:
+    with open(name, "rb", opener=lambda path, flags: os.open(path, flags, dir_fd=folder)) as stream:
+        return stream.read()
 
 
 def _flush(file: Path) -> None:

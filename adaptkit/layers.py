@@ -12,6 +12,7 @@ Methods attach to sites; a site's kind says what the formula reads and changes:
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -41,6 +42,49 @@ class Attachment:
     def weight_names(self) -> dict[str, str]:
         """The method's parameter names -> their names inside the layer; read at every forward."""
         return {name: self.weight_name(name) for name in self.method.spec(self.site)}
+
+
+# An adapter's parameters at one attachment, by name, in the dtype that is asked for.
+Weights = Callable[[torch.dtype], dict[str, Tensor]]
+Attached = Iterable[tuple[Attachment, Weights]]
+
+
+def transform(base: nn.Module, attached: Attached, x: Tensor, y: Tensor, stream: Tensor | None, training: bool) -> Tensor:
+    """Apply formulas in order at the module `base`: x `(..., in)` its input, y `(..., out)` its output -> `(..., out)`.
+
+    `stream`: the residual stream as it entered the block, for sites of blocks and streams.
+    """
+    for attachment, weights in attached:
+        kind = attachment.site.kind
+        if kind == "map":
+            y = _at_part(attachment, weights, x, y, training)
+        elif kind == "norm":
+            x = change(attachment, weights, y, x, training)
+            y = base(x)
+        else:
+            y = change(attachment, weights, stream if kind == "block" else stream + y, y, training)
+    return y
+
+
+def join(attached: Attached, x: Tensor, y: KeyValues, training: bool) -> KeyValues:
+    """What an attention reads, with the columns of formulas in front; x: the hidden states that ask."""
+    for attachment, weights in attached:
+        y = change(attachment, weights, x, y, training)
+    return KeyValues(y.keys.to(y.values.dtype), y.values, y.scores)
+
+
+def change(attachment: Attachment, weights: Weights, x: Tensor, y, training: bool):
+    """One formula, in the dtype of x; the result has the dtype of y."""
+    changed = attachment.method.apply(weights(x.dtype), x, y, training=training)
+    return changed if isinstance(y, KeyValues) else changed.to(y.dtype)
+
+
+def _at_part(attachment: Attachment, weights: Weights, x: Tensor, y: Tensor, training: bool) -> Tensor:
+    if attachment.site.part is None:
+        return change(attachment, weights, x, y, training)
+    start, end = attachment.site.part
+    changed = change(attachment, weights, x, y[..., start:end], training)
+    return torch.cat([y[..., :start], changed, y[..., end:]], -1)
 
 
 class Relay:
@@ -116,12 +160,16 @@ class AdaptLayer(nn.Module, BaseTunerLayer):
         for attention in self._attention:
             unroute(attention)
 
-    def attached(self, *kinds: str):
+    def attached(self, *kinds: str) -> Iterator[tuple[Attachment, Weights]]:
         """(attachment, its weights) of the active adapters at sites of these kinds, in order."""
         for adapter in self.active_adapters:
             for attachment in self.adaptkit_attachments.get(adapter, ()):
                 if attachment.site.kind in kinds:
-                    yield attachment, self.adaptkit_weights[adapter]
+                    yield attachment, self._weights(adapter, attachment)
+
+    def _weights(self, adapter: str, attachment: Attachment) -> Weights:
+        weights = self.adaptkit_weights[adapter]
+        return lambda dtype: {name: weights[key].to(dtype) for name, key in attachment.weight_names.items()}
 
     @property
     def idle(self) -> bool:
@@ -141,36 +189,12 @@ class AdaptLayer(nn.Module, BaseTunerLayer):
 
     def transform(self, x: Tensor, y: Tensor, stream: Tensor | None = None) -> Tensor:
         """Apply every formula at this module: x `(..., in)`, y `(..., out)` -> `(..., out)`."""
-        for attachment, weights in self.attached("map", "block", "stream", "norm"):
-            kind = attachment.site.kind
-            if kind == "map":
-                y = self._at_part(attachment, weights, x, y)
-            elif kind == "norm":
-                x = self._change(attachment, weights, y, x)
-                y = self.base_layer(x)
-            else:
-                y = self._change(attachment, weights, stream if kind == "block" else stream + y, y)
-        return y
-
-    def _at_part(self, attachment: Attachment, weights, x: Tensor, y: Tensor) -> Tensor:
-        if attachment.site.part is None:
-            return self._change(attachment, weights, x, y)
-        start, end = attachment.site.part
-        changed = self._change(attachment, weights, x, y[..., start:end])
-        return torch.cat([y[..., :start], changed, y[..., end:]], -1)
-
-    def _change(self, attachment: Attachment, weights, x: Tensor, y):
-        p = {name: weights[key].to(x.dtype) for name, key in attachment.weight_names.items()}
-        changed = attachment.method.apply(p, x, y, training=self.training)
-        return changed if isinstance(y, KeyValues) else changed.to(y.dtype)
+        return transform(self.base_layer, self.attached("map", "block", "stream", "norm"), x, y, stream, self.training)
 
     def join(self, y: KeyValues) -> KeyValues:
         """What the attention reads with the columns of the active adapters in front."""
         x = self._queries.take()
-        if not self.idle:
-            for attachment, weights in self.attached("attention"):
-                y = self._change(attachment, weights, x, y)
-        return KeyValues(y.keys.to(y.values.dtype), y.values, y.scores)
+        return y if self.idle else join(self.attached("attention"), x, y, self.training)
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
         """Put the adapters into the base's weights; the old weights are kept, so `unmerge` is exact.

@@ -55,10 +55,11 @@ def predict(
         bar.update(len(chosen))
     bar.close()
     model.train(was_training)
-    return _stack(found)
+    return stack(found)
 
 
-def _stack(rows: list[np.ndarray]) -> np.ndarray:
+def stack(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows as one array; where their lengths differ they are filled with -100."""
     if len({row.shape for row in rows}) > 1:
         longest = max(len(row) for row in rows)
         fill = [(0, 0)] * (rows[0].ndim - 1)

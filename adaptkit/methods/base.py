@@ -73,6 +73,20 @@ class Method:
     def apply(self, p: dict[str, Tensor], x: Tensor, y: Any, *, training: bool = False) -> Any:
         raise NotImplementedError
 
+    def served(self) -> Method:
+        """The method that a host computes with in this one's place: what only training needs is gone, and sizes are rounded up, so
+        that more adapters agree in their settings and share a batch."""
+        return self
+
+    def to_served(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Parameters of `served()` at one site that change the base as `p` does."""
+        return p
+
+    def low_rank(self) -> tuple[str, str] | None:
+        """The names of A and B where the formula is `y + (x @ A.mT) @ B.mT` and nothing else, so that its owner may add in place and
+        take `x @ A.mT` once for maps that read the same x."""
+        return None
+
     def place(self, available: list[Site]) -> list[Site]:
         """The sites of one model that this method uses.
 

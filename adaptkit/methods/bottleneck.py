@@ -14,6 +14,7 @@ reduction, activation and scale follow each paper. `gate` multiplies f by sigmoi
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -94,14 +95,24 @@ class Bottleneck(Method):
             spec["gate"] = Param((1, width), "normal")
         return spec
 
+    def served(self) -> Bottleneck:
+        """The scale lies in the upper map."""
+        chosen = {name: self._setting(name) for name in ("reduction", "activation")}
+        return dataclasses.replace(self, **chosen, scale="1.0", dropout=0.0)
+
+    def to_served(self, p):
+        scale = p["scale"] if self.scale == "learned" else float(self._setting("scale"))
+        kept = {name: tensor for name, tensor in p.items() if name != "scale"}
+        return {**kept, "up": p["up"] * scale, "up_bias": p["up_bias"] * scale}
+
     def apply(self, p, x, y, *, training=False):
         source = y if self.placement == "houlsby" else x
         z = F.dropout(source, self.dropout) if self.dropout and training else source
         activate = _activation(self._setting("activation"))
         inner = activate(z @ p["down"].mT + rows(p["down_bias"]))  # (batch, seq, inner)
         change = inner @ p["up"].mT + rows(p["up_bias"])
-        scale = self._setting("scale")
-        change = change * (rows(p["scale"]) if scale == "learned" else float(scale))
+        scale = rows(p["scale"]) if self.scale == "learned" else float(self._setting("scale"))
+        change = change if isinstance(scale, float) and scale == 1 else change * scale
         if self.gate:
             change = change * (z @ p["gate"].mT).sigmoid()
         return y + change

@@ -9,6 +9,7 @@ gate a sentence; a gate a token does not change when a batch is padded or when g
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -52,6 +53,18 @@ class LoRA(Method):
     def spec(self, site: Site) -> dict[str, Param]:
         spec = {"A": Param((self.r, site.width_in), "kaiming"), "B": Param((site.width_out, self.r))}
         return spec | ({"gate": Param((1, site.width_in), "normal")} if self.gate else {})
+
+    def served(self) -> LoRA:
+        """The rank is the next power of two, and the scale lies in B."""
+        rank = max(4, 1 << (self.r - 1).bit_length())
+        return dataclasses.replace(self, r=rank, alpha=float(rank), dropout=0.0, rslora=False)
+
+    def to_served(self, p):
+        more = self.served().r - self.r
+        return {**p, "A": F.pad(p["A"], (0, 0, 0, more)), "B": F.pad(p["B"] * self.scale, (0, more))}
+
+    def low_rank(self) -> tuple[str, str] | None:
+        return None if self.gate or self.dropout or self.scale != 1 else ("A", "B")
 
     def apply(self, p, x, y, *, training=False):
         if self.dropout and training:

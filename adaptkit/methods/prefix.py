@@ -11,6 +11,7 @@ does not change with padding or with a cache. A fresh prefix is not the identity
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -80,6 +81,14 @@ class Prefix(Method):
         inner = torch.tanh(p["embed"] @ p["inner"].mT + rows(p["inner_bias"]))
         keys, values = (inner @ p["outer"].mT + rows(p["outer_bias"])).chunk(2, dim=-1)
         return keys, values
+
+    def served(self) -> Prefix:
+        """Flat: the network that makes the prefix has done its work."""
+        return dataclasses.replace(self, mlp=0, dropout=0.0, std=Prefix.std)
+
+    def to_served(self, p):
+        keys, values = self.columns(p)
+        return {"keys": keys, "values": values} | ({"gate": p["gate"]} if self.gate else {})
 
     def apply(self, p, x, y, *, training=False):
         batch, heads, _, head_width = y.keys.shape

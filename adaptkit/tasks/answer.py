@@ -57,10 +57,8 @@ class Answer(Task):
     def groups(self, table: Table) -> list[str]:
         return [row["group"] for row in table.rows]
 
-    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         """Windows; `_offsets`: for each token its characters in the context, (-1, -1) elsewhere; `labels`: first and last token."""
-        from datasets import Dataset
-
         longest = max(len(ids) for ids in tokenizer([row["question"] for row in table.rows], add_special_tokens=False)["input_ids"])
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
         encoded = tokenizer(
@@ -85,7 +83,7 @@ class Answer(Task):
                 _target(table.rows[owner]["answers"], places, none)
                 for owner, places, none in zip(owners, columns["_offsets"], nothing, strict=True)
             ]
-        return Dataset.from_dict(columns)
+        return columns
 
     def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
         from torch.nn import functional

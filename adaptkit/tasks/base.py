@@ -116,6 +116,14 @@ class Task:
     def encode(
         self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int, gold: bool = True, train: bool = False
     ) -> Dataset:
+        """The features as a data set."""
+        from datasets import Dataset
+
+        return Dataset.from_dict(self.features(table, tokenizer, max_length, gold, train))
+
+    def features(
+        self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int, gold: bool = True, train: bool = False
+    ) -> dict[str, list]:
         """The model's inputs, not padded, with `labels` where `gold`, and `length`. `train`: they are only trained on.
 
         Long rows may become several; then `_row` says which one they belong to. Columns that begin with _ do not reach the model.

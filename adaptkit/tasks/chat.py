@@ -8,8 +8,8 @@ from typing import Any
 from adaptkit.errors import AdaptkitError
 from adaptkit.tables import Splits, Table
 from adaptkit.tasks.base import text_at
-from adaptkit.tasks.collate import IGNORED
-from adaptkit.tasks.language import Language, batches
+from adaptkit.tasks.collate import IGNORED, by_column
+from adaptkit.tasks.language import Language
 
 # For tokenizers that bring no template.
 PLAIN_TEMPLATE = (
@@ -74,17 +74,15 @@ class Chat(Language):
                 found.append({"role": role, "content": text_at(table, index, row, self.column(part) or part)})
         return found
 
-    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         """Long conversations lose their beginning. Rows with no answer left in them are not trained on."""
-        from datasets import Dataset
-
         rows = [encode_talk(row["messages"], tokenizer, max_length) for row in table.rows]
         if train:
             rows = [row for row in rows if any(label != IGNORED for label in row["labels"])]
             if not rows:
                 raise AdaptkitError(f"no answer is left within {max_length} tokens: raise --max_seq_length.")
             rows = pack(rows, max_length) if self.packing else rows
-        return Dataset.from_list([row | {"length": len(row["input_ids"])} for row in rows])
+        return by_column([row | {"length": len(row["input_ids"])} for row in rows])
 
     def suits(self, model: Any) -> None:
         if self.packing and packing_leaks(model):
@@ -96,34 +94,18 @@ class Chat(Language):
         # With positions and no mask transformers keeps the packed conversations apart; a cache would make it overlook them.
         return {key: value for key, value in batch.items() if key != "attention_mask"} | {"use_cache": False}
 
-    def generate(self, model, table: Table, tokenizer, max_length: int, batch_size: int) -> list[dict[str, Any]]:
-        import torch
-
-        prompts = [render(tokenizer, _asked(row["messages"]), True) for row in table.rows]
+    def prompts(self, model, table: Table, tokenizer, max_length: int) -> list[list[int]]:
+        texts = [render(tokenizer, _asked(row["messages"]), True) for row in table.rows]
         positions = getattr(model.config, "max_position_embeddings", None) or max_length + self.max_new_tokens
         room = min(max_length, positions - self.max_new_tokens)
         if room < 8:
             raise AdaptkitError(
                 f"--max_new_tokens {self.max_new_tokens} leaves no room for a question: the base has {positions} positions."
             )
-        ids = [tokenizer(text, add_special_tokens=False)["input_ids"][-room:] for text in prompts]
-        answers: list[dict[str, Any]] = [{} for _ in ids]
-        device = next(model.parameters()).device
-        for chosen in batches([len(row) for row in ids], batch_size):
-            padded = tokenizer.pad({"input_ids": [ids[i] for i in chosen]}, padding_side="left", return_tensors="pt").to(device)
-            with torch.no_grad():
-                written = model.generate(
-                    input_ids=padded["input_ids"],
-                    attention_mask=padded["attention_mask"],
-                    max_new_tokens=self.max_new_tokens,
-                    do_sample=False,
-                    pad_token_id=tokenizer.pad_token_id,
-                    eos_token_id=tokenizer.eos_token_id,
-                )
-            fresh = written[:, padded["input_ids"].shape[1] :]
-            for i, text in zip(chosen, tokenizer.batch_decode(fresh, skip_special_tokens=True), strict=True):
-                answers[i] = {"text": text.strip()}
-        return answers
+        return [tokenizer(text, add_special_tokens=False)["input_ids"][-room:] for text in texts]
+
+    def generation(self, tokenizer: Any) -> dict[str, Any]:
+        return {"max_new_tokens": self.max_new_tokens, "do_sample": False, "eos_token_id": tokenizer.eos_token_id}
 
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.generation import rouge

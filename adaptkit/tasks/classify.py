@@ -99,15 +99,13 @@ class Classify(Task):
         names = set(self.groups(chosen))
         return divide(table, {index for index, name in enumerate(self.groups(table)) if name in names})
 
-    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
-        from datasets import Dataset
-
+    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         texts = [[row[part] for row in table.rows] for part in ("text", "text_pair") if part in table.columns]
         encoded = dict(tokenizer(*texts, truncation=True, max_length=max_length))
         encoded["length"] = [len(ids) for ids in encoded["input_ids"]]
         if gold:
             encoded["labels"] = [self._target(row) for row in table.rows]
-        return Dataset.from_dict(encoded)
+        return encoded
 
     def _target(self, row: dict[str, Any]) -> Any:
         if self.multi_label:

@@ -11,6 +11,11 @@ from torch import Tensor
 IGNORED = -100
 
 
+def by_column(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Rows with the same keys as a list a key."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
 @dataclass(frozen=True)
 class Pad:
     """Makes tensors of encoded rows, filled on the right. `values`: what each column is filled with, 0 by default."""

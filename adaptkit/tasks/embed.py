@@ -66,10 +66,8 @@ class Embed(Task):
     def best_metric(self) -> str:
         return "spearmanr" if self.column("score") else "recall_at_1"
 
-    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         """`pair_input_ids` beside `input_ids` where there are pairs."""
-        from datasets import Dataset
-
         cut = {"truncation": True, "max_length": max_length}
         encoded = dict(tokenizer([row["text"] for row in table.rows], **cut))
         encoded["length"] = [len(ids) for ids in encoded["input_ids"]]
@@ -78,7 +76,7 @@ class Embed(Task):
             encoded |= {f"pair_{key}": value for key, value in pairs.items()}
             encoded["length"] = [max(one, len(two)) for one, two in zip(encoded["length"], pairs["input_ids"], strict=True)]
             encoded["labels"] = [self._scaled(row.get("score")) for row in table.rows]
-        return Dataset.from_dict(encoded)
+        return encoded
 
     def _scaled(self, score: float | None) -> float:
         if score is None or self.low is None or self.high is None:

@@ -50,6 +50,23 @@ class Language(Task):
         losses, tokens = outputs.astype(np.float64).sum(0)
         return {"perplexity": math.exp(min(losses / max(tokens, 1), 100))}
 
+    def prompts(self, model: Any, table: Table, tokenizer: Any, max_length: int) -> list[list[int]]:
+        """What the model reads before it writes: ids, not padded."""
+        raise NotImplementedError
+
+    def generation(self, tokenizer: Any) -> dict[str, Any]:
+        """Arguments of transformers' `generate`."""
+        raise NotImplementedError
+
+    def generate(self, model, table: Table, tokenizer, max_length: int, batch_size: int) -> list[dict[str, Any]]:
+        prompts = self.prompts(model, table, tokenizer, max_length)
+        answers: list[dict[str, Any]] = [{} for _ in prompts]
+        for chosen in batches([len(ids) for ids in prompts], batch_size):
+            written = write(model, [prompts[i] for i in chosen], tokenizer.pad_token_id, self.generation(tokenizer))
+            for i, text in zip(chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+                answers[i] = {"text": text.strip()}
+        return answers
+
     def answer_text(self, answer: dict[str, Any]) -> str:
         return answer["text"]
 
@@ -58,6 +75,25 @@ def written_in_characters(texts: list[str]) -> bool:
     """Whether most letters of these texts are of a script without blanks."""
     letters = re.findall(r"\w", "".join(texts[:200]))
     return 2 * len(re.findall(f"[{UNSPACED}]", "".join(letters))) > len(letters)
+
+
+def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, Any]) -> Any:
+    """The ids `(rows, tokens)` that the model writes behind each prompt, or from it where there is an encoder; one batch.
+
+    pad: the id that fills shorter prompts, on the left where the model writes behind them. settings: of transformers' `generate`.
+    """
+    import torch
+
+    behind = not model.config.is_encoder_decoder
+    width = max(map(len, prompts))
+    gaps = [width - len(ids) for ids in prompts]
+    filled = [[pad] * gap + ids if behind else ids + [pad] * gap for ids, gap in zip(prompts, gaps, strict=True)]
+    seen = [[0] * gap + [1] * len(ids) if behind else [1] * len(ids) + [0] * gap for ids, gap in zip(prompts, gaps, strict=True)]
+    device = model.get_input_embeddings().weight.device
+    inputs = {"input_ids": torch.tensor(filled, device=device), "attention_mask": torch.tensor(seen, device=device)}
+    with torch.no_grad():
+        written = model.generate(**inputs, pad_token_id=pad, **settings)
+    return written[:, width if behind else 0 :]
 
 
 def batches(lengths: list[int], size: int):

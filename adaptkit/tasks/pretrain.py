@@ -9,7 +9,7 @@ from typing import Any
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.tables import Splits, Table
 from adaptkit.tasks.base import read_texts
-from adaptkit.tasks.collate import IGNORED, Pad
+from adaptkit.tasks.collate import IGNORED, Pad, by_column
 from adaptkit.tasks.language import Language
 
 OBJECTIVES = ("mlm", "clm")
@@ -56,9 +56,7 @@ class Pretrain(Language):
         edge = len(table) - max(1, round(share * len(table)))
         return table.take(range(edge)), table.take(range(edge, len(table)))
 
-    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
-        from datasets import Dataset
-
+    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         edges = [tokenizer.cls_token_id, tokenizer.sep_token_id] if self.objective == "mlm" else []
         edges = edges if None not in edges else []
         inside = max_length - len(edges)
@@ -75,7 +73,7 @@ class Pretrain(Language):
             rows = [row | {"labels": [IGNORED, *row["input_ids"][1:]]} for row in rows]
         elif not train:
             rows = [row | self._hidden(row["input_ids"], tokenizer, number) for number, row in enumerate(rows)]
-        return Dataset.from_list(rows)
+        return by_column(rows)
 
     def _hidden(self, ids: list[int], tokenizer: Any, seed: int) -> dict[str, list[int]]:
         """A block with tokens hidden, the same way every time."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from adaptkit.tables import Splits, Table
 from adaptkit.tasks.base import read_texts, text_at
 from adaptkit.tasks.collate import IGNORED
-from adaptkit.tasks.language import Language, batches
+from adaptkit.tasks.language import Language
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ class Rewrite(Language):
         """The sources as the encoder reads them."""
         return dict(tokenizer([self.source_prefix + row["source"] for row in table.rows], truncation=True, max_length=max_length))
 
-    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
-        from datasets import Dataset
-
+    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         encoded = self.tokenize(tokenizer, table, max_length)
         encoded.pop("token_type_ids", None)
         encoded["length"] = [len(ids) for ids in encoded["input_ids"]]
@@ -67,7 +65,7 @@ class Rewrite(Language):
             targets = [row["target"] for row in table.rows]
             cut = {"truncation": True, "max_length": self.max_target_length}
             encoded["labels"] = tokenizer(text_target=targets, **cut)["input_ids"]
-        return Dataset.from_dict(encoded)
+        return encoded
 
     def feed(self, model, batch, labels):
         if labels is None:
@@ -75,23 +73,10 @@ class Rewrite(Language):
         shift = getattr(model, "prepare_decoder_input_ids_from_labels", None) or (lambda labels: _shifted(model, labels))
         return batch | {"decoder_input_ids": shift(labels)}
 
-    def generate(self, model, table: Table, tokenizer, max_length: int, batch_size: int) -> list[dict[str, Any]]:
-        import torch
-
-        encoded = self.tokenize(tokenizer, table, max_length)
-        answers: list[dict[str, Any]] = [{} for _ in table.rows]
-        device = next(model.parameters()).device
-        for chosen in batches([len(ids) for ids in encoded["input_ids"]], batch_size):
-            part = {key: [encoded[key][i] for i in chosen] for key in ("input_ids", "attention_mask")}
-            padded = tokenizer.pad(part, return_tensors="pt").to(device)
-            with torch.no_grad():
-                written = model.generate(**padded, **self.generation(tokenizer))
-            for i, text in zip(chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
-                answers[i] = {"text": text.strip()}
-        return answers
+    def prompts(self, model, table: Table, tokenizer, max_length: int) -> list[list[int]]:
+        return self.tokenize(tokenizer, table, max_length)["input_ids"]
 
     def generation(self, tokenizer: Any) -> dict[str, Any]:
-        """Arguments of `generate`."""
         chosen: dict[str, Any] = {"max_new_tokens": self.max_target_length, "num_beams": self.num_beams}
         chosen |= {"min_new_tokens": self.min_target_length} if self.min_target_length else {}
         chosen |= {"length_penalty": self.length_penalty} if self.num_beams > 1 else {}

@@ -51,10 +51,10 @@ class Score(Task):
         edges = {"low": float(scores.min()), "high": float(scores.max())}
         return dataclasses.replace(self, labels=["score"], mean=float(scores.mean()), spread=spread, **edges)
 
-    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
-        encoded = Classify().encode(table, tokenizer, max_length, gold=False)
+    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+        encoded = Classify().features(table, tokenizer, max_length, gold=False)
         if gold:
-            encoded = encoded.add_column("labels", [(row["score"] - self.mean) / self.spread for row in table.rows])
+            encoded["labels"] = [(row["score"] - self.mean) / self.spread for row in table.rows]
         return encoded
 
     def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):

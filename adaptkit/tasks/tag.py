@@ -93,10 +93,8 @@ class Tag(Task):
                 if entity["label"] not in kinds:
                     raise unknown_label(table, index, entity["label"], kinds)
 
-    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         """Windows; `_first`: for each piece the unit that it begins, or -1."""
-        from datasets import Dataset
-
         stride = min(self.doc_stride, (max_length - tokenizer.num_special_tokens_to_add()) // 2)
         encoded = tokenizer(
             [row["text"] for row in table.rows],
@@ -121,7 +119,7 @@ class Tag(Task):
                 [IGNORED if unit < 0 else number[tags[owner][unit]] for unit in firsts]
                 for owner, firsts in zip(owners, columns["_first"], strict=True)
             ]
-        return Dataset.from_dict(columns)
+        return columns
 
     def reduce(self, outputs, batch, labels):
         return outputs.logits.argmax(-1)

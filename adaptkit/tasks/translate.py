@@ -34,9 +34,13 @@ class Translate(Rewrite):
             table = table.with_rows([{names["source"]: pair.get(one), names["target"]: pair.get(two)} for pair in pairs])
         return super().read(table, gold)
 
-    def encode(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         self._set_languages(tokenizer)
-        return super().encode(table, tokenizer, max_length, gold, train)
+        return super().features(table, tokenizer, max_length, gold, train)
+
+    def prompts(self, model, table: Table, tokenizer, max_length: int) -> list[list[int]]:
+        self._set_languages(tokenizer)
+        return super().prompts(model, table, tokenizer, max_length)
 
     def generation(self, tokenizer: Any) -> dict[str, Any]:
         self._set_languages(tokenizer)

@@ -1,0 +1,264 @@
+"""Rows with different adapters, tasks and methods, answered together."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.host.answers import Answer, Hidden, Text, typed
+from adaptkit.host.backbone import Backbone
+from adaptkit.host.layers import Batch, NotByRow, Part
+from adaptkit.host.slots import Resident, Slots
+from adaptkit.predict import stack
+from adaptkit.tables import Table
+from adaptkit.tasks.collate import Pad
+from adaptkit.tasks.language import write
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row to answer: a text, or what the task asks for by name. `resident`: None for the bare base."""
+
+    index: int
+    given: str | dict[str, Any]
+    resident: Resident | None
+
+
+@dataclass
+class Item:
+    """What one pass of the network reads for a row: the features of a window, or the ids of a prompt. `found`: what comes out."""
+
+    features: dict[str, list[int]]
+    resident: Resident | None
+    found: Any = None
+    seed: int = 0
+
+    @property
+    def length(self) -> int:
+        return len(self.features["input_ids"])
+
+
+class Answering:
+    """Puts rows into batches, runs them, and makes answers."""
+
+    def __init__(self, backbone: Backbone, slots: Slots):
+        self.backbone = backbone
+        self.slots = slots
+        self.batches = 0
+        self._tokenizing = threading.Lock()  # tokenizers keep their settings in themselves
+
+    def answer(self, rows: list[Row], batch_size: int) -> dict[int, Answer]:
+        """An answer for each row, by its index.
+
+        Raises:
+            AdaptkitError: a row has not what its adapter asks for.
+        """
+        if self.backbone.tokenizer is None:
+            raise AdaptkitError("this host was made without a tokenizer: use host.hidden or host.generate with ids.")
+        read: dict[Resident | None, list[Row]] = defaultdict(list)
+        written: dict[Resident | None, list[Row]] = defaultdict(list)
+        for row in rows:
+            (written if self._writes(row.resident) else read)[row.resident].append(row)
+        return self._read(read, batch_size) | self._write(written, batch_size)
+
+    def _writes(self, resident: Resident | None) -> bool:
+        if resident is None or resident.adapter.task is None:
+            return self.backbone.writes
+        return resident.adapter.task.generates
+
+    # Reading: hidden states, heads, answers
+
+    def _read(self, groups: dict[Resident | None, list[Row]], batch_size: int) -> dict[int, Answer]:
+        asked = [(resident, rows, *self._features(resident, rows)) for resident, rows in groups.items()]
+        items = [[Item(features, resident) for features in _by_row(columns)] for resident, _, _, columns in asked]
+        self.run(list(itertools.chain.from_iterable(items)), batch_size, self._read_batch)
+        answers: dict[int, Answer] = {}
+        for (resident, rows, table, columns), own in zip(asked, items, strict=True):
+            task = resident.adapter.task if resident is not None else None
+            if task is None:
+                answers |= {row.index: Hidden(item.found) for row, item in zip(rows, own, strict=True)}
+                continue
+            decoded = task.decode(stack([item.found for item in own]), columns, table)
+            answers |= {row.index: typed(task, answer) for row, answer in zip(rows, decoded, strict=True)}
+        return answers
+
+    def _features(self, resident: Resident | None, rows: list[Row]) -> tuple[Table | None, dict[str, list]]:
+        if resident is None or resident.adapter.task is None:
+            texts = [_plain_text(row.given) for row in rows]
+            with self._tokenizing:
+                return None, dict(self.backbone.tokenizer(texts, truncation=True, max_length=self._longest(resident)))
+        task = resident.adapter.task
+        table = task.read(table_of(task, [row.given for row in rows], resident.name), gold=False)
+        with self._tokenizing:
+            return table, task.features(table, self.backbone.tokenizer, resident.adapter.max_length, gold=False)
+
+    def _longest(self, resident: Resident | None) -> int:
+        if resident is not None:
+            return resident.adapter.max_length
+        positions = getattr(self.backbone.model.config, "max_position_embeddings", None) or 512
+        return min(positions, self.backbone.tokenizer.model_max_length, 512)
+
+    def _read_batch(self, items: list[Item]) -> None:
+        pad = Pad.for_tokenizer(self.backbone.tokenizer)
+        inputs = {name: tensor.to(self.backbone.device) for name, tensor in pad([item.features for item in items]).items()}
+        with torch.no_grad(), self.backbone.turn():
+            outputs = self.backbone.hidden(inputs, self.choose([item.resident for item in items]))
+            for rows, resident in _stretches([item.resident for item in items]):
+                mine = {name: tensor[rows] for name, tensor in inputs.items()}
+                found = self._reduce(resident, _take(outputs, rows), mine)
+                for item, one in zip(items[rows], found, strict=True):
+                    item.found = one if isinstance(one, np.ndarray) else one[: item.length]
+
+    def _reduce(self, resident: Resident | None, outputs: Any, inputs: dict[str, Tensor]) -> Any:
+        """What is kept of the rows of one adapter: arrays for its task to decode, or hidden states."""
+        if resident is None or resident.adapter.task is None:
+            return outputs.last_hidden_state
+        adapter = resident.adapter
+        if adapter.head is not None:
+            outputs = adapter.head(outputs, inputs)
+        return adapter.task.reduce(outputs, inputs, None).cpu().numpy()
+
+    # Writing: transformers' generate
+
+    def _write(self, groups: dict[Resident | None, list[Row]], batch_size: int) -> dict[int, Answer]:
+        by_settings: dict[str, list[tuple[Row, Item]]] = defaultdict(list)
+        for resident, rows in groups.items():
+            prompts, settings = self._prompts(resident, rows)
+            key = json.dumps(settings, sort_keys=True)
+            by_settings[key] += [(row, Item({"input_ids": ids}, resident)) for row, ids in zip(rows, prompts, strict=True)]
+        answers: dict[int, Answer] = {}
+        for key, pairs in by_settings.items():
+            self.write([item for _, item in pairs], batch_size, json.loads(key))
+            answers |= {row.index: Text(self.text(item.found)) for row, item in pairs}
+        return answers
+
+    def _prompts(self, resident: Resident | None, rows: list[Row]) -> tuple[list[list[int]], dict[str, Any]]:
+        if resident is None or resident.adapter.task is None:
+            return self.ids([_plain_text(row.given) for row in rows]), {"max_new_tokens": 64, "do_sample": False}
+        adapter = resident.adapter
+        table = adapter.task.read(table_of(adapter.task, [row.given for row in rows], resident.name), gold=False)
+        with self._tokenizing:
+            settings = adapter.task.generation(self.backbone.tokenizer)
+            prompts = adapter.task.prompts(self.backbone.model, table, self.backbone.tokenizer, adapter.max_length)
+            return prompts, settings
+
+    def text(self, ids: list[int]) -> str:
+        """Written ids as a text."""
+        return self.backbone.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        """The ids of plain texts."""
+        with self._tokenizing:
+            return self.backbone.tokenizer(texts)["input_ids"]
+
+    def write(
+        self, items: list[Item], batch_size: int, settings: dict[str, Any], processors: Callable[[list[Item]], list] | None = None
+    ) -> None:
+        """Let the model write behind each prompt: ids. `processors`: of the logits of a batch."""
+
+        def one(chosen: list[Item]) -> None:
+            more = {"logits_processor": processors(chosen)} if processors else {}
+            prompts = [item.features["input_ids"] for item in chosen]
+            with self.backbone.running(self.choose([item.resident for item in chosen])):
+                written = write(self.backbone.model, prompts, self.backbone.pad, settings | more)
+            for item, ids in zip(chosen, written.tolist(), strict=True):
+                item.found = ids
+
+        self.run(items, batch_size, one)
+
+    # Batches
+
+    def run(self, items: list[Item], batch_size: int, one: Callable[[list[Item]], None]) -> None:
+        """Call `one` with batches of items of like lengths, in each of which the rows of a layout and of an adapter stand together."""
+        longest_first = sorted(items, key=lambda item: -item.length)
+        for start in range(0, len(items), batch_size):
+            chosen = sorted(longest_first[start : start + batch_size], key=lambda item: order(item.resident))
+            for batch in self._mixable(chosen):
+                self._run_one(batch, one)
+
+    def _run_one(self, items: list[Item], one: Callable[[list[Item]], None]) -> None:
+        try:
+            one(items)
+            self.batches += 1
+        except NotByRow:  # from now on the backbone says so by itself
+            for batch in self._mixable(items):
+                one(batch)
+                self.batches += 1
+        for item in items:
+            if item.resident is not None:
+                item.resident.rows += 1
+
+    def _mixable(self, items: list[Item]) -> list[list[Item]]:
+        """A batch, or one for each adapter where the base cannot have several in a batch."""
+        if self.backbone.mixes:
+            return [items]
+        return [items[rows] for rows, _ in _stretches([item.resident for item in items])]
+
+    def choose(self, residents: list[Resident | None]) -> Batch:
+        """The weights for rows in this order, in which the rows of one layout stand together."""
+        parts, start = [], 0
+        for layout, group in itertools.groupby(residents, key=lambda resident: resident and resident.layout):
+            chosen = list(group)
+            if layout is not None:
+                parts.append(Part(layout, start, start + len(chosen), self.slots.gather(chosen)))
+            start += len(chosen)
+        return Batch(len(residents), parts)
+
+
+def order(resident: Resident | None) -> tuple[int, int]:
+    """Where a row belongs in a batch: by layout, then by slot; rows of the base are last."""
+    return (id(resident.layout), resident.slot) if resident is not None else (1 << 64, 0)
+
+
+def _stretches(residents: list[Resident | None]) -> Iterator[tuple[slice, Resident | None]]:
+    start = 0
+    for resident, group in itertools.groupby(residents):
+        count = len(list(group))
+        yield slice(start, start + count), resident
+        start += count
+
+
+def _by_row(columns: dict[str, list]) -> Iterable[dict[str, list[int]]]:
+    """What the model reads of features, row by row."""
+    names = [name for name in columns if name != "length" and not name.startswith("_")]
+    return [{name: columns[name][i] for name in names} for i in range(len(columns["input_ids"]))]
+
+
+def _take(outputs: Any, rows: slice) -> Any:
+    return type(outputs)(**{name: value[rows] for name, value in outputs.items() if isinstance(value, Tensor)})
+
+
+def _plain_text(given: Any) -> str:
+    if not isinstance(given, str) or not given.strip():
+        raise AdaptkitError(f"the bare base reads a text that is not empty; it got {given!r}.")
+    return given
+
+
+def table_of(task: Any, given: list[Any], name: str) -> Table:
+    """Rows as a table with the columns that the task knows.
+
+    Raises:
+        AdaptkitError: a row lacks a part that the task asks for, or has one that it does not know.
+    """
+    asked = task.asks()
+    rows = []
+    for one in given:
+        row = one if isinstance(one, dict) else {asked[0]: one}
+        if missing := [part for part in asked if part not in row and not ("tokens" in row or "messages" in row)]:
+            raise AdaptkitError(f"adapter {name!r} ({task.name}) asks for {' and '.join(asked)}; {', '.join(missing)} is missing.")
+        if strange := [part for part in row if part not in task.parts]:
+            raise AdaptkitError(
+                f"adapter {name!r} ({task.name}) knows {', '.join(task.parts)}; not {', '.join(map(str, strange))}."
+            )
+        rows.append({task.column(part) or part: value for part, value in row.items()})
+    return Table(rows, f"adapter {name!r}")

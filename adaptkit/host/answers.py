@@ -1,0 +1,83 @@
+"""What a host answers: one small record a row, of the kind that the adapter's task gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from adaptkit.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Label:
+    """classify, relate: the label and its probability."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Labels:
+    """classify with several labels a row: those that are given, and the probability of each."""
+
+    labels: list[str]
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Score:
+    """score: a number."""
+
+    score: float
+
+
+@dataclass(frozen=True)
+class Entities:
+    """tag: entities as `{"label", "start", "end", "text"}`; `tags` where the row was given as words."""
+
+    entities: list[dict[str, Any]]
+    tags: list[str] | None = None
+
+
+@dataclass(frozen=True)
+class Span:
+    """answer: the part of the context that answers, empty where none does; `score`: the sum of two logits."""
+
+    text: str
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Vector:
+    """embed: a vector of length 1, `(width,)`."""
+
+    embedding: list[float] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Text:
+    """translate, summarize, chat, and the base of a decoder: what was written."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The base of an encoder, or an adapter without a task: the last hidden states, `(tokens, width)`."""
+
+    states: Tensor = field(repr=False)
+
+
+Answer = Label | Labels | Score | Entities | Span | Vector | Text | Hidden
+
+_KINDS = {"score": Score, "tag": Entities, "answer": Span, "embed": Vector, "translate": Text, "summarize": Text, "chat": Text}
+
+
+def typed(task: Task, answer: dict[str, Any]) -> Answer:
+    """A task's answer as a record."""
+    kind: Any = _KINDS.get(task.name) or (Label if "label" in answer else Labels)
+    return kind(**answer)

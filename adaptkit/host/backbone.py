@@ -1,0 +1,136 @@
+"""The frozen network of a host: loaded once, with a layer around every place where adapters may act."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
+from adaptkit.errors import AdaptkitError
+from adaptkit.fingerprints import fingerprint
+from adaptkit.host.layers import Batch, NotByRow, Now, wrap
+from adaptkit.sites import backbone_of, find_sites
+
+
+class Backbone:
+    """One base.
+
+    model: what writes, a transformers model with a language head, or the bare network where there is none.
+    network: the transformers model without any head, whose hidden states heads read.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any = None):
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        record = getattr(model, "adaptkit_base", None)
+        self.name = record.name if record else getattr(model, "name_or_path", "") or type(model).__name__
+        self.fingerprint = record.fingerprint if record else fingerprint(model)
+        self.writes = bool(model.can_generate())
+        self.network = _network(model)
+        self.sites = find_sites(self.network)
+        self.mixes = True  # rows with different adapters can share a batch
+        self._now = Now()
+        wrap(self.network, self.sites, self._now)
+        # One forward at a time: threads of several would only wait for each other.
+        self._turn = threading.RLock()
+        for whole in {id(self.model): self.model, id(self.network): self.network}.values():
+            whole.register_forward_pre_hook(lambda *_: self._turn.acquire() and None)
+            whole.register_forward_hook(lambda *_: self._turn.release(), always_call=True)
+        if tokenizer is not None:
+            align_padding(model, tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.network.dtype
+
+    @property
+    def pad(self) -> int:
+        """The id that fills short rows."""
+        known = (getattr(self.tokenizer, "pad_token_id", None), self.model.config.pad_token_id, 0)
+        return next(token for token in known if token is not None)
+
+    @property
+    def bytes(self) -> int:
+        tensors = {tensor.data_ptr(): tensor.nbytes for tensor in (*self.model.parameters(), *self.model.buffers())}
+        return sum(tensors.values())
+
+    @contextmanager
+    def running(self, batch: Batch):
+        """What runs in this thread meanwhile has the batch's adapters."""
+        self._now.batch = batch
+        try:
+            yield
+        except NotByRow:
+            self.mixes = False
+            raise
+        finally:
+            self._now.batch = None
+
+    def turn(self) -> threading.RLock:
+        """Held while the network or a head runs."""
+        return self._turn
+
+    def hidden(self, inputs: dict[str, Tensor], batch: Batch) -> Any:
+        """The network's outputs, whose first is `(rows, tokens, width)`."""
+        inputs = dict(inputs)
+        if self.model.config.is_encoder_decoder and "decoder_input_ids" not in inputs:
+            # What task heads over encoder-decoders read: the decoder over the same text, one place to the right.
+            inputs["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(inputs["input_ids"])
+        if not self.model.config.is_encoder_decoder and self.writes:
+            inputs["use_cache"] = False
+        with torch.no_grad(), self.running(batch):
+            return self.network(**inputs)
+
+
+def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
+    """A `Backbone` of a model's name or folder (`options` as of `load_base`), or of a model that is already loaded.
+
+    Raises:
+        AdaptkitError: there is no such model.
+    """
+    if not isinstance(base, str):
+        if not isinstance(base, nn.Module):
+            raise AdaptkitError(f"a base is a name, a folder or a transformers model; it got {base!r}.")
+        if options:
+            raise AdaptkitError(f"the base is loaded already; {', '.join(options)} came too late.")
+        return Backbone(base, tokenizer)
+    config = load_config(base, options.get("revision"))
+    model = load_base(base, task=_writing_class(config), **options)
+    if model.adaptkit_base.head and _writing_class(config):  # the checkpoint has no language head: nothing can be written
+        model = load_base(base, **options)
+    return Backbone(model, tokenizer or load_tokenizer(base, options.get("revision")))
+
+
+def _writing_class(config: Any) -> str | None:
+    from transformers.models.auto import modeling_auto as known
+
+    if config.is_encoder_decoder:
+        return "AutoModelForSeq2SeqLM" if config.model_type in known.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES else None
+    masked = config.model_type in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    causal = config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return "AutoModelForCausalLM" if causal and not masked else None
+
+
+def _network(model: Any) -> Any:
+    """The model without its head; put together from the model's own modules where it has no such part (T5)."""
+    network, prefix = backbone_of(model)
+    if prefix or not model.can_generate():
+        return network
+    import transformers
+
+    with torch.device("meta"):
+        network = transformers.AutoModel.from_config(model.config)
+    for name, module in model.named_children():
+        if hasattr(network, name):
+            setattr(network, name, module)
+    if any(parameter.is_meta for parameter in network.parameters()):
+        raise AdaptkitError(f"{type(model).__name__} has no network of its own that heads could read.")
+    return network.eval()

@@ -1,0 +1,114 @@
+"""Rows of many callers, collected into batches: the oldest first, a bounded queue, every adapter its turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.host.slots import Resident
+
+
+class HostBusy(AdaptkitError):
+    """The queue of a host is full: try again later."""
+
+
+@dataclass(eq=False)
+class Waiting:
+    """One row in the queue. `resident`: the version that it was admitted with; None: the base, or looked up when its turn comes."""
+
+    given: Any
+    name: str | None
+    resident: Resident | None
+    future: Future = field(default_factory=Future)
+
+
+class Batcher:
+    """Collects rows and hands them to `run`, one batch after the other, in a thread of its own.
+
+    run: answers the rows that can be answered now and returns the others; every row it takes it also settles.
+    max_rows: of a batch. max_wait: seconds that a row waits for others. max_queue: rows that may wait.
+    """
+
+    def __init__(self, run: Callable[[list[Waiting]], list[Waiting]], max_rows: int, max_wait: float, max_queue: int):
+        self.run = run
+        self.max_rows = max_rows
+        self.max_wait = max_wait
+        self.max_queue = max_queue
+        self._queues: dict[str | None, deque[Waiting]] = {}  # an adapter's rows; adapters in the order of their oldest row
+        self._change = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def __len__(self) -> int:
+        with self._change:
+            return self._count()
+
+    def _count(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def put(self, row: Waiting) -> Future:
+        """Queue a row.
+
+        Raises:
+            HostBusy: the queue is full.
+            AdaptkitError: the host is closed.
+        """
+        with self._change:
+            if self._closed:
+                raise AdaptkitError("the host is closed.")
+            if self._count() >= self.max_queue:
+                raise HostBusy(f"{self.max_queue} rows are waiting already; try again later, or Host(..., max_queue=...).")
+            self._queues.setdefault(row.name, deque()).append(row)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="adaptkit-host", daemon=True)
+                self._thread.start()
+            self._change.notify_all()
+        return row.future
+
+    def close(self) -> list[Waiting]:
+        """Take no more rows, wait for the batch that runs, and give back what was not answered."""
+        with self._change:
+            self._closed = True
+            left = [row for queue in self._queues.values() for row in queue]
+            self._queues.clear()
+            self._change.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        return left
+
+    def _work(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._queues or self._closed)
+                if self._closed:
+                    return
+                until = time.monotonic() + self.max_wait
+                while self._count() < self.max_rows and not self._closed and (left := until - time.monotonic()) > 0:
+                    self._change.wait(left)
+                chosen = self._choose()
+            later = self.run(chosen)
+            with self._change:
+                for row in reversed(later):  # back to where they were
+                    self._queues.setdefault(row.name, deque()).appendleft(row)
+                if later and len(later) == len(chosen):
+                    self._change.wait(0.005)  # nothing could be done: another caller holds what they need
+
+    def _choose(self) -> list[Waiting]:
+        """Rows for a batch: one of each adapter in turn, beginning with the adapter whose oldest row has waited longest."""
+        chosen: list[Waiting] = []
+        while self._queues and len(chosen) < self.max_rows:
+            for name in list(self._queues):
+                if len(chosen) == self.max_rows:
+                    break
+                queue = self._queues[name]
+                chosen.append(queue.popleft())
+                del self._queues[name]
+                if queue:
+                    self._queues[name] = queue  # behind the others
+        return chosen

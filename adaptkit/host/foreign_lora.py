@@ -1,0 +1,101 @@
+"""LoRA adapters that PEFT wrote, whoever trained them, as a LoRA of ours at the sites of the base.
+
+PEFT keeps one A and one B for a module. Where a module carries several sites (packed q, k and v), the same map is A at each of them with
+that site's rows of B. Ranks and scales may differ between modules: all become one rank, the scale goes into B, and modules without
+an update get zeros. An update of a module outside the layers is handed on as a matrix, `PATH.lora_delta`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from typing import Any
+
+import torch
+from peft.utils.other import get_pattern_key
+from torch import Tensor
+from torch.nn import functional as F
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.layers import Attachment
+from adaptkit.methods.lora import LoRA
+from adaptkit.native_lora import PREFIX
+from adaptkit.sites import Site
+
+_TENSOR = re.compile(re.escape(PREFIX) + r"(.*)\.lora_([AB])\.weight")
+
+# Settings under which the file is not all of the change, or means something else.
+_REFUSED = ("use_dora", "lora_bias", "layer_replication", "alora_invocation_tokens", "use_qalora", "trainable_token_indices")
+_HARMLESS_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
+
+
+def read_foreign_lora(
+    settings: dict[str, Any], tensors: dict[str, Tensor], sites: list[Site], prefix: str = ""
+) -> tuple[tuple[LoRA], dict[tuple[str, str], Tensor], dict[str, Tensor]]:
+    """The method, its weights by (module path, name inside the layer), and the tensors that are no LoRA.
+
+    Args:
+        settings: of `adapter_config.json`.
+        tensors: by their names in the file, with paths below the network.
+        sites: the linear maps of the base.
+        prefix: what stood before the network's paths in the task model; PEFT's patterns name it.
+
+    Raises:
+        AdaptkitError: it is no LoRA, one with settings that change what the weights mean, or its shapes do not fit.
+    """
+    _check(settings)
+    pairs: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    rest = {}
+    for name, tensor in tensors.items():
+        found = _TENSOR.fullmatch(name)
+        if found:
+            pairs[found[1]][found[2]] = tensor
+        else:
+            rest[name] = tensor
+    by_module = defaultdict(list)
+    for site in sites:
+        by_module[site.module].append(site)
+    weights: dict[Site, tuple[Tensor, Tensor]] = {}
+    for path, pair in pairs.items():
+        if pair.keys() != {"A", "B"}:
+            raise AdaptkitError(f"{path} has lora_{''.join(pair)} alone; lora_A and lora_B belong together.")
+        a, b = pair["A"], pair["B"] * _scale(settings, prefix + path, len(pair["A"]))
+        if path not in by_module:
+            rest[f"{PREFIX}{path}.lora_delta"] = b @ a
+        for site in by_module.get(path, ()):
+            width = max(own.part[1] if own.part else own.width_out for own in by_module[path])
+            if a.shape[1] != site.width_in or b.shape != (width, len(a)):
+                raise AdaptkitError(f"{path}: lora_A {tuple(a.shape)} and lora_B {tuple(b.shape)} do not fit this base.")
+            weights[site] = a, b[slice(*(site.part or (0, width)))]
+    if not weights:
+        raise AdaptkitError("it changes no linear map of a layer.")
+    rank = max(len(a) for a, _ in weights.values())
+    names = tuple(sorted({site.name for site in weights}))
+    method = LoRA(r=rank, alpha=float(rank), sites=names)
+    filled = {}
+    for site in method.place(sites):
+        a, b = weights.get(site) or (torch.zeros(rank, site.width_in), torch.zeros(site.width_out, rank))
+        at = Attachment(method, site)
+        filled[site.module, at.weight_name("A")] = F.pad(a, (0, 0, 0, rank - len(a)))
+        filled[site.module, at.weight_name("B")] = F.pad(b, (0, rank - b.shape[1]))
+    return (method,), filled, rest
+
+
+def _check(settings: dict[str, Any]) -> None:
+    if settings.get("peft_type") != "LORA":
+        raise AdaptkitError(
+            f"a host serves LoRA adapters of PEFT's and adaptkit's own methods; this one is {settings.get('peft_type')}."
+        )
+    refused = [name for name in _REFUSED if settings.get(name)]
+    refused += [f"bias={settings['bias']}"] if settings.get("bias", "none") != "none" else []
+    start = settings.get("init_lora_weights", True)
+    refused += [f"init_lora_weights={start}"] if start not in _HARMLESS_STARTS else []
+    if refused:
+        raise AdaptkitError(f"a host serves plain LoRA; this one has {', '.join(refused)}. Merge it, or use it through PEFT.")
+
+
+def _scale(settings: dict[str, Any], path: str, rank: int) -> float:
+    patterns = settings.get("alpha_pattern") or {}
+    alpha = patterns.get(get_pattern_key(list(patterns), path), settings.get("lora_alpha", 8))
+    return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)

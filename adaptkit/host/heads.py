@@ -1,0 +1,150 @@
+"""Task heads: transformers' own, in a task model whose network has been replaced by one that answers with what is already there."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from adaptkit.base import load_base
+from adaptkit.errors import AdaptkitError
+from adaptkit.host.backbone import Backbone
+from adaptkit.sites import backbone_of
+
+
+class Replay(nn.Module):
+    """In the network's place: gives back the outputs of the real one. A pooler that belongs to the head runs anew."""
+
+    def __init__(self, pooler: nn.Module | None):
+        super().__init__()
+        self.outputs: Any = None
+        self.pooler = pooler
+
+    def forward(self, *args, **kwargs):
+        if self.pooler is None:
+            return self.outputs
+        return dataclasses.replace(self.outputs, pooler_output=self.pooler(self.outputs.last_hidden_state))
+
+
+@dataclasses.dataclass
+class Head:
+    """One adapter's head. `model`: a task model on no device, shared by all heads of its shape; `tensors`: their values."""
+
+    model: Any
+    replay: Replay
+    tensors: dict[str, Tensor]
+
+    def __call__(self, outputs: Any, inputs: dict[str, Tensor]) -> Any:
+        """The task model's outputs for rows whose hidden states are there. Only one thread at a time may call heads."""
+        self.replay.outputs = outputs
+        try:
+            return functional_call(self.model, self.tensors, (), inputs)
+        finally:
+            self.replay.outputs = None
+
+    @property
+    def bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+
+class Heads:
+    """Makes heads over one backbone; task models of one shape are made once."""
+
+    def __init__(self, backbone: Backbone):
+        self.backbone = backbone
+        self._models: dict[tuple[str, int, bool], tuple[Any, Replay]] = {}
+        self._prefixes: dict[str, str] = {}
+
+    def prefix(self, auto_class: str) -> str:
+        """What stands before the network's parameter names in a task model: `bert.`.
+
+        Raises:
+            AdaptkitError: the task model does not use the network as the host runs it.
+        """
+        if auto_class not in self._prefixes:
+            network, prefix = backbone_of(self._fresh(auto_class, 2))
+            writes = self.backbone.writes and auto_class == _auto_class_that_writes(self.backbone)
+            if type(network) is not type(self.backbone.network) and not writes:
+                raise AdaptkitError(
+                    f"{auto_class} of {self.backbone.name} is no head over the whole network, so a host cannot serve it; "
+                    "answer with adaptkit.Predictor."
+                )
+            self._prefixes[auto_class] = prefix
+        return self._prefixes[auto_class]
+
+    def _fresh(self, auto_class: str, labels: int) -> Any:
+        import copy
+
+        import transformers
+
+        config = copy.deepcopy(self.backbone.model.config)
+        config.num_labels = labels
+        try:
+            with torch.device("meta"):
+                return getattr(transformers, auto_class).from_config(config).eval()
+        except ValueError as problem:
+            raise AdaptkitError(f"{self.backbone.name} has no model for {auto_class}: {str(problem)[:120]}") from problem
+
+    def make(self, auto_class: str, tensors: dict[str, Tensor], labels: list[str]) -> Head:
+        """A head from its tensors by their names in the task model; what the base's checkpoint holds of it is taken from there.
+
+        Raises:
+            AdaptkitError: tensors are missing, belong nowhere, or have a wrong shape.
+        """
+        own_pooler = any(name.startswith(self.prefix(auto_class) + "pooler.") for name in tensors)
+        counts = [len(labels)] if labels else sorted({tensor.shape[0] for tensor in tensors.values() if tensor.ndim}) or [2]
+        problem = ""
+        for count in counts:
+            model, replay = self._model(auto_class, count, own_pooler)
+            wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+            given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            if missing := wanted.keys() - given.keys():
+                known = self._of_base(auto_class, count, missing)
+                tensors, given = {**known, **tensors}, {**{name: tuple(t.shape) for name, t in known.items()}, **given}
+            if given == wanted:
+                placed = {name: tensor.to(self.backbone.device, self.backbone.dtype) for name, tensor in tensors.items()}
+                return Head(model, replay, placed)
+            problem = _difference(given, wanted)
+        raise AdaptkitError(f"its head does not fit {auto_class} with {counts[-1]} labels: {problem}")
+
+    def _model(self, auto_class: str, labels: int, own_pooler: bool) -> tuple[Any, Replay]:
+        key = auto_class, labels, own_pooler
+        if key not in self._models:
+            prefix, model = self.prefix(auto_class), self._fresh(auto_class, labels)
+            if not prefix:
+                raise AdaptkitError(f"{auto_class} of {self.backbone.name} has no head of its own.")
+            path = prefix.rstrip(".")
+            replay = Replay(getattr(getattr(model, path), "pooler", None) if own_pooler else None)
+            setattr(model, path, replay)
+            self._models[key] = model, replay
+        return self._models[key]
+
+    def _of_base(self, auto_class: str, labels: int, names: set[str]) -> dict[str, Tensor]:
+        """Parameters of a head that the base's own checkpoint holds (a fine-tuned model that is adapted further)."""
+        if not hasattr(self.backbone.model, "adaptkit_base"):
+            return {}
+        record = self.backbone.model.adaptkit_base
+        whole = load_base(record.name, task=auto_class, labels=labels, revision=record.revision)
+        new = tuple(whole.adaptkit_base.head)
+        return {
+            name: parameter.data
+            for name, parameter in whole.named_parameters()
+            if name in names and not any(name == part or name.startswith(part + ".") for part in new)
+        }
+
+
+def _auto_class_that_writes(backbone: Backbone) -> str:
+    return "AutoModelForSeq2SeqLM" if backbone.model.config.is_encoder_decoder else "AutoModelForCausalLM"
+
+
+def _difference(given: dict[str, tuple], wanted: dict[str, tuple]) -> str:
+    parts = []
+    if missing := sorted(wanted.keys() - given.keys()):
+        parts.append(f"{', '.join(missing)} missing")
+    if extra := sorted(given.keys() - wanted.keys()):
+        parts.append(f"{', '.join(extra)} belong nowhere")
+    parts += [f"{n} has shape {given[n]}, not {wanted[n]}" for n in sorted(given.keys() & wanted.keys()) if given[n] != wanted[n]]
+    return "; ".join(parts)

@@ -1,0 +1,188 @@
+"""The slots of a host: one tensor, one row an adapter; who is in which, who is being used, and who has to leave.
+
+A load is staged, then committed: its row is written to a slot that nobody reads, and only then does the name point to it. Whoever has
+admitted rows to an adapter keeps that version until they are done, whatever is loaded or unloaded meanwhile.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.host.incoming import Incoming
+from adaptkit.host.layout import Layout
+
+_COUNTER = itertools.count(1)
+
+
+@dataclass(eq=False)
+class Resident:
+    """An adapter in a slot. `users`: admitted requests; `leaves`: it may be put out when slots run out (it is in a store)."""
+
+    name: str
+    slot: int
+    adapter: Incoming
+    leaves: bool
+    version: int = field(default_factory=lambda: next(_COUNTER))
+    users: int = 0
+    rows: int = 0
+    used: float = field(default_factory=time.monotonic)
+
+    @property
+    def layout(self) -> Layout:
+        return self.adapter.layout
+
+
+class Slots:
+    """`count` slots of `width` numbers each, and one more, through which an adapter in use is replaced.
+
+    All methods may be called from any thread.
+    """
+
+    def __init__(self, count: int, width: int, dtype: torch.dtype, device: torch.device):
+        self.count = count
+        self.rows = torch.zeros(count + 1, width, dtype=dtype, device=device)
+        self.residents: dict[str, Resident] = {}
+        self.evictions = 0
+        self._free = list(range(count, -1, -1))
+        self._promised = 0  # loads that have a slot and no name yet
+        self._change = threading.Condition()
+
+    @property
+    def bytes(self) -> int:
+        return self.rows.nbytes
+
+    def names(self) -> list[str]:
+        with self._change:
+            return sorted(self.residents)
+
+    def holds(self, name: str) -> bool:
+        with self._change:
+            return name in self.residents
+
+    def listed(self) -> list[Resident]:
+        """Who is in a slot, by name."""
+        with self._change:
+            return sorted(self.residents.values(), key=lambda one: one.name)
+
+    def put(self, name: str, adapter: Incoming, leaves: bool = False, admit: bool = False, wait: bool = True) -> Resident | None:
+        """Give an adapter a slot and let its name point to it. `admit`: with one user already.
+
+        Returns:
+            The new resident; None where there is no slot now and it is not to `wait`.
+
+        Raises:
+            AdaptkitError: every slot is held by adapters that do not leave by themselves.
+        """
+        slot = self._reserve(name, wait)
+        if slot is None:
+            return None
+        try:
+            self.rows[slot, : len(adapter.row)] = adapter.row
+            adapter.row = None  # the slot holds it now
+        except BaseException:
+            self._give_back(slot)
+            raise
+        new = Resident(name, slot, adapter, leaves, users=int(admit))
+        with self._change:
+            self._promised -= 1
+            old = self.residents.get(name)
+            self.residents[name] = new
+            if old is not None:
+                self._retire(old)
+        return new
+
+    def _reserve(self, name: str, wait: bool) -> int | None:
+        with self._change:
+            while True:
+                others = self._promised + len(self.residents.keys() - {name})
+                if others < self.count and self._free:
+                    self._promised += 1
+                    return self._free.pop()
+                if others >= self.count:
+                    if self._evict(name):
+                        continue
+                    if not self._promised and not any(one.leaves for one in self.residents.values()):
+                        raise AdaptkitError(
+                            f"all {self.count} slots are taken ({_listed(self.residents)}): unload one, or Host(..., slots=...)."
+                        )
+                if not wait:
+                    return None
+                self._change.wait()
+
+    def _evict(self, name: str) -> bool:
+        """Put out the adapter that was used longest ago, if one may leave."""
+        idle = [one for one in self.residents.values() if one.leaves and not one.users and one.name != name]
+        if idle:
+            oldest = min(idle, key=lambda one: one.used)
+            del self.residents[oldest.name]
+            self._retire(oldest)
+            self.evictions += 1
+        return bool(idle)
+
+    def _give_back(self, slot: int) -> None:
+        with self._change:
+            self._promised -= 1
+            self._free.append(slot)
+            self._change.notify_all()
+
+    def _retire(self, resident: Resident) -> None:
+        """A resident without a name; its slot is free when nobody uses it. The lock is held."""
+        if not resident.users:
+            self._free.append(resident.slot)
+        self._change.notify_all()
+
+    def admit(self, name: str) -> Resident | None:
+        """The adapter that the name points to now, with one more user; None where it is in no slot."""
+        with self._change:
+            found = self.residents.get(name)
+            if found is not None:
+                found.users += 1
+                found.used = time.monotonic()
+            return found
+
+    def release(self, residents: Iterable[Resident]) -> None:
+        """One user less of each."""
+        with self._change:
+            for resident in residents:
+                resident.users -= 1
+                if not resident.users and self.residents.get(resident.name) is not resident:
+                    self._free.append(resident.slot)
+            self._change.notify_all()
+
+    def remove(self, name: str, timeout: float | None = None) -> None:
+        """Take an adapter's name away at once, and wait until its admitted rows are done and its slot is free.
+
+        Raises:
+            AdaptkitError: no such adapter, or it is still in use after `timeout` seconds (it is gone for new rows all the same).
+        """
+        with self._change:
+            if name not in self.residents:
+                raise unknown("adapter", name, self.residents)
+            resident = self.residents.pop(name)
+            self._retire(resident)
+            if not self._change.wait_for(lambda: not resident.users, timeout):
+                raise AdaptkitError(
+                    f"{name!r} is still answering {resident.users} requests after {timeout} s; new ones are refused."
+                )
+
+    def gather(self, residents: list[Resident]) -> Tensor:
+        """The slots of these, `(n, width of their layout)`; one slot for all is a view."""
+        width = residents[0].layout.width
+        rows = self.rows[:, :width]
+        first = residents[0].slot
+        if all(one.slot == first for one in residents):
+            return rows[first : first + 1]
+        return rows.index_select(0, torch.tensor([one.slot for one in residents], device=rows.device))
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
