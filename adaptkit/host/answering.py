@@ -17,7 +17,7 @@ from torch import Tensor
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer, Hidden, Text, typed
 from adaptkit.host.backbone import Backbone
-from adaptkit.host.layers import Batch, NotByRow, Part
+from adaptkit.host.layers import Batch, Desks, NotByRowError, Part
 from adaptkit.host.slots import Resident, Slots
 from adaptkit.predict import stack
 from adaptkit.tables import Table
@@ -55,6 +55,7 @@ class Answering:
         self.backbone = backbone
         self.slots = slots
         self.batches = 0
+        self.desks = Desks()
         self._tokenizing = threading.Lock()  # tokenizers keep their settings in themselves
 
     def answer(self, rows: list[Row], batch_size: int) -> dict[int, Answer]:
@@ -178,8 +179,34 @@ class Answering:
 
     # Batches
 
+    def hidden(self, inputs: dict[str, Tensor], residents: list[Resident | None]) -> Tensor:
+        """The last hidden states of rows as the model takes them, each with its adapter, in their order."""
+        place = sorted(range(len(residents)), key=lambda i: order(residents[i]))
+        if in_order := place == list(range(len(place))):
+            items = [Item({"input_ids": []}, resident) for resident in residents]
+        else:
+            items = [Item({"input_ids": []}, residents[i]) for i in place]
+            inputs = {name: tensor[torch.tensor(place, device=tensor.device)] for name, tensor in inputs.items()}
+        states, start = [], 0
+
+        def one(batch: list[Item]) -> None:
+            nonlocal start
+            part = inputs if len(batch) == len(items) else {n: t[start : start + len(batch)] for n, t in inputs.items()}
+            with self.backbone.turn():
+                states.append(self.backbone.hidden(part, self.choose([item.resident for item in batch]))[0])
+            start += len(batch)
+
+        for batch in self._mixable(items):
+            self._run_one(batch, one)
+        together = states[0] if len(states) == 1 else torch.cat(states)
+        if in_order:
+            return together
+        back = torch.empty(len(place), dtype=torch.long)
+        back[place] = torch.arange(len(place))
+        return together[back.to(together.device)]
+
     def run(self, items: list[Item], batch_size: int, one: Callable[[list[Item]], None]) -> None:
-        """Call `one` with batches of items of like lengths, in each of which the rows of a layout and of an adapter stand together."""
+        """Call `one` with batches of items of like lengths; in each the rows of a layout, and of an adapter, stand together."""
         longest_first = sorted(items, key=lambda item: -item.length)
         for start in range(0, len(items), batch_size):
             chosen = sorted(longest_first[start : start + batch_size], key=lambda item: order(item.resident))
@@ -190,7 +217,7 @@ class Answering:
         try:
             one(items)
             self.batches += 1
-        except NotByRow:  # from now on the backbone says so by itself
+        except NotByRowError:  # from now on the backbone says so by itself
             for batch in self._mixable(items):
                 one(batch)
                 self.batches += 1
@@ -208,10 +235,10 @@ class Answering:
         """The weights for rows in this order, in which the rows of one layout stand together."""
         parts, start = [], 0
         for layout, group in itertools.groupby(residents, key=lambda resident: resident and resident.layout):
-            chosen = list(group)
+            numbers = [resident.slot for resident in group if resident is not None]
             if layout is not None:
-                parts.append(Part(layout, start, start + len(chosen), self.slots.gather(chosen)))
-            start += len(chosen)
+                parts.append(Part(layout, start, start + len(numbers), self.slots.rows, numbers, self.desks))
+                start += len(numbers)
         return Batch(len(residents), parts)
 
 

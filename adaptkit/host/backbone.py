@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
 from adaptkit.errors import AdaptkitError
 from adaptkit.fingerprints import fingerprint
-from adaptkit.host.layers import Batch, NotByRow, Now, wrap
+from adaptkit.host.layers import Batch, NotByRowError, Now, wrap
 from adaptkit.sites import backbone_of, find_sites
 
 
@@ -68,11 +68,12 @@ class Backbone:
         self._now.batch = batch
         try:
             yield
-        except NotByRow:
+        except NotByRowError:
             self.mixes = False
             raise
         finally:
             self._now.batch = None
+            batch.give_back()
 
     def turn(self) -> threading.RLock:
         """Held while the network or a head runs."""

@@ -14,7 +14,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.host.slots import Resident
 
 
-class HostBusy(AdaptkitError):
+class HostBusyError(AdaptkitError):
     """The queue of a host is full: try again later."""
 
 
@@ -56,14 +56,14 @@ class Batcher:
         """Queue a row.
 
         Raises:
-            HostBusy: the queue is full.
+            HostBusyError: the queue is full.
             AdaptkitError: the host is closed.
         """
         with self._change:
             if self._closed:
                 raise AdaptkitError("the host is closed.")
             if self._count() >= self.max_queue:
-                raise HostBusy(f"{self.max_queue} rows are waiting already; try again later, or Host(..., max_queue=...).")
+                raise HostBusyError(f"{self.max_queue} rows are waiting already; try again later, or Host(..., max_queue=...).")
             self._queues.setdefault(row.name, deque()).append(row)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="adaptkit-host", daemon=True)

@@ -1,8 +1,8 @@
 """LoRA adapters that PEFT wrote, whoever trained them, as a LoRA of ours at the sites of the base.
 
-PEFT keeps one A and one B for a module. Where a module carries several sites (packed q, k and v), the same map is A at each of them with
-that site's rows of B. Ranks and scales may differ between modules: all become one rank, the scale goes into B, and modules without
-an update get zeros. An update of a module outside the layers is handed on as a matrix, `PATH.lora_delta`.
+PEFT keeps one A and one B for a module. Where a module carries several sites (packed q, k and v), the same map is A at each of
+them with that site's rows of B. Ranks and scales may differ between modules: all become one rank, the scale goes into B, and
+modules without an update get zeros. An update of a module outside the layers is handed on as a matrix, `PATH.lora_delta`.
 """
 
 from __future__ import annotations

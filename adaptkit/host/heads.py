@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -58,86 +59,91 @@ class Heads:
         self._models: dict[tuple[str, int, bool], tuple[Any, Replay]] = {}
         self._prefixes: dict[str, str] = {}
 
-    def prefix(self, auto_class: str) -> str:
+    def prefix(self, model_class: str) -> str:
         """What stands before the network's parameter names in a task model: `bert.`.
+
+        Args:
+            model_class: a transformers class, or an Auto class.
 
         Raises:
             AdaptkitError: the task model does not use the network as the host runs it.
         """
-        if auto_class not in self._prefixes:
-            network, prefix = backbone_of(self._fresh(auto_class, 2))
-            writes = self.backbone.writes and auto_class == _auto_class_that_writes(self.backbone)
-            if type(network) is not type(self.backbone.network) and not writes:
+        if model_class not in self._prefixes:
+            model = self._fresh(model_class, 2)
+            network, prefix = backbone_of(model)
+            if type(network) is not type(self.backbone.network) and type(model) is not type(self.backbone.model):
                 raise AdaptkitError(
-                    f"{auto_class} of {self.backbone.name} is no head over the whole network, so a host cannot serve it; "
-                    "answer with adaptkit.Predictor."
+                    f"{type(model).__name__} is no {type(self.backbone.network).__name__} with a head behind it, so a host cannot "
+                    "serve it; answer with adaptkit.Predictor."
                 )
-            self._prefixes[auto_class] = prefix
-        return self._prefixes[auto_class]
+            self._prefixes[model_class] = prefix
+        return self._prefixes[model_class]
 
-    def _fresh(self, auto_class: str, labels: int) -> Any:
-        import copy
+    def is_bare(self, model_class: str) -> bool:
+        """Whether a class is the network alone."""
+        return model_class in ("AutoModel", type(self.backbone.network).__name__)
 
+    def _fresh(self, model_class: str, labels: int) -> Any:
+        """A task model without memory for its parameters."""
         import transformers
 
         config = copy.deepcopy(self.backbone.model.config)
         config.num_labels = labels
+        make = getattr(transformers, model_class, None)
+        if make is None:
+            raise AdaptkitError(f"transformers has no class {model_class}.")
         try:
             with torch.device("meta"):
-                return getattr(transformers, auto_class).from_config(config).eval()
-        except ValueError as problem:
-            raise AdaptkitError(f"{self.backbone.name} has no model for {auto_class}: {str(problem)[:120]}") from problem
+                return (make.from_config if model_class.startswith("Auto") else make)(config).eval()
+        except (ValueError, AttributeError) as problem:
+            raise AdaptkitError(f"{self.backbone.name} makes no {model_class}: {str(problem)[:120]}") from problem
 
-    def make(self, auto_class: str, tensors: dict[str, Tensor], labels: list[str]) -> Head:
+    def make(self, model_class: str, tensors: dict[str, Tensor], labels: list[str]) -> Head:
         """A head from its tensors by their names in the task model; what the base's checkpoint holds of it is taken from there.
 
         Raises:
             AdaptkitError: tensors are missing, belong nowhere, or have a wrong shape.
         """
-        own_pooler = any(name.startswith(self.prefix(auto_class) + "pooler.") for name in tensors)
+        own_pooler = any(name.startswith(self.prefix(model_class) + "pooler.") for name in tensors)
         counts = [len(labels)] if labels else sorted({tensor.shape[0] for tensor in tensors.values() if tensor.ndim}) or [2]
         problem = ""
         for count in counts:
-            model, replay = self._model(auto_class, count, own_pooler)
+            model, replay = self._model(model_class, count, own_pooler)
             wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
             given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
             if missing := wanted.keys() - given.keys():
-                known = self._of_base(auto_class, count, missing)
+                known = self._of_base(model_class, count, missing)
                 tensors, given = {**known, **tensors}, {**{name: tuple(t.shape) for name, t in known.items()}, **given}
             if given == wanted:
                 placed = {name: tensor.to(self.backbone.device, self.backbone.dtype) for name, tensor in tensors.items()}
                 return Head(model, replay, placed)
             problem = _difference(given, wanted)
-        raise AdaptkitError(f"its head does not fit {auto_class} with {counts[-1]} labels: {problem}")
+        raise AdaptkitError(f"its head does not fit {model_class} with {counts[-1]} labels: {problem}")
 
-    def _model(self, auto_class: str, labels: int, own_pooler: bool) -> tuple[Any, Replay]:
-        key = auto_class, labels, own_pooler
+    def _model(self, model_class: str, labels: int, own_pooler: bool) -> tuple[Any, Replay]:
+        key = model_class, labels, own_pooler
         if key not in self._models:
-            prefix, model = self.prefix(auto_class), self._fresh(auto_class, labels)
+            prefix, model = self.prefix(model_class), self._fresh(model_class, labels)
             if not prefix:
-                raise AdaptkitError(f"{auto_class} of {self.backbone.name} has no head of its own.")
+                raise AdaptkitError(f"{model_class} of {self.backbone.name} has no head of its own.")
             path = prefix.rstrip(".")
             replay = Replay(getattr(getattr(model, path), "pooler", None) if own_pooler else None)
             setattr(model, path, replay)
             self._models[key] = model, replay
         return self._models[key]
 
-    def _of_base(self, auto_class: str, labels: int, names: set[str]) -> dict[str, Tensor]:
+    def _of_base(self, model_class: str, labels: int, names: set[str]) -> dict[str, Tensor]:
         """Parameters of a head that the base's own checkpoint holds (a fine-tuned model that is adapted further)."""
         if not hasattr(self.backbone.model, "adaptkit_base"):
             return {}
         record = self.backbone.model.adaptkit_base
-        whole = load_base(record.name, task=auto_class, labels=labels, revision=record.revision)
+        whole = load_base(record.name, task=model_class, labels=labels, revision=record.revision)
         new = tuple(whole.adaptkit_base.head)
         return {
             name: parameter.data
             for name, parameter in whole.named_parameters()
             if name in names and not any(name == part or name.startswith(part + ".") for part in new)
         }
-
-
-def _auto_class_that_writes(backbone: Backbone) -> str:
-    return "AutoModelForSeq2SeqLM" if backbone.model.config.is_encoder_decoder else "AutoModelForCausalLM"
 
 
 def _difference(given: dict[str, tuple], wanted: dict[str, tuple]) -> str:

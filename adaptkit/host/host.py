@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adaptkit import methods
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.host.answering import Answering, Item, Row, order, table_of
+from adaptkit.host.answering import Answering, Item, Row, table_of
 from adaptkit.host.answers import Answer
 from adaptkit.host.backbone import load_backbone
 from adaptkit.host.batcher import Batcher, Waiting
@@ -136,7 +136,7 @@ class Host:
             "slots": self.slots.count,
             "used": len(residents),
             "slot_bytes": self.slots.bytes // len(self.slots.rows),
-            "bytes": {"base": self.backbone.bytes, "slots": self.slots.bytes, "heads": heads},
+            "bytes": {"base": self.backbone.bytes, "slots": self.slots.bytes, "heads": heads, "desks": self._answering.desks.bytes},
             "batches": self._answering.batches,
             "waiting": len(self._batcher),
             "evictions": self.slots.evictions,
@@ -192,26 +192,15 @@ class Host:
         """
         count = len(next(iter(inputs.values())))
         names = self._names(adapters, count)
-        found: list[Any] = [None] * count
+        found: list[Any] = []
 
         def run(chosen: list[int], residents: list[Resident | None]) -> None:
-            place = sorted(range(len(chosen)), key=lambda i: order(residents[i]))
-            items = [Item({"input_ids": [chosen[i]]}, residents[i]) for i in place]
-
-            def one(batch: list[Item]) -> None:
-                numbers = [item.features["input_ids"][0] for item in batch]
-                part = inputs if numbers == list(range(count)) else {name: tensor[numbers] for name, tensor in inputs.items()}
-                with self.backbone.turn():
-                    states = self.backbone.hidden(part, self._answering.choose([item.resident for item in batch]))[0]
-                for number, state in zip(numbers, states, strict=True):
-                    found[number] = state
-
-            self._answering.run(items, count, one)
+            if len(chosen) < count:
+                raise AdaptkitError(f"{len(set(names))} adapters are more than {self.slots.count} slots hold at once.")
+            found.append(self._answering.hidden(inputs, residents))
 
         self._in_waves(names, run)
-        import torch
-
-        return torch.stack(found)
+        return found[0]
 
     def generate(
         self,
@@ -274,7 +263,7 @@ class Host:
         """One row of one of many callers; rows that come at the same time are answered in one batch.
 
         Raises:
-            HostBusy: too many rows are waiting.
+            HostBusyError: too many rows are waiting.
             AdaptkitError: an adapter that is not there, or a row that lacks what its task asks for.
         """
         return await asyncio.wrap_future(self._enqueue(row, adapter))

@@ -36,7 +36,10 @@ _TASKS = {
 
 @dataclasses.dataclass
 class Incoming:
-    """One adapter, whole. `row`: its slot `(width,)`, given away when it has one. `task`: None where it answers as the base does."""
+    """One adapter, whole.
+
+    row: its numbers, `(width,)`, given away when they are in a slot. task: None where it answers as the base does.
+    """
 
     folder: Path
     layout: Layout
@@ -51,7 +54,7 @@ class Incoming:
 
 
 class Intake:
-    """Reads adapters for one backbone. Layouts and task models of one kind are made once, so a load does not grow with their number."""
+    """Reads adapters for one backbone. Layouts and task models are made once for all adapters of a kind."""
 
     def __init__(self, backbone: Backbone):
         self.backbone = backbone
@@ -89,8 +92,8 @@ class Intake:
         if check_base:
             files.check_base(self.backbone.fingerprint, self.backbone.name)
         tensors = files.tensors()
-        task, auto_class = self._purpose(files, tensors, labels)
-        prefix = self.heads.prefix(auto_class)
+        task, model_class = self._purpose(files, labels)
+        prefix = self.heads.prefix(model_class)
         try:
             inside = {_relative(name, prefix): tensor.float() for name, tensor in tensors.items()}
             union, weights, rest = self._weights(files, inside, prefix)
@@ -98,25 +101,24 @@ class Intake:
             row = layout.fill(_served(union, layout, weights)).to(self.backbone.dtype)
             if not row.isfinite().all():
                 raise AdaptkitError(f"values are too large for {self.backbone.dtype}")
-            head = self._head(task, auto_class, prefix, rest)
+            head = self._head(task, model_class, prefix, rest)
             task = _with_labels(task, head)
         except AdaptkitError as problem:
             raise problem if str(folder) in str(problem) else AdaptkitError(f"{files.folder}: {problem}") from None
         length = files.card.max_length if files.card is not None else None
         return Incoming(files.folder, layout, row, head, task, length or 128)
 
-    def _purpose(self, files: AdapterFiles, tensors: dict[str, Tensor], labels: list[str] | None) -> tuple[Task | None, str]:
-        """The adapter's task, and the Auto class of the task model that it was trained in."""
+    def _purpose(self, files: AdapterFiles, labels: list[str] | None) -> tuple[Task | None, str]:
+        """The adapter's task, and the transformers class of the task model that it was trained in."""
         card = files.card
         if card is not None and card.task is not None:
             task = tasks.from_card(card)
-            return (task if task.answers else None), task.auto_class
-        kind = files.settings.get("task_type")
-        if kind is None and not any("classifier" in name or "score" in name for name in tensors):
-            kind = "FEATURE_EXTRACTION"
+            return (task if task.answers else None), card.model_class or task.auto_class
+        kind = files.settings.get("task_type") or "FEATURE_EXTRACTION"
         if kind not in _TASKS:
             raise AdaptkitError(f"{files.folder}: task type {kind!r} is not known; known are {', '.join(_TASKS)}.")
         name, auto_class = _TASKS[kind]
+        auto_class = (card.model_class if card is not None else None) or auto_class
         if name is None:
             return None, auto_class
         names = labels or (card.labels if card is not None else None) or []
@@ -146,9 +148,9 @@ class Intake:
         check_shapes(files.folder, given, wanted)
         return union, {keys[key]: tensors[key] for key in wanted}, {k: t for k, t in tensors.items() if k not in wanted}
 
-    def _head(self, task: Task | None, auto_class: str, prefix: str, rest: dict[str, Tensor]) -> Head | None:
+    def _head(self, task: Task | None, model_class: str, prefix: str, rest: dict[str, Tensor]) -> Head | None:
         """A head from the tensors that are left; every one of them has to belong to it."""
-        pooler = self.backbone.network.get_submodule("pooler") if hasattr(self.backbone.network, "pooler") else None
+        pooler = getattr(self.backbone.network, "pooler", None)
         own = {} if pooler is None else {f"{PREFIX}pooler.{name}": value for name, value in pooler.state_dict().items()}
         if deltas := {key: rest.pop(key) for key in list(rest) if key.endswith(".lora_delta")}:
             for key, delta in deltas.items():  # a LoRA of PEFT's on a map of the head, or on the pooler
@@ -157,7 +159,7 @@ class Intake:
                 if weight not in rest:
                     raise AdaptkitError(f"it changes {key[len(PREFIX) : -len('.lora_delta')]}, which is no linear map of a layer.")
                 rest[weight] = rest[weight].float() + delta
-        reads = task is not None and not task.generates and auto_class != "AutoModel"
+        reads = task is not None and not task.generates and not self.heads.is_bare(model_class)
         names = {name.removeprefix(PREFIX): tensor for name, tensor in rest.items()}
         if not reads:
             names = {name: tensor for name, tensor in names.items() if f"{PREFIX}{name}" not in own}  # nothing reads a pooler here
@@ -165,7 +167,7 @@ class Intake:
                 raise AdaptkitError(f"{len(names)} tensors belong nowhere, the first is {min(names)}.")
             return None
         named = {prefix + name if f"{PREFIX}{name}" in own else name: tensor for name, tensor in names.items()}
-        return self.heads.make(auto_class, named, task.labels)
+        return self.heads.make(model_class, named, task.labels)
 
 
 def _with_labels(task: Task | None, head: Head | None) -> Task | None:

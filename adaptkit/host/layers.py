@@ -16,62 +16,165 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from adaptkit.attention import route
-from adaptkit.host.layout import Layout, Place, Step
-from adaptkit.layers import Attachment, Relay, Weights, join, transform
+from adaptkit.host.layout import Layout, Place, Product, Segment, Step
+from adaptkit.layers import Relay, Weights, join, transform
 from adaptkit.methods.prefix import KeyValues
 from adaptkit.sites import Site
 
 
-class NotByRow(Exception):
+class NotByRowError(Exception):
     """The base passes something through a module that has no axis of rows: different adapters cannot share a batch here."""
 
 
-class Part:
-    """Rows of a batch, from `start` to `stop`, whose adapters have one layout. `slots` `(rows, width)`, or `(1, width)` for all.
+class Desk:
+    """Memory for one segment of many slots. Views of it are kept: to make them takes longer than to look them up."""
 
-    Generation with beams repeats every row; `times` says how often.
+    def __init__(self, numbers: int, like: Tensor):
+        self.memory = like.new_empty(numbers)
+        self.views: dict[tuple[Place | Segment, int], Tensor] = {}
+
+    def segment(self, segment: Segment, rows: int) -> Tensor:
+        """Room for a segment of so many slots, `(rows, width)`."""
+        found = self.views.get((segment, rows))
+        if found is None:
+            found = self.memory[: rows * segment.width].view(rows, segment.width)
+            self.views[segment, rows] = found
+        return found
+
+    def view(self, place: Place, rows: int) -> Tensor:
+        """A parameter of the segment that lies here, `(rows, *shape)`."""
+        found = self.views.get((place, rows))
+        if found is None:
+            found = self.views[place, rows] = place.of(self.segment(place.segment, rows))
+        return found
+
+
+class Desks:
+    """Desks, used again and again: on a CPU a copy into fresh memory takes ten times as long."""
+
+    def __init__(self) -> None:
+        self._free: list[Desk] = []
+        self._lock = threading.Lock()
+
+    def take(self, numbers: int, like: Tensor) -> Desk:
+        """A desk for so many numbers, or more; a free one that is too small makes way for it."""
+        with self._lock:
+            fitting = [desk for desk in self._free if len(desk.memory) >= numbers]
+            chosen = min(fitting or self._free, key=lambda desk: len(desk.memory), default=None)
+            self._free = [desk for desk in self._free if desk is not chosen]
+        return chosen if chosen is not None and len(chosen.memory) >= numbers else Desk(numbers, like)
+
+    def give_back(self, desk: Desk) -> None:
+        with self._lock:
+            self._free.append(desk)
+
+    @property
+    def bytes(self) -> int:
+        """Of the desks that nobody uses now."""
+        with self._lock:
+            return sum(desk.memory.nbytes for desk in self._free)
+
+
+class Gathered:
+    """The slots of a part's rows, a segment at a time: memory that stays in the processor's cache.
+
+    slots: all of them, `(slots, width)`. numbers: a slot for each row, or one for all; then nothing is copied.
     """
 
-    def __init__(self, layout: Layout, start: int, stop: int, slots: Tensor):
+    def __init__(self, layout: Layout, slots: Tensor, numbers: list[int], rows: int, desks: Desks):
+        self.layout, self.slots, self.numbers, self.rows, self.desks = layout, slots, numbers, rows, desks
+        self._single = len(numbers) == 1
+        self._views: dict[Place, Tensor] = {}
+        self._desk: Desk | None = None
+        self._on_desk: Segment | None = None
+
+    def view(self, place: Place) -> Tensor:
+        """A parameter for each row; with 0 rows, one for all, without an axis of rows."""
+        if self._single:
+            found = self._views.get(place)
+            if found is None:
+                found = self._views[place] = place.of(self._one(place.segment))
+            return found
+        if self._on_desk is not place.segment:
+            self._gather(place.segment)
+        return self._desk.view(place, self.rows)
+
+    def _one(self, segment: Segment) -> Tensor:
+        one = self.slots[self.numbers[0], segment.start : segment.start + segment.width]
+        return one.expand(self.rows, -1) if self.rows else one
+
+    def _gather(self, segment: Segment) -> None:
+        if self._desk is None:
+            self._desk = self.desks.take(self.rows * self.layout.widest, self.slots)
+            self._index = torch.tensor(self.numbers, device=self.slots.device)
+        wanted = self.slots[:, segment.start : segment.start + segment.width]
+        torch.index_select(wanted, 0, self._index, out=self._desk.segment(segment, self.rows))
+        self._on_desk = segment
+
+    def give_back(self) -> None:
+        """Let others have the desk."""
+        if self._desk is not None:
+            self.desks.give_back(self._desk)
+            self._desk = self._on_desk = None
+
+
+class Part:
+    """Rows of a batch, from `start` to `stop`, whose adapters have one layout. `numbers`: the slot of each row.
+
+    Generation with beams repeats every row; `times` says how often. 0 times: x has no axis of rows, and one adapter is everybody's.
+    """
+
+    def __init__(self, layout: Layout, start: int, stop: int, slots: Tensor, numbers: list[int], desks: Desks):
         self.layout = layout
         self.start = start
         self.stop = stop
-        self.slots = slots
-        self._views: dict[tuple[int, Place], Tensor] = {}
-        self._low: tuple[Any, Tensor, Tensor] | None = None
+        self.single = len(set(numbers)) == 1
+        self._from = slots, numbers[:1] if self.single else numbers, desks
+        self._gathered: dict[int, Gathered] = {}
+        self._low: tuple[Product | None, Any, Any] = (None, None, None)
 
     def rows(self, times: int) -> slice:
         return slice(self.start * times, self.stop * times)
 
-    def view(self, place: Place, times: int) -> Tensor:
-        """A parameter for each row of a batch in which every row stands `times` times; 0: one for all, without an axis of rows."""
-        key = times, place
-        if key not in self._views:
-            self._views[key] = place.of(self._repeated(times))
-        return self._views[key]
+    def of(self, x: Tensor, times: int) -> Tensor:
+        """The part's rows of x; x itself where they are all."""
+        return x if not times or (self.stop - self.start) * times == x.shape[0] else x[self.rows(times)]
 
-    def _repeated(self, times: int) -> Tensor:
-        if times == 0:
-            return self.slots[0]
-        if len(self.slots) == 1:
-            return self.slots.expand((self.stop - self.start) * times, -1)
-        if times == 1:
-            return self.slots
-        whole = Place(0, (self.slots.shape[1],))
-        if (times, whole) not in self._views:
-            self._views[times, whole] = self.slots.repeat_interleave(times, 0)
-        return self._views[times, whole]
+    def gathered(self, times: int) -> Gathered:
+        """The slots of rows that each stand so many times."""
+        if times not in self._gathered:
+            slots, numbers, desks = self._from
+            repeated = numbers if self.single else [number for number in numbers for _ in range(times)]
+            self._gathered[times] = Gathered(self.layout, slots, repeated, (self.stop - self.start) * times, desks)
+        return self._gathered[times]
 
-    def low(self, step: Step, x: Tensor, times: int) -> Tensor:
-        """The columns of `x @ A.mT` that belong to a step; computed once for all maps that read the same x."""
-        key = step.product.key
-        if self._low is None or self._low[0] != key or self._low[1] is not x:
-            own = x[self.rows(times)] if times else x
-            self._low = key, x, own @ self.view(step.product.a, times).to(x.dtype).mT
-        return self._low[2][..., step.columns]
+    def give_back(self) -> None:
+        """Let others have the memory."""
+        for gathered in self._gathered.values():
+            gathered.give_back()
 
     def weights(self, step: Step, times: int) -> Weights:
-        return lambda dtype: {name: self.view(place, times).to(dtype) for name, place in step.places.items()}
+        gathered = self.gathered(times)
+        return lambda dtype: {name: gathered.view(place).to(dtype) for name, place in step.places.items()}
+
+    def add(self, step: Step, x: Tensor, y: Tensor, times: int) -> None:
+        """A low-rank step, `y += (A @ x.mT).mT @ B`, in place: a second tensor as wide as y takes longer to write than the product.
+
+        `A @ x.mT` is computed once for all maps that read the same x.
+        """
+        product, gathered = step.product, self.gathered(times)
+        b = gathered.view(step.b)
+        if self._low[0] is not product or self._low[1] is not x:
+            own, a = self.of(x, times), gathered.view(product.a)
+            own = own if own.dtype == a.dtype else own.to(a.dtype)
+            self._low = product, x, torch.bmm(a, own.mT) if times else a @ own.mT
+        low = self._low[2] if step.ranks is None else self._low[2][..., step.ranks, :]
+        if step.attachment.site.part is not None:
+            y = y[..., slice(*step.attachment.site.part)]
+        if not times or y.dtype != b.dtype:
+            y += (low.mT @ b).to(y.dtype)
+        else:
+            y.baddbmm_(low.mT, b)
 
 
 @dataclass
@@ -83,11 +186,17 @@ class Batch:
 
     def times(self, x: Tensor) -> int:
         """How often each row of the batch stands in x; 0 where x has no axis of rows and one adapter is everybody's."""
-        if x.ndim == 3 and len(x) and not len(x) % self.rows:
-            return len(x) // self.rows
-        if len(self.parts) == 1 and len(self.parts[0].slots) == 1 and self.parts[0].stop - self.parts[0].start == self.rows:
+        count = x.shape[0]
+        if x.ndim == 3 and count and not count % self.rows:
+            return count // self.rows
+        if len(self.parts) == 1 and self.parts[0].single and self.parts[0].stop - self.parts[0].start == self.rows:
             return 0
-        raise NotByRow
+        raise NotByRowError
+
+    def give_back(self) -> None:
+        """It has run: let others have its memory."""
+        for part in self.parts:
+            part.give_back()
 
 
 class Now(threading.local):
@@ -131,31 +240,19 @@ class HostLayer(nn.Module):
 
     def _change(self, batch: Batch, part: Part, steps: list[Step], x: Tensor, y: Tensor, stream: Tensor | None) -> Tensor:
         times = batch.times(x)
-        rows = part.rows(times) if times else slice(None)
         for step in steps:
-            kind = step.attachment.site.kind
-            if kind == "attention":
-                continue
+            own = part.of(y, times)
             if step.product is not None:
-                self._add(part.low(step, x, times), part.view(step.b, times), step.attachment, y[rows])
-                continue
-            attached = [(step.attachment, part.weights(step, times))]
-            changed = transform(self.base_layer, attached, x[rows], y[rows], None if stream is None else stream[rows], False)
-            if len(changed) == len(y):
-                y = changed
-            else:
-                y[rows] = changed
+                part.add(step, x, own, times)
+            elif step.attachment.site.kind != "attention":
+                attached = [(step.attachment, part.weights(step, times))]
+                entered = None if stream is None else part.of(stream, times)
+                changed = transform(self.base_layer, attached, part.of(x, times), own, entered, False)
+                if own is y:
+                    y = changed
+                else:
+                    own.copy_(changed)
         return y
-
-    @staticmethod
-    def _add(low: Tensor, b: Tensor, attachment: Attachment, y: Tensor) -> None:
-        """y += low @ B.mT in place: a second tensor of this width costs more than the product."""
-        if attachment.site.part is not None:
-            y = y[..., slice(*attachment.site.part)]
-        if b.ndim == 3:
-            y.baddbmm_(low.to(y.dtype), b.to(y.dtype).mT)
-        else:
-            y += low.to(y.dtype) @ b.to(y.dtype).mT
 
     def join(self, y: KeyValues) -> KeyValues:
         """What the attention reads: with each row's own columns in front, filled up to the most by columns that nobody sees."""

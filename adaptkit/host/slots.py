@@ -1,7 +1,7 @@
 """The slots of a host: one tensor, one row an adapter; who is in which, who is being used, and who has to leave.
 
-A load is staged, then committed: its row is written to a slot that nobody reads, and only then does the name point to it. Whoever has
-admitted rows to an adapter keeps that version until they are done, whatever is loaded or unloaded meanwhile.
+A load is staged, then committed: its row is written to a slot that nobody reads, and only then does the name point to it. Whoever
+has admitted rows to an adapter keeps that version until they are done, whatever is loaded or unloaded meanwhile.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.host.incoming import Incoming
@@ -172,15 +171,6 @@ class Slots:
                 raise AdaptkitError(
                     f"{name!r} is still answering {resident.users} requests after {timeout} s; new ones are refused."
                 )
-
-    def gather(self, residents: list[Resident]) -> Tensor:
-        """The slots of these, `(n, width of their layout)`; one slot for all is a view."""
-        width = residents[0].layout.width
-        rows = self.rows[:, :width]
-        first = residents[0].slot
-        if all(one.slot == first for one in residents):
-            return rows[first : first + 1]
-        return rows.index_select(0, torch.tensor([one.slot for one in residents], device=rows.device))
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -83,8 +83,10 @@ class Method:
         return p
 
     def low_rank(self) -> tuple[str, str] | None:
-        """The names of A and B where the formula is `y + (x @ A.mT) @ B.mT` and nothing else, so that its owner may add in place and
-        take `x @ A.mT` once for maps that read the same x."""
+        """The names of A and B where the formula is `y + (x @ A.mT) @ B.mT` and nothing else.
+
+        Its owner may then add in place, and take `x @ A.mT` once for all maps that read the same x.
+        """
         return None
 
     def place(self, available: list[Site]) -> list[Site]:
