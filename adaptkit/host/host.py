@@ -10,15 +10,16 @@ from typing import Any
 from torch import Tensor
 
 from adaptkit import methods
-from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.host.answering import Answering, Item, Row, table_of
+from adaptkit.errors import AdaptkitError
+from adaptkit.host.admission import Admission
+from adaptkit.host.answering import Answering, Item, Row
 from adaptkit.host.answers import Answer
 from adaptkit.host.backbone import load_backbone
-from adaptkit.host.batcher import Batcher, Waiting
 from adaptkit.host.incoming import Intake
 from adaptkit.host.sampling import SeededSampling, warpers
 from adaptkit.host.slots import Resident, Slots
-from adaptkit.host.store import Store, is_name
+from adaptkit.host.store import Store
+from adaptkit.host.waiting import WaitingRoom
 
 _SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
@@ -62,9 +63,9 @@ class Host:
         self.intake = Intake(self.backbone)
         width = max(self.intake.layout(methods.parse(one)).width for one in self.room)
         self.slots = Slots(slots, width, self.backbone.dtype, self.backbone.device)
-        self.store: Store | None = None
+        self._admission = Admission(self.intake, self.slots)
         self._answering = Answering(self.backbone, self.slots)
-        self._batcher = Batcher(self._run_waiting, max_rows, max_wait, max_queue)
+        self._waiting = WaitingRoom(self._admission, self._answering, max_rows, max_wait, max_queue)
 
     @classmethod
     def from_store(cls, folder: str | Path, base: Any = None, *, slots: int = 32, room: Any = None, **options: Any) -> Host:
@@ -84,7 +85,7 @@ class Host:
             listed = f"adapters of {len(bases)} bases ({', '.join(bases)})" if bases else "no adapter that names its base"
             raise AdaptkitError(f"{folder} holds {listed}; say which: Host.from_store(folder, base=...).")
         host = cls(base or bases[0], slots=slots, room=room or store.methods() or "lora[r=16]", **options)
-        host.store = store
+        host._admission.store = store
         return host
 
     # Adapters
@@ -101,19 +102,7 @@ class Host:
         Raises:
             AdaptkitError: it is not whole, not of this base, too large for a slot, or no slot is free. Nothing has changed then.
         """
-        if not is_name(name):
-            raise AdaptkitError(f"{name!r} cannot be a name: names have no slash, no line break and no dot in front.")
-        self.slots.put(name, self._read(path, labels, check_base))
-
-    def _read(self, path: str | Path, labels: list[str] | None = None, check_base: bool = True):
-        adapter = self.intake.read(path, labels, check_base)
-        size, most = adapter.layout.width, self.slots.rows.shape[1]
-        if size > most:
-            need = methods.describe(adapter.layout.union)
-            raise AdaptkitError(
-                f"{path}: it has {size:,} numbers, a slot holds {most:,}: Host(..., room={need!r}) makes slots that hold it."
-            )
-        return adapter
+        self._admission.load(name, path, labels, check_base)
 
     def unload(self, name: str, timeout: float | None = None) -> None:
         """Take an adapter out. New rows cannot ask for it from now on; this waits until those under way are answered.
@@ -125,7 +114,7 @@ class Host:
 
     def names(self) -> list[str]:
         """The adapters that can be asked for: those in slots, and those in the store."""
-        return sorted({*self.slots.names(), *(self.store.names() if self.store else ())})
+        return self._admission.names()
 
     def stats(self) -> dict[str, Any]:
         """Numbers of now: slots and bytes, batches and rows so far, and for each adapter in a slot what it is."""
@@ -138,7 +127,7 @@ class Host:
             "slot_bytes": self.slots.bytes // len(self.slots.rows),
             "bytes": {"base": self.backbone.bytes, "slots": self.slots.bytes, "heads": heads, "desks": self._answering.desks.bytes},
             "batches": self._answering.batches,
-            "waiting": len(self._batcher),
+            "waiting": len(self._waiting.batcher),
             "evictions": self.slots.evictions,
             "adapters": {
                 one.name: {
@@ -175,14 +164,14 @@ class Host:
             AdaptkitError: an adapter that is not there (with the nearest name), or a row that lacks what its task asks for.
         """
         rows = [rows] if isinstance(rows, (str, dict)) else list(rows)
-        names = self._names(adapters, len(rows))
+        names = self._admission.each(adapters, len(rows))
         answers: dict[int, Answer] = {}
 
         def run(chosen: list[int], residents: list[Resident | None]) -> None:
             asked = [Row(i, rows[i], resident) for i, resident in zip(chosen, residents, strict=True)]
             answers.update(self._answering.answer(asked, batch_size))
 
-        self._in_waves(names, run)
+        self._admission.in_waves(names, run)
         return [answers[index] for index in range(len(rows))]
 
     def hidden(self, inputs: dict[str, Tensor], adapters: str | Sequence[str | None] | None = None) -> Tensor:
@@ -191,7 +180,7 @@ class Host:
         All of the adapters asked for must fit into the slots at once.
         """
         count = len(next(iter(inputs.values())))
-        names = self._names(adapters, count)
+        names = self._admission.each(adapters, count)
         found: list[Any] = []
 
         def run(chosen: list[int], residents: list[Resident | None]) -> None:
@@ -199,7 +188,7 @@ class Host:
                 raise AdaptkitError(f"{len(set(names))} adapters are more than {self.slots.count} slots hold at once.")
             found.append(self._answering.hidden(inputs, residents))
 
-        self._in_waves(names, run)
+        self._admission.in_waves(names, run)
         return found[0]
 
     def generate(
@@ -237,7 +226,7 @@ class Host:
             raise AdaptkitError(f"generate takes no {', '.join(sorted(refused))} here: each row has one answer.")
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         texts = bool(prompts) and isinstance(prompts[0], str)
-        names = self._names(adapters, len(prompts))
+        names = self._admission.each(adapters, len(prompts))
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
         if len(seeds) != len(prompts):
             raise AdaptkitError(f"{len(prompts)} prompts and {len(seeds)} seeds.")
@@ -256,7 +245,7 @@ class Host:
             mine = [items[index] for index in chosen]
             self._answering.write(mine, batch_size, chosen_settings, processors if do_sample else None)
 
-        self._in_waves(names, run)
+        self._admission.in_waves(names, run)
         return [self._answering.text(item.found) if texts else item.found for item in items]
 
     async def submit(self, row: str | dict, adapter: str | None = None) -> Answer:
@@ -266,115 +255,8 @@ class Host:
             HostBusyError: too many rows are waiting.
             AdaptkitError: an adapter that is not there, or a row that lacks what its task asks for.
         """
-        return await asyncio.wrap_future(self._enqueue(row, adapter))
+        return await asyncio.wrap_future(self._waiting.put(row, adapter))
 
     def close(self) -> None:
         """Stop answering what was submitted; waiting rows get an error. Direct calls go on working."""
-        for row in self._batcher.close():
-            self._settle(row, error=AdaptkitError("the host was closed."))
-
-    # Admission
-
-    def _names(self, adapters: Any, count: int) -> list[str | None]:
-        names = [adapters] * count if adapters is None or isinstance(adapters, str) else list(adapters)
-        if len(names) != count:
-            raise AdaptkitError(f"{count} rows and {len(names)} adapters: give one name for each row, or one for all.")
-        for name in dict.fromkeys(names):
-            self._check_known(name)
-        return names
-
-    def _check_known(self, name: Any) -> None:
-        if name is None or (isinstance(name, str) and self.slots.holds(name)) or (self.store is not None and name in self.store):
-            return
-        raise unknown("adapter", name, self.names())
-
-    def _in_waves(self, names: list[str | None], run: Any) -> None:
-        """Call `run` with row numbers and their admitted adapters, in as many waves as it takes for all adapters to have a slot."""
-        left = list(range(len(names)))
-        while left:
-            admitted: dict[str, Resident] = {}
-            try:
-                for name in dict.fromkeys(names[i] for i in left):
-                    if name is not None and (resident := self._admit(name, wait=not admitted)):
-                        admitted[name] = resident
-                now = [i for i in left if names[i] is None or names[i] in admitted]
-                run(now, [admitted.get(names[i]) for i in now])  # type: ignore[arg-type]
-            finally:
-                self.slots.release(admitted.values())
-            left = [i for i in left if i not in set(now)]
-
-    def _admit(self, name: str, wait: bool) -> Resident | None:
-        """The adapter with one more user; None where it would have to wait for a slot and may not."""
-        if resident := self.slots.admit(name):
-            return resident
-        if self.store is None or name not in self.store:
-            raise unknown("adapter", name, self.names())
-        return self.slots.put(name, self._read(self.store.path(name)), leaves=True, admit=True, wait=wait)
-
-    # Rows of `submit`
-
-    def _enqueue(self, row: str | dict, adapter: str | None):
-        self._check_known(adapter)
-        resident = self.slots.admit(adapter) if adapter is not None else None
-        if resident is not None and resident.leaves:  # it may leave and come back meanwhile
-            self.slots.release([resident])
-            resident = None
-        try:
-            if resident is not None and resident.adapter.task is not None:
-                resident.adapter.task.read(table_of(resident.adapter.task, [row], resident.name), gold=False)
-            return self._batcher.put(Waiting(row, adapter, resident))
-        except BaseException:
-            self.slots.release([resident] if resident is not None else [])
-            raise
-
-    def _run_waiting(self, rows: list[Waiting]) -> list[Waiting]:
-        """Answer a batch; rows whose adapter gets no slot now are given back."""
-        later: list[Waiting] = []
-        ready: list[tuple[Waiting, Resident | None]] = []
-        admitted: dict[str, Resident] = {}
-        for row in rows:
-            if not row.future.set_running_or_notify_cancel():
-                self._settle(row)
-            elif row.resident is not None or row.name is None:
-                ready.append((row, row.resident))
-            else:
-                try:
-                    if row.name not in admitted and (resident := self._admit(row.name, wait=False)):
-                        admitted[row.name] = resident
-                except Exception as problem:
-                    self._settle(row, error=problem)
-                    continue
-                if row.name in admitted:
-                    ready.append((row, admitted[row.name]))
-                else:
-                    later.append(row)
-        try:
-            self._answer_waiting(ready)
-        finally:
-            self.slots.release(admitted.values())
-        return later
-
-    def _answer_waiting(self, ready: list[tuple[Waiting, Resident | None]]) -> None:
-        """Answer rows together; when that fails, each alone, so that a bad one spoils nobody else's."""
-        asked = [Row(i, row.given, resident) for i, (row, resident) in enumerate(ready)]
-        try:
-            answers = self._answering.answer(asked, len(asked) or 1)
-        except Exception as problem:
-            if len(ready) == 1:
-                self._settle(ready[0][0], error=problem)
-            else:
-                for pair in ready:
-                    self._answer_waiting([pair])
-            return
-        for i, (row, _) in enumerate(ready):
-            self._settle(row, answers[i])
-
-    def _settle(self, row: Waiting, answer: Answer | None = None, error: BaseException | None = None) -> None:
-        if row.resident is not None:
-            self.slots.release([row.resident])
-        if row.future.cancelled():
-            return
-        if error is not None:
-            row.future.set_exception(error)
-        else:
-            row.future.set_result(answer)
+        self._waiting.close()

@@ -10,6 +10,7 @@ import numpy as np
 
 from adaptkit.tables import Splits, Table
 from adaptkit.tasks.base import Task, read_texts
+from adaptkit.tasks.collate import by_column
 
 BEST = 20  # starts and ends that are tried
 
@@ -59,29 +60,25 @@ class Answer(Task):
 
     def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         """Windows; `_offsets`: for each token its characters in the context, (-1, -1) elsewhere; `labels`: first and last token."""
-        longest = max(len(ids) for ids in tokenizer([row["question"] for row in table.rows], add_special_tokens=False)["input_ids"])
+        pairs = [(row["question"], row["context"]) for row in table.rows]
+        lengths = [len(ids) for ids in tokenizer([question for question, _ in pairs], add_special_tokens=False)["input_ids"]]
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
-        encoded = tokenizer(
-            [_short(row["question"], tokenizer, room // 2) if longest > room // 2 else row["question"] for row in table.rows],
-            [row["context"] for row in table.rows],
-            truncation="only_second",
-            max_length=max_length,
-            stride=max(0, min(self.doc_stride, room - min(longest, room // 2) - 8)),
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-        )
-        owners, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
-        columns = {**encoded, "_row": owners, "length": [len(ids) for ids in encoded["input_ids"]]}
-        columns["_offsets"] = [
-            [list(place) if part == 1 else [-1, -1] for place, part in zip(places, encoded.sequence_ids(i), strict=True)]
-            for i, places in enumerate(offsets)
+        for row, length in enumerate(lengths):
+            if length > room // 2:
+                pairs[row] = _short(pairs[row][0], tokenizer, room // 2), pairs[row][1]
+        by_stride: dict[int, list[int]] = {}  # a row's windows depend on nothing but the row
+        for row, length in enumerate(lengths):
+            by_stride.setdefault(max(0, min(self.doc_stride, room - min(length, room // 2) - 8)), []).append(row)
+        windows = [w for stride, rows in by_stride.items() for w in _windows(pairs, rows, tokenizer, max_length, stride)]
+        columns = by_column(sorted(windows, key=lambda window: window["_row"]))
+        columns["length"] = [len(ids) for ids in columns["input_ids"]]
+        columns["_nothing"] = [
+            ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else 0 for ids in columns["input_ids"]
         ]
-        nothing = [ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else 0 for ids in columns["input_ids"]]
-        columns["_nothing"] = nothing
         if gold:
             columns["labels"] = [
                 _target(table.rows[owner]["answers"], places, none)
-                for owner, places, none in zip(owners, columns["_offsets"], nothing, strict=True)
+                for owner, places, none in zip(columns["_row"], columns["_offsets"], columns["_nothing"], strict=True)
             ]
         return columns
 
@@ -202,6 +199,23 @@ def _target(answers: list[dict[str, Any]], offsets: list[list[int]], nothing: in
     inside = [i for i, (one, two) in enumerate(offsets) if one >= 0 and one < end and start < two]
     whole = inside and offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end
     return [inside[0], inside[-1]] if whole else [nothing, nothing]
+
+
+def _windows(pairs: list[tuple[str, str]], rows: list[int], tokenizer: Any, max_length: int, stride: int):
+    """The windows of some rows, which share `stride` tokens with the next."""
+    encoded = tokenizer(
+        [pairs[row][0] for row in rows],
+        [pairs[row][1] for row in rows],
+        truncation="only_second",
+        max_length=max_length,
+        stride=stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    owners, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
+    for i, (owner, places) in enumerate(zip(owners, offsets, strict=True)):
+        inside = [list(place) if part == 1 else [-1, -1] for place, part in zip(places, encoded.sequence_ids(i), strict=True)]
+        yield {**{name: encoded[name][i] for name in encoded}, "_row": rows[owner], "_offsets": inside}
 
 
 def _short(question: str, tokenizer: Any, tokens: int) -> str:

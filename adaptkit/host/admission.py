@@ -1,0 +1,92 @@
+"""Who may answer: names become adapters with one more user, loaded from the store if need be, and are let go afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from adaptkit import methods
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.host.incoming import Incoming, Intake
+from adaptkit.host.slots import Resident, Slots
+from adaptkit.host.store import Store, is_name
+
+
+class Admission:
+    """The adapters of a host by name: in slots, or in a store."""
+
+    def __init__(self, intake: Intake, slots: Slots):
+        self.intake = intake
+        self.slots = slots
+        self.store: Store | None = None
+
+    def load(self, name: str, path: str | Path, labels: list[str] | None, check_base: bool) -> None:
+        """See `Host.load`."""
+        if not is_name(name):
+            raise AdaptkitError(f"{name!r} cannot be a name: names have no slash, no line break and no dot in front.")
+        self.slots.put(name, self._read(path, labels, check_base))
+
+    def _read(self, path: str | Path, labels: list[str] | None = None, check_base: bool = True) -> Incoming:
+        adapter = self.intake.read(path, labels, check_base)
+        size, most = adapter.layout.width, self.slots.rows.shape[1]
+        if size > most:
+            need = methods.describe(adapter.layout.union)
+            raise AdaptkitError(
+                f"{path}: it has {size:,} numbers, a slot holds {most:,}: Host(..., room={need!r}) makes slots that hold it."
+            )
+        return adapter
+
+    def names(self) -> list[str]:
+        """All adapters that can be asked for."""
+        return sorted({*self.slots.names(), *(self.store.names() if self.store else ())})
+
+    def check(self, name: Any) -> None:
+        """Refuse a name that no adapter has. None is the base.
+
+        Raises:
+            AdaptkitError: names the nearest.
+        """
+        if name is None or (isinstance(name, str) and self.slots.holds(name)) or (self.store is not None and name in self.store):
+            return
+        raise unknown("adapter", name, self.names())
+
+    def each(self, adapters: Any, count: int) -> list[str | None]:
+        """A known name for each row, from one for all or a sequence."""
+        names = [adapters] * count if adapters is None or isinstance(adapters, str) else list(adapters)
+        if len(names) != count:
+            raise AdaptkitError(f"{count} rows and {len(names)} adapters: give one name for each row, or one for all.")
+        for name in dict.fromkeys(names):
+            self.check(name)
+        return names
+
+    def in_waves(self, names: list[str | None], run: Callable[[list[int], list[Resident | None]], None]) -> None:
+        """Call `run` with row numbers and their admitted adapters, in as many waves as it takes for all adapters to have a slot.
+
+        Only a caller that holds no slot waits for one, so callers cannot wait for each other.
+        """
+        left = list(range(len(names)))
+        while left:
+            admitted: dict[str | None, Resident] = {}
+            try:
+                for name in dict.fromkeys(names[i] for i in left):
+                    if name is not None and (resident := self.admit(name, wait=not admitted)):
+                        admitted[name] = resident
+                now = [i for i in left if names[i] is None or names[i] in admitted]
+                run(now, [admitted.get(names[i]) for i in now])
+            finally:
+                self.slots.release(admitted.values())
+            done = set(now)
+            left = [i for i in left if i not in done]
+
+    def admit(self, name: str, wait: bool) -> Resident | None:
+        """The adapter with one more user; None where it would have to wait for a slot and may not.
+
+        Raises:
+            AdaptkitError: there is none of this name, or it cannot be loaded.
+        """
+        if resident := self.slots.admit(name):
+            return resident
+        if self.store is None or name not in self.store:
+            raise unknown("adapter", name, self.names())
+        return self.slots.put(name, self._read(self.store.path(name)), leaves=True, admit=True, wait=wait)

@@ -1,0 +1,160 @@
+"""Every row of a mixed batch equals its adapter alone, through its own model."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adaptkit import Host
+from tests.host.build import alone, auto_of, batch_for, hidden_alone, host_for, methods_for, seen, write_adapters
+from tests.tiny import inputs, tiny
+
+ARCHITECTURES = ("bert", "roberta", "distilbert", "deberta-v2", "modernbert", "albert", "gpt2", "llama", "phi3", "t5", "bart")
+WRITERS = ("llama", "gpt2", "t5", "bart")
+
+
+@functools.cache
+def made(name: str):
+    """(folder, adapters, host) of an architecture, for all tests of this file."""
+    folder = Path(tempfile.mkdtemp(prefix=f"host-{name}-"))
+    adapters = write_adapters(name, folder)
+    return folder, adapters, host_for(name, folder, adapters)
+
+
+@functools.cache
+def model_alone(name: str, adapter: str | None):
+    return alone(name, made(name)[0], adapter)
+
+
+def check_hidden(name: str, names: list, batch: dict, tolerance: float = 1e-5) -> None:
+    together = made(name)[2].hidden(batch, names)
+    for adapter in dict.fromkeys(names):
+        rows = [i for i, other in enumerate(names) if other == adapter]
+        own = {key: value[rows] for key, value in batch.items()}
+        expected = hidden_alone(name, model_alone(name, adapter), own)
+        torch.testing.assert_close(together[rows][seen(own)], expected[seen(own)], atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_method_in_one_batch_with_the_base(name):
+    count = len(methods_for(name))
+    names = [None, *[f"a{i % count}" for i in range(2 * count)], None, "a0"]
+    check_hidden(name, names, batch_for(name, len(names)))
+
+
+def test_adapters_change_what_the_base_says():
+    """The test above would pass if adapters did nothing; they do."""
+    _, adapters, host = made("bert")
+    batch = batch_for("bert", 1)
+    base = host.hidden(batch)
+    for adapter in adapters:
+        assert (host.hidden(batch, adapter) - base).abs().max() > 1e-2, adapter
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "deberta-v2", "bart"])
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_any_mix_in_any_order(name, data):
+    choices = [None, *(f"a{i}" for i in range(len(methods_for(name))))]
+    names = data.draw(st.lists(st.sampled_from(choices), min_size=1, max_size=9))
+    check_hidden(name, names, batch_for(name, len(names), seed=data.draw(st.integers(0, 99))))
+
+
+def generated_alone(name: str, adapter: str | None, prompt: list[int], **more) -> list[int]:
+    model = model_alone(name, adapter)
+    ids = torch.tensor([prompt])
+    with torch.no_grad():
+        written = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **more)[0].tolist()
+    return written if name in ("t5", "bart") else written[len(prompt) :]
+
+
+def without_padding(ids: list[int]) -> list[int]:
+    while ids and ids[-1] == 0:
+        ids = ids[:-1]
+    return ids
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize(
+    "how", [{}, {"use_cache": False}, {"num_beams": 3}, {"num_beams": 3, "use_cache": False, "length_penalty": 2.0}]
+)
+def test_generation_with_an_adapter_for_every_row(name, how):
+    count = len(methods_for(name))
+    names = [f"a{i}" for i in range(count)] + [None, "a0", "a7", None]
+    prompts = [ids[: 3 + i % 5].tolist() for i, ids in enumerate(inputs(name, rows=len(names))["input_ids"])]
+    together = made(name)[2].generate(prompts, names, max_new_tokens=6, **how)
+    assert len({tuple(ids) for ids in together}) > 2
+    for adapter, prompt, ids in zip(names, prompts, together, strict=True):
+        expected = generated_alone(name, adapter, prompt, max_new_tokens=6, do_sample=False, **how)
+        assert without_padding(ids) == without_padding(expected), (adapter, prompt)
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize(
+    "how", [{}, {"temperature": 0.7, "top_k": 5}, {"top_p": 0.8, "top_k": 0}, {"min_p": 0.05, "use_cache": False}]
+)
+def test_sampling_draws_what_it_would_draw_alone(name, how):
+    names = ["a0", None, "a4", "a7", "a0", "a11", None]
+    prompts = [ids[: 3 + i % 4].tolist() for i, ids in enumerate(inputs(name, rows=len(names))["input_ids"])]
+    together = made(name)[2].generate(prompts, names, max_new_tokens=8, do_sample=True, seed=40, **how)
+    again = made(name)[2].generate(prompts[::-1], names[::-1], max_new_tokens=8, do_sample=True, seed=range(46, 39, -1), **how)
+    for i, (adapter, prompt, ids) in enumerate(zip(names, prompts, together, strict=True)):
+        torch.manual_seed(40 + i)
+        expected = generated_alone(name, adapter, prompt, max_new_tokens=8, do_sample=True, **how)
+        assert without_padding(ids) == without_padding(expected)
+        assert without_padding(again[-1 - i]) == without_padding(ids)
+    other = made(name)[2].generate(prompts, names, max_new_tokens=8, do_sample=True, seed=41, **how)
+    assert other != together
+
+
+def test_padding_on_either_side_of_a_batch_of_prefixes_changes_nothing():
+    """Rows with prefixes of other lengths beside them, and rows without."""
+    names = ["a7", "a8", "a10", None, "a7"]
+    for length in (4, 9):
+        batch = inputs("llama", rows=5, length=length)
+        check_hidden("llama", names, batch)
+
+
+def test_a_base_that_has_no_axis_of_rows_is_asked_one_adapter_at_a_time(tmp_path):
+    """DeBERTa-v2 with shared keys puts its positions through the adapted maps, once for the whole batch."""
+    shared = {"share_att_key": True}
+    adapters = write_adapters("deberta-v2", tmp_path, **shared)
+    host = host_for("deberta-v2", tmp_path, adapters, **shared)
+    names = ["a0", "a1", None, "a4", "a0", None]
+    batch = batch_for("deberta-v2", len(names))
+    for _ in range(2):  # the first time it finds out
+        together = host.hidden(batch, names)
+        assert not host.backbone.mixes
+        for i, adapter in enumerate(names):
+            own = {key: value[i : i + 1] for key, value in batch.items()}
+            expected = hidden_alone("deberta-v2", alone("deberta-v2", tmp_path, adapter, **shared), own)
+            torch.testing.assert_close(together[i : i + 1][seen(own)], expected[seen(own)], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name, attn", [("bert", "eager"), ("llama", "eager"), ("t5", "eager"), ("bart", "eager")])
+def test_eager_attention_too(name, attn, tmp_path):
+    folder, adapters, _ = made(name)
+    host = Host(tiny(name, auto_of(name), attn=attn), slots=len(adapters), room=list(adapters.values()))
+    for adapter in adapters:
+        host.load(adapter, folder / adapter)
+    names = [None, *adapters]
+    batch = batch_for(name, len(names))
+    torch.testing.assert_close(host.hidden(batch, names)[:, :5], made(name)[2].hidden(batch, names)[:, :5], atol=2e-5, rtol=1e-4)
+
+
+def test_bf16_is_as_close_as_bf16_is(tmp_path):
+    """The same adapters over the same base in bf16: no further from fp32 than the adapters alone in bf16, twice over."""
+    folder, adapters, exact = made("bert")
+    host = Host(tiny("bert").bfloat16(), slots=len(adapters), room=list(adapters.values()))
+    for adapter in adapters:
+        host.load(adapter, folder / adapter)
+    assert host.slots.rows.dtype == torch.bfloat16
+    names = list(adapters)
+    batch = batch_for("bert", len(names))
+    difference = (host.hidden(batch, names).float() - exact.hidden(batch, names))[seen(batch)].abs()
+    spread = exact.hidden(batch, names)[seen(batch)].std()
+    assert difference.mean() < 0.02 * spread
