@@ -89,11 +89,11 @@ class Intake:
         files = read_adapter(folder)
         if files.card is not None and files.card.method == FULL:
             raise AdaptkitError(f"{folder} holds a whole model and no adapter: give it a process of its own.")
+        task, model_class = self._purpose(files, labels)
+        prefix = self.heads.prefix(model_class)
         if check_base:
             files.check_base(self.backbone.fingerprint, self.backbone.name)
         tensors = files.tensors()
-        task, model_class = self._purpose(files, labels)
-        prefix = self.heads.prefix(model_class)
         try:
             inside = {_relative(name, prefix): tensor.float() for name, tensor in tensors.items()}
             union, weights, rest = self._weights(files, inside, prefix)
