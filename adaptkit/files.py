@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,15 +55,19 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def read_together(folder: str | Path, names: Iterable[str]) -> dict[str, bytes]:
+def read_together(folder: str | Path, names: Sequence[str]) -> dict[str, bytes]:
     """The content of these files of one folder, as far as they exist; all of one folder, though another takes its place meanwhile.
 
     Raises:
+        FileNotFoundError: the folder was replaced or deleted meanwhile, and some of its files had vanished.
         OSError: the folder cannot be opened, or a file cannot be read.
     """
     opened = os.open(folder, os.O_RDONLY)
     try:
-        return {name: _read_in(opened, name) for name in names if _exists_in(opened, name)}
+        found = {name: _read_in(opened, name) for name in names if _exists_in(opened, name)}
+        if len(found) < len(names) and not os.path.samestat(os.fstat(opened), os.stat(folder)):
+            raise FileNotFoundError(f"{folder} was replaced")
+        return found
     finally:
         os.close(opened)
 

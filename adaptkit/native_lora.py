@@ -54,7 +54,7 @@ def from_native(plan: Plan, native: dict[str, Tensor], rows: dict[str, int]) -> 
         if [tuple(a.shape), tuple(b.shape)] != wanted:
             raise AdaptkitError(f"{path}: lora_A and lora_B have shapes {tuple(a.shape)}, {tuple(b.shape)}; expected {wanted}")
         parts = [b[_columns(at, rows[path]), i * rank : (i + 1) * rank] for i, at in enumerate(attachments)]
-        if not torch.equal(_blocks(attachments, parts, rows[path]), b):
+        if attachments[0].site.part is not None and not torch.equal(_blocks(attachments, parts, rows[path]), b):
             raise AdaptkitError(f"{path}: lora_B mixes the parts of a packed projection; load it with PEFT instead")
         for i, (attachment, part) in enumerate(zip(attachments, parts, strict=True)):
             tensors[_ours(path, attachment, "A")] = a[i * rank : (i + 1) * rank]

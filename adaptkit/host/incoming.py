@@ -11,7 +11,6 @@ from torch import Tensor
 
 from adaptkit import methods, tasks
 from adaptkit.errors import AdaptkitError
-from adaptkit.full import FULL
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.foreign_lora import read_foreign_lora
 from adaptkit.host.heads import Head, Heads
@@ -21,7 +20,7 @@ from adaptkit.methods.base import Method
 from adaptkit.native_lora import PREFIX, from_native, is_plain
 from adaptkit.sites import linear_shape
 from adaptkit.tasks.base import Task
-from adaptkit.weights import AdapterFiles, check_shapes, read_adapter
+from adaptkit.weights import AdapterFiles, all_finite, check_shapes, read_adapter
 
 # What adapters without a card are for, by PEFT's task type. None: what the base itself does with a text.
 _TASKS = {
@@ -87,8 +86,6 @@ class Intake:
             AdaptkitError: no adapter, not a whole one, of another base, or nothing that a host can serve. Nothing has changed then.
         """
         files = read_adapter(folder)
-        if files.card is not None and files.card.method == FULL:
-            raise AdaptkitError(f"{folder} holds a whole model and no adapter: give it a process of its own.")
         task, model_class = self._purpose(files, labels)
         prefix = self.heads.prefix(model_class)
         if check_base:
@@ -99,7 +96,7 @@ class Intake:
             union, weights, rest = self._weights(files, inside, prefix)
             layout = self.layout(union)
             row = layout.fill(_served(union, layout, weights)).to(self.backbone.dtype)
-            if not row.isfinite().all():
+            if not all_finite(row):
                 raise AdaptkitError(f"values are too large for {self.backbone.dtype}")
             head = self._head(task, model_class, prefix, rest)
             task = _with_labels(task, head)

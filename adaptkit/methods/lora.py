@@ -60,8 +60,8 @@ class LoRA(Method):
         return dataclasses.replace(self, r=rank, alpha=float(rank), dropout=0.0, rslora=False)
 
     def to_served(self, p):
-        more = self.served().r - self.r
-        return {**p, "A": F.pad(p["A"], (0, 0, 0, more)), "B": F.pad(p["B"] * self.scale, (0, more))}
+        b, more = p["B"] * self.scale, self.served().r - self.r
+        return {**p, "B": b} if not more else {**p, "A": F.pad(p["A"], (0, 0, 0, more)), "B": F.pad(b, (0, more))}
 
     def low_rank(self) -> tuple[str, str] | None:
         return None if self.gate or self.dropout or self.scale != 1 else ("A", "B")

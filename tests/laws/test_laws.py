@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from adaptkit import AdaptkitError, adapt, find_sites, load_adapter, parse, save_adapter
+from adaptkit import AdaptkitError, LoRA, adapt, find_sites, load_adapter, parse, save_adapter
 from adaptkit.layers import AdaptLayer
 from adaptkit.methods import known_methods
 from adaptkit.methods.prefix import KeyValues
@@ -237,6 +237,36 @@ def _check_batched(part, site) -> None:
             assert (whole is None) == (single is None)
             if whole is not None:
                 torch.testing.assert_close(whole[row : row + 1], single, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("method", (*METHODS, "lora[r=5,alpha=3,rslora=true,dropout=0.5]", "bottleneck[scale=3.5,dropout=0.1]"))
+def test_the_served_form_changes_the_base_as_the_method_does(method):
+    """What a host computes with, one adapter and a batch of them; and low-rank products mean what they say."""
+    for part in parse(method):
+        served = part.served()
+        assert served.served() == served
+        for site in part.place(find_sites(tiny("llama"))):
+            if site.layer:
+                continue
+            p = {key: torch.randn(spec.shape) for key, spec in part.spec(site).items()}
+            q = part.to_served(p)
+            assert {key: tensor.shape for key, tensor in q.items()} == {k: spec.shape for k, spec in served.spec(site).items()}
+            x = torch.randn(2, 7, site.width_in if site.kind in ("map", "attention") else site.width_out)
+            if site.kind == "attention":
+                y = KeyValues(*(torch.randn(2, site.heads, 7, site.width_out // site.heads) for _ in range(2)))
+                pairs = list(zip(part.apply(p, x, y), served.apply(q, x, y), strict=True))
+            else:
+                y = torch.randn(2, 7, site.width_out)
+                pairs = [(part.apply(p, x, y), served.apply(q, x, y))]
+            for one, other in pairs:
+                assert (one is None) == (other is None)
+                if one is not None:
+                    torch.testing.assert_close(other, one, atol=2e-5, rtol=1e-4)
+            if low := served.low_rank():
+                a, b = (q[name] for name in low)
+                torch.testing.assert_close(y + (x @ a.mT) @ b.mT, pairs[0][0], atol=2e-5, rtol=1e-4)
+    assert LoRA().served().low_rank()
+    assert not LoRA(gate=True).served().low_rank()
 
 
 def test_deberta_refuses_prefixes():
