@@ -27,7 +27,7 @@ def main() -> None:
     """Train both, print their scores beside the majority baseline, answer."""
     from adaptkit.recipes import classify
 
-    from adaptkit.predict import Predictor
+    from adaptkit.host import Host
 
     began = time.perf_counter()
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -40,10 +40,11 @@ def main() -> None:
     for name, got in rows:
         scores = f"{got['test_accuracy']:>13.3f} {got['test_majority_baseline']:>9.3f}"
         print(f"{name:<10} {scores} {got['adapter_bytes'] / 1000:>5.0f} kB {got['train_runtime']:>7.1f} s")
-    print("\nand now both answer (97 test messages are few: a score here may be off by five points):")
-    answers = {name: Predictor(FOLDER / name)(*MESSAGES) for name in ADAPTERS}
-    for i, message in enumerate(MESSAGES):
-        said = ", ".join(f"{answers[name][i]['label']} ({answers[name][i]['score']:.2f})" for name in ADAPTERS)
+    print("\nand now both answer in one batch (97 test messages are few: a score above may be off by five points):")
+    host = Host.from_store(FOLDER, slots=2)
+    answers = iter(host([message for message in MESSAGES for _ in ADAPTERS], [*ADAPTERS] * len(MESSAGES)))
+    for message in MESSAGES:
+        said = ", ".join(f"{answer.label} ({answer.score:.2f})" for answer in (next(answers), next(answers)))
         print(f"  {message}\n      -> {said}")
     print(f"\n{time.perf_counter() - began:.0f} s in all; the adapters are in {FOLDER}")
 

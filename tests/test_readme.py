@@ -14,11 +14,15 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=["1", "5"]), "lora[r=2]")
     save_adapter(model, "runs/stars", card=TaskCard(task="classify", labels=["1", "5"], columns={"text": "review"}, max_length=64))
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
     names: dict = {}
-    exec(code, names)
+    for code in re.findall(r"```python\n(.*?)```", README, re.S):
+        exec(code, names)
     assert names["answers"][0].keys() == {"label", "score"}
     assert names["model"].active_adapters == ["default"]
+    assert names["host"].stats()["adapters"].keys() == {"stars"}
+    exec(re.search(r"```python\n(.*?)```", (ROOT / "docs/host.md").read_text("utf-8"), re.S)[1], names)
+    assert names["answers"][0].label in ("1", "5")
+    assert names["host"].names() == []
 
 
 def test_the_make_targets_and_files_of_the_readme_exist():
