@@ -108,7 +108,23 @@ class Relay:
         return Relay, ()
 
 
-class AdaptLayer(nn.Module, BaseTunerLayer):
+class Wrapper(nn.Module):
+    """A module around a module of the base, which answers for it in everything that is not its own."""
+
+    def __init__(self, base_layer: nn.Module):
+        super().__init__()
+        self.base_layer = base_layer
+
+    def __getattr__(self, name: str):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "base_layer":
+                raise
+            return getattr(self.base_layer, name)
+
+
+class AdaptLayer(Wrapper, BaseTunerLayer):
     """A module of the base with the weights of any number of adapters attached to it.
 
     Weights lie in `adaptkit_weights[adapter][name]` in fp32; the formula sees them in the dtype of the activations, so the
@@ -119,8 +135,7 @@ class AdaptLayer(nn.Module, BaseTunerLayer):
     other_param_names = ("adaptkit_attachments",)
 
     def __init__(self, base_layer: nn.Module):
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.adaptkit_weights = nn.ModuleDict()
         self.adaptkit_attachments: dict[str, list[Attachment]] = {}
         self.merged_adapters: list[str] = []
@@ -256,14 +271,6 @@ class AdaptLayer(nn.Module, BaseTunerLayer):
             self.unmerge()
         self.disconnect()
         return self.base_layer
-
-    def __getattr__(self, name: str):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name == "base_layer":
-                raise
-            return getattr(self.base_layer, name)
 
 
 def _is_transposed(module: nn.Module) -> bool:

@@ -58,6 +58,7 @@ class Heads:
         self.backbone = backbone
         self._models: dict[tuple[str, int, bool], tuple[Any, Replay]] = {}
         self._prefixes: dict[str, str] = {}
+        self._heads_of_base: dict[tuple[str, int], dict[str, Tensor]] = {}
 
     def prefix(self, model_class: str) -> str:
         """What stands before the network's parameter names in a task model: `bert.`.
@@ -129,21 +130,23 @@ class Heads:
             path = prefix.rstrip(".")
             replay = Replay(getattr(getattr(model, path), "pooler", None) if own_pooler else None)
             setattr(model, path, replay)
-            self._models[key] = model, replay
+            self._models.setdefault(key, (model, replay))
         return self._models[key]
 
     def _of_base(self, model_class: str, labels: int, names: set[str]) -> dict[str, Tensor]:
         """Parameters of a head that the base's own checkpoint holds (a fine-tuned model that is adapted further)."""
-        if not hasattr(self.backbone.model, "adaptkit_base"):
+        record = getattr(self.backbone.model, "adaptkit_base", None)
+        if record is None:
             return {}
-        record = self.backbone.model.adaptkit_base
-        whole = load_base(record.name, task=model_class, labels=labels, revision=record.revision)
-        new = tuple(whole.adaptkit_base.head)
-        return {
-            name: parameter.data
-            for name, parameter in whole.named_parameters()
-            if name in names and not any(name == part or name.startswith(part + ".") for part in new)
-        }
+        if (model_class, labels) not in self._heads_of_base:
+            whole = load_base(record.name, task=model_class, labels=labels, revision=record.revision)
+            new, prefix = tuple(whole.adaptkit_base.head), self.prefix(model_class)
+            self._heads_of_base[model_class, labels] = {
+                name: parameter.data
+                for name, parameter in whole.named_parameters()
+                if not name.startswith(prefix) and not any(name == part or name.startswith(part + ".") for part in new)
+            }
+        return {name: tensor for name, tensor in self._heads_of_base[model_class, labels].items() if name in names}
 
 
 def _difference(given: dict[str, tuple], wanted: dict[str, tuple]) -> str:

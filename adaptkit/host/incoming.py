@@ -47,10 +47,6 @@ class Incoming:
     task: Task | None
     max_length: int
 
-    @property
-    def writes(self) -> bool:
-        return self.task is not None and self.task.generates
-
 
 class Intake:
     """Reads adapters for one backbone. Layouts and task models are made once for all adapters of a kind."""
@@ -73,9 +69,8 @@ class Intake:
             names = tuple(sorted({site.name for site in method.place(self.backbone.sites)}))
             found.append(dataclasses.replace(method.served(), sites=names))
         served = tuple(found)
-        if served not in self._layouts:
-            self._layouts[served] = Layout(served, self.backbone.sites)
-        return self._layouts[served]
+        known = self._layouts.get(served)  # several threads may load: one layout wins
+        return known or self._layouts.setdefault(served, Layout(served, self.backbone.sites))
 
     def read(self, folder: str | Path, labels: list[str] | None = None, check_base: bool = True) -> Incoming:
         """Everything that a host needs of the adapter in `folder`.
