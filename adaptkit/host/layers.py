@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from adaptkit.attention import route
 from adaptkit.host.gathered import Desks, Gathered
 from adaptkit.host.layout import Layout, Product, Step
-from adaptkit.layers import Relay, Weights, join, transform
+from adaptkit.layers import Relay, Weights, Wrapper, join, transform
 from adaptkit.methods.prefix import KeyValues
 from adaptkit.sites import Site
 
@@ -114,12 +114,11 @@ class Now(threading.local):
     batch: Batch | None = None
 
 
-class HostLayer(nn.Module):
+class HostLayer(Wrapper):
     """A module of the base. `path`: where it is in the backbone; `now`: shared by all layers of a host."""
 
     def __init__(self, base_layer: nn.Module, path: str, now: Now):
-        super().__init__()
-        self.base_layer = base_layer
+        super().__init__(base_layer)
         self.path = path
         self._now = now
         self._stream: Relay | None = None
@@ -187,14 +186,6 @@ class HostLayer(nn.Module):
             done = rows.stop
         if done < len(x):
             yield slice(done, len(x)), _rows(y, slice(done, len(x)))
-
-    def __getattr__(self, name: str):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            if name == "base_layer":
-                raise
-            return getattr(self.base_layer, name)
 
 
 def _rows(y: KeyValues, rows: slice) -> KeyValues:
