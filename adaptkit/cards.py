@@ -10,6 +10,7 @@ from typing import Any
 
 from adaptkit.errors import AdaptkitError, nearest_beside
 
+MOST_TOKENS = 1_000_000
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "task.json"
 
 
@@ -46,9 +47,28 @@ def parse_card(content: bytes, folder: str | Path) -> TaskCard:
 def _card(content: dict, folder: str | Path) -> TaskCard:
     known = {f.name for f in dataclasses.fields(TaskCard)}
     card = TaskCard(**{key: value for key, value in content.items() if key in known})
+    _check(card, Path(folder) / CARD)
     if card.base and card.base.startswith("."):  # a base that lies in the adapter's folder moves with it
         card.base = str((Path(folder) / card.base).absolute())
     return card
+
+
+def _check(card: TaskCard, path: Path) -> None:
+    """Refuse a card whose values are not of their kind; it may come from anybody."""
+
+    def need(right: bool, name: str, wanted: str) -> None:
+        if not right:
+            raise AdaptkitError(f"{path}: {name} should be {wanted}; it is {str(getattr(card, name))[:80]!r}.")
+
+    for name in ("task", "model_class", "base", "revision", "fingerprint", "method", "weights_sha256"):
+        need(getattr(card, name) is None or isinstance(getattr(card, name), str), name, "a text")
+    names = card.labels if isinstance(card.labels, list) else [None]
+    need(all(isinstance(one, str) for one in names) and len(set(map(str, names))) == len(names), "labels", "different texts")
+    for name in ("columns", "settings", "metrics", "versions"):
+        need(isinstance(getattr(card, name), dict), name, "an object")
+    need(all(isinstance(column, str) for column in card.columns.values()), "columns", "names of columns")
+    length = card.max_length
+    need(length is None or (type(length) is int and 0 < length <= MOST_TOKENS), "max_length", "a number of tokens")
 
 
 def existing_card(folder: Path) -> TaskCard:
@@ -91,7 +111,7 @@ def parse_json(content: bytes, path: Path) -> dict:
     """The JSON object in the bytes of a file, or an AdaptkitError; `path` is for the message."""
     try:
         found = json.loads(content.decode("utf-8"))
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise AdaptkitError(f"{path} is not valid JSON: {problem}") from problem
     if not isinstance(found, dict):
         raise AdaptkitError(f"{path} should hold a JSON object.")

@@ -34,7 +34,8 @@ def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> Adap
     names = sorted(map(str, known))
     close = nearest(given, names)
     guess = f"; did you mean {close!r}?" if close else "."
-    listed = f" Known: {', '.join(names)}." if names else " There are none."
+    more = f" and {len(names) - 100} more" if len(names) > 100 else ""
+    listed = f" Known: {', '.join(names[:100])}{more}." if names else " There are none."
     return AdaptkitError(f"unknown {kind} {given!r}{guess}{listed}{' ' + hint if hint else ''}")
 
 

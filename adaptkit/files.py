@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -73,8 +74,9 @@ def read_together(folder: str | Path, names: Sequence[str]) -> dict[str, bytes]:
 
 
 def _exists_in(folder: int, name: str) -> bool:
+    """Whether there is a file of this name; pipes and devices, at which a reader could wait for ever, are none."""
     try:
-        return os.stat(name, dir_fd=folder) is not None
+        return stat.S_ISREG(os.stat(name, dir_fd=folder).st_mode)
     except FileNotFoundError:
         return False
 

@@ -256,7 +256,11 @@ _TASK_TYPES = {
 
 def peft_task_type(base: nn.Module) -> peft.TaskType | None:
     """PEFT's name of the task that a transformers model class is for, or None for a bare backbone."""
-    name = type(base).__name__
+    return task_type_of_class(type(base).__name__)
+
+
+def task_type_of_class(name: str) -> peft.TaskType | None:
+    """The same from the class's name."""
     return next((kind for ending, kind in _TASK_TYPES.items() if name.endswith(ending)), None)
 
 

@@ -19,6 +19,8 @@ from adaptkit.files import read_together
 from adaptkit.fingerprints import same_base
 from adaptkit.full import FULL
 
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
 
 @dataclass
 class AdapterFiles:
@@ -94,6 +96,8 @@ def read_weights(folder: Path, content: bytes | None, card: TaskCard | None) -> 
     if card and card.weights_sha256 and hashlib.sha256(content).hexdigest() != card.weights_sha256:
         raise AdaptkitError(f"{path} is not the file that was saved: its checksum differs from the one in {CARD}.")
     for key, tensor in tensors.items():
+        if tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype not in FLOATS):
+            raise AdaptkitError(f"{path}: {key} is {tensor.dtype}; weights are {', '.join(map(str, FLOATS))}.")
         if tensor.is_floating_point() and not all_finite(tensor):
             raise AdaptkitError(f"{path}: {key} holds values that are not finite (NaN or infinity).")
     return tensors

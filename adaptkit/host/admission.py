@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adaptkit import methods
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.host.incoming import Incoming, Intake
+from adaptkit.host.incoming import Intake
 from adaptkit.host.slots import Resident, Slots
 from adaptkit.host.store import Store, is_name
 
@@ -25,17 +24,7 @@ class Admission:
         """See `Host.load`."""
         if not is_name(name):
             raise AdaptkitError(f"{name!r} cannot be a name: names have no slash, no line break and no dot in front.")
-        self.slots.put(name, self._read(path, labels, check_base))
-
-    def _read(self, path: str | Path, labels: list[str] | None = None, check_base: bool = True) -> Incoming:
-        adapter = self.intake.read(path, labels, check_base)
-        size, most = adapter.layout.width, self.slots.rows.shape[1]
-        if size > most:
-            need = methods.describe(adapter.layout.union)
-            raise AdaptkitError(
-                f"{path}: it has {size:,} numbers, a slot holds {most:,}: Host(..., room={need!r}) makes slots that hold it."
-            )
-        return adapter
+        self.slots.put(name, self.intake.read(path, labels, check_base))
 
     def names(self) -> list[str]:
         """All adapters that can be asked for."""
@@ -89,4 +78,6 @@ class Admission:
             return resident
         if self.store is None or name not in self.store:
             raise unknown("adapter", name, self.names())
-        return self.slots.put(name, self._read(self.store.path(name)), leaves=True, admit=True, wait=wait)
+        if not wait and not self.slots.could_hold(name):
+            return None
+        return self.slots.put(name, self.intake.read(self.store.path(name)), leaves=True, admit=True, wait=wait)

@@ -106,8 +106,7 @@ class Answering:
     def _longest(self, resident: Resident | None) -> int:
         if resident is not None:
             return resident.adapter.max_length
-        positions = getattr(self.backbone.model.config, "max_position_embeddings", None) or 512
-        return min(positions, self.backbone.tokenizer.model_max_length, 512)
+        return min(self.backbone.longest, self.backbone.tokenizer.model_max_length, 512)
 
     def _read_batch(self, items: list[Item]) -> None:
         pad = Pad.for_tokenizer(self.backbone.tokenizer)
@@ -145,7 +144,7 @@ class Answering:
 
     def _prompts(self, resident: Resident | None, rows: list[Row]) -> tuple[list[list[int]], dict[str, Any]]:
         if resident is None or resident.adapter.task is None:
-            return self.ids([_plain_text(row.given) for row in rows]), {"max_new_tokens": 64, "do_sample": False}
+            return self.prompt_ids([_plain_text(row.given) for row in rows], 64), {"max_new_tokens": 64, "do_sample": False}
         adapter = resident.adapter
         table = adapter.task.read(table_of(adapter.task, [row.given for row in rows], resident.name), gold=False)
         with self._tokenizing:
@@ -156,6 +155,33 @@ class Answering:
     def text(self, ids: list[int]) -> str:
         """Written ids as a text."""
         return self.backbone.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+    def prompt_ids(self, prompts: list[Any], new_tokens: int) -> list[list[int]]:
+        """The ids of prompts given as texts or as ids, checked.
+
+        Raises:
+            AdaptkitError: a prompt is empty, has ids that the base does not know, or leaves no room for so many new tokens.
+        """
+        if prompts and all(isinstance(prompt, str) for prompt in prompts):
+            if self.backbone.tokenizer is None:
+                raise AdaptkitError("this host was made without a tokenizer: give ids.")
+            ids = self.ids([_plain_text(prompt) for prompt in prompts])
+        else:
+            ids = [list(prompt) if isinstance(prompt, (list, tuple)) else [] for prompt in prompts]
+        known = self.backbone.network.get_input_embeddings().weight.shape[0]
+        for i, row in enumerate(ids):
+            if not row or not all(isinstance(token, int) and 0 <= token < known for token in row):
+                raise AdaptkitError(f"prompt {i} is {str(prompts[i])[:60]!r}; prompts are texts, or lists of ids below {known}.")
+            self._need_room(row, new_tokens)
+        return ids
+
+    def _need_room(self, ids: list[int], new_tokens: int) -> None:
+        taken = new_tokens if self.backbone.model.config.is_encoder_decoder else len(ids) + new_tokens
+        most = getattr(self.backbone.model.config, "max_position_embeddings", None)
+        if most is not None and taken > most:
+            raise AdaptkitError(
+                f"a prompt of {len(ids)} tokens and {new_tokens} new ones are more than the base's {most} positions."
+            )
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """The ids of plain texts."""
@@ -173,16 +199,24 @@ class Answering:
             with self.backbone.running(self.choose([item.resident for item in chosen])):
                 written = write(self.backbone.model, prompts, self.backbone.pad, settings | more)
             for item, ids in zip(chosen, written.tolist(), strict=True):
-                item.found = ids
+                item.found = self._ended(ids, settings)
 
         self.run(items, batch_size, one)
+
+    def _ended(self, ids: list[int], settings: dict[str, Any]) -> list[int]:
+        """Written ids up to the end token: what fills a row behind it depends on the batch."""
+        ends = settings.get("eos_token_id", self.backbone.model.generation_config.eos_token_id)
+        ends = ends if isinstance(ends, list) else [ends]
+        begin = int(self.backbone.model.config.is_encoder_decoder)  # the decoder's first token may be the end token too
+        end = next((i for i, token in enumerate(ids) if i >= begin and token in ends), len(ids))
+        return ids[: end + 1]
 
     # Batches
 
     def hidden(self, inputs: dict[str, Tensor], residents: list[Resident | None]) -> Tensor:
         """The last hidden states of rows as the model takes them, each with its adapter, in their order."""
         place = sorted(range(len(residents)), key=lambda i: order(residents[i]))
-        if in_order := place == list(range(len(place))):
+        if as_given := place == list(range(len(place))):
             items = [Item({"input_ids": []}, resident) for resident in residents]
         else:
             items = [Item({"input_ids": []}, residents[i]) for i in place]
@@ -199,11 +233,9 @@ class Answering:
         for batch in self._mixable(items):
             self._run_one(batch, one)
         together = states[0] if len(states) == 1 else torch.cat(states)
-        if in_order:
+        if as_given:
             return together
-        back = torch.empty(len(place), dtype=torch.long)
-        back[place] = torch.arange(len(place))
-        return together[back.to(together.device)]
+        return in_order(together, place)
 
     def run(self, items: list[Item], batch_size: int, one: Callable[[list[Item]], None]) -> None:
         """Call `one` with batches of items of like lengths; in each the rows of a layout, and of an adapter, stand together."""
@@ -265,8 +297,15 @@ def _take(outputs: Any, rows: slice) -> Any:
     return type(outputs)(**{name: value[rows] for name, value in outputs.items() if isinstance(value, Tensor)})
 
 
+def in_order(rows: Tensor, numbers: list[int]) -> Tensor:
+    """Rows that are the rows number so and so, in the order of their numbers."""
+    back = torch.empty(len(numbers), dtype=torch.long)
+    back[numbers] = torch.arange(len(numbers))
+    return rows[back.to(rows.device)]
+
+
 def _plain_text(given: Any) -> str:
-    if not isinstance(given, str) or not given.strip():
+    if not isinstance(given, str) or not given.strip() or any("\ud800" <= sign <= "\udfff" for sign in given):
         raise AdaptkitError(f"the bare base reads a text that is not empty; it got {given!r}.")
     return given
 

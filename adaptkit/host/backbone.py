@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
 from adaptkit.errors import AdaptkitError
 from adaptkit.fingerprints import fingerprint
 from adaptkit.host.layers import Batch, NotByRowError, Now, wrap
+from adaptkit.layers import Wrapper
 from adaptkit.sites import backbone_of, find_sites
 
 
@@ -38,14 +40,13 @@ class Backbone:
         # One forward at a time: threads of several would only wait for each other.
         self._turn = threading.RLock()
         for whole in {id(self.model): self.model, id(self.network): self.network}.values():
-            whole.register_forward_pre_hook(lambda *_: self._turn.acquire() and None)
-            whole.register_forward_hook(lambda *_: self._turn.release(), always_call=True)
+            _take_turns(whole, self._turn)
         if tokenizer is not None:
             align_padding(model, tokenizer)
 
     @property
     def device(self) -> torch.device:
-        return self.network.get_input_embeddings().weight.device
+        return next(self.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,6 +57,14 @@ class Backbone:
         """The id that fills short rows."""
         known = (getattr(self.tokenizer, "pad_token_id", None), self.model.config.pad_token_id, 0)
         return next(token for token in known if token is not None)
+
+    @property
+    def longest(self) -> int:
+        """How many tokens the base has positions for; 512 where it does not say."""
+        known = getattr(self.model.config, "max_position_embeddings", None) or 512
+        embeddings = getattr(getattr(self.network, "embeddings", None), "position_embeddings", None)
+        skipped = getattr(embeddings, "padding_idx", None)  # RoBERTa counts from behind the padding's place
+        return known - (skipped + 1 if skipped is not None else 0)
 
     @property
     def bytes(self) -> int:
@@ -97,9 +106,15 @@ def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
     Raises:
         AdaptkitError: there is no such model.
     """
+    if isinstance(base, Backbone):
+        return base
     if not isinstance(base, str):
-        if not isinstance(base, nn.Module):
-            raise AdaptkitError(f"a base is a name, a folder or a transformers model; it got {base!r}.")
+        from transformers import PreTrainedModel
+
+        if not isinstance(base, PreTrainedModel) or any(isinstance(module, Wrapper) for module in base.modules()):
+            raise AdaptkitError(
+                f"a base is a name, a folder or a transformers model without adapters; it got {type(base).__name__}."
+            )
         if options:
             raise AdaptkitError(f"the base is loaded already; {', '.join(options)} came too late.")
         return Backbone(base, tokenizer)
@@ -108,6 +123,18 @@ def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
     if model.adaptkit_base.head and _writing_class(config):  # the checkpoint has no language head: nothing can be written
         model = load_base(base, **options)
     return Backbone(model, tokenizer or load_tokenizer(base, options.get("revision")))
+
+
+def _take_turns(module: nn.Module, turn: threading.RLock) -> None:
+    """Let a module's forward hold a lock, whatever ends it."""
+    forward = module.forward
+
+    @functools.wraps(forward)
+    def in_turn(*args: Any, **kwargs: Any) -> Any:
+        with turn:
+            return forward(*args, **kwargs)
+
+    module.forward = in_turn  # type: ignore[method-assign]
 
 
 def _writing_class(config: Any) -> str | None:

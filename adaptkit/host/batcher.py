@@ -49,8 +49,10 @@ class Batcher:
         with self._change:
             return self._count()
 
-    def _count(self) -> int:
-        return sum(map(len, self._queues.values()))
+    def _count(self, cancelled: bool = True) -> int:
+        if cancelled:
+            return sum(map(len, self._queues.values()))
+        return sum(not row.future.cancelled() for queue in self._queues.values() for row in queue)
 
     def put(self, row: Waiting) -> Future:
         """Queue a row.
@@ -62,7 +64,7 @@ class Batcher:
         with self._change:
             if self._closed:
                 raise AdaptkitError("the host is closed.")
-            if self._count() >= self.max_queue:
+            if self._count() >= self.max_queue and self._count(cancelled=False) >= self.max_queue:
                 raise HostBusyError(f"{self.max_queue} rows are waiting already; try again later, or Host(..., max_queue=...).")
             self._queues.setdefault(row.name, deque()).append(row)
             if self._thread is None:
@@ -75,12 +77,13 @@ class Batcher:
         """Take no more rows, wait for the batch that runs, and give back what was not answered."""
         with self._change:
             self._closed = True
-            left = [row for queue in self._queues.values() for row in queue]
-            self._queues.clear()
             self._change.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        return left
+        with self._change:
+            left = [row for queue in self._queues.values() for row in queue]
+            self._queues.clear()
+            return left
 
     def _work(self) -> None:
         while True:

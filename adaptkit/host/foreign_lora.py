@@ -2,7 +2,7 @@
 
 PEFT keeps one A and one B for a module. Where a module carries several sites (packed q, k and v), the same map is A at each of
 them with that site's rows of B. Ranks and scales may differ between modules: all become one rank, the scale goes into B, and
-modules without an update get zeros. An update of a module outside the layers is handed on as a matrix, `PATH.lora_delta`.
+modules without an update get zeros.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,10 +31,31 @@ _REFUSED = ("use_dora", "lora_bias", "layer_replication", "alora_invocation_toke
 _HARMLESS_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 
-def read_foreign_lora(
-    settings: dict[str, Any], tensors: dict[str, Tensor], sites: list[Site], prefix: str = ""
-) -> tuple[tuple[LoRA], dict[tuple[str, str], Tensor], dict[str, Tensor]]:
-    """The method, its weights by (module path, name inside the layer), and the tensors that are no LoRA.
+@dataclass
+class ForeignLoRA:
+    """A LoRA of PEFT's. `weights`: A `(r, in)` and B `(out, r)` by site, ranks as they were, the scale in B.
+
+    deltas: what it adds to modules outside the layers, `(out, in)` by path. rest: the tensors that are no LoRA.
+    """
+
+    method: LoRA
+    weights: dict[Site, tuple[Tensor, Tensor]]
+    deltas: dict[str, Tensor]
+    rest: dict[str, Tensor]
+
+    def filled(self, sites: list[Site]) -> dict[tuple[str, str], Tensor]:
+        """Its weights at all of the method's sites, in one rank, by (module path, name inside the layer)."""
+        found, rank = {}, self.method.r
+        for site in self.method.place(sites):
+            a, b = self.weights.get(site) or (torch.zeros(rank, site.width_in), torch.zeros(site.width_out, rank))
+            at = Attachment(self.method, site)
+            found[site.module, at.weight_name("A")] = F.pad(a, (0, 0, 0, rank - len(a)))
+            found[site.module, at.weight_name("B")] = F.pad(b, (0, rank - b.shape[1]))
+        return found
+
+
+def read_foreign_lora(settings: dict[str, Any], tensors: dict[str, Tensor], sites: list[Site], prefix: str = "") -> ForeignLoRA:
+    """A LoRA of PEFT's from its settings and tensors.
 
     Args:
         settings: of `adapter_config.json`.
@@ -48,8 +70,7 @@ def read_foreign_lora(
     pairs: dict[str, dict[str, Tensor]] = defaultdict(dict)
     rest = {}
     for name, tensor in tensors.items():
-        found = _TENSOR.fullmatch(name)
-        if found:
+        if found := _TENSOR.fullmatch(name):
             pairs[found[1]][found[2]] = tensor
         else:
             rest[name] = tensor
@@ -57,29 +78,27 @@ def read_foreign_lora(
     for site in sites:
         by_module[site.module].append(site)
     weights: dict[Site, tuple[Tensor, Tensor]] = {}
+    deltas = {}
     for path, pair in pairs.items():
         if pair.keys() != {"A", "B"}:
             raise AdaptkitError(f"{path} has lora_{''.join(pair)} alone; lora_A and lora_B belong together.")
-        a, b = pair["A"], pair["B"] * _scale(settings, prefix + path, len(pair["A"]))
+        a, b = pair["A"], pair["B"]
+        if a.ndim != 2 or b.ndim != 2 or not len(a) or b.shape[1] != len(a):
+            raise AdaptkitError(f"{path}: lora_A {tuple(a.shape)} and lora_B {tuple(b.shape)} are no pair of matrices.")
+        b = b * _scale(settings, prefix + path, len(a))
         if path not in by_module:
-            rest[f"{PREFIX}{path}.lora_delta"] = b @ a
+            deltas[path] = b @ a
         for site in by_module.get(path, ()):
             width = max(own.part[1] if own.part else own.width_out for own in by_module[path])
-            if a.shape[1] != site.width_in or b.shape != (width, len(a)):
+            if a.shape[1] != site.width_in or len(b) != width:
                 raise AdaptkitError(f"{path}: lora_A {tuple(a.shape)} and lora_B {tuple(b.shape)} do not fit this base.")
             weights[site] = a, b[slice(*(site.part or (0, width)))]
     if not weights:
-        raise AdaptkitError("it changes no linear map of a layer.")
+        where = f" It changes {', '.join(sorted(deltas)[:3])}." if deltas else ""
+        raise AdaptkitError(f"it changes no linear map of a layer.{where} Was it trained in another task model?")
     rank = max(len(a) for a, _ in weights.values())
-    names = tuple(sorted({site.name for site in weights}))
-    method = LoRA(r=rank, alpha=float(rank), sites=names)
-    filled = {}
-    for site in method.place(sites):
-        a, b = weights.get(site) or (torch.zeros(rank, site.width_in), torch.zeros(site.width_out, rank))
-        at = Attachment(method, site)
-        filled[site.module, at.weight_name("A")] = F.pad(a, (0, 0, 0, rank - len(a)))
-        filled[site.module, at.weight_name("B")] = F.pad(b, (0, rank - b.shape[1]))
-    return (method,), filled, rest
+    method = LoRA(r=rank, alpha=float(rank), sites=tuple(sorted({site.name for site in weights})))
+    return ForeignLoRA(method, weights, deltas, rest)
 
 
 def _check(settings: dict[str, Any]) -> None:

@@ -58,6 +58,7 @@ class Heads:
         self.backbone = backbone
         self._models: dict[tuple[str, int, bool], tuple[Any, Replay]] = {}
         self._prefixes: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         self._heads_of_base: dict[tuple[str, int], dict[str, Tensor]] = {}
 
     def prefix(self, model_class: str) -> str:
@@ -80,6 +81,12 @@ class Heads:
             self._prefixes[model_class] = prefix
         return self._prefixes[model_class]
 
+    def class_name(self, model_class: str) -> str:
+        """The name of the class behind an Auto class, or the name itself."""
+        if model_class not in self._names:
+            self._names[model_class] = type(self._fresh(model_class, 2)).__name__
+        return self._names[model_class]
+
     def is_bare(self, model_class: str) -> bool:
         """Whether a class is the network alone."""
         return model_class in ("AutoModel", type(self.backbone.network).__name__)
@@ -90,12 +97,13 @@ class Heads:
 
         config = copy.deepcopy(self.backbone.model.config)
         config.num_labels = labels
-        make = getattr(transformers, model_class, None)
-        if make is None:
-            raise AdaptkitError(f"transformers has no class {model_class}.")
+        make: Any = getattr(transformers, model_class, None)
+        is_auto = model_class.startswith("AutoModel")
+        if not is_auto and not (isinstance(make, type) and issubclass(make, transformers.PreTrainedModel)):
+            raise AdaptkitError(f"{model_class} is no model of transformers.")
         try:
             with torch.device("meta"):
-                return (make.from_config if model_class.startswith("Auto") else make)(config).eval()
+                return (make.from_config if is_auto else make)(config).eval()
         except (ValueError, AttributeError) as problem:
             raise AdaptkitError(f"{self.backbone.name} makes no {model_class}: {str(problem)[:120]}") from problem
 

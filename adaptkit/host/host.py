@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from adaptkit import methods
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.host.admission import Admission
-from adaptkit.host.answering import Answering, Item, Row
+from adaptkit.host.answering import Answering, Item, Row, in_order
 from adaptkit.host.answers import Answer
 from adaptkit.host.backbone import load_backbone
 from adaptkit.host.incoming import Intake
@@ -21,7 +22,13 @@ from adaptkit.host.slots import Resident, Slots
 from adaptkit.host.store import Store
 from adaptkit.host.waiting import WaitingRoom
 
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+# Settings of transformers' generate that do not depend on a row's place in the batch.
+SETTINGS = (
+    *("min_new_tokens", "repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "length_penalty"),
+    *("early_stopping", "bad_words_ids", "suppress_tokens", "forced_bos_token_id", "forced_eos_token_id", "eos_token_id"),
+    *("use_cache", "cache_implementation"),
+)
 
 
 class Host:
@@ -56,16 +63,33 @@ class Host:
         max_queue: int = 1024,
         **base_options: Any,
     ):
-        if slots < 1:
-            raise AdaptkitError(f"a host has 1 slot or more; it got {slots}.")
+        for name, value in (("slots", slots), ("max_rows", max_rows), ("max_queue", max_queue)):
+            _need_count(name, value)
+        if not isinstance(max_wait, (int, float)) or not 0 <= max_wait <= 3600:
+            raise AdaptkitError(f"max_wait is in seconds, from 0 to 3600; it got {max_wait!r}.")
         self.room = [room] if isinstance(room, str) else list(room)
+        if not self.room:
+            raise AdaptkitError("room names the largest method that a slot holds, as in 'lora[r=16]'; it names none.")
         self.backbone = load_backbone(base, tokenizer, **base_options)
         self.intake = Intake(self.backbone)
-        width = max(self.intake.layout(methods.parse(one)).width for one in self.room)
-        self.slots = Slots(slots, width, self.backbone.dtype, self.backbone.device)
+        self.intake.most = self._room(slots)
+        self.slots = Slots(slots, self.intake.most, self.backbone.dtype, self.backbone.device)
         self._admission = Admission(self.intake, self.slots)
         self._answering = Answering(self.backbone, self.slots)
         self._waiting = WaitingRoom(self._admission, self._answering, max_rows, max_wait, max_queue)
+
+    def _room(self, slots: int) -> int:
+        """Numbers in a slot, if there is memory for so many."""
+        import psutil
+
+        width = max(self.intake.layout(methods.parse(one)).width for one in self.room)
+        wanted, free = width * (slots + 1) * self.backbone.dtype.itemsize, psutil.virtual_memory().available
+        if self.backbone.device.type == "cpu" and wanted > free:
+            raise AdaptkitError(
+                f"{slots} slots for {', '.join(self.room)} take {wanted / 1e9:,.1f} GB, {free / 1e9:.1f} GB are free: "
+                "fewer slots, or less room in each."
+            )
+        return width
 
     @classmethod
     def from_store(cls, folder: str | Path, base: Any = None, *, slots: int = 32, room: Any = None, **options: Any) -> Host:
@@ -80,11 +104,14 @@ class Host:
             AdaptkitError: no such folder, no adapters in it, or several bases.
         """
         store = Store(folder)
-        bases = store.bases()
+        cards = store.cards()
+        bases = sorted({card.base for card in cards.values() if card.base})
         if base is None and len(bases) != 1:
             listed = f"adapters of {len(bases)} bases ({', '.join(bases)})" if bases else "no adapter that names its base"
             raise AdaptkitError(f"{folder} holds {listed}; say which: Host.from_store(folder, base=...).")
-        host = cls(base or bases[0], slots=slots, room=room or store.methods() or "lora[r=16]", **options)
+        mine = {name: options.pop(name) for name in ("max_rows", "max_wait", "max_queue") if name in options}
+        backbone = load_backbone(base or bases[0], options.pop("tokenizer", None), **options)
+        host = cls(backbone, slots=slots, room=room or Intake(backbone).room(store, cards) or "lora[r=16]", **mine)
         host._admission.store = store
         return host
 
@@ -105,7 +132,8 @@ class Host:
         self._admission.load(name, path, labels, check_base)
 
     def unload(self, name: str, timeout: float | None = None) -> None:
-        """Take an adapter out. New rows cannot ask for it from now on; this waits until those under way are answered.
+        """Take an adapter out, and wait until the rows under way are answered. New rows cannot ask for it from now on; one of the
+        store is loaded afresh when it is asked for again.
 
         Raises:
             AdaptkitError: there is no such adapter, or it is still in use after `timeout` seconds.
@@ -163,6 +191,9 @@ class Host:
         Raises:
             AdaptkitError: an adapter that is not there (with the nearest name), or a row that lacks what its task asks for.
         """
+        _need_count("batch_size", batch_size)
+        if not isinstance(rows, (str, dict, list, tuple)):
+            raise AdaptkitError(f"rows are texts or dicts, one or a list of them; it got {type(rows).__name__}.")
         rows = [rows] if isinstance(rows, (str, dict)) else list(rows)
         names = self._admission.each(adapters, len(rows))
         answers: dict[int, Answer] = {}
@@ -175,21 +206,23 @@ class Host:
         return [answers[index] for index in range(len(rows))]
 
     def hidden(self, inputs: dict[str, Tensor], adapters: str | Sequence[str | None] | None = None) -> Tensor:
-        """The last hidden states `(rows, tokens, width)` of inputs `(rows, tokens)` as the model takes them, without heads.
-
-        All of the adapters asked for must fit into the slots at once.
-        """
+        """The last hidden states `(rows, tokens, width)` of inputs `(rows, tokens)` as the model takes them, without heads."""
+        if not inputs or not len(next(iter(inputs.values()))):
+            raise AdaptkitError("hidden wants inputs with a row or more, as in {'input_ids': (rows, tokens)}.")
         count = len(next(iter(inputs.values())))
+        if wrong := {name: tuple(tensor.shape) for name, tensor in inputs.items() if len(tensor) != count}:
+            raise AdaptkitError(f"every input has a row for each of {count} rows; {wrong} have not.")
         names = self._admission.each(adapters, count)
-        found: list[Any] = []
+        numbers: list[int] = []
+        found: list[Tensor] = []
 
         def run(chosen: list[int], residents: list[Resident | None]) -> None:
-            if len(chosen) < count:
-                raise AdaptkitError(f"{len(set(names))} adapters are more than {self.slots.count} slots hold at once.")
-            found.append(self._answering.hidden(inputs, residents))
+            part = inputs if len(chosen) == count else {name: tensor[chosen] for name, tensor in inputs.items()}
+            found.append(self._answering.hidden(part, residents))
+            numbers.extend(chosen)
 
         self._admission.in_waves(names, run)
-        return found[0]
+        return found[0] if len(found) == 1 else in_order(torch.cat(found), numbers)
 
     def generate(
         self,
@@ -210,10 +243,11 @@ class Host:
         Args:
             prompts: texts, or lists of ids.
             seed: of each row; a single number s gives row i the seed s + i.
-            settings: others of transformers' `generate`; with `do_sample` also temperature, top_k, top_p and min_p.
+            settings: others of transformers' `generate`, those that mean the same for every row (`SETTINGS`); with `do_sample`
+                also temperature, top_k, top_p and min_p.
 
         Returns:
-            Texts for texts, ids for ids.
+            Texts for texts, ids for ids; these end with the end token where there is one.
 
         Raises:
             AdaptkitError: the base cannot write, an adapter is not there, or the settings do not go together.
@@ -222,22 +256,26 @@ class Host:
             raise AdaptkitError(f"{self.backbone.name} is an encoder: it cannot write. Ask host(texts, adapters=...).")
         if do_sample and num_beams > 1:
             raise AdaptkitError("sampling and beams do not go together: num_beams=1 with do_sample, or beams without it.")
-        if refused := {"num_return_sequences", "logits_processor", "streamer", "return_dict_in_generate"} & settings.keys():
-            raise AdaptkitError(f"generate takes no {', '.join(sorted(refused))} here: each row has one answer.")
+        for name, value in (("max_new_tokens", max_new_tokens), ("num_beams", num_beams), ("batch_size", batch_size)):
+            _need_count(name, value)
+        for name in settings:
+            if name not in (*SETTINGS, *(SAMPLING if do_sample else ())):
+                hint = "It goes with do_sample=True." if name in SAMPLING else ""
+                raise unknown("setting of generate", name, [*SETTINGS, *(SAMPLING if do_sample else ())], hint)
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         texts = bool(prompts) and isinstance(prompts[0], str)
+        ids = self._answering.prompt_ids(prompts, max_new_tokens)
         names = self._admission.each(adapters, len(prompts))
         seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
-        if len(seeds) != len(prompts):
-            raise AdaptkitError(f"{len(prompts)} prompts and {len(seeds)} seeds.")
-        ids = self._answering.ids(prompts) if texts else prompts
-        sampling = {name: settings.pop(name) for name in _SAMPLING if do_sample and name in settings}
+        if len(seeds) != len(prompts) or not all(isinstance(one, int) and 0 <= one < 2**63 for one in seeds):
+            raise AdaptkitError(f"seed is a whole number, or one for each of {len(prompts)} prompts; it got {seed!r}.")
+        sampling = {name: settings.pop(name) for name in SAMPLING if name in settings}
         chosen_settings = {"max_new_tokens": max_new_tokens, "num_beams": num_beams, "do_sample": False, **settings}
-        items = [Item({"input_ids": list(row)}, None, seed=one) for row, one in zip(ids, seeds, strict=True)]
+        items = [Item({"input_ids": row}, None, seed=one) for row, one in zip(ids, seeds, strict=True)]
+        warped = warpers(self.backbone.model.generation_config, sampling) if do_sample else None
 
         def processors(batch: list[Item]) -> list[SeededSampling]:
-            config = self.backbone.model.generation_config
-            return [SeededSampling(warpers(config, sampling), [item.seed for item in batch], self.backbone.device)]
+            return [SeededSampling(warped, [item.seed for item in batch], self.backbone.device)]
 
         def run(chosen: list[int], residents: list[Resident | None]) -> None:
             for index, resident in zip(chosen, residents, strict=True):
@@ -260,3 +298,8 @@ class Host:
     def close(self) -> None:
         """Stop answering what was submitted; waiting rows get an error. Direct calls go on working."""
         self._waiting.close()
+
+
+def _need_count(name: str, value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise AdaptkitError(f"{name} is a whole number, 1 or more; it got {value!r}.")

@@ -10,16 +10,20 @@ import torch
 from torch import Tensor
 
 from adaptkit import methods, tasks
+from adaptkit.cards import TaskCard
 from adaptkit.errors import AdaptkitError
+from adaptkit.full import FULL
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.foreign_lora import read_foreign_lora
 from adaptkit.host.heads import Head, Heads
 from adaptkit.host.layout import Layout
+from adaptkit.host.store import Store
 from adaptkit.layers import Attachment
 from adaptkit.methods.base import Method
 from adaptkit.native_lora import PREFIX, from_native, is_plain
 from adaptkit.sites import linear_shape
 from adaptkit.tasks.base import Task
+from adaptkit.tuner import task_type_of_class
 from adaptkit.weights import AdapterFiles, all_finite, check_shapes, read_adapter
 
 # What adapters without a card are for, by PEFT's task type. None: what the base itself does with a text.
@@ -57,6 +61,7 @@ class Intake:
         self.outputs = {
             site.module: linear_shape(backbone.network.get_submodule(site.module).base_layer)[1] for site in self._maps()
         }
+        self.most: int | None = None  # numbers that a slot holds
         self._layouts: dict[tuple[Method, ...], Layout] = {}
 
     def _maps(self):
@@ -72,6 +77,19 @@ class Intake:
         known = self._layouts.get(served)  # several threads may load: one layout wins
         return known or self._layouts.setdefault(served, Layout(served, self.backbone.sites))
 
+    def room(self, store: Store, cards: dict[str, TaskCard]) -> list[str]:
+        """The methods of a store's adapters, if the base has a place for them and their files are large enough to be true."""
+        found = set()
+        for name, card in cards.items():
+            if not card.method or card.method.startswith("peft:") or card.method == FULL:
+                continue
+            try:
+                if self.layout(methods.parse(card.method)).width <= store.bytes(name):
+                    found.add(card.method)
+            except AdaptkitError:
+                continue  # it is refused, with its reason, when it is asked for
+        return sorted(found)
+
     def read(self, folder: str | Path, labels: list[str] | None = None, check_base: bool = True) -> Incoming:
         """Everything that a host needs of the adapter in `folder`.
 
@@ -80,54 +98,75 @@ class Intake:
         Raises:
             AdaptkitError: no adapter, not a whole one, of another base, or nothing that a host can serve. Nothing has changed then.
         """
-        files = read_adapter(folder)
+        try:
+            return self._read(read_adapter(folder), labels, check_base)
+        except AdaptkitError as problem:
+            raise problem if str(folder) in str(problem) else AdaptkitError(f"{folder}: {problem}") from None
+        except Exception as problem:  # files come from anybody: whatever they bring about is a refusal
+            raise AdaptkitError(f"{folder} cannot be read as an adapter: {type(problem).__name__}: {problem}") from problem
+
+    def _read(self, files: AdapterFiles, labels: list[str] | None, check_base: bool) -> Incoming:
         task, model_class = self._purpose(files, labels)
         prefix = self.heads.prefix(model_class)
         if check_base:
             files.check_base(self.backbone.fingerprint, self.backbone.name)
-        tensors = files.tensors()
-        try:
-            inside = {_relative(name, prefix): tensor.float() for name, tensor in tensors.items()}
-            union, weights, rest = self._weights(files, inside, prefix)
-            layout = self.layout(union)
-            row = layout.fill(_served(union, layout, weights)).to(self.backbone.dtype)
-            if not all_finite(row):
-                raise AdaptkitError(f"values are too large for {self.backbone.dtype}")
-            head = self._head(task, model_class, prefix, rest)
-            task = _with_labels(task, head)
-        except AdaptkitError as problem:
-            raise problem if str(folder) in str(problem) else AdaptkitError(f"{files.folder}: {problem}") from None
-        length = files.card.max_length if files.card is not None else None
-        return Incoming(files.folder, layout, row, head, task, length or 128)
+        inside = _inside(files.tensors(), prefix)
+        ours = files.card is not None and files.card.method is not None and not files.card.method.startswith("peft:")
+        if ours:
+            union, weights, rest = self._weights(files, inside)
+            layout, deltas = self._fitting(union), {}
+        else:
+            foreign = read_foreign_lora(files.settings, inside, self._maps(), prefix)
+            union, rest, deltas = (foreign.method,), foreign.rest, foreign.deltas
+            layout = self._fitting(union)
+            weights = foreign.filled(self._maps())
+        row = layout.fill(_served(union, layout, weights)).to(self.backbone.dtype)
+        if not all_finite(row):
+            raise AdaptkitError(f"values are too large for {self.backbone.dtype}")
+        head = self._head(task, model_class, prefix, rest, deltas)
+        wanted = (files.card.max_length if files.card is not None else None) or self.backbone.longest
+        return Incoming(files.folder, layout, row, head, _with_labels(task, head), min(wanted, self.backbone.longest))
+
+    def _fitting(self, union: tuple[Method, ...]) -> Layout:
+        """The layout of a union, if a slot holds it; asked before any memory is taken."""
+        layout = self.layout(union)
+        if self.most is not None and layout.width > self.most:
+            need = methods.describe(layout.union)
+            raise AdaptkitError(
+                f"it has {layout.width:,} numbers, a slot holds {self.most:,}: Host(..., room={need!r}) makes slots that hold it."
+            )
+        return layout
 
     def _purpose(self, files: AdapterFiles, labels: list[str] | None) -> tuple[Task | None, str]:
         """The adapter's task, and the transformers class of the task model that it was trained in."""
         card = files.card
+        own_class = card.model_class if card is not None else None
         if card is not None and card.task is not None:
             task = tasks.from_card(card)
-            return (task if task.answers else None), card.model_class or task.auto_class
-        kind = files.settings.get("task_type") or "FEATURE_EXTRACTION"
+            if own_class is not None and own_class != self.heads.class_name(task.auto_class):
+                wanted = self.heads.class_name(task.auto_class)
+                raise AdaptkitError(f"its card says task {card.task}, which is a {wanted} here, and model {own_class}.")
+            return (task if task.answers else None), own_class or task.auto_class
+        own_class = own_class or (files.settings.get("auto_mapping") or {}).get("base_model_class")
+        kind = files.settings.get("task_type") or (own_class and task_type_of_class(own_class)) or "FEATURE_EXTRACTION"
         if kind not in _TASKS:
-            raise AdaptkitError(f"{files.folder}: task type {kind!r} is not known; known are {', '.join(_TASKS)}.")
+            raise AdaptkitError(f"task type {kind!r} is not known; known are {', '.join(_TASKS)}.")
         name, auto_class = _TASKS[kind]
-        auto_class = (card.model_class if card is not None else None) or auto_class
         if name is None:
-            return None, auto_class
+            return None, own_class or auto_class
         names = labels or (card.labels if card is not None else None) or []
         if kind == "TOKEN_CLS" and not names:
-            raise AdaptkitError(f"{files.folder} does not say what its tags are: load(..., labels=['O', 'B-person', ...]).")
-        return tasks.find(name)(labels=list(names)), auto_class
+            raise AdaptkitError("it does not say what its tags are: load(..., labels=['O', 'B-person', ...]).")
+        return tasks.find(name)(labels=list(names)), own_class or auto_class
 
-    def _weights(self, files: AdapterFiles, tensors: dict[str, Tensor], prefix: str):
+    def _weights(self, files: AdapterFiles, tensors: dict[str, Tensor]):
         """The union, its weights by (module path, name inside the layer), and the tensors that are left for the head."""
-        card = files.card
-        if card is None or card.method is None or card.method.startswith("peft:"):
-            return read_foreign_lora(files.settings, tensors, self._maps(), prefix)
-        union = methods.parse(card.method)
+        union = methods.parse(files.card.method)
         plan: dict[str, list[Attachment]] = {}
         for index, method in enumerate(union):
             for site in method.place(self.backbone.sites):
                 plan.setdefault(site.module, []).append(Attachment(method, site, index))
+        self._fitting(union)
         if is_plain(union):
             tensors = from_native(plan, tensors, {path: self.outputs[path] for path in plan})
         wanted, keys = {}, {}
@@ -140,25 +179,26 @@ class Intake:
         check_shapes(files.folder, given, wanted)
         return union, {keys[key]: tensors[key] for key in wanted}, {k: t for k, t in tensors.items() if k not in wanted}
 
-    def _head(self, task: Task | None, model_class: str, prefix: str, rest: dict[str, Tensor]) -> Head | None:
-        """A head from the tensors that are left; every one of them has to belong to it."""
+    def _head(self, task: Task | None, model_class: str, prefix: str, rest: dict[str, Tensor], deltas) -> Head | None:
+        """A head from the tensors that are left; every one of them has to belong to it.
+
+        deltas: what a LoRA of PEFT's adds to maps of the head or to the base's pooler, by path.
+        """
         pooler = getattr(self.backbone.network, "pooler", None)
-        own = {} if pooler is None else {f"{PREFIX}pooler.{name}": value for name, value in pooler.state_dict().items()}
-        if deltas := {key: rest.pop(key) for key in list(rest) if key.endswith(".lora_delta")}:
-            for key, delta in deltas.items():  # a LoRA of PEFT's on a map of the head, or on the pooler
-                weight = key.removesuffix(".lora_delta") + ".weight"
-                rest = {**own, **rest} if weight in own else rest
-                if weight not in rest:
-                    raise AdaptkitError(f"it changes {key[len(PREFIX) : -len('.lora_delta')]}, which is no linear map of a layer.")
-                rest[weight] = rest[weight].float() + delta
-        reads = task is not None and not task.generates and not self.heads.is_bare(model_class)
+        own = {} if pooler is None else {f"pooler.{name}": value for name, value in pooler.state_dict().items()}
         names = {name.removeprefix(PREFIX): tensor for name, tensor in rest.items()}
-        if not reads:
-            names = {name: tensor for name, tensor in names.items() if f"{PREFIX}{name}" not in own}  # nothing reads a pooler here
-            if names:
-                raise AdaptkitError(f"{len(names)} tensors belong nowhere, the first is {min(names)}.")
+        for path, delta in deltas.items():
+            weight = f"{path}.weight"
+            names = {**own, **names} if weight in own else names
+            if weight not in names or names[weight].shape != delta.shape:
+                raise AdaptkitError(f"it changes {path}, which is no linear map of a layer, or has another shape.")
+            names[weight] = names[weight].float() + delta
+        if task is None or task.generates or self.heads.is_bare(model_class):
+            left = sorted(names.keys() - own.keys())  # nothing reads a pooler here
+            if left:
+                raise AdaptkitError(f"{len(left)} tensors belong nowhere, the first is {left[0]}.")
             return None
-        named = {prefix + name if f"{PREFIX}{name}" in own else name: tensor for name, tensor in names.items()}
+        named = {prefix + name if name in own else name: tensor for name, tensor in names.items()}
         return self.heads.make(model_class, named, task.labels)
 
 
@@ -170,10 +210,17 @@ def _with_labels(task: Task | None, head: Head | None) -> Task | None:
     return tasks.find("score")() if count == 1 else dataclasses.replace(task, labels=[f"LABEL_{i}" for i in range(count)])
 
 
-def _relative(name: str, prefix: str) -> str:
-    """A file's name of a tensor, with its path below the network."""
-    start = PREFIX + prefix
-    return PREFIX + name[len(start) :] if prefix and name.startswith(start) else name
+def _inside(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """A file's tensors in fp32, with their paths below the network."""
+    start, found = PREFIX + prefix, {}
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise AdaptkitError(f"{name} is {tensor.dtype}; weights are numbers with a fraction.")
+        inside = PREFIX + name[len(start) :] if name.startswith(start) else name
+        if inside in found:
+            raise AdaptkitError(f"two tensors are {inside.removeprefix(PREFIX)}; which is meant?")
+        found[inside] = tensor.float()
+    return found
 
 
 def _served(union: tuple[Method, ...], layout: Layout, weights: dict[tuple[str, str], Tensor]) -> dict[tuple[str, str], Tensor]:

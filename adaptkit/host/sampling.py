@@ -15,6 +15,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from adaptkit.errors import AdaptkitError
+
 
 class SeededSampling(LogitsProcessor):
     """Leaves of each row's scores one token: the one that `torch.multinomial` would draw for this row alone with its seed.
@@ -44,12 +46,15 @@ def warpers(config: Any, given: dict[str, float | None]) -> LogitsProcessorList:
         for name, default in defaults.items()
     }
     found = LogitsProcessorList()
-    if values["temperature"] != 1.0:
-        found.append(TemperatureLogitsWarper(float(values["temperature"])))
-    if values["top_k"]:
-        found.append(TopKLogitsWarper(int(values["top_k"])))
-    if values["top_p"] < 1.0:
-        found.append(TopPLogitsWarper(float(values["top_p"])))
-    if values["min_p"] is not None:
-        found.append(MinPLogitsWarper(float(values["min_p"])))
+    try:
+        if values["temperature"] != 1.0:
+            found.append(TemperatureLogitsWarper(float(values["temperature"])))
+        if values["top_k"]:
+            found.append(TopKLogitsWarper(values["top_k"]))
+        if values["top_p"] != 1.0:
+            found.append(TopPLogitsWarper(values["top_p"]))
+        if values["min_p"] is not None:
+            found.append(MinPLogitsWarper(values["min_p"]))
+    except (TypeError, ValueError) as problem:
+        raise AdaptkitError(f"cannot sample so: {str(problem).strip()}") from None
     return found

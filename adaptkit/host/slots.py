@@ -47,7 +47,8 @@ class Slots:
 
     def __init__(self, count: int, width: int, dtype: torch.dtype, device: torch.device):
         self.count = count
-        self.rows = torch.zeros(count + 1, width, dtype=dtype, device=device)
+        with torch.inference_mode(False):
+            self.rows = torch.zeros(count + 1, width, dtype=dtype, device=device)
         self.residents: dict[str, Resident] = {}
         self.evictions = 0
         self._free = list(range(count, -1, -1))
@@ -96,6 +97,7 @@ class Slots:
             self.residents[name] = new
             if old is not None:
                 self._retire(old)
+            self._change.notify_all()
         return new
 
     def _reserve(self, name: str, wait: bool) -> int | None:
@@ -117,14 +119,25 @@ class Slots:
                 self._change.wait()
 
     def _evict(self, name: str) -> bool:
-        """Put out the adapter that was used longest ago, if one may leave."""
-        idle = [one for one in self.residents.values() if one.leaves and not one.users and one.name != name]
-        if idle:
-            oldest = min(idle, key=lambda one: one.used)
+        """Put out the adapter that was used longest ago, if one may leave; one in use only when there is a slot beside its own.
+
+        What is in use goes on being used, but whoever asks for it from now on waits in turn: a busy adapter keeps nobody out.
+        """
+        leaving = [one for one in self.residents.values() if one.leaves and one.name != name and (self._free or not one.users)]
+        if leaving:
+            oldest = min(leaving, key=lambda one: (one.users > 0, one.used))
             del self.residents[oldest.name]
             self._retire(oldest)
             self.evictions += 1
-        return bool(idle)
+        return bool(leaving)
+
+    def could_hold(self, name: str) -> bool:
+        """Whether an adapter would get a slot now, without waiting."""
+        with self._change:
+            others = self._promised + len(self.residents.keys() - {name})
+            if others < self.count:
+                return bool(self._free)
+            return any(one.leaves and (self._free or not one.users) for one in self.residents.values())
 
     def _give_back(self, slot: int) -> None:
         with self._change:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adaptkit.cards import CONFIG, read_card
+from adaptkit.cards import CONFIG, WEIGHTS, TaskCard, read_card
 from adaptkit.errors import AdaptkitError, nearest_beside, unknown
 
 
@@ -22,10 +22,14 @@ class Store:
 
     def names(self) -> list[str]:
         """The names of all adapters that are there now."""
-        return sorted(path.parent.name for path in self.folder.glob(f"*/{CONFIG}") if not path.parent.name.startswith("."))
+        return sorted(path.parent.name for path in self.folder.glob(f"*/{CONFIG}") if path.parent.name in self)
 
-    def __contains__(self, name: str) -> bool:
-        return is_name(name) and (self.folder / name / CONFIG).is_file() and self._inside(name)
+    def __contains__(self, name: object) -> bool:
+        return is_name(name) and (self.folder / str(name) / CONFIG).is_file() and self._inside(str(name))
+
+    def _inside(self, name: str) -> bool:
+        """Whether it lies in the store and is no link to elsewhere."""
+        return (self.folder / name).resolve().parent == self.folder.resolve()
 
     def path(self, name: str) -> Path:
         """The folder of an adapter.
@@ -37,22 +41,29 @@ class Store:
             raise unknown("adapter", name, self.names())
         return self.folder / name
 
-    def _inside(self, name: str) -> bool:
-        return (self.folder / name).resolve().parent == self.folder.resolve()
+    def cards(self) -> dict[str, TaskCard]:
+        """The cards of the adapters that have a readable one; others are refused when they are asked for."""
+        found = {}
+        for name in self.names():
+            try:
+                card = read_card(self.folder / name)
+            except AdaptkitError:
+                continue
+            if card is not None:
+                found[name] = card
+        return found
 
-    def bases(self) -> list[str]:
-        """The bases of the adapters that say theirs."""
-        cards = [read_card(self.folder / name) for name in self.names()]
-        return sorted({card.base for card in cards if card is not None and card.base})
-
-    def methods(self) -> list[str]:
-        """The methods of the adapters that say theirs, in the grammar."""
-        cards = [read_card(self.folder / name) for name in self.names()]
-        return sorted(
-            {c.method for c in cards if c is not None and c.method and not c.method.startswith("peft:") and c.method != "full"}
-        )
+    def bytes(self, name: str) -> int:
+        """The size of an adapter's weights."""
+        path = self.folder / name / WEIGHTS
+        return path.stat().st_size if path.is_file() else 0
 
 
 def is_name(name: object) -> bool:
     """Whether something can be an adapter's name: one part of a path, not hidden."""
-    return isinstance(name, str) and 0 < len(name) < 256 and not name.startswith(".") and not set(name) & set("/\\\0\n")
+    if not isinstance(name, str) or name.startswith(".") or set(name) & set("/\\\0\n"):
+        return False
+    try:
+        return 0 < len(name.encode("utf-8")) < 256
+    except UnicodeEncodeError:
+        return False

@@ -72,7 +72,7 @@ class WaitingRoom:
         try:
             if row.name not in admitted and (resident := self.admission.admit(row.name, wait=False)):
                 admitted[row.name] = resident
-        except Exception as problem:
+        except BaseException as problem:
             self._settle(row, error=problem)
         return admitted.get(row.name)
 
@@ -81,7 +81,7 @@ class WaitingRoom:
         asked = [Row(i, row.given, resident) for i, (row, resident) in enumerate(ready)]
         try:
             answers = self.answering.answer(asked, max(1, len(asked)))
-        except Exception as problem:
+        except BaseException as problem:  # the thread of the batcher must not end by it
             if len(ready) == 1:
                 self._settle(ready[0][0], error=problem)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,24 @@ def from_card(card: TaskCard) -> Task:
     """
     if card.task is None:
         raise AdaptkitError("the adapter has no task in its card (task.json).")
-    settings: dict[str, Any] = dict(card.settings)
+    kind = find(card.task)
+    for field in dataclasses.fields(kind):
+        if field.name in card.settings and not _fits(card.settings[field.name], field.default):
+            raise AdaptkitError(f"task.json: {field.name} of {card.task} cannot be {card.settings[field.name]!r}.")
     try:
-        return find(card.task)(columns=card.columns, labels=card.labels, **settings)
+        return kind(columns=card.columns, labels=card.labels, **card.settings)
     except TypeError as problem:
         raise AdaptkitError(
             f"task.json has settings of {card.task} that this version of adaptkit does not know: {problem}"
         ) from None
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a setting is of its default's kind; numbers of things are not negative."""
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, int):
+        return type(value) is int and value >= 0
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    return not isinstance(default, str) or isinstance(value, str)

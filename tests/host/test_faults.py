@@ -109,7 +109,7 @@ ATTACKS = {
     "card is cut": (lambda f: (f / "task.json").write_text('{"task": '), "not valid JSON"),
     "unknown task": (lambda f: edit(f, "task.json", task="juggle"), "unknown task 'juggle'"),
     "unknown method": (lambda f: edit(f, "task.json", method="lroa"), "unknown method 'lroa'; did you mean 'lora'"),
-    "absurd method": (lambda f: edit(f, "task.json", method="lora[r=1000000000]"), "have shapes"),
+    "absurd method": (lambda f: edit(f, "task.json", method="lora[r=1000000000]"), "a slot holds"),
     "other class": (lambda f: edit(f, "task.json", model_class="Trainer"), "Trainer"),
     "missing folder": (shutil.rmtree, "there is no adapter folder"),
 }
