@@ -3,7 +3,7 @@
 python benchmarks/host.py [--widths 384 768] [--tokens 16 128] [--distinct 1 8 32] [--targets qv all] [--rounds 7] [--dtype float32]
 
 Whole encoders (BERT; 6 layers at width 384, 12 above), batch 32, LoRA r 8, random weights, no heads. All contestants take turns in
-one process on the same batch; in every round other adapters are chosen, in another order, out of twice as many as are asked for.
+one process on the same batch; in every round other adapters are chosen, in another order, out of eight more than are asked for.
 The figures are medians over the rounds of the ratio to the bare base of the same round: 1.00 is as fast as no adapter at all.
 """
 
@@ -48,7 +48,7 @@ def main() -> None:
     for width in given.widths:
         for targets in given.targets:
             with tempfile.TemporaryDirectory() as folder:
-                contest = Contest(width, targets, 2 * max(given.distinct), getattr(torch, given.dtype), given.device, Path(folder))
+                contest = Contest(width, targets, 8 + max(given.distinct), getattr(torch, given.dtype), given.device, Path(folder))
                 for tokens in given.tokens:
                     for distinct in given.distinct:
                         print(contest.row(tokens, distinct, given.rounds), flush=True)

@@ -266,7 +266,7 @@ class Host:
         texts = bool(prompts) and isinstance(prompts[0], str)
         ids = self._answering.prompt_ids(prompts, max_new_tokens)
         names = self._admission.each(adapters, len(prompts))
-        seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed)
+        seeds = [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed or ())
         if len(seeds) != len(prompts) or not all(isinstance(one, int) and 0 <= one < 2**63 for one in seeds):
             raise AdaptkitError(f"seed is a whole number, or one for each of {len(prompts)} prompts; it got {seed!r}.")
         sampling = {name: settings.pop(name) for name in SAMPLING if name in settings}

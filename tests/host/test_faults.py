@@ -1,7 +1,6 @@
 """Attempted attacks and accidents: whatever is wrong with an adapter, the host is as it was, and other rows are right."""
 
 import asyncio
-import json
 import os
 import pickle
 import shutil
@@ -11,69 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from adaptkit import AdaptkitError, Host, TaskCard, adapt, load_base, save_adapter
-from adaptkit.corpus import load_corpus
 from adaptkit.host.batcher import HostBusyError
-from adaptkit.scratch import make_model
+from tests.host.store import LABELS, TEXTS, edit, quiet, weights, write
 from tests.tiny import randomize
-
-TEXTS = [row["text"] for row in load_corpus("train")[:40]]
-LABELS = ["a", "b", "c"]
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory) -> Path:
-    """A tiny BERT, and a store of six classifiers over it, of four methods."""
-    root = tmp_path_factory.mktemp("faults")
-    settings = {"hidden_size": 32, "intermediate_size": 48}
-    make_model("bert", TEXTS, root / "base", vocab_size=300, **settings)
-    make_model("bert", TEXTS, root / "twin", vocab_size=300, seed=9, **settings)
-    for i, method in enumerate(["lora[r=4]", "lora[r=2]", "bottleneck[reduction=4]", "prefix[length=3]", "ia3", "lora[r=4]"]):
-        write(root, root / "store" / f"a{i}", method, seed=i)
-    return root
-
-
-def write(root: Path, folder: Path, method: str, seed: int, base: str = "base") -> None:
-    model = adapt(load_base(str(root / base), task="classify", labels=LABELS), method)
-    randomize(model, seed=seed, std=0.4)
-    save_adapter(model, folder, card=TaskCard(task="classify", labels=LABELS, max_length=32))
-
-
-@pytest.fixture
-def host(root) -> Host:
-    host = Host(str(root / "base"), slots=4, room=["lora[r=4]", "bottleneck[reduction=4]", "prefix[length=3]"])
-    for i in range(3):
-        host.load(f"a{i}", root / f"store/a{i}")
-    return host
-
-
-def quiet(host: Host) -> bool:
-    """Nobody uses anything, and every slot is either free or has a name; a batch lets go a moment after it has answered."""
-    slots = host.slots
-    return any(_quiet(slots) or time.sleep(0.02) for _ in range(100))
-
-
-def _quiet(slots) -> bool:
-    return (
-        all(not one.users for one in slots.residents.values())
-        and len(slots._free) + len(slots.residents) == slots.count + 1
-        and slots._promised == 0
-    )
-
-
-def weights(folder: Path, change, checksum: bool = False) -> None:
-    tensors = load_file(folder / "adapter_model.safetensors")
-    change(tensors)
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    if not checksum:
-        edit(folder, "task.json", weights_sha256=None)
-
-
-def edit(folder: Path, file: str, **values) -> None:
-    content = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps(content | values))
 
 
 def flip(folder: Path) -> None:

@@ -1,0 +1,47 @@
+"""A tiny base and a store of classifiers over it, and ways to damage them."""
+
+import json
+import time
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from adaptkit import Host, TaskCard, adapt, load_base, save_adapter
+from adaptkit.corpus import load_corpus
+from tests.tiny import randomize
+
+TEXTS = [row["text"] for row in load_corpus("train")[:40]]
+LABELS = ["a", "b", "c"]
+
+
+def write(root: Path, folder: Path, method: str, seed: int, base: str = "base") -> None:
+    model = adapt(load_base(str(root / base), task="classify", labels=LABELS), method)
+    randomize(model, seed=seed, std=0.4)
+    save_adapter(model, folder, card=TaskCard(task="classify", labels=LABELS, max_length=32))
+
+
+def quiet(host: Host) -> bool:
+    """Nobody uses anything, and every slot is either free or has a name; a batch lets go a moment after it has answered."""
+    slots = host.slots
+    return any(_quiet(slots) or time.sleep(0.02) for _ in range(100))
+
+
+def _quiet(slots) -> bool:
+    return (
+        all(not one.users for one in slots.residents.values())
+        and len(slots._free) + len(slots.residents) == slots.count + 1
+        and slots._promised == 0
+    )
+
+
+def weights(folder: Path, change, checksum: bool = False) -> None:
+    tensors = load_file(folder / "adapter_model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    if not checksum:
+        edit(folder, "task.json", weights_sha256=None)
+
+
+def edit(folder: Path, file: str, **values) -> None:
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(content | values))
