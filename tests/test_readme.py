@@ -55,6 +55,16 @@ def test_the_figures_of_the_readme_are_the_benchmarks():
     assert beside["conll2003"] == f"{float(measured['conll2003-full']):.3f}"
 
 
+def test_the_figures_of_the_host_are_the_benchmarks():
+    results = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
+    said = re.findall(r"^\| (\d+) wide, \d+ layers, (\d+) \| (.*?) \| \*\*(.*?)\*\* \| (.*?) \| (.*?) \|$", README, re.M)
+    assert len(said) == 4
+    for width, tokens, maps, *figures in said:
+        targets = "qv" if maps == "q and v" else "all"
+        row = re.search(rf"^\| {width} \| {tokens} \| {targets} \| 32 \| [\d.]+ \| (.*?) \| (.*?) \| (.*?) \|", results, re.M)
+        assert list(row.groups()) == figures
+
+
 def test_the_cards_of_a_store_are_listed(tmp_path, capsys):
     model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), "ia3")
     save_adapter(model, tmp_path / "one", card=TaskCard(task="classify"))
