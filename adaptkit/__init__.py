@@ -22,7 +22,7 @@ _NAMES = {
     "adaptkit.tables": ("Splits", "Table"),
     "adaptkit.readers": ("Reading",),
     "adaptkit.pipelines": ("pipeline",),
-    "adaptkit.host": ("Host",),
+    "adaptkit.host": ("Host", "HostBusyError"),
     "adaptkit.fingerprints": ("fingerprint", "same_base"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

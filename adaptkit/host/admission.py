@@ -30,22 +30,27 @@ class Admission:
         """All adapters that can be asked for."""
         return sorted({*self.slots.names(), *(self.store.names() if self.store else ())})
 
+    def in_store(self, name: Any) -> bool:
+        return self.store is not None and name in self.store
+
     def check(self, name: Any) -> None:
         """Refuse a name that no adapter has. None is the base.
 
         Raises:
             AdaptkitError: names the nearest.
         """
-        if name is None or (isinstance(name, str) and self.slots.holds(name)) or (self.store is not None and name in self.store):
+        if name is None or (isinstance(name, str) and self.slots.holds(name)) or self.in_store(name):
             return
         raise unknown("adapter", name, self.names())
 
     def each(self, adapters: Any, count: int) -> list[str | None]:
         """A known name for each row, from one for all or a sequence."""
+        if not isinstance(adapters, (str, list, tuple, type(None))):
+            raise AdaptkitError(f"adapters is a name, None, or a list of them; it got {adapters!r}.")
         names = [adapters] * count if adapters is None or isinstance(adapters, str) else list(adapters)
         if len(names) != count:
             raise AdaptkitError(f"{count} rows and {len(names)} adapters: give one name for each row, or one for all.")
-        for name in dict.fromkeys(names):
+        for name in dict.fromkeys(names if all(isinstance(one, (str, type(None))) for one in names) else map(str, names)):
             self.check(name)
         return names
 
@@ -76,7 +81,7 @@ class Admission:
         """
         if resident := self.slots.admit(name):
             return resident
-        if self.store is None or name not in self.store:
+        if self.store is None or not self.in_store(name):
             raise unknown("adapter", name, self.names())
         if not wait and not self.slots.could_hold(name):
             return None

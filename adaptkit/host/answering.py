@@ -171,7 +171,9 @@ class Answering:
         known = self.backbone.network.get_input_embeddings().weight.shape[0]
         for i, row in enumerate(ids):
             if not row or not all(isinstance(token, int) and 0 <= token < known for token in row):
-                raise AdaptkitError(f"prompt {i} is {str(prompts[i])[:60]!r}; prompts are texts, or lists of ids below {known}.")
+                raise AdaptkitError(
+                    f"prompt {i} is {str(prompts[i])[:60]!r}; prompts are texts, or lists of ids below {known}, as in [[5, 6]]."
+                )
             self._need_room(row, new_tokens)
         return ids
 
@@ -321,7 +323,8 @@ def table_of(task: Any, given: list[Any], name: str) -> Table:
     for one in given:
         row = one if isinstance(one, dict) else {asked[0]: one}
         if missing := [part for part in asked if part not in row and not ("tokens" in row or "messages" in row)]:
-            raise AdaptkitError(f"adapter {name!r} ({task.name}) asks for {' and '.join(asked)}; {', '.join(missing)} is missing.")
+            asks = f"adapter {name!r} ({task.name}) asks for {' and '.join(asked)}"
+            raise AdaptkitError(f"{asks}; {', '.join(missing)} is missing in {str(one)[:60]!r}.")
         if strange := [part for part in row if part not in task.parts]:
             raise AdaptkitError(
                 f"adapter {name!r} ({task.name}) knows {', '.join(task.parts)}; not {', '.join(map(str, strange))}."

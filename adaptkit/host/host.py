@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 
 from adaptkit import methods
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.base import load_base
+from adaptkit.errors import AdaptkitError, nearest, unknown
 from adaptkit.host.admission import Admission
 from adaptkit.host.answering import Answering, Item, Row, in_order
 from adaptkit.host.answers import Answer
@@ -22,6 +24,7 @@ from adaptkit.host.slots import Resident, Slots
 from adaptkit.host.store import Store
 from adaptkit.host.waiting import WaitingRoom
 
+OPTIONS = ("slots", "room", "tokenizer", "max_rows", "max_wait", "max_queue")
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 # Settings of transformers' generate that do not depend on a row's place in the batch.
 SETTINGS = (
@@ -42,7 +45,7 @@ class Host:
 
     Args:
         base: a folder, a name on the Hub, or a transformers model that is loaded (then its `tokenizer` too).
-        slots: how many adapters there is memory for; all of it is taken at once.
+        slots: how many adapters there is memory for; all of it is taken at once, and one more to replace what is in use.
         room: the largest method that a slot holds, in the grammar; or several, of which the largest counts.
         max_rows, max_wait, max_queue: of `submit`: rows of a batch, seconds that a row waits for others, rows that may wait.
         base_options: for `load_base`: quantize, device_map, dtype, ...
@@ -67,6 +70,9 @@ class Host:
             _need_count(name, value)
         if not isinstance(max_wait, (int, float)) or not 0 <= max_wait <= 3600:
             raise AdaptkitError(f"max_wait is in seconds, from 0 to 3600; it got {max_wait!r}.")
+        for name in base_options.keys() - inspect.signature(load_base).parameters.keys():
+            if nearest(name, OPTIONS):  # else it is a setting of the model's configuration, which load_base checks
+                raise unknown("option of Host", name, OPTIONS)
         self.room = [room] if isinstance(room, str) else list(room)
         if not self.room:
             raise AdaptkitError("room names the largest method that a slot holds, as in 'lora[r=16]'; it names none.")
@@ -119,7 +125,7 @@ class Host:
 
     def load(self, name: str, path: str | Path, *, labels: list[str] | None = None, check_base: bool = True) -> None:
         """Load an adapter from a folder, all of it or nothing. A name that is there gets the new version; rows that are under way
-        keep the old one.
+        keep the old one. It stays until it is unloaded: only adapters that came from the store by themselves leave by themselves.
 
         Args:
             path: an adapter of adaptkit's, or a LoRA of PEFT's.
@@ -138,6 +144,8 @@ class Host:
         Raises:
             AdaptkitError: there is no such adapter, or it is still in use after `timeout` seconds.
         """
+        if self._admission.in_store(name) and not self.slots.holds(name):
+            return  # it is in no slot anyway
         self.slots.remove(name, timeout)
 
     def names(self) -> list[str]:
@@ -207,7 +215,7 @@ class Host:
 
     def hidden(self, inputs: dict[str, Tensor], adapters: str | Sequence[str | None] | None = None) -> Tensor:
         """The last hidden states `(rows, tokens, width)` of inputs `(rows, tokens)` as the model takes them, without heads."""
-        if not inputs or not len(next(iter(inputs.values()))):
+        if not isinstance(inputs, Mapping) or not inputs or not len(next(iter(inputs.values()))):
             raise AdaptkitError("hidden wants inputs with a row or more, as in {'input_ids': (rows, tokens)}.")
         count = len(next(iter(inputs.values())))
         if wrong := {name: tuple(tensor.shape) for name, tensor in inputs.items() if len(tensor) != count}:
@@ -262,6 +270,8 @@ class Host:
             if name not in (*SETTINGS, *(SAMPLING if do_sample else ())):
                 hint = "It goes with do_sample=True." if name in SAMPLING else ""
                 raise unknown("setting of generate", name, [*SETTINGS, *(SAMPLING if do_sample else ())], hint)
+        if not isinstance(prompts, (str, list, tuple)):
+            raise AdaptkitError(f"prompts are texts or lists of ids, one text or a list; it got {type(prompts).__name__}.")
         prompts = [prompts] if isinstance(prompts, str) else list(prompts)
         texts = bool(prompts) and isinstance(prompts[0], str)
         ids = self._answering.prompt_ids(prompts, max_new_tokens)
@@ -298,6 +308,12 @@ class Host:
     def close(self) -> None:
         """Stop answering what was submitted; waiting rows get an error. Direct calls go on working."""
         self._waiting.close()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
 
 
 def _need_count(name: str, value: Any) -> None:

@@ -106,6 +106,8 @@ class Intake:
             raise AdaptkitError(f"{folder} cannot be read as an adapter: {type(problem).__name__}: {problem}") from problem
 
     def _read(self, files: AdapterFiles, labels: list[str] | None, check_base: bool) -> Incoming:
+        if labels and files.card is not None and files.card.labels and labels != files.card.labels:
+            raise AdaptkitError(f"its card has the labels {', '.join(files.card.labels)}; labels= is for adapters without a card.")
         task, model_class = self._purpose(files, labels)
         prefix = self.heads.prefix(model_class)
         if check_base:
@@ -145,7 +147,9 @@ class Intake:
             task = tasks.from_card(card)
             if own_class is not None and own_class != self.heads.class_name(task.auto_class):
                 wanted = self.heads.class_name(task.auto_class)
-                raise AdaptkitError(f"its card says task {card.task}, which is a {wanted} here, and model {own_class}.")
+                raise AdaptkitError(
+                    f"it was trained as {own_class}; {card.task} over this base is {wanted}. It is of another base, or its card is wrong."
+                )
             return (task if task.answers else None), own_class or task.auto_class
         own_class = own_class or (files.settings.get("auto_mapping") or {}).get("base_model_class")
         kind = files.settings.get("task_type") or (own_class and task_type_of_class(own_class)) or "FEATURE_EXTRACTION"

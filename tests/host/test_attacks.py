@@ -326,3 +326,27 @@ def test_a_text_longer_than_the_base_is_cut_to_it(root, tmp_path):
     for rows in (5, None, [5], [None]):
         with pytest.raises(AdaptkitError):
             host(rows)
+
+
+def test_what_a_new_user_tried(root):
+    with Host.from_store(root / "store", slots=2) as host:
+        host.unload("a3")  # in no slot anyway
+        host.load("mine", root / "store/a0")
+        host.load("a1", root / "store/a1")
+        with pytest.raises(AdaptkitError, match=r"all 2 slots are taken \(a1, mine\)"):
+            host(TEXTS[:1], "a2")  # what was loaded by hand does not leave
+        with pytest.raises(AdaptkitError, match="labels= is for adapters without a card"):
+            host.load("mine", root / "store/a0", labels=["x"])
+        for adapters in (3, [["x"]], {"a": 1}):
+            with pytest.raises(AdaptkitError):
+                host(TEXTS[:1], adapters)
+        for wrong in ("text", 5, None):
+            with pytest.raises(AdaptkitError, match="hidden wants inputs"):
+                host.hidden(wrong)
+    with pytest.raises(AdaptkitError, match="the host is closed"):
+        asyncio.run(host.submit(TEXTS[0], "mine"))
+    with pytest.raises(AdaptkitError, match="unknown option of Host 'slot'; did you mean 'slots'"):
+        Host(str(root / "base"), slot=3)
+    for prompts in ({"text": "One day"}, 3):
+        with pytest.raises(AdaptkitError, match="prompts are texts or lists of ids"):
+            made("llama")[2].generate(prompts)
