@@ -148,7 +148,7 @@ class Intake:
             if own_class is not None and own_class != self.heads.class_name(task.auto_class):
                 wanted = self.heads.class_name(task.auto_class)
                 raise AdaptkitError(
-                    f"it was trained as {own_class}; {card.task} over this base is {wanted}. It is of another base, or its card is wrong."
+                    f"it was trained as {own_class}, {card.task} over this base is {wanted}: another base, or a wrong card."
                 )
             return (task if task.answers else None), own_class or task.auto_class
         own_class = own_class or (files.settings.get("auto_mapping") or {}).get("base_model_class")
