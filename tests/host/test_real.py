@@ -79,7 +79,7 @@ def test_the_hidden_states_of_twelve_adapters_in_one_batch(store):
     host = Host.from_store(store, slots=12)
     tokenizer = load_tokenizer("all-MiniLM-L6-v2")
     batch = dict(tokenizer([MESSAGES[i % 3] for i in range(13)], padding=True, return_tensors="pt"))
-    together = host.hidden(batch, [*ADAPTERS, None])
+    together, bare = host.hidden(batch, [*ADAPTERS, None]), host.hidden(batch)
     for i, name in enumerate(ADAPTERS):
         model = load_adapter(store / name).get_base_model()
         network = getattr(model, "bert", model)
@@ -87,7 +87,7 @@ def test_the_hidden_states_of_twelve_adapters_in_one_batch(store):
             expected = network(**{key: value[i : i + 1] for key, value in batch.items()})[0]
         seen = batch["attention_mask"][i].bool()
         torch.testing.assert_close(together[i][seen], expected[0][seen], atol=1e-5, rtol=1e-5)
-        assert (together[i][seen] - together[12][: len(seen)][seen]).abs().max() > 1e-3 or i % 3 != 12 % 3
+        assert (together[i][seen] - bare[i][seen]).abs().max() > 1e-3
 
 
 @pytest.mark.slow
@@ -95,8 +95,8 @@ def test_the_hidden_states_of_twelve_adapters_in_one_batch(store):
 def test_over_a_quantized_base(store, quantize, tolerance):
     """Mean difference to the adapter alone, in shares of the mean value.
 
-    The bare base, row by row against the whole batch, differs as much: in int8 by 0.05, because the batch decides which columns
-    are outliers, in nf4 by 0.006, because its kernel computes in bf16. So each row must also be nearest to its own adapter.
+    The bare base differs between a batch and its rows too: in int8 the batch decides which columns are outliers, and the kernel
+    of nf4 computes in bf16. So each row must also be nearest to its own adapter.
     """
     names = ["intent-lora", "urgency-ia3", "mood-prefix", "intent-houlsby", "search-lora"]
     host = Host("all-MiniLM-L6-v2", slots=5, room=[LORA, HOULSBY, PREFIX], quantize=quantize)
