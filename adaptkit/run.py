@@ -49,7 +49,8 @@ class Run:
     max_length: int = 128
 
     def extras(self) -> Extras:
-        return Extras(self.arguments.early_stopping_patience, self.arguments.adversarial_epsilon)
+        given = self.arguments
+        return Extras(given.early_stopping_patience, given.adversarial_epsilon, half_base=given.dtype == "auto")
 
 
 def say(text: str = "") -> None:

@@ -12,7 +12,7 @@ import torch
 from adaptkit import report
 from adaptkit.errors import AdaptkitError
 from adaptkit.run import IS_MAIN, Run, load, new_model, say
-from adaptkit.training import in_fp32, make_trainer
+from adaptkit.training import make_trainer, precision
 
 RANKS = (4, 8, 16, 32)
 
@@ -40,7 +40,7 @@ def search(run: Run) -> None:
             return new_model(run, run.arguments.method)
         asked.append(trial)
         _space(run, trial)  # Trainer makes the model before it asks for the settings; asked twice, a trial says the same
-        return in_fp32(new_model(run, _with_rank(run.arguments.method, trial.params.get("rank"))))
+        return precision(args, run.extras()).set(new_model(run, _with_rank(run.arguments.method, trial.params.get("rank"))))
 
     trainer = make_trainer(None, task, run.parts["train"], run.parts["validation"], run.tokenizer, args, run.extras(), model_init)
     best = trainer.hyperparameter_search(

@@ -6,8 +6,7 @@ import json
 import re
 import resource
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,7 @@ from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer
 
 from adaptkit.adversarial import on_embeddings
 from adaptkit.errors import AdaptkitError
+from adaptkit.precision import Precision
 from adaptkit.sampling import LengthBuckets, padding_share
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
@@ -43,10 +43,12 @@ class Extras:
 
     early_stopping_patience: stop after so many evaluations without a better one; 0 for never.
     adversarial_epsilon: train on embeddings moved by so much against the loss, too (FGM, Miyato et al. 2017); 0 for not.
+    half_base: while training in bf16, keep a frozen base in bf16 too.
     """
 
     early_stopping_patience: int = 0
     adversarial_epsilon: float = 0.0
+    half_base: bool = True
 
 
 @dataclass
@@ -202,7 +204,7 @@ def fit(
     """
     trainer = make_trainer(model, task, train, validation, tokenizer, args, extras)
     try:
-        with _fp32_masters(model, args.bf16 or args.fp16):
+        with precision(args, extras).of(model):
             metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     except KeyboardInterrupt:
         metrics = {"epoch": trainer.state.epoch or 0.0}
@@ -211,6 +213,11 @@ def fit(
     if args.train_sampling_strategy == "group_by_length":
         metrics["padding"] = round(padding_share(trainer.buckets(), args.train_batch_size), 4)
     return Fit(metrics, trainer.state.log_history)
+
+
+def precision(args: TrainingArguments, extras: Extras) -> Precision:
+    """The precisions that are asked for."""
+    return Precision(torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None, extras.half_base)
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
@@ -233,25 +240,3 @@ def peak_memory() -> float:
         return round(torch.cuda.max_memory_allocated() / 1e9, 3)
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 3)
-
-
-def in_fp32(model: nn.Module) -> nn.Module:
-    """The model with everything that trains in fp32: half precision loses small steps."""
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    return model
-
-
-@contextmanager
-def _fp32_masters(model: peft.PeftModel, autocast: bool) -> Iterator[None]:
-    """What trains is small, and half precision loses small steps: fp32 while autocast computes, afterwards as it was."""
-    halves = [p for p in model.parameters() if autocast and p.requires_grad and p.dtype in (torch.float16, torch.bfloat16)]
-    dtypes = [parameter.dtype for parameter in halves]
-    if halves:
-        in_fp32(model)
-    try:
-        yield
-    finally:
-        for parameter, dtype in zip(halves, dtypes, strict=True):
-            parameter.data = parameter.data.to(dtype)

@@ -8,7 +8,7 @@ A method is a frozen dataclass with three things:
 
 The formula is written once and holds for parameters of one adapter, `(...)`, and of a batch of adapters, `(batch, ...)`, one
 for each row of `x`: the trainer uses the first form, the host the second. Write `x @ weight.mT` for maps and `rows(vector)`
-for everything that is added to or multiplied with `(batch, seq, width)`.
+for everything that is added to or multiplied with `(batch, seq, width)`; `add_map` where a map's result is added to something.
 """
 
 from __future__ import annotations
@@ -52,6 +52,21 @@ class Param:
 def rows(vector: Tensor) -> Tensor:
     """A vector `(width,)`, or one for each row `(batch, width)`, made ready to meet `(batch, seq, width)`."""
     return vector if vector.ndim == 1 else vector.unsqueeze(-2)
+
+
+def add_map(y: Tensor, x: Tensor, weight: Tensor, alpha: float = 1.0) -> Tensor:
+    """`y + alpha x @ weight.mT` in one pass over y `(..., seq, out)`; x `(..., seq, in)`, weight `(out, in)` or `(batch, out, in)`.
+
+    A product of a low rank is little work; writing the full width once more, to add it, would cost as much again.
+    """
+    import torch
+
+    if y.dtype != x.dtype or y.shape[:-1] != x.shape[:-1]:
+        return y + x @ weight.mT * alpha
+    if weight.ndim == 3:
+        return torch.baddbmm(y, x, weight.mT, alpha=alpha)
+    flat = torch.addmm(y.reshape(-1, y.shape[-1]), x.reshape(-1, x.shape[-1]), weight.mT, alpha=alpha)
+    return flat.view(y.shape)
 
 
 @dataclass(frozen=True)

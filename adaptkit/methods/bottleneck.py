@@ -19,10 +19,11 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
 from torch.nn import functional as F
 
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.methods.base import Method, Param, require, rows
+from adaptkit.methods.base import Method, Param, add_map, require, rows
 from adaptkit.sites import Site
 
 PLACEMENTS: dict[str, dict[str, Any]] = {
@@ -110,9 +111,10 @@ class Bottleneck(Method):
         z = F.dropout(source, self.dropout) if self.dropout and training else source
         activate = _activation(self._setting("activation"))
         inner = activate(z @ p["down"].mT + rows(p["down_bias"]))  # (batch, seq, inner)
-        change = inner @ p["up"].mT + rows(p["up_bias"])
+        bias = rows(p["up_bias"])
         scale = rows(p["scale"]) if self.scale == "learned" else float(self._setting("scale"))
-        change = change if isinstance(scale, float) and scale == 1 else change * scale
+        if isinstance(scale, Tensor) or scale != 1:  # at the inner width, not at the full one
+            inner, bias = inner * scale, bias * scale
         if self.gate:
-            change = change * (z @ p["gate"].mT).sigmoid()
-        return y + change
+            return y + add_map(bias.expand_as(y), inner, p["up"]) * (z @ p["gate"].mT).sigmoid()
+        return add_map(y + bias, inner, p["up"])

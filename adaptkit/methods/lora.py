@@ -2,7 +2,7 @@
 
     y' = y + s B A x        A: (r, in), B: (out, r), s = alpha / r, or alpha / sqrt(r) with rslora (Kalajdzievski 2023)
 
-A starts as kaiming-uniform, B at zero, as in PEFT. The scale multiplies the rank-wide product, not the full-width output.
+A starts as kaiming-uniform, B at zero, as in PEFT. The scale is part of the product with B: no full-width tensor is written for it.
 With `gate`, the update of each token is multiplied by sigmoid(g x), g: (1, in), after UniPELT (Mao et al. 2021), which takes one
 gate a sentence; a gate a token does not change when a batch is padded or when generation runs from a cache.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from torch.nn import functional as F
 
-from adaptkit.methods.base import Method, Param, require
+from adaptkit.methods.base import Method, Param, add_map, require
 from adaptkit.sites import LINEAR_SITES, Site
 
 
@@ -69,7 +69,7 @@ class LoRA(Method):
     def apply(self, p, x, y, *, training=False):
         if self.dropout and training:
             x = F.dropout(x, self.dropout)
-        low = (x @ p["A"].mT) * self.scale  # (batch, seq, r)
+        low = x @ p["A"].mT  # (batch, seq, r)
         if self.gate:
             low = low * (x @ p["gate"].mT).sigmoid()
-        return y + low @ p["B"].mT
+        return add_map(y, low, p["B"], self.scale)
