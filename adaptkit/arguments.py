@@ -37,6 +37,9 @@ class RecipeArguments:
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
     attn_implementation: str | None = flag(None, "attention of the base: sdpa, eager, flash_attention_2")
     base_dropout: bool = flag(False, "keep the frozen base's own dropout while training")
+    frozen_trunk: str = flag(
+        "auto", "layers below all that trains run once a text: auto, memory, disk (where it is kept), off; see lora[layers=last[2]]"
+    )
     train_file: str | None = flag(None, "training rows, in one of the formats of --format; file.json#part takes a part of it")
     validation_file: str | None = flag(None, "validation rows; cut off the training rows when not given")
     test_file: str | None = flag(None, "test rows, used once, at the end")

@@ -14,11 +14,13 @@ import torch
 from adaptkit.adapter import adapter_tensors, load_adapter
 from adaptkit.arguments import RecipeArguments
 from adaptkit.base import load_config, load_tokenizer
+from adaptkit.choices import choose_attention, choose_base, within_positions
 from adaptkit.errors import AdaptkitError
 from adaptkit.full import FULL
 from adaptkit.judge import Finding, judge_lengths, judge_texts
+from adaptkit.launch import say
 from adaptkit.predict import predict
-from adaptkit.run import Run, choose_base, encode, new_model, save, say, start, within_positions
+from adaptkit.run import Run, encode, new_model, save, start
 from adaptkit.tasks.base import Task
 from adaptkit.training import Part, fit, peak_memory
 
@@ -128,6 +130,7 @@ def _duration(seconds: float) -> str:
 
 def _try_once(run: Run, folder: Path) -> None:
     """One training step, one evaluation batch, one save and load."""
+    choose_attention(run, load_config(run.base, run.arguments.model_revision))
     run.model = new_model(run, run.arguments.method)
     few = {name: _few(part) for name, part in run.parts.items()}
     once = dataclasses.replace(

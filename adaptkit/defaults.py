@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import TrainingArguments
 
 # Ours where Trainer's own would hurt adapters; every one can be set on the command line.
 DEFAULTS: dict[str, Any] = {
@@ -46,14 +45,6 @@ def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:
         return {}
     batch = 8 if rows < 1000 else 16
     return {"per_device_train_batch_size": batch, "num_train_epochs": min(15, max(3, round(steps * batch / rows)))}
-
-
-def fast_attention(args: TrainingArguments) -> str | None:
-    """The attention to train with, or None for the model's own choice.
-
-    On a CPU in bf16 the backward pass of the fused attention takes about half of a step at short lengths; the plain one does not.
-    """
-    return "eager" if args.use_cpu and args.bf16 else None
 
 
 def learning_rate(method: str) -> float:

@@ -1,4 +1,4 @@
-"""All the processes that were asked for.
+"""All the processes that were asked for, and the one that speaks.
 
 `accelerate launch --cpu --num_processes 2 script.py` starts one process and leaves the others to MPI (accelerate 1.15). Going on
 alone would train something else than the user asked for, so the recipe starts them itself, with torchrun, and says so.
@@ -11,6 +11,7 @@ import sys
 
 from adaptkit.errors import AdaptkitError
 
+IS_MAIN = int(os.environ.get("RANK", "0")) == 0
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
 
@@ -49,3 +50,9 @@ def _processes_asked_for() -> int | None:
         return None
     asked, _ = launch_command_parser().parse_known_args(words[starts[0] + 1 :])
     return asked.num_processes
+
+
+def say(text: str = "") -> None:
+    """Print on the main process only."""
+    if IS_MAIN:
+        print(text, flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 import warnings
 from collections.abc import Callable
@@ -15,22 +14,21 @@ from adaptkit import report, tasks
 from adaptkit.adapter import save_adapter
 from adaptkit.arguments import RecipeArguments
 from adaptkit.augment import Augmentation, augment, read_synonyms
-from adaptkit.base import align_padding, load_base, load_tokenizer
+from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
+from adaptkit.choices import choose_attention, choose_base, choose_trunk, within_positions
 from adaptkit.data import load_splits, reading_from
-from adaptkit.defaults import DEFAULTS, FROM_NOTHING, fast_attention, learning_rate, machine_defaults, small_data_defaults
+from adaptkit.defaults import DEFAULTS, FROM_NOTHING, learning_rate, machine_defaults, small_data_defaults
 from adaptkit.errors import AdaptkitError
 from adaptkit.full import FULL, MODEL, save_full, unfreeze
-from adaptkit.launch import start_all_processes
+from adaptkit.kept import Kept
+from adaptkit.launch import IS_MAIN, say, start_all_processes
 from adaptkit.methods import PRESETS
 from adaptkit.predict import predict
-from adaptkit.scratch import make_model
 from adaptkit.tables import Splits
 from adaptkit.tasks.base import Task
 from adaptkit.training import Extras, Fit, Part, bare_model, fit, last_whole_checkpoint
 from adaptkit.tuner import adapt
-
-IS_MAIN = int(os.environ.get("RANK", "0")) == 0
 
 
 @dataclass
@@ -47,16 +45,12 @@ class Run:
     model: Any = None
     parts: dict[str, Part] = field(default_factory=dict)
     max_length: int = 128
+    attention: str | None = None  # the implementation to train with; None for the model's own choice
+    kept: Kept | None = None  # what the frozen trunk gave; shared by the runs of a series or a search
 
     def extras(self) -> Extras:
         given = self.arguments
-        return Extras(given.early_stopping_patience, given.adversarial_epsilon, half_base=given.dtype == "auto")
-
-
-def say(text: str = "") -> None:
-    """Print on the main process only."""
-    if IS_MAIN:
-        print(text, flush=True)
+        return Extras(given.early_stopping_patience, given.adversarial_epsilon, given.dtype == "auto", self.kept)
 
 
 def train_whole(run: Run) -> dict[str, Any]:
@@ -128,9 +122,12 @@ def load(run: Run) -> None:
     """Load the base with the task's head, inject the adapter, encode the rows."""
     choose_base(run, run.output_dir / "base")
     run.tokenizer = load_tokenizer(run.base, run.arguments.model_revision)
-    run.model = new_model(run, run.arguments.method)
-    run.max_length = within_positions(run.max_length, bare_model(run.model).config, run.tokenizer)
+    config = load_config(run.base, run.arguments.model_revision)
+    run.max_length = within_positions(run.max_length, config, run.tokenizer)
     encode(run)
+    choose_attention(run, config)
+    run.model = new_model(run, run.arguments.method)
+    choose_trunk(run)
     trained = sum(parameter.numel() for parameter in run.model.parameters() if parameter.requires_grad)
     everything = sum(parameter.numel() for parameter in run.model.parameters())
     say(f"base {run.base}, method {PRESETS.get(run.arguments.method, run.arguments.method)}")
@@ -152,28 +149,13 @@ def new_model(run: Run, method: str) -> Any:
         quantize=arguments.quantize,
         dtype=arguments.dtype,
         revision=arguments.model_revision,
-        attn_implementation=arguments.attn_implementation or fast_attention(run.training),
+        attn_implementation=arguments.attn_implementation or run.attention,
         base_dropout=arguments.base_dropout or full,
     )
     align_padding(base, run.tokenizer)
     model = unfreeze(base) if full else adapt(base, method)
     run.task.suits(bare_model(model))
     return model
-
-
-def choose_base(run: Run, folder: Path) -> None:
-    """The model that was asked for, or a small one made on the spot from the training texts."""
-    if run.base or run.arguments.model_name_or_path:
-        run.base = run.base or run.arguments.model_name_or_path
-        return
-    settings = {"kind": run.task.small_model} | run.arguments.from_nothing()
-    with run.training.main_process_first(desc="making a small model"):
-        if IS_MAIN and not (run.training.resume_from_checkpoint and (folder / "config.json").is_file()):
-            texts = [text for row in run.splits.train.rows for text in (run.task.text(row), run.task.gold_text(row))]
-            make_model(texts=texts, folder=folder, seed=run.training.seed, **settings)
-    run.base = str(folder)
-    use = "" if not run.task.answers else " It shows that all works and answers nonsense; for real use give --model_name_or_path"
-    say(f"note: no model given, so a small untrained {settings['kind']} with a tokenizer of your texts was made in {folder}.{use}")
 
 
 def encode(run: Run) -> None:
@@ -290,17 +272,6 @@ def _closing(task: Task, metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ("peak memory", f"{metrics['peak_memory_gb']:.2f} GB"),
         ("file", f"{metrics['adapter_bytes'] / 1000:.0f} kB, {metrics['trainable_parameters']:,} parameters"),
     ]
-
-
-def within_positions(length: int, config: Any, tokenizer: Any) -> int:
-    """A length that the base has positions for."""
-    positions = getattr(config, "max_position_embeddings", None) or length
-    if config.model_type in ("roberta", "xlm-roberta"):  # the first ones are spent on padding
-        positions -= config.pad_token_id + 1
-    limit = min(positions, tokenizer.model_max_length)
-    if length > limit:
-        say(f"note: the base takes {limit} tokens; --max_seq_length {length} is lowered to that")
-    return min(length, limit)
 
 
 def _check_reporters(names: list[str]) -> None:

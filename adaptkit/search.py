@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import shutil
 from typing import Any
 
@@ -11,8 +10,13 @@ import torch
 
 from adaptkit import report
 from adaptkit.errors import AdaptkitError
-from adaptkit.run import IS_MAIN, Run, load, new_model, say
-from adaptkit.training import make_trainer, precision
+from adaptkit.full import FULL
+from adaptkit.launch import IS_MAIN, say
+from adaptkit.methods import describe, parse
+from adaptkit.methods.lora import LoRA
+from adaptkit.run import Run, load, new_model
+from adaptkit.training import bare_model, make_trainer, precision
+from adaptkit.trunk import Trunk
 
 RANKS = (4, 8, 16, 32)
 
@@ -40,7 +44,10 @@ def search(run: Run) -> None:
             return new_model(run, run.arguments.method)
         asked.append(trial)
         _space(run, trial)  # Trainer makes the model before it asks for the settings; asked twice, a trial says the same
-        return precision(args, run.extras()).set(new_model(run, _with_rank(run.arguments.method, trial.params.get("rank"))))
+        model = precision(args, run.extras()).set(new_model(run, _with_rank(run.arguments.method, trial.params.get("rank"))))
+        if run.kept is not None:
+            Trunk(bare_model(model), run.kept).place()  # for good: the model ends with its trial
+        return model
 
     trainer = make_trainer(None, task, run.parts["train"], run.parts["validation"], run.tokenizer, args, run.extras(), model_init)
     best = trainer.hyperparameter_search(
@@ -79,20 +86,15 @@ def _space(run: Run, trial: Any) -> dict[str, Any]:
             "per_device_train_batch_size", sorted({max(4, batch // 2), batch, batch * 2})
         ),
     }
-    if _with_rank(run.arguments.method, 1) != run.arguments.method:
+    if _with_rank(run.arguments.method, 1) != _with_rank(run.arguments.method, 2):
         trial.suggest_categorical("rank", RANKS)  # for the model; Trainer has no such setting
     return space
 
 
 def _with_rank(method: str, rank: int | None) -> str:
     """A method with another rank in each of its LoRAs; alpha stays twice the rank."""
-    if rank is None:
+    if rank is None or method == FULL or method.startswith("peft:"):
         return method
-    found = re.sub(r"(?<![\w:])lora(?![\w\[])", "lora[]", method)
-    found = re.sub(r"(?<![\w:])lora\[([^\]]*)\]", lambda m: f"lora[{_settings(m[1], rank)}]", found)
-    return found
-
-
-def _settings(inside: str, rank: int) -> str:
-    kept = [part for part in inside.split(",") if part and part.partition("=")[0] not in ("r", "alpha")]
-    return ",".join([f"r={rank}", f"alpha={2 * rank}", *kept])
+    union = parse(method)
+    ranked = (dataclasses.replace(one, r=rank, alpha=2 * rank) if isinstance(one, LoRA) else one for one in union)
+    return describe(tuple(ranked))

@@ -8,7 +8,8 @@ from typing import Any
 
 from adaptkit import report
 from adaptkit.errors import AdaptkitError
-from adaptkit.run import Run, say, train_whole
+from adaptkit.launch import say
+from adaptkit.run import Run, train_whole
 from adaptkit.tables import Splits, folds
 
 
@@ -22,7 +23,9 @@ def train_each(run: Run) -> dict[str, Any]:
     results = {}
     for name, variant in variants(run).items():
         say(f"\n=== {name} ===")
+        variant.kept = run.kept  # the same texts come again
         results[name] = train_whole(variant)
+        run.kept = variant.kept
     summary = summarize([found for found in results.values() if found])
     if summary:
         summary["runs"] = list(results)

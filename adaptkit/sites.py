@@ -54,6 +54,7 @@ class Site:
     name: str
     module: str  # full path of the module that is wrapped
     layer: int
+    depth: int  # how many layers its stack has
     kind: str  # "map" | "block" | "stream" | "norm" | "attention": what the formula reads and changes here
     width_in: int
     width_out: int
@@ -210,24 +211,37 @@ def find_sites(model: nn.Module) -> list[Site]:
     Raises:
         AdaptkitError: the architecture is neither in the table nor clear from its structure.
     """
-    from adaptkit.discover import discover
-
-    backbone, prefix = backbone_of(model)
-    stacks = table_entry(model.config) or discover(backbone, model.config)
-    modules = dict(backbone.named_modules())
+    stacks, modules, prefix = _stacks(model)
     found = []
-    for stack in stacks:
-        pattern = re.compile(re.escape(stack.layers).replace(r"\*", r"(\d+)"))
-        layers = [name for name in modules if pattern.fullmatch(name)]
+    for stack, layers in stacks:
         for index, layer in enumerate(layers):
-            found += _layer_sites(stack, modules, layer, index, prefix, model.config)
+            found += _layer_sites(stack, modules, layer, (index, len(layers)), prefix, model.config)
     if not found:
-        tried = ", ".join(stack.layers for stack in stacks)
+        tried = ", ".join(stack.layers for stack, _ in stacks)
         raise AdaptkitError(
             f"{type(model).__name__} ({model.config.model_type}) has no layers at {tried}; call "
             "adaptkit.register_architecture with the paths of this model."
         )
     return found
+
+
+def first_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers of the stack that reads the text, in order: the encoder's where there is one."""
+    stacks, modules, _ = _stacks(model)
+    return [modules[name] for name in stacks[0][1]]
+
+
+def _stacks(model: nn.Module) -> tuple[list[tuple[Stack, list[str]]], dict[str, nn.Module], str]:
+    """Each stack with the paths of its layers below the backbone; the backbone's modules, and the prefix of its names."""
+    from adaptkit.discover import discover
+
+    backbone, prefix = backbone_of(model)
+    modules = dict(backbone.named_modules())
+    found = []
+    for stack in table_entry(model.config) or discover(backbone, model.config):
+        pattern = re.compile(re.escape(stack.layers).replace(r"\*", r"(\d+)"))
+        found.append((stack, [name for name in modules if pattern.fullmatch(name)]))
+    return found, modules, prefix
 
 
 def backbone_of(model: nn.Module) -> tuple[nn.Module, str]:
@@ -239,7 +253,7 @@ def backbone_of(model: nn.Module) -> tuple[nn.Module, str]:
     return (backbone, prefix + ".") if isinstance(backbone, nn.Module) else (model, "")
 
 
-def _layer_sites(stack: Stack, modules, layer: str, index: int, prefix: str, config) -> list[Site]:
+def _layer_sites(stack: Stack, modules, layer: str, place: tuple[int, int], prefix: str, config) -> list[Site]:
     def path(name: str) -> str:
         return f"{prefix}{layer}.{name}"
 
@@ -249,22 +263,22 @@ def _layer_sites(stack: Stack, modules, layer: str, index: int, prefix: str, con
         width_in, width_out = linear_shape(modules[f"{layer}.{target}"])
         columns = _part(part, width_out, config) if part else None
         width_out = columns[1] - columns[0] if columns else width_out
-        sites.append(Site(name, path(target), index, "map", width_in, width_out, columns))
+        sites.append(Site(name, path(target), *place, "map", width_in, width_out, columns))
     by_name = {site.name: site for site in sites}
     for name, target in (("attn", stack.attn), ("cross", stack.cross)):
         if target:
             queries, keys = by_name[f"{name}.q"], by_name[f"{name}.k"]
             heads = keys.width_out // _head_width(config, queries.width_out)
             width_in, width = queries.width_in, keys.width_out
-            sites.append(Site(name, queries.module, index, "attention", width_in, width, entry=path(target), heads=heads))
+            sites.append(Site(name, queries.module, *place, "attention", width_in, width, entry=path(target), heads=heads))
     if stack.ffn:
         entry, leave = map(path, stack.ffn)
         width = by_name["ffn.in"].width_in
-        sites.append(Site("ffn", leave, index, "block", width, width, entry=entry))
+        sites.append(Site("ffn", leave, *place, "block", width, width, entry=entry))
         if stack.norm:
-            sites.append(Site("layer", path(stack.norm), index, "norm", width, width))
+            sites.append(Site("layer", path(stack.norm), *place, "norm", width, width))
         else:
-            sites.append(Site("layer", leave, index, "stream", width, width, entry=entry))
+            sites.append(Site("layer", leave, *place, "stream", width, width, entry=entry))
     return sites
 
 

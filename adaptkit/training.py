@@ -7,6 +7,7 @@ import re
 import resource
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,12 @@ from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer
 
 from adaptkit.adversarial import on_embeddings
 from adaptkit.errors import AdaptkitError
+from adaptkit.kept import Kept
 from adaptkit.precision import Precision
 from adaptkit.sampling import LengthBuckets, padding_share
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
+from adaptkit.trunk import Trunk
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,11 +47,13 @@ class Extras:
     early_stopping_patience: stop after so many evaluations without a better one; 0 for never.
     adversarial_epsilon: train on embeddings moved by so much against the loss, too (FGM, Miyato et al. 2017); 0 for not.
     half_base: while training in bf16, keep a frozen base in bf16 too.
+    kept: run the frozen layers below all that trains once a text, and keep there what they give (`adaptkit.trunk`); None: not.
     """
 
     early_stopping_patience: int = 0
     adversarial_epsilon: float = 0.0
     half_base: bool = True
+    kept: Kept | None = None
 
 
 @dataclass
@@ -204,15 +209,26 @@ def fit(
     """
     trainer = make_trainer(model, task, train, validation, tokenizer, args, extras)
     try:
-        with precision(args, extras).of(model):
+        with precision(args, extras).of(model), frozen_trunk(model, extras):
             metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     except KeyboardInterrupt:
         metrics = {"epoch": trainer.state.epoch or 0.0}
         print(f"\nstopped at step {trainer.state.global_step}; going on with the adapter as it is", file=sys.stderr)
     metrics |= {"train_samples": len(train.encoded), "peak_memory_gb": peak_memory()}
+    if extras.kept is not None:
+        metrics["trunk_gb"] = round(extras.kept.size / 1e9, 3)
     if args.train_sampling_strategy == "group_by_length":
         metrics["padding"] = round(padding_share(trainer.buckets(), args.train_batch_size), 4)
     return Fit(metrics, trainer.state.log_history)
+
+
+def frozen_trunk(model: nn.Module, extras: Extras) -> AbstractContextManager[Any]:
+    """The trunk of a model, in place while the block runs."""
+    if extras.kept is None:
+        return nullcontext()
+    trunk = Trunk(bare_model(model), extras.kept)
+    trunk.check()
+    return trunk
 
 
 def precision(args: TrainingArguments, extras: Extras) -> Precision:

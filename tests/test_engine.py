@@ -20,6 +20,7 @@ from adaptkit import AdaptkitError, Predictor, Table, adapt, load_base, load_tok
 from adaptkit.adversarial import on_embeddings
 from adaptkit.augment import Augmentation, augment, read_synonyms
 from adaptkit.corpus import load_corpus
+from adaptkit.methods import parse
 from adaptkit.scratch import make_model
 from adaptkit.search import _with_rank
 from adaptkit.series import summarize
@@ -204,13 +205,14 @@ def test_search_tries_and_then_trains_with_the_best(small, tmp_path, capsys):
 
 
 def test_a_rank_is_put_into_every_lora():
-    assert _with_rank("lora", 4) == "lora[r=4,alpha=8]"
-    assert (
-        _with_rank("lora[sites=attn.q|attn.v,r=8]+prefix[length=3]", 16)
-        == "lora[r=16,alpha=32,sites=attn.q|attn.v]+prefix[length=3]"
+    assert _with_rank("lora", 4) == "lora[alpha=8,r=4]"
+    assert parse(_with_rank("lora[sites=attn.q|attn.v,layers=last[2],r=8]+prefix[length=3]", 16)) == parse(
+        "lora[r=16,alpha=32,sites=attn.q|attn.v,layers=last[2]]+prefix[length=3]"
     )
+    assert "r=4" in _with_rank("unipelt", 4)
     assert _with_rank("bottleneck", 4) == "bottleneck"
-    assert _with_rank("peft:lora[r=2]", 4) == "peft:lora[r=2]"
+    for other in ("peft:lora[r=2]", "full"):
+        assert _with_rank(other, 4) == other
 
 
 def test_the_mean_of_runs():

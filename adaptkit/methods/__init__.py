@@ -2,6 +2,7 @@
 
     lora                                  one method with its defaults
     lora[r=8,sites=attn.q|attn.v]         settings; lists are joined with |
+    lora[layers=last[4]]                  only the upper four layers; 6-, 2-5, 0|2 are others (`adaptkit.methods.layers`)
     lora[r=4]+prefix[length=16]           a union: each method acts in turn
     mam, unipelt                          presets: names for unions
 
@@ -21,6 +22,7 @@ from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.base import Method
 from adaptkit.methods.bottleneck import Bottleneck
 from adaptkit.methods.ia3 import IA3
+from adaptkit.methods.layers import check_layers
 from adaptkit.methods.lora import LoRA
 from adaptkit.methods.prefix import Prefix
 
@@ -127,6 +129,8 @@ def _build(method: type[Method], settings: dict[str, str]) -> Method:
         except ValueError:
             wanted = getattr(fields[key], "__name__", str(fields[key]))
             raise AdaptkitError(f"{method.name}[{key}={text}]: {key} is of type {wanted}; it got {text!r}") from None
+    if values.get("layers") is not None:
+        check_layers(values["layers"])
     return method(**values)
 
 

@@ -20,6 +20,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.methods.layers import check_layers, chosen_layers
 from adaptkit.sites import SITE_NAMES, Site
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Method:
     learning_rate: ClassVar[float] = 1e-3  # where training starts unless the user says otherwise
 
     sites: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
+    layers: str | None = dataclasses.field(default=None, kw_only=True)  # see `adaptkit.methods.layers`; None: all of them
 
     def spec(self, site: Site) -> dict[str, Param]:
         raise NotImplementedError
@@ -123,6 +125,9 @@ class Method:
             )
         patterns = self.sites or self.default_sites
         chosen = [site for site in usable if any(fnmatchcase(site.name, pattern) for pattern in patterns)]
+        if self.layers is not None:
+            check_layers(self.layers)
+            chosen = [site for site in chosen if site.layer in chosen_layers(self.layers, site.depth)]
         if not chosen:
             names = sorted({site.name for site in available})
             raise AdaptkitError(

@@ -47,6 +47,7 @@ class Task:
     changeable: ClassVar[tuple[str, ...]] = ()  # texts of a row whose words may be moved or left out
     base_knows: ClassVar[bool] = False  # the frozen base without an adapter can do this too, and is scored beside it
     smooths: ClassVar[bool] = True  # the loss knows label smoothing
+    same_inputs: ClassVar[bool] = True  # the model reads the same tokens in every epoch
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads for one row
     how_cut: ClassVar[str] = "no text on both sides"  # how `cut` divides
     long_texts: ClassVar[str] = "are cut"  # what becomes of texts that are too long

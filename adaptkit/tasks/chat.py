@@ -44,6 +44,10 @@ class Chat(Language):
     small_model = "llama"
     defaults = {"per_device_train_batch_size": 8, "per_device_eval_batch_size": 8}
 
+    @property
+    def same_inputs(self) -> bool:
+        return not self.packing  # without a mask, how far a row is padded is part of what the model reads
+
     def asks(self) -> list[str]:
         return ["prompt"]
 

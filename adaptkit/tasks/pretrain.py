@@ -45,6 +45,10 @@ class Pretrain(Language):
         return "AutoModelForMaskedLM" if self.objective == "mlm" else "AutoModelForCausalLM"
 
     @property
+    def same_inputs(self) -> bool:
+        return self.objective == "clm"
+
+    @property
     def causal(self) -> bool:
         return self.objective == "clm"
 

@@ -1,0 +1,135 @@
+"""What is chosen for a run before it trains, and said: the model where none is given, the attention, the frozen trunk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.fastest import Shape, fastest_attention
+from adaptkit.kept import Kept
+from adaptkit.launch import IS_MAIN, say
+from adaptkit.scratch import make_model
+from adaptkit.training import bare_model
+from adaptkit.trunk import Trunk, frozen_layers
+
+if TYPE_CHECKING:
+    from adaptkit.run import Run
+
+FROZEN_TRUNK = ("auto", "memory", "disk", "off")
+SHARE = 0.25  # of the free memory or disk that a trunk may take by itself
+
+
+def choose_base(run: Run, folder: Path) -> None:
+    """The model that was asked for, or a small one made on the spot from the training texts."""
+    if run.base or run.arguments.model_name_or_path:
+        run.base = run.base or run.arguments.model_name_or_path
+        return
+    settings = {"kind": run.task.small_model} | run.arguments.from_nothing()
+    with run.training.main_process_first(desc="making a small model"):
+        if IS_MAIN and not (run.training.resume_from_checkpoint and (folder / "config.json").is_file()):
+            texts = [text for row in run.splits.train.rows for text in (run.task.text(row), run.task.gold_text(row))]
+            make_model(texts=texts, folder=folder, seed=run.training.seed, **settings)
+    run.base = str(folder)
+    use = "" if not run.task.answers else " It shows that all works and answers nonsense; for real use give --model_name_or_path"
+    say(f"note: no model given, so a small untrained {settings['kind']} with a tokenizer of your texts was made in {folder}.{use}")
+
+
+def choose_attention(run: Run, config: Any) -> None:
+    """On a CPU, measure which attention is the fastest for a batch of long rows; elsewhere the model chooses."""
+    import torch
+
+    if run.arguments.attn_implementation or not run.training.use_cpu:
+        return
+    lengths = sorted(run.parts["train"].encoded["length"])
+    rows = run.training.per_device_train_batch_size * run.task.inputs_per_row
+    shape = Shape.of(config, rows, lengths[int(0.9 * len(lengths))])
+    dtype = torch.bfloat16 if run.training.bf16 else torch.float32
+    choice = fastest_attention(shape, dtype, run.output_dir, bool(run.training.resume_from_checkpoint))
+    run.attention = "eager" if choice["attention"] == "eager" else None  # sdpa is the own choice of every model that has it
+    say(f"attention: {choice['attention']} ({choice['why']})")
+
+
+def choose_trunk(run: Run) -> None:
+    """Whether the frozen layers below all that trains run once a text, and where what they give is kept.
+
+    Raises:
+        AdaptkitError: `--frozen_trunk memory` or `disk`, and it cannot be.
+    """
+    wish = run.arguments.frozen_trunk
+    if wish not in FROZEN_TRUNK:
+        raise unknown("--frozen_trunk", str(wish), FROZEN_TRUNK)
+    if wish == "off" or run.kept is not None:
+        return
+    model = bare_model(run.model)
+    layers = len(frozen_layers(model))
+    why_not = _no_trunk(run) or _no_use(run, layers)
+    if why_not is None:
+        try:
+            Trunk(model, Kept()).check()
+        except AdaptkitError as problem:
+            why_not = str(problem)
+    size = _trunk_bytes(run, model)
+    where = wish if wish != "auto" else _place(run, size)
+    if why_not is None and where is None:
+        why_not = f"it would take {size / 1e9:.1f} GB, more than a quarter of what is free in memory or on the disk"
+    if why_not is None:
+        run.kept = Kept(run.output_dir / "trunk" if where == "disk" else None)
+        what = "the lowest layer runs" if layers == 1 else f"the lower {layers} layers run"
+        place = "in memory" if where == "memory" else f"in {run.output_dir / 'trunk'}, and is removed at the end"
+        say(f"frozen trunk: {what} once a text; what comes out takes about {size / 1e9:.2f} GB {place}")
+    elif wish != "auto":
+        raise AdaptkitError(f"--frozen_trunk {wish}: {why_not}")
+
+
+def _no_trunk(run: Run) -> str | None:
+    """What keeps the lower layers from giving the same every time, if anything."""
+    arguments, training = run.arguments, run.training
+    if arguments.base_dropout:
+        return "--base_dropout makes the frozen layers give something else each time."
+    if arguments.adversarial_epsilon:
+        return "--adversarial_epsilon needs gradients down to the embeddings."
+    if not run.task.same_inputs:
+        return f"{run.task.name} reads other tokens in each epoch."
+    if training.world_size > 1 or training.n_gpu > 1:
+        return "each of several processes would have to run every text."
+    if training.torch_compile:
+        return "--torch_compile compiles the layers that it skips."
+    return None
+
+
+def _no_use(run: Run, layers: int) -> str | None:
+    """Why it would save nothing, if so."""
+    again = run.training.num_train_epochs > 1 or run.arguments.search or run.arguments.folds or run.arguments.seeds
+    if not layers:
+        return f"the method {run.arguments.method} trains the lowest layer too; choose upper ones, as in lora[layers=last[2]]."
+    return None if again else "every text is read once."
+
+
+def _trunk_bytes(run: Run, model: Any) -> int:
+    """What all texts take, about: padding is not kept, equal texts are kept once."""
+    tokens = sum(sum(part.encoded["length"]) for name, part in run.parts.items() if name != "test")
+    half = (run.training.bf16 and run.extras().half_base) or run.arguments.dtype in ("bfloat16", "float16")
+    return tokens * run.task.inputs_per_row * model.config.get_text_config().hidden_size * (2 if half else 4)
+
+
+def _place(run: Run, size: int) -> str | None:
+    """Memory where there is plenty, else the disk where there is plenty."""
+    import psutil
+
+    if size <= SHARE * psutil.virtual_memory().available:
+        return "memory"
+    folder = next(parent for parent in run.output_dir.absolute().parents if parent.is_dir())
+    return "disk" if size <= SHARE * shutil.disk_usage(folder).free else None
+
+
+def within_positions(length: int, config: Any, tokenizer: Any) -> int:
+    """A length that the base has positions for."""
+    positions = getattr(config, "max_position_embeddings", None) or length
+    if config.model_type in ("roberta", "xlm-roberta"):  # the first ones are spent on padding
+        positions -= config.pad_token_id + 1
+    limit = min(positions, tokenizer.model_max_length)
+    if length > limit:
+        say(f"note: the base takes {limit} tokens; --max_seq_length {length} is lowered to that")
+    return min(length, limit)

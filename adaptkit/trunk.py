@@ -1,0 +1,205 @@
+"""The frozen trunk: the layers below the first one that trains give the same for the same text, so they run once a text.
+
+While a trunk is in place, the first forward pass over a text keeps what the trunk's last layer gave; later passes over texts that
+are all known skip the trunk's layers and start from there. Nothing else changes: model, task and Trainer do not know of it.
+A layer is skipped by an attribute `forward` of its own, as accelerate places its hooks; names and weights stay as they are.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.kept import Kept
+from adaptkit.sites import backbone_of, first_layers
+
+READ = ("input_ids", "attention_mask", "token_type_ids", "position_ids")  # what a text is to a model, each `(rows, tokens)`
+NO_MATTER = ("cache_position",)  # tensors that follow from the shapes
+
+
+def frozen_layers(model: Any) -> list[nn.Module]:
+    """The layers of the stack that reads the text below the first one that trains.
+
+    None where anything before the layers trains, or where layers are shared.
+    """
+    layers = first_layers(model)
+    if len(layers) != getattr(model.config.get_text_config(), "num_hidden_layers", len(layers)):
+        return []  # ALBERT runs one layer many times
+    inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    backbone, _ = backbone_of(model)
+    for parameter in backbone.parameters():  # in the order in which they are used
+        if id(parameter) in inside:
+            break
+        if parameter.requires_grad:
+            return []
+    trains = [any(parameter.requires_grad for parameter in layer.parameters()) for layer in layers]
+    return layers[: trains.index(True)] if True in trains else layers
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of one forward pass: a digest of what the model reads of each, where it starts, and the width of the batch."""
+
+    digests: list[bytes]
+    starts: list[int]
+    lengths: list[int]
+    tokens: int
+    device: torch.device
+
+    @classmethod
+    def read(cls, args: tuple, kwargs: dict[str, Any]) -> Texts | None:
+        """The texts among the arguments of a model; None where there is anything else that its states may depend on."""
+        given = dict(zip(READ, args, strict=False)) | kwargs
+        tensors = {name: value for name, value in given.items() if isinstance(value, Tensor) and name not in NO_MATTER}
+        asked = any(given.get(name) for name in ("output_hidden_states", "output_attentions", "use_cache", "past_key_values"))
+        shapes = {tuple(tensor.shape) for tensor in tensors.values()}
+        if asked or "input_ids" not in tensors or tensors.keys() - set(READ) or len(shapes) != 1 or len(args) > len(READ):
+            return None
+        ids = tensors["input_ids"]
+        columns = torch.stack([tensors[name].to(torch.int64) for name in READ if name in tensors], -1).cpu().numpy()
+        mask = tensors.get("attention_mask")
+        seen = torch.ones_like(ids).numpy(force=True) if mask is None else mask.numpy(force=True)
+        digests, starts, lengths = [], [], []
+        for row, visible in zip(columns, seen, strict=True):
+            places = visible.nonzero()[0]
+            start, end = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+            digests.append(hashlib.blake2b(start.to_bytes(4, "little") + row[start:end].tobytes(), digest_size=16).digest())
+            starts.append(start)
+            lengths.append(end - start)
+        return cls(digests, starts, lengths, ids.shape[1], ids.device)
+
+
+class Skipped:
+    """Stands in for the `forward` of one layer of a trunk."""
+
+    def __init__(self, trunk: Trunk, layer: nn.Module, last: bool):
+        self.trunk, self.last = trunk, last
+        self.own: Callable[..., Any] | None = vars(layer).get("forward")  # accelerate's, perhaps
+        self.forward = layer.forward
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        trunk = self.trunk
+        if trunk.texts is None:
+            return self.forward(*args, **kwargs)
+        if trunk.start is not None:
+            states = args[0] if args else kwargs["hidden_states"]
+            return trunk.shaped(trunk.start if self.last else states)
+        with torch.no_grad():
+            given = self.forward(*args, **kwargs)
+        if self.last:
+            trunk.keep(given)
+        return given
+
+    def restore(self, layer: nn.Module) -> None:
+        """Give the layer its own `forward` back."""
+        del layer.forward
+        if self.own is not None:
+            layer.forward = self.own
+
+
+class Trunk:
+    """The frozen layers of one model, and what is kept of them.
+
+    Args:
+        model: a transformers model, adapted or not; what does not train is frozen.
+        kept: where the states go; models with the same trunk share it.
+
+    Raises:
+        AdaptkitError: nothing is frozen below the first layer that trains, or the layers cannot be skipped.
+    """
+
+    def __init__(self, model: Any, kept: Kept):
+        self.layers = frozen_layers(model)
+        if not self.layers:
+            raise AdaptkitError(f"no layer of this {type(model).__name__} is frozen below all that trains.")
+        self.kept = kept
+        self.texts: Texts | None = None  # of the forward pass that is going on; None: the layers run as ever
+        self.start: Tensor | None = None  # what the layers above start from, where all texts are known
+        self._tuple: tuple | None = None  # what a layer gives beside the states, where it gives a tuple
+        self._hooks: list[Any] = []
+        backbone, _ = backbone_of(model)
+        self._entry = backbone.get_encoder() if model.config.is_encoder_decoder else backbone
+        base = getattr(model, "adaptkit_base", None)
+        self._source = (base.fingerprint if base else id(model), len(self.layers), next(self.layers[0].parameters()).dtype)
+
+    def place(self) -> Trunk:
+        """From now on the layers run once a text."""
+        if self.kept.source != self._source:
+            self.kept.clear()
+            self.kept.source = self._source
+        self._hooks = [
+            self._entry.register_forward_pre_hook(self._enter, with_kwargs=True),
+            self._entry.register_forward_hook(self._leave, always_call=True),
+        ]
+        for layer in self.layers:
+            layer.forward = Skipped(self, layer, last=layer is self.layers[-1])
+        return self
+
+    def remove(self) -> None:
+        """Put everything back."""
+        for hook in self._hooks:
+            hook.remove()
+        for layer in self.layers:
+            layer.forward.restore(layer)
+
+    def __enter__(self) -> Trunk:
+        return self.place()
+
+    def __exit__(self, *_: Any) -> None:
+        self.remove()
+
+    def _enter(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        self.texts, self.start = Texts.read(args, kwargs), None
+        texts = self.texts
+        if texts is not None and all(digest in self.kept for digest in texts.digests):
+            self.start = self.kept.batch(texts.digests, texts.starts, texts.tokens).to(texts.device, non_blocking=True)
+
+    def _leave(self, *_: Any) -> None:
+        self.texts = self.start = None
+
+    def keep(self, given: Any) -> None:
+        """Keep what the last layer gave, a row for each text."""
+        self._tuple = given[1:] if isinstance(given, tuple) else None
+        if any(isinstance(item, Tensor) for item in self._tuple or ()):
+            raise AdaptkitError(f"a {type(self.layers[0]).__name__} hands on more than hidden states.")  # T5: its position bias
+        states = (given[0] if isinstance(given, tuple) else given).detach().cpu()
+        assert self.texts is not None
+        for row, digest in enumerate(self.texts.digests):
+            if digest not in self.kept:
+                start = self.texts.starts[row]
+                self.kept.put(digest, states[row, start : start + self.texts.lengths[row]])
+
+    def shaped(self, states: Tensor) -> Any:
+        """States as a layer gives them."""
+        return states if self._tuple is None else (states, *self._tuple)
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Try it on a few tokens.
+
+        Raises:
+            AdaptkitError: the model gives something else with its layers skipped.
+        """
+        device = next(self._entry.parameters()).device
+        ids = torch.arange(16, device=device).view(2, 8)
+        mask = torch.ones_like(ids)
+        mask[1, 6:] = 0
+        training, kept = self._entry.training, self.kept
+        self._entry.eval()
+        self.kept = Kept()
+        try:
+            plain = self._entry(input_ids=ids, attention_mask=mask)[0]
+            with self:
+                first, second = (self._entry(input_ids=ids, attention_mask=mask)[0] for _ in range(2))
+        finally:
+            self._entry.train(training)
+            self.kept = kept
+        seen = mask.bool()
+        if not all(torch.allclose(plain[seen], other[seen], rtol=1e-2, atol=1e-3) for other in (first, second)):
+            raise AdaptkitError(f"{type(self._entry).__name__} gives something else when its lower layers are skipped.")
