@@ -78,6 +78,7 @@ class AdapterTrainer(Trainer):
         self.task, self.extras = task, extras
         self.model_accepts_loss_kwargs = True  # count the labels of a step
         self._loss_shifts_labels = False  # ours are -100 where nothing is foretold
+        self._counted: nn.Module | None = None
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels = inputs["labels"]
@@ -93,12 +94,12 @@ class AdapterTrainer(Trainer):
 
     def _outputs(self, model, inputs):
         batch = {key: value for key, value in inputs.items() if key != "labels"}
-        return model(**self.task.feed(bare_model(self.accelerator.unwrap_model(model)), batch, inputs["labels"]))
+        return model(**self.task.feed(bare_model(self.model), batch, inputs["labels"]))
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         if not self.extras.adversarial_epsilon:
             return super().training_step(model, inputs, num_items_in_batch)
-        embeddings = bare_model(self.accelerator.unwrap_model(model)).get_input_embeddings()
+        embeddings = bare_model(self.model).get_input_embeddings()
         with on_embeddings(embeddings, self.extras.adversarial_epsilon) as attack:
             loss = super().training_step(model, dict(inputs), num_items_in_batch)
             attack.strike()
@@ -111,6 +112,12 @@ class AdapterTrainer(Trainer):
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
             kept = self.task.reduce(outputs, inputs, inputs["labels"])
         return loss.detach(), kept, inputs["labels"]
+
+    def floating_point_ops(self, inputs):
+        """As in Trainer, 6 operations a parameter and token; the parameters are counted once and not at every step."""
+        if self._counted is not self.model:
+            self._counted, self._parameters = self.model, bare_model(self.model).num_parameters(exclude_embeddings=True)
+        return 6 * self._parameters * inputs["input_ids"].numel() if "input_ids" in inputs else 0
 
     def _get_train_sampler(self, train_dataset=None):
         if self.args.train_sampling_strategy != "group_by_length":
