@@ -187,6 +187,7 @@ class Trunk:
             AdaptkitError: the model gives something else with its layers skipped.
         """
         device = next(self._entry.parameters()).device
+        half = next((p.dtype for p in self.layers[0].parameters() if p.dtype in (torch.float16, torch.bfloat16)), None)
         ids = torch.arange(16, device=device).view(2, 8)
         mask = torch.ones_like(ids)
         mask[1, 6:] = 0
@@ -194,12 +195,13 @@ class Trunk:
         self._entry.eval()
         self.kept = Kept()
         try:
-            plain = self._entry(input_ids=ids, attention_mask=mask)[0]
-            with self:
-                first, second = (self._entry(input_ids=ids, attention_mask=mask)[0] for _ in range(2))
+            with torch.autocast(device.type, half, enabled=half is not None):  # what trains may be in fp32
+                plain = self._entry(input_ids=ids, attention_mask=mask)[0]
+                with self:
+                    filled, started = (self._entry(input_ids=ids, attention_mask=mask)[0] for _ in range(2))
         finally:
             self._entry.train(training)
             self.kept = kept
         seen = mask.bool()
-        if not all(torch.allclose(plain[seen], other[seen], rtol=1e-2, atol=1e-3) for other in (first, second)):
+        if not all(torch.allclose(plain[seen], other[seen], rtol=1e-2, atol=1e-3) for other in (filled, started)):
             raise AdaptkitError(f"{type(self._entry).__name__} gives something else when its lower layers are skipped.")

@@ -1,0 +1,154 @@
+"""Whole trainings on SST-2 over frozen all-MiniLM-L6-v2, LoRA r 8 on q and v: seconds, examples a second, accuracy, memory.
+
+    ADAPTKIT_DATA=... python benchmarks/train_run.py [--contenders default dynamic best adaptkit] [--seeds 1 2 3] [--epochs 3]
+
+    default     peft + transformers.Trainer as they come: padded to 128 tokens, fp32, the base's own dropout
+    dynamic     the same, each batch padded to its longest row
+    best        the same with Trainer's own fast settings: group_by_length, bf16
+    adaptkit    recipes/classify.py with the same epochs, batch and learning rate; all else chosen by itself
+
+Each training is a process of its own, the contenders in turns for each seed. `training`: Trainer's train_runtime, with the
+evaluation after each epoch. `whole`: the process from its start to the test accuracy. 6,920 sentences to train, 872 to judge,
+1,821 to test.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).parents[1]
+METHOD = "lora[sites=attn.q|attn.v]"
+RATE = 2e-3
+CONTENDERS = ("default", "dynamic", "best", "adaptkit")
+
+
+def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str, float]:
+    """PEFT and Trainer, as their documentation shows it."""
+    import numpy as np
+    import peft
+    from datasets import load_dataset
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        DataCollatorWithPadding,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
+
+    from adaptkit.base import _resolve  # where the packaged MiniLM lies
+
+    set_seed(seed)
+    source = _resolve("all-MiniLM-L6-v2")
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    files = {split: str(folder / f"{split}.tsv") for split in ("train", "dev", "test")}
+    rows = load_dataset("csv", data_files=files, delimiter="\t", quoting=3, cache_dir=str(folder / "cache"))
+    fixed = {"padding": "max_length"} if kind == "default" else {}
+    rows = rows.map(lambda batch: tokenizer(batch["text"], truncation=True, max_length=128, **fixed), batched=True)
+    base = AutoModelForSequenceClassification.from_pretrained(source, num_labels=2)
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules=["query", "value"])
+    fast = {"bf16": True, "train_sampling_strategy": "group_by_length"} if kind == "best" else {}
+    arguments = TrainingArguments(
+        output_dir=str(folder / "trainer"), num_train_epochs=epochs, per_device_train_batch_size=32, per_device_eval_batch_size=64,
+        learning_rate=RATE, warmup_steps=0.06, weight_decay=0.01, eval_strategy="epoch", save_strategy="epoch", seed=seed,
+        load_best_model_at_end=True, metric_for_best_model="accuracy", use_cpu=True, disable_tqdm=True, report_to="none", **fast,
+    )  # fmt: skip
+    trainer = Trainer(
+        peft.get_peft_model(base, config),
+        arguments,
+        train_dataset=rows["train"],
+        eval_dataset=rows["dev"],
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_metrics=lambda result: {"accuracy": float(np.mean(result.predictions.argmax(-1) == result.label_ids))},
+    )
+    trained = trainer.train().metrics
+    return trained | trainer.evaluate(rows["test"], metric_key_prefix="test")
+
+
+def with_adaptkit(folder: Path, epochs: float, seed: int, *more: str) -> dict[str, float]:
+    """The recipe, in this process."""
+    sys.path.insert(0, str(ROOT / "recipes"))
+    import classify
+
+    files = {"train_file": "train.tsv", "validation_file": "dev.tsv", "test_file": "test.tsv"}
+    flags = [word for key, file in files.items() for word in (f"--{key}", str(folder / file))]
+    out = folder / f"adaptkit-{os.getpid()}"
+    settings = ["--num_train_epochs", str(epochs), "--seed", str(seed), "--output_dir", str(out), "--disable_tqdm", "true"]
+    classify.main([*flags, "--learning_rate", str(RATE), *settings, *(more or ("--method", METHOD))])
+    return json.loads((out / "all_results.json").read_text())
+
+
+def run_one(given: argparse.Namespace) -> None:
+    """One training in this process; its figures as JSON on the last line."""
+    folder, seed = Path(given.folder), given.seeds[0]
+    name = given.contenders[0]
+    found = with_adaptkit(folder, given.epochs, seed) if name == "adaptkit" else with_trainer(name, folder, given.epochs, seed)
+    kept = {key: found[key] for key in ("test_accuracy", "train_runtime", "train_samples_per_second")}
+    print(json.dumps(kept | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}))
+
+
+def start(folder: Path, name: str, seed: int, epochs: float) -> dict[str, float]:
+    """One training in a process of its own."""
+    command = [sys.executable, __file__, "--contenders", name, "--seeds", str(seed), "--epochs", str(epochs)]
+    began = time.perf_counter()
+    done = subprocess.run([*command, "--folder", str(folder)], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    return json.loads(done.stdout.splitlines()[-1]) | {"whole": time.perf_counter() - began}
+
+
+def line(name: str, runs: list[dict[str, float]], ours: list[dict[str, float]] | None) -> str:
+    """A line of the table: medians of seconds, means of scores, and how often the time of adaptkit it takes."""
+    middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+    each = " ".join(f"{run['test_accuracy']:.4f}" for run in runs)
+    accuracy = statistics.mean(run["test_accuracy"] for run in runs)
+    times = [
+        f"{middle[key] / statistics.median(run[key] for run in ours):.1f}" if ours else "-" for key in ("train_runtime", "whole")
+    ]
+    return (
+        f"| {name} | {middle['train_runtime']:.0f} | {middle['train_samples_per_second']:.0f} | {middle['whole']:.0f} | "
+        f"{' | '.join(times)} | {accuracy:.4f} ({each}) | {middle['memory']:.2f} |"
+    )
+
+
+def main() -> None:
+    """Train everything and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.folder:
+        run_one(given)
+        return
+    if not (data := os.environ.get("ADAPTKIT_DATA")):
+        sys.exit("ADAPTKIT_DATA is not set: it names the folder that holds data/sst2")
+    from sst2 import convert
+
+    with tempfile.TemporaryDirectory() as work:
+        for split in ("train", "dev", "test"):
+            convert(Path(data) / "data/sst2" / f"stsa.binary.{split}", Path(work) / f"{split}.tsv")
+        runs: dict[str, list[dict[str, float]]] = {name: [] for name in given.contenders}
+        for seed in given.seeds:
+            for name in given.contenders:
+                runs[name].append(start(Path(work), name, seed, given.epochs))
+                print(f"seed {seed} {name}: {runs[name][-1]}", file=sys.stderr, flush=True)
+    print("| run | training, s | examples/s | whole, s | training / ours | whole / ours | test accuracy (each seed) | memory, GB |")
+    print("|" + "---|" * 8)
+    for name, found in runs.items():
+        print(line(name, found, runs.get("adaptkit")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""What makes training fast changes no result: precisions, the attention that is chosen, the frozen trunk in a recipe."""
+
+import itertools
+import json
+import math
+import re
+
+import pytest
+import torch
+from adaptkit.recipes import classify
+from safetensors.torch import load_file
+
+from adaptkit import AdaptkitError, adapt, load_base
+from adaptkit.corpus import load_corpus
+from adaptkit.fastest import FILE, Shape, fastest_attention, measure
+from adaptkit.kept import Kept
+from adaptkit.precision import Precision
+from adaptkit.scratch import make_model
+from tests.tiny import randomize, tiny
+
+UPPER = "lora[layers=last[1],dropout=0.1]"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A BERT of three layers, and 64 rows."""
+    root = tmp_path_factory.mktemp("small")
+    rows = load_corpus("train")[:64]
+    make_model("bert", [row["text"] for row in rows], root / "bert", vocab_size=500, num_hidden_layers=3)
+    for name, part in (("train", rows[:48]), ("dev", rows[48:])):
+        lines = [json.dumps({key: row[key] for key in ("text", "sentiment")}) for row in part]
+        (root / f"{name}.jsonl").write_text("\n".join(lines))
+    return root
+
+
+def run(small, out, *more):
+    files = ["--train_file", str(small / "train.jsonl"), "--validation_file", str(small / "dev.jsonl")]
+    same = ["--label_column", "sentiment", "--learning_rate", "3e-3", "--disable_tqdm", "true", "--logging_steps", "1"]
+    same += ["--model_name_or_path", str(small / "bert"), "--per_device_train_batch_size", "8", "--num_train_epochs", "3"]
+    classify.main([*files, *same, "--output_dir", str(out), "--seed", "3", *more])
+    return json.loads((out / "all_results.json").read_text()) if (out / "all_results.json").exists() else {}
+
+
+def weights(folder):
+    return load_file(folder / "adapter_model.safetensors")
+
+
+# Precision
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "t5"])
+def test_a_frozen_base_is_halved_and_comes_back_to_the_bit(name):
+    model = adapt(tiny(name), "lora[r=2]", head=[])
+    randomize(model)
+    before = {key: parameter.clone() for key, parameter in model.named_parameters()}
+    with Precision(torch.bfloat16).of(model):
+        for parameter in model.parameters():
+            assert parameter.dtype == (torch.float32 if parameter.requires_grad else torch.bfloat16)
+            if parameter.requires_grad:
+                parameter.data += 1.0
+    for key, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[key] + 1.0 if parameter.requires_grad else before[key]), key
+
+
+def test_what_is_asked_to_stay_stays():
+    model = adapt(tiny("bert").to(torch.bfloat16), "lora[r=2]", head=[])
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16()
+    with Precision(torch.float16).of(model):
+        assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    for precision in (Precision(None), Precision(torch.bfloat16, half_base=False), Precision(torch.float16)):
+        model = adapt(tiny("bert"), "lora[r=2]", head=[])
+        with precision.of(model):
+            assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("quantize", ["int8", "nf4"])
+def test_quantized_weights_are_left_alone(quantize):
+    base = load_base("all-MiniLM-L6-v2", task="classify", labels=2, quantize=quantize)
+    packed = {key: p.dtype for key, p in base.named_parameters() if not p.is_floating_point()}
+    assert packed
+    with Precision(torch.bfloat16).of(adapt(base, "lora[r=2]")) as _:
+        assert {
+            key.replace(".base_layer", ""): p.dtype for key, p in base.named_parameters() if not p.is_floating_point()
+        } == packed
+
+
+# Attention
+
+
+def test_the_attention_is_measured_kept_and_taken_again(tmp_path):
+    times = measure(Shape(4, 16, 2, 8, 2), torch.float32)
+    assert times.keys() == {"eager", "sdpa"}
+    assert all(0 < value < 1000 for value in times.values())
+    choice = fastest_attention(Shape(4, 16, 2, 8, 2), torch.float32, tmp_path, going_on=False)
+    assert choice["attention"] in times
+    assert "4 rows of 16 tokens" in choice["why"]
+    (tmp_path / FILE).write_text(json.dumps({"attention": "sdpa", "why": "said before"}))
+    assert fastest_attention(Shape(4, 16, 2, 8, 2), torch.float32, tmp_path, going_on=True)["why"] == "said before"
+    assert fastest_attention(Shape(4, 16, 2, 8, 2), torch.float32, tmp_path, going_on=False)["why"] != "said before"
+
+
+def test_scores_that_would_fill_the_memory_are_not_kept(tmp_path):
+    choice = fastest_attention(Shape(64, 1024, 16, 64, 24), torch.bfloat16, tmp_path, going_on=False)
+    assert choice["attention"] == "sdpa"
+    assert re.search(r"51\.5 GB", choice["why"])
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "llama", "qwen3", "bart", "t5", "modernbert", "deberta-v2"])
+def test_the_shape_of_every_kind_is_read(kind):
+    config = tiny(kind).config
+    shape = Shape.of(config, 8, 16)
+    assert (shape.heads, shape.layers) == (4, 2)
+    assert shape.width == {"qwen3": 8, "t5": 6}.get(kind, 8)
+
+
+# The frozen trunk
+
+
+@pytest.mark.parametrize("precision", ["false", "true"])
+def test_a_recipe_trains_the_same_adapter_over_a_frozen_trunk(small, tmp_path, capsys, precision):
+    results = {}
+    for where in ("off", "memory", "disk"):
+        results[where] = run(small, tmp_path / where, "--method", UPPER, "--frozen_trunk", where, "--bf16", precision)
+        said = capsys.readouterr().out
+        assert ("frozen trunk: the lower 2 layers run once a text" in said) == (where != "off")
+        assert not (tmp_path / where / "trunk").exists()
+    assert results["memory"]["trunk_gb"] == results["disk"]["trunk_gb"] > 0
+    assert "trunk_gb" not in results["off"]
+    off = weights(tmp_path / "off")
+    far = {}
+    for where in ("memory", "disk"):
+        again = weights(tmp_path / where)
+        far[where] = max((again[key] - tensor).norm() / tensor.norm() for key, tensor in off.items())
+    # In bf16 a text's states differ in their last bits with its company in the batch, and Adam makes small gradients large.
+    assert max(far.values()) < (1e-4 if precision == "false" else 0.1), far
+    assert max(tensor.abs().max() for key, tensor in off.items() if "lora_B" in key) > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [["--search", "3"], ["--folds", "2"], ["--seeds", "1", "2"]])
+def test_trials_folds_and_seeds_share_one_trunk(small, tmp_path, capsys, monkeypatch, more):
+    puts = []
+    put = Kept.put
+    monkeypatch.setattr(Kept, "put", lambda self, digest, states: (puts.append(digest), put(self, digest, states)))
+    run(small, tmp_path / "on", "--method", UPPER, "--bf16", "false", *more)
+    assert capsys.readouterr().out.count("frozen trunk:") == 1
+    texts = {json.loads(line)["text"] for name in ("train", "dev") for line in (small / f"{name}.jsonl").read_text().splitlines()}
+    check = 2  # texts that `Trunk.check` tries out each time
+    assert len(set(puts)) == len(texts) + check
+    assert len(puts) <= len(texts) + check * 8
+    run(small, tmp_path / "off", "--method", UPPER, "--bf16", "false", "--frozen_trunk", "off", *more)
+    if "--search" in more:
+        pairs = [[line.split("\t") for line in (tmp_path / name / "search.tsv").read_text().splitlines()] for name in ("on", "off")]
+        assert [line[:1] + line[2:] for line in pairs[0]] == [line[:1] + line[2:] for line in pairs[1]]
+    one, other = (json.loads((tmp_path / name / "all_results.json").read_text()) for name in ("on", "off"))
+    assert one["eval_loss" if "eval_loss" in one else "eval_accuracy"] == pytest.approx(
+        other["eval_loss" if "eval_loss" in other else "eval_accuracy"], abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--method", "lora"], "the method lora trains the lowest layer too; choose upper ones"),
+        (["--method", UPPER, "--num_train_epochs", "1"], "every text is read once"),
+        (["--method", UPPER, "--adversarial_epsilon", "1"], "needs gradients down to the embeddings"),
+        (["--method", UPPER, "--base_dropout"], "something else each time"),
+        (["--method", UPPER, "--frozen_trunk", "ram"], "unknown --frozen_trunk 'ram'"),
+        (["--method", "lora[layers=3-]"], "this model has 3 layers, 0 to 2; '3-' goes beyond them"),
+        (["--method", "lora[layers=upper]"], "'upper' is no choice of layers; write 6, 6-, 2-5 or last"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_plain_words(small, tmp_path, more, message):
+    with pytest.raises(AdaptkitError, match=message):
+        run(small, tmp_path / "no", "--frozen_trunk", "memory", *more)
+
+
+def test_it_is_left_out_silently_where_nobody_asked(small, tmp_path, capsys):
+    run(small, tmp_path / "plain", "--method", "lora", "--num_train_epochs", "1")
+    assert "frozen trunk" not in capsys.readouterr().out
+
+
+def test_kept_states_come_back_whole(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    for folder, dtype in itertools.product((None, tmp_path / "kept"), (torch.float32, torch.bfloat16)):
+        kept = Kept(folder)
+        texts = {bytes([i]): torch.randn(1 + i % 9, 5, generator=generator).to(dtype) for i in range(200)}
+        for digest, states in texts.items():
+            kept.put(digest, states)
+        found = kept.batch([bytes([17]), bytes([3])], [0, 2], 12)
+        assert found.shape == (2, 12, 5)
+        assert torch.equal(found[0, :9], texts[bytes([17])])
+        assert torch.equal(found[1, 2:6], texts[bytes([3])])
+        assert not found[0, 9:].any()
+        assert not found[1, :2].any()
+        assert len(kept) == 200
+        kept.clear()
+        assert len(kept) == 0 == kept.size
+
+
+def test_blocks_grow(tmp_path, monkeypatch):
+    import adaptkit.kept
+
+    monkeypatch.setattr(adaptkit.kept, "BLOCK", 400)
+    kept = Kept(tmp_path / "kept")
+    states = {bytes([i]): torch.full((1 + i, 4), float(i)) for i in range(40)}
+    for digest, rows in states.items():
+        kept.put(digest, rows)
+    assert len(list((tmp_path / "kept").iterdir())) > 5
+    for digest, rows in states.items():
+        assert torch.equal(kept.batch([digest], [0], len(rows))[0], rows)
+    assert kept.size >= sum(math.prod(rows.shape) * 4 for rows in states.values())
+
+
+# Memory
+
+
+@pytest.mark.parametrize("quantize", ["int8", "nf4"])
+@pytest.mark.parametrize("method", ["lora[r=4]", "bottleneck", "prefix[length=4]", "ia3"])
+def test_checkpointing_over_a_quantized_base_gives_the_same_gradients(quantize, method):
+    grads = []
+    batch = {"input_ids": torch.arange(1000, 1024).view(2, 12), "labels": torch.tensor([0, 1])}
+    for checkpointing in (False, True):
+        model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2, quantize=quantize), method).train()
+        randomize(model, std=0.05)
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        if checkpointing:
+            model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        model(**batch).loss.backward()
+        grads.append({key: p.grad for key, p in model.named_parameters() if p.requires_grad})
+    assert all(grad is not None and grad.any() for grad in grads[0].values())
+    for key, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][key], grad, atol=1e-5, rtol=1e-3)
