@@ -40,7 +40,7 @@ def choose_attention(run: Run, config: Any) -> None:
     """On a CPU, measure which attention is the fastest for a batch of long rows; elsewhere the model chooses."""
     import torch
 
-    if run.arguments.attn_implementation or not run.training.use_cpu:
+    if run.attention or run.arguments.attn_implementation or not run.training.use_cpu:
         return
     lengths = sorted(run.parts["train"].encoded["length"])
     rows = run.training.per_device_train_batch_size * run.task.inputs_per_row
@@ -102,6 +102,8 @@ def _no_trunk(run: Run) -> str | None:
 def _no_use(run: Run, layers: int) -> str | None:
     """Why it would save nothing, if so."""
     again = run.training.num_train_epochs > 1 or run.arguments.search or run.arguments.folds or run.arguments.seeds
+    if getattr(getattr(run.model, "active_peft_config", None), "is_prompt_learning", False):
+        return f"{run.arguments.method} learns a prompt in front of every text."
     if not layers:
         return f"the method {run.arguments.method} trains the lowest layer too; choose upper ones, as in lora[layers=last[2]]."
     return None if again else "every text is read once."

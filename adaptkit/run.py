@@ -124,7 +124,8 @@ def load(run: Run) -> None:
     run.tokenizer = load_tokenizer(run.base, run.arguments.model_revision)
     config = load_config(run.base, run.arguments.model_revision)
     run.max_length = within_positions(run.max_length, config, run.tokenizer)
-    encode(run)
+    if not run.parts:  # a search has encoded them already
+        encode(run)
     choose_attention(run, config)
     run.model = new_model(run, run.arguments.method)
     choose_trunk(run)

@@ -62,14 +62,15 @@ class Texts:
         if asked or "input_ids" not in tensors or tensors.keys() - set(READ) or len(shapes) != 1 or len(args) > len(READ):
             return None
         ids = tensors["input_ids"]
-        columns = torch.stack([tensors[name].to(torch.int64) for name in READ if name in tensors], -1).cpu().numpy()
+        names = [name for name in READ if name in tensors]
+        columns = torch.stack([tensors[name].to(torch.int64) for name in names], -1).cpu().numpy()
         mask = tensors.get("attention_mask")
         seen = torch.ones_like(ids).numpy(force=True) if mask is None else mask.numpy(force=True)
         digests, starts, lengths = [], [], []
         for row, visible in zip(columns, seen, strict=True):
             places = visible.nonzero()[0]
             start, end = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
-            digests.append(hashlib.blake2b(start.to_bytes(4, "little") + row[start:end].tobytes(), digest_size=16).digest())
+            digests.append(hashlib.blake2b(f"{names}{start}".encode() + row[start:end].tobytes(), digest_size=16).digest())
             starts.append(start)
             lengths.append(end - start)
         return cls(digests, starts, lengths, ids.shape[1], ids.device)

@@ -183,6 +183,7 @@ def adapt(
         raise unknown("head module", missing[0], [name for name, _ in base.named_children()])
     config = make_config(method, base, modules)
     check_adapter_name(adapter_name)
+    keep_trainable(base)
     if isinstance(model, peft.PeftModel):
         if adapter_name in model.peft_config:
             raise AdaptkitError(f"the model has an adapter {adapter_name!r} already; choose another adapter_name.")
@@ -191,6 +192,19 @@ def adapt(
         return model
     base.requires_grad_(False)
     return peft.get_peft_model(base, config, adapter_name)
+
+
+def keep_trainable(base: nn.Module) -> None:
+    """Let gradients pass through 4-bit maps on a CPU, also after an evaluation.
+
+    There bitsandbytes (0.50) packs their weights anew at the first evaluation, for a kernel that has no backward pass: an adapter
+    that goes on training would get no gradients below. A map's state dict unpacks it.
+    """
+    for module in base.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+            if getattr(getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False):
+                module.state_dict()
 
 
 def make_config(method, base: nn.Module, head: list[str]) -> peft.PeftConfig:

@@ -1,6 +1,6 @@
 """Whole trainings on SST-2 over frozen all-MiniLM-L6-v2, LoRA r 8 on q and v: seconds, examples a second, accuracy, memory.
 
-    ADAPTKIT_DATA=... python benchmarks/train_run.py [--contenders default dynamic best adaptkit] [--seeds 1 2 3] [--epochs 3]
+    ADAPTKIT_DATA=... python benchmarks/train_run.py [--contenders ...] [--seeds 1 2 3] [--epochs 3] [--once default]
 
     default     peft + transformers.Trainer as they come: padded to 128 tokens, fp32, the base's own dropout
     dynamic     the same, each batch padded to its longest row
@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=float, default=3)
+    parser.add_argument("--once", nargs="*", default=[], choices=CONTENDERS, help="contenders that run with the first seed only")
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.folder:
@@ -142,6 +143,8 @@ def main() -> None:
         runs: dict[str, list[dict[str, float]]] = {name: [] for name in given.contenders}
         for seed in given.seeds:
             for name in given.contenders:
+                if name in given.once and seed != given.seeds[0]:
+                    continue
                 runs[name].append(start(Path(work), name, seed, given.epochs))
                 print(f"seed {seed} {name}: {runs[name][-1]}", file=sys.stderr, flush=True)
     print("| run | training, s | examples/s | whole, s | training / ours | whole / ours | test accuracy (each seed) | memory, GB |")

@@ -235,3 +235,59 @@ def test_checkpointing_over_a_quantized_base_gives_the_same_gradients(quantize, 
     assert all(grad is not None and grad.any() for grad in grads[0].values())
     for key, grad in grads[0].items():
         torch.testing.assert_close(grads[1][key], grad, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("quantize", ["int8", "nf4"])
+def test_a_quantized_base_has_a_trunk_too(small, tmp_path, quantize):
+    found = run(
+        small,
+        tmp_path / "out",
+        "--method",
+        UPPER,
+        "--frozen_trunk",
+        "memory",
+        "--bf16",
+        "true",
+        "--quantize",
+        quantize,
+        "--max_steps",
+        "8",
+    )
+    assert found["trunk_gb"] > 0
+
+
+@pytest.mark.parametrize("quantize", ["int8", "nf4"])
+@pytest.mark.parametrize("before", [False, True])
+def test_gradients_pass_a_quantized_base_after_an_evaluation(quantize, before):
+    """bitsandbytes packs 4-bit weights for evaluation on some CPUs, and the packed ones give no gradients."""
+    base = load_base("all-MiniLM-L6-v2", task="classify", labels=2, quantize=quantize, dtype=torch.bfloat16)
+    batch = {"input_ids": torch.arange(1000, 1032).view(2, 16), "labels": torch.tensor([0, 1])}
+
+    def evaluate(model):
+        with torch.no_grad():
+            return model.eval()(**batch).logits
+
+    if before:
+        evaluate(base)
+    model = adapt(base, "lora[r=4]")
+    randomize(model, std=0.05)
+    grads = []
+    for _ in range(2):
+        model.zero_grad()
+        model.eval()(**batch).loss.backward()
+        grads.append({key: p.grad.clone() for key, p in model.named_parameters() if p.requires_grad})
+        evaluate(model)
+    assert all(grad.any() for grad in grads[0].values())
+    for key, grad in grads[0].items():
+        assert torch.equal(grads[1][key], grad), key
+
+
+def test_adam_in_8_bits_trains(small, tmp_path):
+    found = run(
+        small, tmp_path / "out", "--method", "full", "--optim", "adamw_bnb_8bit", "--bf16", "false", "--num_train_epochs", "4"
+    )
+    assert found["train_loss"] < 1.2
+    state = torch.load(next((tmp_path / "out").glob("checkpoint-*/optimizer.pt")), weights_only=False)["state"]
+    assert torch.uint8 in {
+        tensor.dtype for entry in state.values() for tensor in entry.values() if isinstance(tensor, torch.Tensor)
+    }
