@@ -288,6 +288,5 @@ def test_adam_in_8_bits_trains(small, tmp_path):
     )
     assert found["train_loss"] < 1.2
     state = torch.load(next((tmp_path / "out").glob("checkpoint-*/optimizer.pt")), weights_only=False)["state"]
-    assert torch.uint8 in {
-        tensor.dtype for entry in state.values() for tensor in entry.values() if isinstance(tensor, torch.Tensor)
-    }
+    dtypes = {tensor.dtype for entry in state.values() for tensor in entry["__bnb_optimizer_quant_state__"].values()}
+    assert torch.uint8 in dtypes
