@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[1]
 
 
 def rows(text: str, title: str) -> list[list[str]]:
-    """The cells of the first table under a title."""
+    """The cells of the first table under a title; nothing where there is no such title."""
     section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")]
+    lines = [line for line in section.splitlines() if line.startswith("|")] or ["| |", "| |"]
     return [[cell.strip(" `") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in (lines[0], *lines[2:])]
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     right.barh(labels, seconds, color=["tab:green" if name == "adaptkit" else "tab:gray" for name in labels])
     for place, value in enumerate(seconds):
         right.text(value, place, f" {value:.0f} s", va="center", fontsize=9)
-    right.set(xlabel="seconds of training, same accuracy", title="SST-2, one epoch", xlim=(0, max(seconds) * 1.15))
+    right.set(xlabel="seconds of training, same accuracy", title="SST-2, one epoch", xlim=(0, max(seconds, default=1) * 1.15))
     figure.savefig(ROOT / "docs/training.png", dpi=110)
 
 
