@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.fastest import Shape, fastest_attention
+from adaptkit.fastest import Shape, earlier_choice, fastest_attention
 from adaptkit.kept import Kept
 from adaptkit.launch import IS_MAIN, say
 from adaptkit.scratch import make_model
@@ -42,13 +42,14 @@ def choose_attention(run: Run, config: Any) -> None:
 
     if run.attention or run.arguments.attn_implementation or not run.training.use_cpu:
         return
-    lengths = sorted(run.parts["train"].encoded["length"])
-    rows = run.training.per_device_train_batch_size * run.task.inputs_per_row
-    shape = Shape.of(config, rows, lengths[int(0.9 * len(lengths))])
-    dtype = torch.bfloat16 if run.training.bf16 else torch.float32
-    choice = fastest_attention(shape, dtype, run.output_dir, bool(run.training.resume_from_checkpoint))
-    run.attention = "eager" if choice["attention"] == "eager" else None  # sdpa is the own choice of every model that has it
-    say(f"attention: {choice['attention']} ({choice['why']})")
+    if run.training.resume_from_checkpoint:  # a run that goes on must compute as it began
+        run.attention = earlier_choice(run.output_dir)
+    if not run.attention:
+        lengths = sorted(run.parts["train"].encoded["length"])
+        rows = run.training.per_device_train_batch_size * run.task.inputs_per_row
+        shape = Shape.of(config, rows, lengths[int(0.9 * len(lengths))])
+        run.attention = fastest_attention(shape, torch.bfloat16 if run.training.bf16 else torch.float32)
+    say(f"attention: {run.attention['attention']} ({run.attention['why']})")
 
 
 def choose_trunk(run: Run) -> None:

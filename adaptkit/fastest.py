@@ -6,7 +6,6 @@ great lengths the plain one writes more than the fused one saves. Where they mee
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from adaptkit.cards import write_json
+from adaptkit.cards import read_json, write_json
 from adaptkit.files import new_file
 
 FILE = "attention.json"  # in the output folder: a run that goes on must compute as it began
@@ -77,23 +76,24 @@ def measure(shape: Shape, dtype: torch.dtype, rounds: int = 3) -> dict[str, floa
     return times
 
 
-def fastest_attention(shape: Shape, dtype: torch.dtype, folder: Path, going_on: bool) -> dict[str, str]:
-    """The `attention` to train with on a CPU, and `why` in words. The choice is kept in `folder`.
-
-    going_on: a run goes on from a checkpoint: what was chosen then is taken again.
-    """
-    file = folder / FILE
-    if going_on and file.is_file():
-        return json.loads(file.read_text("utf-8"))
+def fastest_attention(shape: Shape, dtype: torch.dtype) -> dict[str, str]:
+    """The `attention` to train with on a CPU, and `why` in words."""
     if shape.scores(dtype.itemsize) > MOST_SCORES:
-        chosen, why = "sdpa", f"the plain one would keep {shape.scores(dtype.itemsize) / 1e9:.1f} GB of scores"
-    else:
-        times = measure(shape, dtype)
-        chosen = "sdpa" if times["eager"] > CLEARLY * times["sdpa"] else "eager"
-        shown = ", ".join(f"{name} {value:.2g} ms" for name, value in times.items())
-        why = f"forward and backward of {shape.few} rows of {shape.tokens} tokens here: {shown}"
-    choice = {"attention": chosen, "why": why}
-    folder.mkdir(parents=True, exist_ok=True)
-    with new_file(file) as staged:
+        return {"attention": "sdpa", "why": f"the plain one would keep {shape.scores(dtype.itemsize) / 1e9:.1f} GB of scores"}
+    times = measure(shape, dtype)
+    shown = ", ".join(f"{name} {value:.2g} ms" for name, value in times.items())
+    return {
+        "attention": "sdpa" if times["eager"] > CLEARLY * times["sdpa"] else "eager",
+        "why": f"forward and backward of {shape.few} rows of {shape.tokens} tokens here: {shown}",
+    }
+
+
+def keep_choice(folder: Path, choice: dict[str, str]) -> None:
+    """Write a choice to the output folder of a run."""
+    with new_file(folder / FILE) as staged:
         write_json(staged, choice)
-    return choice
+
+
+def earlier_choice(folder: Path) -> dict[str, str]:
+    """What the run in this folder chose when it began; empty where it is not known."""
+    return read_json(folder / FILE) if (folder / FILE).is_file() else {}

@@ -20,6 +20,7 @@ from adaptkit.choices import choose_attention, choose_base, choose_trunk, within
 from adaptkit.data import load_splits, reading_from
 from adaptkit.defaults import DEFAULTS, FROM_NOTHING, learning_rate, machine_defaults, small_data_defaults
 from adaptkit.errors import AdaptkitError
+from adaptkit.fastest import keep_choice
 from adaptkit.full import FULL, MODEL, save_full, unfreeze
 from adaptkit.kept import Kept
 from adaptkit.launch import IS_MAIN, say, start_all_processes
@@ -45,7 +46,7 @@ class Run:
     model: Any = None
     parts: dict[str, Part] = field(default_factory=dict)
     max_length: int = 128
-    attention: str | None = None  # the implementation to train with; None for the model's own choice
+    attention: dict[str, str] = field(default_factory=dict)  # which one trains, and why; empty: the model's own choice
     kept: Kept | None = None  # what the frozen trunk gave; shared by the runs of a series or a search
 
     def extras(self) -> Extras:
@@ -140,6 +141,7 @@ def new_model(run: Run, method: str) -> Any:
     from transformers import set_seed
 
     arguments = run.arguments
+    plain = "eager" if run.attention.get("attention") == "eager" else None  # sdpa is the own choice of every model that has it
     set_seed(run.training.seed)
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft asks transformers by the old name
     full = method == FULL
@@ -150,7 +152,7 @@ def new_model(run: Run, method: str) -> Any:
         quantize=arguments.quantize,
         dtype=arguments.dtype,
         revision=arguments.model_revision,
-        attn_implementation=arguments.attn_implementation or run.attention,
+        attn_implementation=arguments.attn_implementation or plain,
         base_dropout=arguments.base_dropout or full,
     )
     align_padding(base, run.tokenizer)
@@ -173,6 +175,8 @@ def encode(run: Run) -> None:
 
 def train(run: Run) -> Fit:
     """Train; afterwards the model holds its best epoch."""
+    if IS_MAIN and run.attention:
+        keep_choice(run.output_dir, run.attention)
     return fit(run.model, run.task, run.parts["train"], run.parts["validation"], run.tokenizer, run.training, run.extras())
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError, adapt, load_base
 from adaptkit.corpus import load_corpus
-from adaptkit.fastest import FILE, Shape, fastest_attention, measure
+from adaptkit.fastest import Shape, earlier_choice, fastest_attention, keep_choice, measure
 from adaptkit.kept import Kept
 from adaptkit.precision import Precision
 from adaptkit.scratch import make_model
@@ -89,20 +89,33 @@ def test_quantized_weights_are_left_alone(quantize):
 # Attention
 
 
-def test_the_attention_is_measured_kept_and_taken_again(tmp_path):
+def test_the_attention_is_measured():
     times = measure(Shape(4, 16, 2, 8, 2), torch.float32)
     assert times.keys() == {"eager", "sdpa"}
     assert all(0 < value < 1000 for value in times.values())
-    choice = fastest_attention(Shape(4, 16, 2, 8, 2), torch.float32, tmp_path, going_on=False)
+    choice = fastest_attention(Shape(4, 16, 2, 8, 2), torch.float32)
     assert choice["attention"] in times
     assert "4 rows of 16 tokens" in choice["why"]
-    (tmp_path / FILE).write_text(json.dumps({"attention": "sdpa", "why": "said before"}))
-    assert fastest_attention(Shape(4, 16, 2, 8, 2), torch.float32, tmp_path, going_on=True)["why"] == "said before"
-    assert fastest_attention(Shape(4, 16, 2, 8, 2), torch.float32, tmp_path, going_on=False)["why"] != "said before"
 
 
-def test_scores_that_would_fill_the_memory_are_not_kept(tmp_path):
-    choice = fastest_attention(Shape(64, 1024, 16, 64, 24), torch.bfloat16, tmp_path, going_on=False)
+def test_a_run_that_goes_on_takes_the_attention_it_began_with(small, tmp_path, capsys):
+    run(small, tmp_path / "out", "--max_steps", "4", "--method", "lora[r=2]")
+    assert "attention: " in capsys.readouterr().out
+    assert earlier_choice(tmp_path / "out")["attention"] in ("eager", "sdpa")
+    keep_choice(tmp_path / "out", {"attention": "sdpa", "why": "said before"})
+    run(small, tmp_path / "out", "--max_steps", "8", "--method", "lora[r=2]", "--resume_from_checkpoint", "true")
+    assert "attention: sdpa (said before)" in capsys.readouterr().out
+    assert earlier_choice(tmp_path / "elsewhere") == {}
+
+
+def test_a_run_that_is_refused_leaves_nothing_behind(small, tmp_path):
+    with pytest.raises(AdaptkitError, match="trains the lowest layer too"):
+        run(small, tmp_path / "out", "--method", "lora", "--frozen_trunk", "memory")
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_that_would_fill_the_memory_are_not_kept():
+    choice = fastest_attention(Shape(64, 1024, 16, 64, 24), torch.bfloat16)
     assert choice["attention"] == "sdpa"
     assert re.search(r"51\.5 GB", choice["why"])
 
