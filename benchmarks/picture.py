@@ -36,7 +36,12 @@ def main() -> None:
     left.set(ylabel="step / matrix products alone", title="one step, LoRA on q and v")
     left.legend(fontsize=8)
     _, *runs = rows(text, "Whole trainings on SST-2")
-    labels = [row[0] for row in runs]
+    peers = {
+        "default": "PEFT + Trainer,\npadded to 128",
+        "dynamic": "PEFT + Trainer,\ndynamic padding",
+        "best": "PEFT + Trainer,\nbest settings",
+    }
+    labels = [peers.get(row[0], row[0]) for row in runs]
     seconds = [float(row[1]) for row in runs]
     right.barh(labels, seconds, color=["tab:green" if name == "adaptkit" else "tab:gray" for name in labels])
     for place, value in enumerate(seconds):

@@ -65,6 +65,15 @@ def test_the_figures_of_the_host_are_the_benchmarks():
         assert list(row.groups()) == figures
 
 
+def test_the_figures_of_training_are_the_benchmarks():
+    results = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
+    runs = dict(re.findall(r"^\| (dynamic|best|adaptkit) \| (\d+) \|.*$", results, re.M))
+    scores = dict(re.findall(r"^\| (dynamic|best|adaptkit) \| \d+ \|.*\| (0\.\d+) \(", results, re.M))
+    order = ("adaptkit", "best", "dynamic")
+    said = re.search(r"takes (\d+) s; PEFT .*?takes (\d+) s .*?and (\d+) s .*?\(([\d.]+),\s([\d.]+), ([\d.]+)\)", README, re.S)
+    assert said.groups() == (*(runs[name] for name in order), *(f"{float(scores[name]):.3f}" for name in order))
+
+
 def test_the_cards_of_a_store_are_listed(tmp_path, capsys):
     model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), "ia3")
     save_adapter(model, tmp_path / "one", card=TaskCard(task="classify"))
