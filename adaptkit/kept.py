@@ -7,8 +7,9 @@ them again. So the same text is found whatever fold, seed or trial it comes from
 from __future__ import annotations
 
 import shutil
+import tempfile
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -21,23 +22,23 @@ class Kept:
     """Hidden states by digest.
 
     Args:
-        folder: where the files go, which are removed at the end; None keeps all in memory.
+        folder: where the files go, in a folder of their own that is removed at the end; None keeps all in memory.
     """
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = None if folder is None else Path(folder)
         self.source: object = None  # which trunk the states came out of
+        self._remove: Callable[[], object] | None = None
         self.clear()
-        if self.folder is not None:
-            weakref.finalize(self, shutil.rmtree, self.folder, True)
 
     def clear(self) -> None:
         """Forget everything, and remove the files."""
         self._where: dict[bytes, tuple[int, int, int]] = {}  # digest -> block, first row, rows
         self._blocks: list[Tensor] = []
         self._used = 0  # rows of the last block
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if self._remove:
+            self._remove()
+        self._remove = None
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._where
@@ -63,8 +64,12 @@ class Kept:
     def _new_block(self, rows: int, width: int, dtype: torch.dtype) -> Tensor:
         if self.folder is None:
             return torch.empty(rows, width, dtype=dtype)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / f"{len(self._blocks)}.bin"
+        if self._remove is None:
+            ours = self.folder if not self.folder.exists() else None  # what we made goes with the files
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._files = Path(tempfile.mkdtemp(prefix="kept-", dir=self.folder))
+            self._remove = weakref.finalize(self, shutil.rmtree, ours or self._files, True)
+        file = self._files / f"{len(self._blocks)}.bin"
         return torch.from_file(str(file), shared=True, size=rows * width, dtype=dtype).view(rows, width)
 
     def batch(self, digests: Sequence[bytes], starts: Sequence[int], tokens: int) -> Tensor:

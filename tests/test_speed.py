@@ -213,6 +213,17 @@ def test_kept_states_come_back_whole(tmp_path):
         assert len(kept) == 0 == kept.size
 
 
+def test_a_folder_with_other_files_is_left_as_it_was(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    kept = Kept(tmp_path)
+    kept.put(b"1", torch.ones(2, 3))
+    assert len(list(tmp_path.iterdir())) == 2
+    kept.clear()
+    kept.put(b"1", torch.ones(2, 3))
+    del kept
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
+
+
 def test_blocks_grow(tmp_path, monkeypatch):
     import adaptkit.kept
 
@@ -221,7 +232,7 @@ def test_blocks_grow(tmp_path, monkeypatch):
     states = {bytes([i]): torch.full((1 + i, 4), float(i)) for i in range(40)}
     for digest, rows in states.items():
         kept.put(digest, rows)
-    assert len(list((tmp_path / "kept").iterdir())) > 5
+    assert len(list((tmp_path / "kept").rglob("*.bin"))) > 5
     for digest, rows in states.items():
         assert torch.equal(kept.batch([digest], [0], len(rows))[0], rows)
     assert kept.size >= sum(math.prod(rows.shape) * 4 for rows in states.values())
