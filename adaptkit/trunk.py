@@ -127,7 +127,7 @@ class Trunk:
         backbone, _ = backbone_of(model)
         self._entry = backbone.get_encoder() if model.config.is_encoder_decoder else backbone
         base = getattr(model, "adaptkit_base", None)
-        self._source = (base.fingerprint if base else id(model), len(self.layers), next(self.layers[0].parameters()).dtype)
+        self._source = (base.fingerprint if base else object(), len(self.layers), next(self.layers[0].parameters()).dtype)
 
     def place(self) -> Trunk:
         """From now on the layers run once a text."""
