@@ -51,7 +51,9 @@ class Run:
 
     def extras(self) -> Extras:
         given = self.arguments
-        return Extras(given.early_stopping_patience, given.adversarial_epsilon, given.dtype == "auto", self.kept)
+        return Extras(
+            given.early_stopping_patience, given.adversarial_epsilon, given.dtype == "auto", self.kept, not given.whole_last_layer
+        )
 
 
 def train_whole(run: Run) -> dict[str, Any]:

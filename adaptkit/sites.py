@@ -231,6 +231,16 @@ def first_layers(model: nn.Module) -> list[nn.Module]:
     return [modules[name] for name in stacks[0][1]]
 
 
+def last_layer(model: nn.Module) -> tuple[nn.Module | None, list[Site]]:
+    """The layer that runs last, with its sites; None where layers are shared, or where two stacks read each other."""
+    stacks, modules, prefix = _stacks(model)
+    layers = stacks[-1][1]
+    if len(stacks) > 1 or len(layers) != getattr(model.config.get_text_config(), "num_hidden_layers", len(layers)):
+        return None, []
+    path = f"{prefix}{layers[-1]}."
+    return modules[layers[-1]], [site for site in find_sites(model) if site.module.startswith(path)]
+
+
 def _stacks(model: nn.Module) -> tuple[list[tuple[Stack, list[str]]], dict[str, nn.Module], str]:
     """Each stack with the paths of its layers below the backbone; the backbone's modules, and the prefix of its names."""
     from adaptkit.discover import discover

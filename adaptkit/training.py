@@ -22,6 +22,7 @@ from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer
 from adaptkit.adversarial import on_embeddings
 from adaptkit.errors import AdaptkitError
 from adaptkit.kept import Kept
+from adaptkit.last_layer import LastLayer
 from adaptkit.precision import Precision
 from adaptkit.sampling import LengthBuckets, padding_share
 from adaptkit.tables import Table
@@ -48,12 +49,14 @@ class Extras:
     adversarial_epsilon: train on embeddings moved by so much against the loss, too (FGM, Miyato et al. 2017); 0 for not.
     half_base: while training in bf16, keep a frozen base in bf16 too.
     kept: run the frozen layers below all that trains once a text, and keep there what they give (`adaptkit.trunk`); None: not.
+    cut_last_layer: run the last layer behind its attention for the one token that the head reads (`adaptkit.last_layer`).
     """
 
     early_stopping_patience: int = 0
     adversarial_epsilon: float = 0.0
     half_base: bool = True
     kept: Kept | None = None
+    cut_last_layer: bool = True
 
 
 @dataclass
@@ -79,6 +82,10 @@ class AdapterTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # count the labels of a step
         self._loss_shifts_labels = False  # ours are -100 where nothing is foretold
         self._counted: nn.Module | None = None
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any):
+        with last_layer(self):
+            return super()._inner_training_loop(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels = inputs["labels"]
@@ -112,6 +119,11 @@ class AdapterTrainer(Trainer):
             loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
             kept = self.task.reduce(outputs, inputs, inputs["labels"])
         return loss.detach(), kept, inputs["labels"]
+
+    def outcome(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of a batch, before training has prepared the model."""
+        with self.accelerator.autocast():
+            return self.compute_loss(self.model, self._prepare_inputs(dict(batch)))
 
     def floating_point_ops(self, inputs):
         """As in Trainer, 6 operations a parameter and token; the parameters are counted once and not at every step."""
@@ -236,6 +248,26 @@ def frozen_trunk(model: nn.Module, extras: Extras) -> AbstractContextManager[Any
     trunk = Trunk(bare_model(model), extras.kept)
     trunk.check()
     return trunk
+
+
+def last_layer(trainer: AdapterTrainer) -> AbstractContextManager[Any]:
+    """The last layer of the trainer's model, cut while the block runs, where the task's loss reads one token of each row."""
+    model, rows = bare_model(trainer.model), trainer.train_dataset
+    if not trainer.extras.cut_last_layer or trainer.args.torch_compile or model.config.is_encoder_decoder:
+        return nullcontext()
+    by_length = np.argsort(rows["length"], kind="stable")
+    batch = trainer.data_collator([rows[int(by_length[i])] for i in {0, len(rows) // 2, len(rows) - 1}])
+    if "input_ids" not in batch:
+        return nullcontext()
+    training = model.training
+    trainer.model.eval()
+    try:
+        cut = LastLayer(model)
+        return cut if cut.find(lambda: trainer.outcome(batch), batch["input_ids"]) else nullcontext()
+    except AdaptkitError:
+        return nullcontext()
+    finally:
+        trainer.model.train(training)
 
 
 def precision(args: TrainingArguments, extras: Extras) -> Precision:
