@@ -70,6 +70,12 @@ class RecipeArguments:
         """Whether the embedded corpus is meant."""
         return not self.train_file and self.dataset_name in (None, "embedded")
 
+    def default_rate(self) -> float:
+        """The learning rate where none is given."""
+        from adaptkit.defaults import FROM_NOTHING, learning_rate
+
+        return learning_rate(self.method) if self.model_name_or_path else FROM_NOTHING
+
     def from_nothing(self) -> dict[str, Any]:
         """The kind of model to make where none is given, and its settings; the task's own kind where this is empty."""
         return {}

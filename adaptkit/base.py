@@ -138,6 +138,8 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
     """The configuration of a base."""
     from transformers import AutoConfig
 
+    import adaptkit.transfer.students  # noqa: F401  its architecture becomes one of transformers'
+
     return _load(lambda: AutoConfig.from_pretrained(_resolve(name_or_path), revision=revision), name_or_path)
 
 

@@ -40,7 +40,8 @@ def choose_attention(run: Run, config: Any) -> None:
     """On a CPU, measure which attention is the fastest for a batch of long rows; elsewhere the model chooses."""
     import torch
 
-    if run.attention or run.arguments.attn_implementation or not run.training.use_cpu:
+    attends = getattr(config.get_text_config(), "num_attention_heads", 0)
+    if not attends or run.attention or run.arguments.attn_implementation or not run.training.use_cpu:
         return
     if run.training.resume_from_checkpoint:  # a run that goes on must compute as it began
         run.attention = earlier_choice(run.output_dir)

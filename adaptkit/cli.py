@@ -1,4 +1,4 @@
-"""The command line: adaptkit train | check | evaluate | predict | list | show."""
+"""The command line: adaptkit train | check | evaluate | predict | mix | list | show."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from adaptkit.errors import AdaptkitError, guarded, unknown
 
 RECIPES = ("classify", "score", "tag", "answer", "relate", "translate", "summarize", "chat", "embed", "pretrain")
+ROADS = (*RECIPES, "distill")  # a recipe for each task, and those that bring knowledge from elsewhere
 
 _EPILOG = """examples:
   adaptkit train classify --train_file reviews.csv --method bottleneck --output_dir runs/reviews
@@ -20,6 +21,7 @@ _EPILOG = """examples:
   adaptkit evaluate runs/reviews --file test.csv
   adaptkit list runs
 """
+_MIX = "W = beta * W_source + (1 - beta) * W_target, tensor by tensor; the result is a base, or a model that answers"
 
 
 def entry() -> None:
@@ -55,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (("train", "train an adapter with a recipe"), ("check", "judge the data and try one step")):
         command = commands.add_parser(name, help=text, description=f"{text}; its flags: adaptkit {name} RECIPE --help")
-        command.add_argument("recipe", choices=RECIPES)
+        command.add_argument("recipe", choices=ROADS)
         command.set_defaults(run=lambda given: _recipe(given.command, given.recipe, []))
     for name, text, run in (
         ("predict", "answer texts or a file, a JSON line each", _predict),
@@ -75,6 +77,17 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--batch_size", type=_positive, default=64)
         command.add_argument("--quantize", help="load the base in int8 or nf4")
         command.set_defaults(run=run)
+    command = commands.add_parser("mix", help="start a network from the weights of others", description=_MIX)
+    command.add_argument("source", nargs="+", help="networks to take weights from: folders or names; several count as their mean")
+    command.add_argument("--target", help="the network that they are mixed into")
+    command.add_argument("--num_hidden_layers", type=_positive, help="or: a network of the source's kind with so many layers")
+    command.add_argument("--beta", nargs="+", type=float, default=[0.5], help="the source's share, 0 to 1; several are tried")
+    command.add_argument("--layers", default="every", help="the source's layers: every, first, last, or numbers as in 0,2,5")
+    command.add_argument("--leave_unmapped", action="store_true", help="leave tensors without a counterpart as they are")
+    command.add_argument("--validation_file", help="labelled rows, by which the best beta is kept")
+    command.add_argument("--seed", type=int, default=0, help="of random weights")
+    command.add_argument("--output_dir", required=True, help="where the network goes")
+    command.set_defaults(run=_mix)
     command = commands.add_parser("list", help="the adapters in a folder", description="the adapters in a folder")
     command.add_argument("folder", nargs="?", default="runs")
     command.set_defaults(run=_list)
@@ -93,8 +106,8 @@ def _positive(text: str) -> int:
 def _recipe(command: str, name: str, flags: list[str]) -> None:
     import importlib
 
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
+    if name not in ROADS:
+        raise unknown("recipe", name, ROADS)
     recipe = importlib.import_module(f"adaptkit.recipes.{name}")
     recipe.main([*flags, "--check"] if command == "check" else flags)
 
@@ -142,6 +155,12 @@ def _read(arguments: argparse.Namespace) -> Any:
     source, target = card.settings.get("source_lang"), card.settings.get("target_lang")
     languages = (source, target) if arguments.command == "evaluate" and source and target else None
     return read(arguments.file, Reading(arguments.format, arguments.encoding, wanted=wanted, languages=languages))
+
+
+def _mix(arguments: argparse.Namespace) -> None:
+    from adaptkit.transfer import mix_command
+
+    mix_command.run(arguments)
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from adaptkit.arguments import parse
 
+if TYPE_CHECKING:
+    from adaptkit.run import Run
 
-def recipe(name: str, kind: type, argv: list[str] | None, description: str | None) -> None:
+
+def recipe(
+    name: str, kind: type, argv: list[str] | None, description: str | None, prepare: Callable[[Run], None] | None = None
+) -> None:
     """What a recipe does: read the flags, then check, or search, or train, evaluate, save and report.
 
     Args:
         name: of the task.
         kind: the recipe's arguments.
+        prepare: changes the run before it trains.
 
     Raises:
         AdaptkitError: whatever the user can mend.
@@ -24,6 +33,8 @@ def recipe(name: str, kind: type, argv: list[str] | None, description: str | Non
         checks.check(task, arguments, make_training)
         return
     started = run.start(task, arguments, make_training)
+    if prepare:
+        prepare(started)
     if arguments.search:
         search.search(started)
     if arguments.folds or arguments.seeds:

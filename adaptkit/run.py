@@ -18,7 +18,7 @@ from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
 from adaptkit.choices import choose_attention, choose_base, choose_trunk, within_positions
 from adaptkit.data import load_splits, reading_from
-from adaptkit.defaults import DEFAULTS, FROM_NOTHING, learning_rate, machine_defaults, small_data_defaults
+from adaptkit.defaults import DEFAULTS, machine_defaults, small_data_defaults
 from adaptkit.errors import AdaptkitError
 from adaptkit.fastest import keep_choice
 from adaptkit.full import FULL, MODEL, save_full, unfreeze
@@ -83,8 +83,7 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
         raise AdaptkitError(f"--method full trains all weights, and those of --quantize {arguments.quantize} cannot be trained.")
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
     defaults = DEFAULTS | task.defaults | machine_defaults()
-    rate = learning_rate(arguments.method) if arguments.model_name_or_path else FROM_NOTHING
-    defaults |= {"output_dir": str(output_dir), "learning_rate": rate}
+    defaults |= {"output_dir": str(output_dir), "learning_rate": arguments.default_rate()}
     training = make_training(**defaults)
     _check_reporters(training.report_to)
     if str(training.resume_from_checkpoint).lower() in ("false", "no", "0"):

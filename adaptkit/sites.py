@@ -231,6 +231,11 @@ def first_layers(model: nn.Module) -> list[nn.Module]:
     return [modules[name] for name in stacks[0][1]]
 
 
+def layer_paths(model: nn.Module) -> list[tuple[Stack, list[str]]]:
+    """Each stack with the paths of its layers below the backbone, in order."""
+    return _stacks(model)[0]
+
+
 def last_layer(model: nn.Module) -> tuple[nn.Module | None, list[Site]]:
     """The layer that runs last, with its sites; None where layers are shared, or where two stacks read each other."""
     stacks, modules, prefix = _stacks(model)

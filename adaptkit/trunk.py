@@ -26,9 +26,12 @@ NO_MATTER = ("cache_position",)  # tensors that follow from the shapes
 def frozen_layers(model: Any) -> list[nn.Module]:
     """The layers of the stack that reads the text below the first one that trains.
 
-    None where anything before the layers trains, or where layers are shared.
+    None where anything before the layers trains, where layers are shared, and in networks that are no Transformer.
     """
-    layers = first_layers(model)
+    try:
+        layers = first_layers(model)
+    except AdaptkitError:
+        return []
     if len(layers) != getattr(model.config.get_text_config(), "num_hidden_layers", len(layers)):
         return []  # ALBERT runs one layer many times
     inside = {id(parameter) for layer in layers for parameter in layer.parameters()}

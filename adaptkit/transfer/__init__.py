@@ -1,0 +1,1 @@
+"""Knowledge from elsewhere: weights of other networks, and what a teacher says."""

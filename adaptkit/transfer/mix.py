@@ -1,0 +1,146 @@
+"""Mixing weights: a network starts from `beta * source + (1 - beta) * target`, tensor by tensor.
+
+The source may be deeper or shallower, and of another architecture of the same widths: inside layers tensors are matched by layer
+and site, norms by their order, what is outside by name. A source of several models is their mean: fine-tuned models of one base
+mixed evenly are a soup (Wortsman et al. 2022, arXiv:2203.05482); every other layer of a teacher is how DistilBERT began (Sanh et
+al. 2019, arXiv:1910.01108).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.sites import backbone_of, layer_paths
+
+LAYER_MAPS = ("every", "first", "last")
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """What was mixed: `mapped` target parameter -> source parameter; `left`, those of the target that have no counterpart."""
+
+    mapped: dict[str, str]
+    left: list[str]
+
+    def __str__(self) -> str:
+        rest = f"; left as they were: {', '.join(self.left)}" if self.left else ""
+        return f"{len(self.mapped)} tensors mixed{rest}"
+
+
+@torch.no_grad()
+def mix(
+    target: nn.Module,
+    source: nn.Module | Sequence[nn.Module],
+    beta: float = 0.5,
+    layers: str | Sequence[int] = "every",
+    leave: bool = False,
+) -> Mixed:
+    """Mix the weights of a source into a target, in place.
+
+    Args:
+        target, source: transformers models, bare or with a head; several sources count as their mean.
+        beta: the source's share, 0 to 1. At 0 the target stays as it is, at 1 it holds the source's weights, to the bit.
+        layers: which layer of the source each layer of the target takes: `every` (spread evenly, the last one among them), `first`,
+            `last`, or their numbers, counted from 0.
+        leave: leave parameters of the target that have no counterpart of their shape as they are; else they are refused.
+
+    Raises:
+        AdaptkitError: a parameter without a counterpart, beta out of range, layers that do not exist, no source. The target is
+            then as it was.
+    """
+    if not 0 <= beta <= 1:
+        raise AdaptkitError(f"beta is a share from 0 to 1, not {beta}.")
+    sources = [source] if isinstance(source, nn.Module) else list(source)
+    if not sources:
+        raise AdaptkitError("mixing wants a source; it got none.")
+    pairs = [_pairs(target, one, layers) for one in sources]
+    own = dict(target.named_parameters())
+    left = [name for name in own if any(name not in found for found in pairs)]
+    if left and not leave:
+        raise AdaptkitError(
+            f"{len(left)} tensors of the target have no counterpart of their shape in the source: {', '.join(left[:6])}"
+            f"{', ...' if len(left) > 6 else ''}. Leave them as they are with leave=True (--leave_unmapped)."
+        )
+    values = [dict(one.named_parameters()) for one in sources]
+    for name, parameter in own.items():
+        if name not in left:
+            given = [held[found[name]].to(parameter.device, torch.float32) for held, found in zip(values, pairs, strict=True)]
+            mean = given[0] if len(given) == 1 else torch.stack(given).mean(0)
+            parameter.copy_(torch.lerp(parameter.float(), mean, beta))
+    return Mixed({name: pairs[0][name] for name in own if name not in left}, left)
+
+
+def layer_map(layers: str | Sequence[int], source: int, target: int) -> list[int]:
+    """For each layer of a target with so many layers the layer of a source with so many.
+
+    Raises:
+        AdaptkitError: an unknown map, or layers that the source does not have.
+    """
+    if isinstance(layers, str) and layers not in LAYER_MAPS:
+        if not all(part.strip().isdigit() for part in layers.split(",")):
+            raise unknown("layer map", layers, LAYER_MAPS)
+        layers = [int(part) for part in layers.split(",")]
+    if isinstance(layers, str):
+        if layers != "every" and target > source:
+            raise AdaptkitError(f"layers={layers!r}: the source has {source} layers, fewer than the {target} of the target.")
+        if layers == "every":
+            spread = range(1, target + 1) if target <= source else range(target)
+            return [i * source // target - (target <= source) for i in spread]
+        start = source - target if layers == "last" else 0
+        return list(range(start, start + target))
+    if len(layers) != target or not all(0 <= index < source for index in layers):
+        raise AdaptkitError(
+            f"layers={list(layers)}: {target} numbers are wanted, one for each layer of the target, from 0 to {source - 1}."
+        )
+    return list(layers)
+
+
+def _pairs(target: nn.Module, source: nn.Module, layers: str | Sequence[int]) -> dict[str, str]:
+    """Target parameter -> source parameter of the same place and shape."""
+    wanted, given = _places(target), _places(source)
+    depths = [[len(paths) for _, paths in layer_paths(model)] for model in (target, source)]
+    if len(depths[0]) != len(depths[1]):
+        raise AdaptkitError(f"{type(source).__name__} and {type(target).__name__} do not have the same stacks of layers.")
+    maps = [layer_map(layers, deep, shallow) for shallow, deep in zip(*depths, strict=True)]
+    found: dict[str, str] = {}
+    tensors: dict[str, Tensor] = dict(source.named_parameters())
+    for place, name in wanted.items():
+        stack, layer, inside = place
+        twin = given.get((stack, maps[stack][layer] if stack >= 0 else layer, inside))
+        if twin is not None and tensors[twin].shape == target.get_parameter(name).shape:
+            found[name] = twin
+    return found
+
+
+def _places(model: Any) -> dict[tuple[int, int, str], str]:
+    """(stack, layer, site or name inside) -> parameter name; stack -1 outside the layers."""
+    _, prefix = backbone_of(model)
+    modules = dict(model.named_modules())
+    inside: dict[str, tuple[int, int, str]] = {}  # a module of a layer -> stack, layer, what it is called here
+    for index, (stack, paths) in enumerate(layer_paths(model)):
+        sites = {path: site for site, path in stack.maps.items() if ":" not in path}
+        for layer, path in enumerate(paths):
+            root = f"{prefix}{path}"
+            norms = 0
+            for name, module in modules[root].named_modules(prefix=root):
+                called = sites.get(name.removeprefix(f"{root}."), name.removeprefix(root))
+                if "Norm" in type(module).__name__:
+                    called = f"{'post' if stack.norm else 'pre'}-norm {norms}"  # they do another work before and behind a block
+                    norms += 1
+                inside[name] = (index, layer, called)
+    embeddings = getattr(model.get_input_embeddings(), "weight", None)  # those of pictures have another kind
+    places = {}
+    for name, parameter in model.named_parameters():
+        module, _, kind = name.rpartition(".")
+        if module in inside:
+            *place, called = inside[module]
+            places[place[0], place[1], f"{called}.{kind}"] = name
+        else:
+            places[-1, 0, "embeddings" if parameter is embeddings else name.removeprefix(prefix)] = name
+    return places

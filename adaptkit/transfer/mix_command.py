@@ -1,0 +1,94 @@
+"""`adaptkit mix`: a folder with the mixed network, ready to be a base or, where fully tuned models were mixed, to answer."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from adaptkit.base import load_base, load_tokenizer
+from adaptkit.cards import CARD, CONFIG, TaskCard, read_card, write_json
+from adaptkit.errors import AdaptkitError
+from adaptkit.files import new_folder
+from adaptkit.full import FULL
+from adaptkit.transfer.mix import mix
+from adaptkit.transfer.students import fresh
+
+
+def run(given: argparse.Namespace) -> None:
+    """Mix, and where several betas are given keep the one that is best on the validation rows.
+
+    Raises:
+        AdaptkitError: whatever the user can mend.
+    """
+    if bool(given.target) == bool(given.num_hidden_layers):
+        raise AdaptkitError("one target is wanted: --target MODEL, or --num_hidden_layers N for a network from random weights.")
+    card = full_card(given.target) if given.target else None
+    if (len(given.beta) > 1 or given.validation_file) and card is None:
+        raise AdaptkitError(
+            "several --beta are judged by --validation_file, which only models of --method full can answer. Mix once for each "
+            "and train each with a recipe."
+        )
+    if len(given.beta) > 1 and not given.validation_file:
+        raise AdaptkitError("several --beta want a --validation_file to be judged by.")
+    with tempfile.TemporaryDirectory() as work:
+        scores = {}
+        for beta in given.beta:
+            folder = Path(work) / f"{beta}"
+            print(f"beta {beta}: {_mixed(given, card, beta, folder)}")
+            if given.validation_file:
+                scores[beta], name = _score(folder, given.validation_file)
+                print(f"beta {beta}: {name} {scores[beta]:.4f}")
+        beta = max(given.beta, key=lambda one: scores.get(one, 0.0))
+        with new_folder(given.output_dir) as staged:
+            shutil.copytree(Path(work) / f"{beta}", staged, dirs_exist_ok=True)
+    print(f"beta {beta} is in {given.output_dir}")
+
+
+def full_card(model: str) -> TaskCard | None:
+    """The card of a fully tuned model; None for a base.
+
+    Raises:
+        AdaptkitError: it is an adapter, whose weights are not those of a network.
+    """
+    folder = Path(model)
+    card = read_card(folder) if folder.is_dir() else None
+    if (folder / CONFIG).is_file():
+        raise AdaptkitError(f"{model} is an adapter; networks are mixed: a base, or a model tuned with --method full.")
+    return card if card is not None and card.method == FULL else None
+
+
+def _load(name: str, card: TaskCard | None) -> Any:
+    """The whole network in fp32: with its head where the target is a fully tuned model."""
+    head: dict[str, Any] = {"task": card.model_class, "labels": card.labels or None} if card else {}
+    return load_base(name, dtype="float32", base_dropout=True, **head)
+
+
+def _mixed(given: argparse.Namespace, card: TaskCard | None, beta: float, folder: Path) -> Any:
+    sources = []
+    for name in given.source:
+        other = full_card(name)
+        if card and other and other.labels != card.labels:
+            raise AdaptkitError(f"{name} has other labels than {given.target}: {', '.join(other.labels[:10])}.")
+        sources.append(_load(name, card if other else None))
+    target = _load(given.target, card) if given.target else fresh(sources[0], given.num_hidden_layers, given.seed)
+    mixed = mix(target, sources, beta, given.layers, given.leave_unmapped)
+    target.save_pretrained(folder)
+    load_tokenizer(given.target or given.source[0]).save_pretrained(folder)
+    if card:
+        write_json(folder / CARD, dataclasses.asdict(dataclasses.replace(card, base=".", metrics={})))
+    return mixed
+
+
+def _score(folder: Path, file: str) -> tuple[float, str]:
+    """The task's best metric on a file, higher is better, and its name."""
+    from adaptkit.predict import Predictor
+    from adaptkit.readers import Reading, read
+
+    predictor = Predictor(folder)
+    task = predictor.task
+    value = predictor.evaluate(read(file, Reading(wanted=task.wanted())))[task.best_metric]
+    return (-value if task.lower_is_better else value), task.best_metric

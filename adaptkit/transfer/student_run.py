@@ -1,0 +1,72 @@
+"""What `recipes/distill.py` does before a student trains: the teacher runs, unlabelled texts come in, the student is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adaptkit.base import load_tokenizer
+from adaptkit.cards import existing_card
+from adaptkit.errors import AdaptkitError
+from adaptkit.launch import IS_MAIN, say
+from adaptkit.readers import Reading, read
+from adaptkit.run import Run
+from adaptkit.transfer.distill import LOGITS, Distilling, Teacher, add_unlabelled, distilled
+from adaptkit.transfer.students import KINDS, make_shallow, make_small
+
+RATES = {"layers": 1e-4, "small": 1e-3}  # all weights of a network from pretrained layers; and from random ones
+
+
+def prepare(run: Run) -> None:
+    """Make a student of a teacher out of a run of `classify`.
+
+    Raises:
+        AdaptkitError: no teacher, one for other labels, or flags that do not go together.
+    """
+    given = run.arguments
+    if not given.teacher:
+        raise AdaptkitError(
+            "--teacher wants the folder of an adapter, of a model tuned with --method full, or a file of its logits."
+        )
+    if given.augment_copies or given.multi_label:
+        raise AdaptkitError("a student learns what a teacher says of whole texts: no --augment_copies and no --multi_label.")
+    how = Distilling(given.temperature, given.hard_label_share)
+    train, task = run.splits.train, run.task
+    if given.unlabelled_file:
+        unlabelled = read(given.unlabelled_file, Reading(wanted=(task.column("text"),)))
+        others = [table for name, table in run.splits.items() if name != "train"]
+        train, count = add_unlabelled(task, train, unlabelled, others)
+        say(f"{count} texts of {given.unlabelled_file} without their labels; the rest of it is in the rows already")
+    with run.training.main_process_first(desc="the teacher"):
+        file = run.output_dir / LOGITS
+        if Path(given.teacher).is_file():
+            teacher = Teacher.load(given.teacher)
+        elif IS_MAIN:
+            teacher = Teacher.run(given.teacher, train)
+            teacher.save(file)
+            say(f"the teacher's logits of {len(train)} texts are in {file}; give that file as --teacher to use them again")
+        else:
+            teacher = Teacher.load(file)
+        run.task = distilled(task, teacher, how)
+        run.splits.train = train
+        _make_student(run)
+
+
+def _make_student(run: Run) -> None:
+    """The student's base where it is made here; else the one that is named."""
+    given, folder = run.arguments, run.output_dir / "base"
+    if sum(map(bool, (given.student, given.student_layers, given.model_name_or_path))) != 1:
+        raise AdaptkitError(f"one student is wanted: --student {'|'.join(KINDS)}, --student_layers N, or --model_name_or_path.")
+    if given.model_name_or_path:
+        return
+    source = given.teacher_base or (existing_card(Path(given.teacher)).base if Path(given.teacher).is_dir() else None)
+    if source is None:
+        raise AdaptkitError("--teacher is a file of logits: say with --teacher_base whose layers or tokenizer the student takes.")
+    run.base = str(folder)
+    if not IS_MAIN or (run.training.resume_from_checkpoint and (folder / "config.json").is_file()):
+        return
+    if given.student:
+        make_small(given.student, load_tokenizer(source), len(run.task.labels), folder, run.training.seed)
+    else:
+        layers = given.layer_map
+        mixed = make_shallow(source, given.student_layers, folder, layers=layers, seed=run.training.seed)
+        say(f"student: {given.student_layers} layers ({layers}) of {source}; {mixed}")

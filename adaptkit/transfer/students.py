@@ -1,0 +1,136 @@
+"""Networks to put knowledge into: the same architecture with fewer layers, or a small network that is no Transformer at all."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, set_seed
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.transfer.mix import Mixed, mix
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KINDS = ("bilstm", "cnn")
+
+
+class SmallConfig(PretrainedConfig):
+    """A small network over word pieces. kind: bilstm or cnn; widths: of the convolutions, in tokens."""
+
+    model_type = "adaptkit-small"
+
+    def __init__(
+        self,
+        kind: str = "bilstm",
+        vocab_size: int = 30522,
+        embedding_size: int = 128,
+        hidden_size: int = 128,
+        widths: Sequence[int] = (3, 4, 5),
+        dropout: float = 0.3,
+        pad_token_id: int = 0,
+        **more: Any,
+    ):
+        super().__init__(**more)
+        self.pad_token_id = pad_token_id
+        self.kind, self.vocab_size, self.embedding_size, self.hidden_size = kind, vocab_size, embedding_size, hidden_size
+        self.widths, self.dropout = list(widths), dropout
+
+
+class SmallForSequenceClassification(PreTrainedModel):
+    """Embeddings, a BiLSTM or convolutions (Kim 2014, arXiv:1408.5882), the maximum over the tokens, a linear map."""
+
+    config_class = SmallConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+
+    def __init__(self, config: SmallConfig):
+        super().__init__(config)
+        width, hidden = config.embedding_size, config.hidden_size
+        self.embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=True) if config.kind == "bilstm" else None
+        convolutions = [nn.Conv1d(width, hidden, size, padding=size - 1) for size in config.widths]
+        self.convolutions = nn.ModuleList(convolutions if config.kind == "cnn" else [])
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(hidden * (2 if config.kind == "bilstm" else len(config.widths)), config.num_labels)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.embeddings
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """As torch initialises them, but for embeddings, whose padding row is zero."""
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
+        """Token ids and mask `(rows, tokens)` -> logits `(rows, labels)`."""
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        states = self.dropout(self.embeddings(input_ids))
+        if self.lstm is not None:
+            packed = pack_padded_sequence(states, mask.sum(1).clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+            states = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=input_ids.shape[1])[0]
+            found = states.masked_fill(mask[..., None] == 0, float("-inf")).amax(1)
+        else:
+            columns, lengths = (states * mask[..., None]).transpose(1, 2), mask.sum(1)
+            found = torch.cat([_strongest(F.relu(one(columns)), lengths + one.kernel_size[0] - 1) for one in self.convolutions], -1)
+        return SequenceClassifierOutput(logits=self.classifier(self.dropout(found)))
+
+
+def _strongest(found: Tensor, lengths: Tensor) -> Tensor:
+    """The maximum over the windows `(rows, width, windows)` that hold any text: the first so many."""
+    return found.masked_fill(torch.arange(found.shape[-1], device=found.device) >= lengths[:, None, None], 0.0).amax(-1)
+
+
+AutoConfig.register(SmallConfig.model_type, SmallConfig)
+AutoModelForSequenceClassification.register(SmallConfig, SmallForSequenceClassification)
+
+
+def make_small(kind: str, tokenizer: Any, labels: int, folder: Path, seed: int = 0) -> Path:
+    """Write an untrained small network that reads what a tokenizer gives, and the tokenizer."""
+    if kind not in KINDS:
+        raise unknown("student", kind, KINDS)
+    set_seed(seed)
+    config = SmallConfig(kind, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, num_labels=labels)
+    SmallForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def fresh(base: Any, num_layers: int, seed: int = 0) -> Any:
+    """The bare network of a base with so many layers, from random weights.
+
+    Raises:
+        AdaptkitError: its configuration has no number of layers.
+    """
+    from transformers import AutoModel
+
+    config = copy.deepcopy(base.config)
+    if not hasattr(config, "num_hidden_layers") or num_layers < 1:
+        raise AdaptkitError(f"a {config.model_type} cannot be made with {num_layers} layers.")
+    config.num_hidden_layers = num_layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = [config.layer_types[i % len(config.layer_types)] for i in range(num_layers)]
+    set_seed(seed)
+    return AutoModel.from_config(config, dtype=torch.float32)
+
+
+def make_shallow(source: str, num_layers: int, folder: Path, layers: str | Sequence[int] = "every", seed: int = 0) -> Mixed:
+    """Write the bare network of a base with so many of its layers, and its tokenizer; `layers`: as for `mix`.
+
+    Raises:
+        AdaptkitError: the base has no such layers.
+    """
+    from adaptkit.base import load_base, load_tokenizer
+
+    base = load_base(source, dtype="float32", base_dropout=True)
+    target = fresh(base, num_layers, seed)
+    mixed = mix(target, base, 1.0, layers)
+    target.save_pretrained(folder)
+    load_tokenizer(source).save_pretrained(folder)
+    return mixed

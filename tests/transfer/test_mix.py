@@ -1,0 +1,176 @@
+"""Mixing weights: exact ends, the formula between them, layers and architectures that find each other, nothing lost silently."""
+
+import json
+
+import pytest
+import torch
+from adaptkit.recipes import classify
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from adaptkit import AdaptkitError, cli, load_base
+from adaptkit.predict import Predictor
+from adaptkit.transfer.mix import layer_map, mix
+from tests.tiny import LAW_ARCHITECTURES, tiny
+
+
+def weights(model):
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("name", LAW_ARCHITECTURES)
+def test_the_ends_are_the_two_networks_to_the_bit(name):
+    source = tiny(name, seed=2)
+    for beta, end in ((0.0, weights(tiny(name, seed=1))), (1.0, weights(source))):
+        target = tiny(name, seed=1)
+        mixed = mix(target, source, beta)
+        assert not mixed.left
+        assert mixed.mapped == {name: name for name in end}
+        assert all(torch.equal(value, end[name]) for name, value in weights(target).items())
+
+
+@given(beta=st.floats(0, 1))
+@settings(max_examples=10, deadline=None)
+def test_between_them_it_is_the_formula(beta):
+    target, source = tiny("bert", seed=1), tiny("bert", seed=2)
+    one, other = weights(target), weights(source)
+    mix(target, source, beta)
+    for name, value in weights(target).items():
+        torch.testing.assert_close(value, beta * other[name] + (1 - beta) * one[name])
+
+
+def test_several_sources_are_their_mean():
+    soup, parts = tiny("bert", seed=1), [tiny("bert", seed=seed) for seed in (2, 3, 4)]
+    mix(soup, parts, 1.0)
+    for name, value in weights(soup).items():
+        torch.testing.assert_close(value, sum(weights(part)[name] for part in parts) / 3)
+
+
+def test_a_network_mixed_with_itself_is_itself():
+    target = tiny("llama", seed=1)
+    mix(target, tiny("llama", seed=1), 0.3)
+    for name, value in weights(target).items():
+        torch.testing.assert_close(value, weights(tiny("llama", seed=1))[name])
+
+
+@pytest.mark.parametrize(
+    ("layers", "source", "target", "expected"),
+    [
+        ("every", 12, 6, [1, 3, 5, 7, 9, 11]),
+        ("every", 6, 2, [2, 5]),
+        ("every", 5, 3, [0, 2, 4]),
+        ("every", 2, 4, [0, 0, 1, 1]),
+        ("first", 6, 2, [0, 1]),
+        ("last", 6, 2, [4, 5]),
+        ("0,2,5", 6, 3, [0, 2, 5]),
+        ([5, 5], 6, 2, [5, 5]),
+    ],
+)
+def test_which_layer_comes_from_which(layers, source, target, expected):
+    assert layer_map(layers, source, target) == expected
+
+
+@given(source=st.integers(1, 40), target=st.integers(1, 40))
+def test_every_keeps_the_order_and_the_last_layer(source, target):
+    found = layer_map("every", source, target)
+    assert found == sorted(found)
+    assert found[-1] == source - 1
+    assert len(found) == target
+
+
+@pytest.mark.parametrize("layers", ["last", "3,1"])
+def test_layers_are_those_that_are_asked_for(layers):
+    target, source = tiny("bert", seed=1, num_hidden_layers=2), tiny("bert", seed=2, num_hidden_layers=4)
+    mix(target, source, 1.0, layers)
+    for layer, taken in enumerate(layer_map(layers, 4, 2)):
+        assert torch.equal(
+            target.encoder.layer[layer].attention.self.query.weight, source.encoder.layer[taken].attention.self.query.weight
+        )
+
+
+def test_another_architecture_of_the_same_widths():
+    target, source = tiny("distilbert", seed=1), tiny("bert", seed=2)
+    mixed = mix(target, source, 1.0)
+    assert mixed.left == []
+    assert torch.equal(target.transformer.layer[1].attention.q_lin.weight, source.encoder.layer[1].attention.self.query.weight)
+    assert torch.equal(target.transformer.layer[1].output_layer_norm.bias, source.encoder.layer[1].output.LayerNorm.bias)
+    assert torch.equal(target.embeddings.word_embeddings.weight, source.embeddings.word_embeddings.weight)
+
+
+def test_heads_of_the_same_name_are_mixed_and_new_ones_are_listed():
+    target = tiny("bert", AutoModelForSequenceClassification, seed=1, num_labels=3)
+    source = tiny("bert", AutoModelForSequenceClassification, seed=2, num_labels=3)
+    mix(target, source, 1.0)
+    assert torch.equal(target.classifier.weight, source.classifier.weight)
+    before = weights(target)
+    with pytest.raises(AdaptkitError, match=r"2 tensors .*classifier.weight, classifier.bias.*leave"):
+        mix(target, tiny("bert", seed=3), 0.5)
+    assert all(torch.equal(value, before[name]) for name, value in weights(target).items())
+    assert mix(target, tiny("bert", seed=3), 0.5, leave=True).left == ["classifier.weight", "classifier.bias"]
+    assert torch.equal(target.classifier.weight, before["classifier.weight"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"beta": 1.5}, "share from 0 to 1"),
+        ({"layers": "evry"}, "every"),
+        ({"layers": [0]}, "2 numbers are wanted"),
+        ({"layers": "0,7"}, "from 0 to 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(settings, problem):
+    with pytest.raises(AdaptkitError, match=problem):
+        mix(tiny("bert", seed=1), tiny("bert", seed=2), **settings)
+
+
+def test_stacks_that_do_not_match_are_refused():
+    with pytest.raises(AdaptkitError, match="same stacks"):
+        mix(tiny("bert"), tiny("bart"))
+    with pytest.raises(AdaptkitError, match="a source"):
+        mix(tiny("bert"), [])
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    """Two models of `--method full` on opposite labels, and rows of the first one's."""
+    folder = tmp_path_factory.mktemp("tuned")
+    for name, labels in (("right", ("good", "bad")), ("wrong", ("bad", "good"))):
+        pairs = list(zip(("warm", "cold"), labels, strict=True))
+        rows = [{"text": f"{word} {i}", "label": label} for i in range(20) for word, label in pairs]
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        flags = ["--train_file", str(folder / f"{name}.jsonl"), "--model_name_or_path", "all-MiniLM-L6-v2", "--method", "full"]
+        flags += ["--num_train_epochs", "3", "--learning_rate", "3e-4", "--disable_tqdm", "true"]
+        classify.main([*flags, "--output_dir", str(folder / name)])
+    return folder
+
+
+def test_the_command_keeps_the_best_beta_and_the_result_answers(tuned, capsys):
+    flags = ["--target", str(tuned / "wrong"), "--validation_file", str(tuned / "right.jsonl"), "--output_dir", str(tuned / "out")]
+    cli.main(["mix", str(tuned / "right"), "--beta", "0", "0.5", "1", *flags])
+    assert f"beta 1.0 is in {tuned / 'out'}" in capsys.readouterr().out
+    assert [answer["label"] for answer in Predictor(tuned / "out")("warm", "cold")] == ["good", "bad"]
+
+
+def test_the_command_writes_a_base(tmp_path):
+    cli.main(["mix", "all-MiniLM-L6-v2", "--num_hidden_layers", "3", "--beta", "1", "--output_dir", str(tmp_path / "three")])
+    three, six = load_base(str(tmp_path / "three")), load_base("all-MiniLM-L6-v2")
+    assert three.config.num_hidden_layers == 3
+    assert AutoConfig.from_pretrained(tmp_path / "three").hidden_dropout_prob == 0.1  # as the source's own
+    assert torch.equal(three.encoder.layer[2].output.dense.weight, six.encoder.layer[5].output.dense.weight)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        ([], "one target"),
+        (["--num_hidden_layers", "3", "--target", "all-MiniLM-L6-v2"], "one target"),
+        (["--num_hidden_layers", "3", "--beta", "0", "1"], "method full"),
+        (["--target", "all-MiniLM-L6-v2", "--beta", "2"], "share from 0 to 1"),
+    ],
+)
+def test_the_command_refuses(tmp_path, flags, problem):
+    with pytest.raises(AdaptkitError, match=problem):
+        cli.main(["mix", "all-MiniLM-L6-v2", *flags, "--output_dir", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
