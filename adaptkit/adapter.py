@@ -31,7 +31,7 @@ from adaptkit.native_lora import PREFIX, from_native, is_plain, native_config, t
 from adaptkit.sites import linear_shape
 from adaptkit.tuner import AdaptConfig, adapt, check_adapter_name, peft_task_type, plan
 from adaptkit.versions import versions
-from adaptkit.weights import check_shapes, read_adapter
+from adaptkit.weights import AdapterFiles, check_shapes, read_adapter
 
 
 def save_adapter(model: peft.PeftModel, folder: str | Path, *, adapter_name: str | None = None, card: TaskCard | None = None):
@@ -148,17 +148,27 @@ def _inject(folder, base, bare, method: str, head: list[str], tensors, adapter_n
     """Check everything against what the adapter would need on this base; then inject and fill."""
     union = methods.parse(method)
     planned = plan(bare, union)
-    if is_plain(union):
-        try:
-            tensors = from_native(planned, tensors, _output_widths(bare, planned))
-        except AdaptkitError as problem:
-            raise AdaptkitError(f"{folder / WEIGHTS}: {problem}") from None
+    tensors = _as_ours(folder, bare, union, planned, tensors)
     check_shapes(folder, {key: tuple(t.shape) for key, t in tensors.items()}, _expected(bare, planned, head))
     model = adapt(base, union, adapter_name=adapter_name, head=head)
     with torch.no_grad():
         for key, slot in adapter_tensors(model, adapter_name).items():
             slot.copy_(tensors[key])
     return model
+
+
+def own_tensors(files: AdapterFiles, bare: nn.Module, union: tuple) -> dict[str, Tensor]:
+    """The weights of an adapter of ours by the names that they have in a model, `adapter_tensors`."""
+    return _as_ours(files.folder, bare, union, plan(bare, union), files.tensors())
+
+
+def _as_ours(folder: Path, bare: nn.Module, union: tuple, planned, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    if not is_plain(union):
+        return tensors
+    try:
+        return from_native(planned, tensors, _output_widths(bare, planned))
+    except AdaptkitError as problem:
+        raise AdaptkitError(f"{folder / WEIGHTS}: {problem}") from None
 
 
 def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.PeftModel:

@@ -33,6 +33,7 @@ class RecipeArguments:
     method: str = flag(
         "lora", "what is injected: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME; full: all weights"
     )
+    warm_start: str | None = flag(None, "folder of an adapter of the same method and base, whose weights the new one starts from")
     quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
     attn_implementation: str | None = flag(None, "attention of the base: sdpa, eager, flash_attention_2")

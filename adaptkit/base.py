@@ -111,10 +111,14 @@ def load_base(
         model, _ = _load(lambda: load([*inside, *output]), name_or_path)
     model.requires_grad_(False)
     files = checkpoint_files(_folder(source, revision)) if quantize else None
-    name = MINILM if name_or_path in _MINILM_NAMES else name_or_path
-    name = str(Path(name).absolute()) if Path(name).is_dir() else name
-    model.adaptkit_base = BaseInfo(name, revision, fingerprint(model, files), tuple(head), quantize)
+    model.adaptkit_base = BaseInfo(full_name(name_or_path), revision, fingerprint(model, files), tuple(head), quantize)
     return model
+
+
+def full_name(name_or_path: str) -> str:
+    """The name by which cards know a base."""
+    name = MINILM if name_or_path in _MINILM_NAMES else name_or_path
+    return str(Path(name).absolute()) if Path(name).is_dir() else name
 
 
 def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerBase:

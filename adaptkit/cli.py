@@ -1,4 +1,4 @@
-"""The command line: adaptkit train | check | evaluate | predict | mix | list | show."""
+"""The command line: adaptkit train | check | evaluate | predict | mix | combine | sources | list | show."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ _EPILOG = """examples:
   adaptkit list runs
 """
 _MIX = "W = beta * W_source + (1 - beta) * W_target, tensor by tensor; the result is a base, or a model that answers"
+_COMBINE = "average: all weights, any method; cat: LoRA, the changes added exactly; the others: PEFT's merges of LoRA"
+_SOURCES = "scores of frozen features, without training: LogME, H-score, a linear probe, nearest neighbours"
 
 
 def entry() -> None:
@@ -88,6 +90,25 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="of random weights")
     command.add_argument("--output_dir", required=True, help="where the network goes")
     command.set_defaults(run=_mix)
+    command = commands.add_parser("combine", help="make one adapter of several", description=_COMBINE)
+    command.add_argument("folder", nargs="+", help="adapters of one base with the same labels")
+    command.add_argument("--how", default="average", help="average, cat, magnitude_prune, ties, dare_linear, dare_ties")
+    command.add_argument("--weights", nargs="+", type=float, help="of each adapter (default: alike)")
+    command.add_argument("--density", type=float, default=0.5, help="share of the values that pruning, TIES and DARE keep")
+    command.add_argument("--seed", type=int, default=0, help="of the values that DARE drops")
+    command.add_argument("--output_dir", required=True, help="where the adapter goes")
+    command.set_defaults(run=_combine)
+    command = commands.add_parser("sources", help="rank bases and adapters as starts for a new task", description=_SOURCES)
+    command.add_argument("--target", required=True, help="labelled texts of the new task")
+    command.add_argument("--store", help="folder of adapters; their bases are ranked too")
+    command.add_argument("--base", nargs="+", default=[], help="bases: folders or names")
+    command.add_argument("--text_column", help="column of the text (default: text)")
+    command.add_argument("--label_column", help="column of the label (default: label)")
+    command.add_argument("--format", help="format of the file (default: detected)")
+    command.add_argument("--rows", type=_positive, default=1000, help="rows to look at, at most")
+    command.add_argument("--by", default="log_me", help="sort by log_me, h_score, probe or neighbours")
+    command.add_argument("--seed", type=int, default=0, help="of the rows that are looked at")
+    command.set_defaults(run=_sources)
     command = commands.add_parser("list", help="the adapters in a folder", description="the adapters in a folder")
     command.add_argument("folder", nargs="?", default="runs")
     command.set_defaults(run=_list)
@@ -161,6 +182,20 @@ def _mix(arguments: argparse.Namespace) -> None:
     from adaptkit.transfer import mix_command
 
     mix_command.run(arguments)
+
+
+def _combine(arguments: argparse.Namespace) -> None:
+    from adaptkit.transfer.combine import combine
+
+    given = arguments
+    combine(given.folder, given.output_dir, given.how, given.weights, given.density, given.seed)
+    print(f"{given.how} of {len(given.folder)} adapters is in {given.output_dir}")
+
+
+def _sources(arguments: argparse.Namespace) -> None:
+    from adaptkit.transfer import sources_command
+
+    sources_command.run(arguments)
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -158,6 +158,13 @@ def new_model(run: Run, method: str) -> Any:
     )
     align_padding(base, run.tokenizer)
     model = unfreeze(base) if full else adapt(base, method)
+    if arguments.warm_start:
+        if full:
+            raise AdaptkitError("--warm_start is for adapters; for --method full name the model in --model_name_or_path.")
+        from adaptkit.transfer.warm import warm_start
+
+        fresh = warm_start(model, arguments.warm_start, run.task.labels)
+        say(f"warm start from {arguments.warm_start}" + (f"; its head is left aside ({len(fresh)} tensors)" if fresh else ""))
     run.task.suits(bare_model(model))
     return model
 

@@ -1,0 +1,53 @@
+"""A warm start: a fresh adapter takes the weights of a stored one, trained for another task on the same base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import peft
+import torch
+
+from adaptkit import methods
+from adaptkit.adapter import adapter_tensors, own_tensors
+from adaptkit.errors import AdaptkitError
+from adaptkit.fingerprints import fingerprint
+from adaptkit.tuner import AdaptConfig
+from adaptkit.weights import read_adapter
+
+
+@torch.no_grad()
+def warm_start(model: peft.PeftModel, folder: str | Path, labels: list[str] | None = None) -> list[str]:
+    """Copy the weights of the adapter in a folder into the active adapter of a model.
+
+    Args:
+        model: from `adapt`, with the same method.
+        labels: the model's; the head comes along only where they are those of the stored adapter.
+
+    Returns:
+        The names of the tensors that stay fresh: those of a new head.
+
+    Raises:
+        AdaptkitError: another method, another base, or an adapter that adaptkit did not make. The model is then as it was.
+    """
+    name, bare = model.active_adapter, model.get_base_model()
+    config, files = model.peft_config[name], read_adapter(folder)
+    if files.card is None or not isinstance(config, AdaptConfig):
+        raise AdaptkitError(
+            f"a warm start wants adapters made by adaptkit; {folder if files.card is None else 'this one'} is none."
+        )
+    stored = methods.describe(methods.parse(files.card.method or ""), full=True)
+    if stored != config.method:
+        given = f"{folder} was trained with --method '{files.card.method}'"
+        raise AdaptkitError(f"{given}, this adapter is '{config.method}': use the same.")
+    record = getattr(bare, "adaptkit_base", None)
+    files.check_base(record.fingerprint if record else fingerprint(bare), record.name if record else "")
+    tensors, head = own_tensors(files, bare, methods.parse(stored)), set(config.modules_to_save or ())
+    slots = adapter_tensors(model, name)
+    same_labels = labels is not None and labels == files.card.labels
+    fresh = [key for key in slots if any(f".{module}." in key for module in head) and not same_labels]
+    if missing := [key for key in slots if key not in fresh and (key not in tensors or tensors[key].shape != slots[key].shape)]:
+        raise AdaptkitError(f"{folder} lacks {missing[0]} in the shape that this model wants.")
+    for key, slot in slots.items():
+        if key not in fresh:
+            slot.copy_(tensors[key])
+    return fresh

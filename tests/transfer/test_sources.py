@@ -1,0 +1,100 @@
+"""Scores of sources: each against its definition done another way, and a ranking that finds the adapter that knows the task."""
+
+import json
+
+import numpy as np
+import pytest
+from adaptkit.recipes import classify
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
+
+from adaptkit import AdaptkitError, cli
+from adaptkit.transfer.sources import SCORES, h_score, log_me, neighbours, probe
+from tests.transfer.test_combine import BASE
+
+
+def data(rows=40, width=6, apart=2.0, seed=0):
+    random = np.random.default_rng(seed)
+    labels = np.arange(rows) % 2
+    features = random.normal(size=(rows, width))
+    features[:, 0] += apart * labels
+    return features, labels
+
+
+@pytest.mark.parametrize(("rows", "width"), [(40, 6), (12, 20)])
+def test_log_me_is_the_maximum_of_the_evidence(rows, width):
+    features, labels = data(rows, width)
+
+    def negative(logs, wanted):
+        alpha, beta = np.exp(logs)
+        covariance = features @ features.T / alpha + np.eye(rows) / beta
+        return -multivariate_normal.logpdf(wanted, np.zeros(rows), covariance)
+
+    best = [-minimize(negative, [0.0, 0.0], (1.0 * (labels == label),), method="Nelder-Mead").fun / rows for label in (0, 1)]
+    assert log_me(features, labels) == pytest.approx(np.mean(best), abs=1e-4)
+
+
+def test_h_score_of_one_feature_is_a_ratio_of_variances():
+    features, labels = data(rows=400, width=1)
+    means = np.where(labels == 1, features[labels == 1].mean(), features[labels == 0].mean())
+    assert h_score(features, labels) == pytest.approx(means.var() / features.var(), rel=1e-6)
+
+
+def test_h_score_shrinks_as_scikit_learn_does():
+    covariance = pytest.importorskip("sklearn.covariance", reason="scikit-learn is not installed")
+    features, labels = data(rows=30, width=20)
+    spread = covariance.ledoit_wolf(features)[0]
+    means = np.stack([features[labels == label].mean(0) - features.mean(0) for label in labels])
+    assert h_score(features, labels) == pytest.approx(np.trace(np.linalg.pinv(spread) @ (means.T @ means / 30)), rel=1e-6)
+
+
+def test_neighbours_by_hand():
+    features = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0], [1.0, 0.9]])
+    assert neighbours(features, np.array([0, 0, 1, 1, 1]), 1) == pytest.approx(4 / 5)  # the last one is nearest to the second
+
+
+def test_the_probe_is_held_out():
+    features, _ = data(rows=60, width=200)
+    noise = np.random.default_rng(1).integers(0, 2, 60)
+    assert probe(features, noise) < 0.75
+    features, labels = data(rows=60, apart=8.0)
+    assert probe(features, labels) > 0.95
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_every_score_grows_with_what_sets_labels_apart(name):
+    found = [np.mean([SCORES[name](*data(80, apart=apart, seed=seed)) for seed in range(5)]) for apart in (0.0, 1.5, 4.0)]
+    assert found == sorted(found)
+
+
+def test_the_adapter_that_knows_the_task_comes_first(tmp_path, capsys):
+    def rows(kind, seed):
+        random = np.random.default_rng(seed)
+        words = {"colour": (("red", "crimson"), ("blue", "navy")), "count": (("one", "single"), ("many", "several"))}
+        found = []
+        for i in range(60):
+            colour, count = (words[name][(i >> bit) % 2] for bit, name in enumerate(words))
+            label = (i if kind == "colour" else i >> 1) % 2
+            found.append({"text": f"{random.choice(count)} {random.choice(colour)} thing {i}", "label": f"{kind}{label}"})
+        return found
+
+    for kind in ("colour", "count"):
+        (tmp_path / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(kind, 0)))
+        flags = ["--train_file", str(tmp_path / f"{kind}.jsonl"), "--method", "lora[r=4]", "--num_train_epochs", "5"]
+        classify.main([*flags, "--learning_rate", "3e-3", "--output_dir", str(tmp_path / "store" / kind), "--disable_tqdm", "true"])
+    target = [{"text": row["text"], "label": row["label"]} for row in rows("colour", 5)]
+    (tmp_path / "target.jsonl").write_text("".join(json.dumps(row) + "\n" for row in target))
+    capsys.readouterr()
+    cli.main(["sources", "--target", str(tmp_path / "target.jsonl"), "--store", str(tmp_path / "store"), "--base", BASE])
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split() == ["source", "log_me", "h_score", "probe", "neighbours", "seconds"]
+    assert out[1].split()[0] == "colour"
+    assert {line.split()[0] for line in out[1:4]} == {"colour", "count", "all-MiniLM-L6-v2"}
+
+
+def test_what_makes_no_sense_is_refused(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"t {i}", "label": "a"}) + "\n" for i in range(20)))
+    with pytest.raises(AdaptkitError, match="too few"):
+        cli.main(["sources", "--target", str(tmp_path / "rows.jsonl"), "--base", BASE])
+    with pytest.raises(AdaptkitError, match="log_me"):
+        cli.main(["sources", "--target", str(tmp_path / "rows.jsonl"), "--by", "logme"])
