@@ -33,7 +33,14 @@ class RecipeArguments:
     method: str = flag(
         "lora", "what is injected: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME; full: all weights"
     )
+    train: str = flag(
+        "adapter", "what trains: adapter (see --method), or of the model's own weights full, head, norms, biases, last[k]"
+    )
+    layerwise_lr_decay: float = flag(1.0, "with --train full or last[k]: each layer's rate is so much of that of the layer above")
+    l2_sp: float = flag(0.0, "with --train: strength of the pull towards the pretrained weights, against forgetting (L2-SP)")
+    gradual_unfreezing: bool = flag(False, "with --train full or last[k]: one more layer from the top trains in each epoch")
     warm_start: str | None = flag(None, "folder of an adapter of the same method and base, whose weights the new one starts from")
+    fuse: list[str] | None = flag(None, "folders of bottleneck adapters (pfeiffer) that an AdapterFusion learns to mix")
     quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
     attn_implementation: str | None = flag(None, "attention of the base: sdpa, eager, flash_attention_2")
@@ -75,7 +82,8 @@ class RecipeArguments:
         """The learning rate where none is given."""
         from adaptkit.defaults import FROM_NOTHING, learning_rate
 
-        return learning_rate(self.method) if self.model_name_or_path else FROM_NOTHING
+        method = self.method if self.train == "adapter" else self.train
+        return learning_rate(method) if self.model_name_or_path else FROM_NOTHING
 
     def from_nothing(self) -> dict[str, Any]:
         """The kind of model to make where none is given, and its settings; the task's own kind where this is empty."""

@@ -1,4 +1,4 @@
-"""The command line: adaptkit train | check | evaluate | predict | mix | combine | sources | list | show."""
+"""The command line: adaptkit train | check | evaluate | predict | mix | combine | sources | explain | list | show."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ _EPILOG = """examples:
   adaptkit list runs
 """
 _MIX = "W = beta * W_source + (1 - beta) * W_target, tensor by tensor; the result is a base, or a model that answers"
-_COMBINE = "average: all weights, any method; cat: LoRA, the changes added exactly; the others: PEFT's merges of LoRA"
+_COMBINE = "average: all weights, any method; stack: one behind the other; cat: LoRA, the sum exactly; else PEFT's merges of LoRA"
 _SOURCES = "scores of frozen features, without training: LogME, H-score, a linear probe, nearest neighbours"
+_EXPLAIN = "what each word adds to the logit of a label, by Captum: green for it, red against it"
 
 
 def entry() -> None:
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("folder", help="the adapter")
         if name == "predict":
             command.add_argument("text", nargs="*", help="texts to answer")
+        else:
+            command.add_argument("--by", metavar="COLUMN", help="every metric for each value of a column, with 95 %% intervals")
         command.add_argument(
             "--file",
             required=name == "evaluate",
@@ -92,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_mix)
     command = commands.add_parser("combine", help="make one adapter of several", description=_COMBINE)
     command.add_argument("folder", nargs="+", help="adapters of one base with the same labels")
-    command.add_argument("--how", default="average", help="average, cat, magnitude_prune, ties, dare_linear, dare_ties")
+    command.add_argument("--how", default="average", help="average, cat, stack, magnitude_prune, ties, dare_linear, dare_ties")
     command.add_argument("--weights", nargs="+", type=float, help="of each adapter (default: alike)")
     command.add_argument("--density", type=float, default=0.5, help="share of the values that pruning, TIES and DARE keep")
     command.add_argument("--seed", type=int, default=0, help="of the values that DARE drops")
@@ -109,6 +112,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--by", default="log_me", help="sort by log_me, h_score, probe or neighbours")
     command.add_argument("--seed", type=int, default=0, help="of the rows that are looked at")
     command.set_defaults(run=_sources)
+    command = commands.add_parser("explain", help="which words an answer rests on", description=_EXPLAIN)
+    command.add_argument("folder", help="an adapter or a tuned model of recipes/classify.py")
+    command.add_argument("text", nargs="+", help="texts to explain")
+    command.add_argument("--how", default="gradients", help="gradients (integrated gradients) or occlusion")
+    command.add_argument("--label", help="the label to explain (default: the answer)")
+    command.add_argument("--html", help="write a page with coloured words, too")
+    command.set_defaults(run=_explain)
     command = commands.add_parser("list", help="the adapters in a folder", description="the adapters in a folder")
     command.add_argument("folder", nargs="?", default="runs")
     command.set_defaults(run=_list)
@@ -162,6 +172,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
     table = _read(arguments)
     predictor = Predictor(arguments.folder, quantize=arguments.quantize)
+    if arguments.by:
+        from adaptkit.slices import show
+
+        found = predictor.slices(table, arguments.by, arguments.columns, arguments.batch_size)
+        print(show(found, predictor.task.reported, arguments.by))
+        return
     metrics = predictor.evaluate(table, arguments.columns, arguments.batch_size)
     print(json.dumps({**metrics, "samples": len(table)}, indent=2))
 
@@ -172,7 +188,8 @@ def _read(arguments: argparse.Namespace) -> Any:
     from adaptkit.readers import Reading, read
 
     card = existing_card(Path(arguments.folder))
-    wanted = tuple((card.columns | arguments.columns).values())
+    by = getattr(arguments, "by", None)
+    wanted = (*(card.columns | arguments.columns).values(), *([by] if by else []))
     source, target = card.settings.get("source_lang"), card.settings.get("target_lang")
     languages = (source, target) if arguments.command == "evaluate" and source and target else None
     return read(arguments.file, Reading(arguments.format, arguments.encoding, wanted=wanted, languages=languages))
@@ -186,9 +203,13 @@ def _mix(arguments: argparse.Namespace) -> None:
 
 def _combine(arguments: argparse.Namespace) -> None:
     from adaptkit.transfer.combine import combine
+    from adaptkit.transfer.stack import stack
 
     given = arguments
-    combine(given.folder, given.output_dir, given.how, given.weights, given.density, given.seed)
+    if given.how == "stack":
+        stack(given.folder, given.output_dir)
+    else:
+        combine(given.folder, given.output_dir, given.how, given.weights, given.density, given.seed)
     print(f"{given.how} of {len(given.folder)} adapters is in {given.output_dir}")
 
 
@@ -196,6 +217,22 @@ def _sources(arguments: argparse.Namespace) -> None:
     from adaptkit.transfer import sources_command
 
     sources_command.run(arguments)
+
+
+def _explain(arguments: argparse.Namespace) -> None:
+    from adaptkit.explain import as_html, colored, explain
+    from adaptkit.files import new_file
+    from adaptkit.predict import Predictor
+
+    predictor = Predictor(arguments.folder)
+    found = [explain(predictor, text, arguments.how, arguments.label) for text in arguments.text]
+    for one in found:
+        words = colored(one) if sys.stdout.isatty() else " ".join(one.words)
+        shares = sorted(zip(one.words, one.shares, strict=True), key=lambda pair: -abs(pair[1]))[:8]
+        print(f"{one.label} {one.score:.3f}  {words}\n    " + ", ".join(f"{word} {share:+.3f}" for word, share in shares))
+    if arguments.html:
+        with new_file(arguments.html) as staged:
+            staged.write_text(as_html(found), "utf-8")
 
 
 def _list(arguments: argparse.Namespace) -> None:

@@ -26,7 +26,8 @@ DEFAULTS: dict[str, Any] = {
 
 
 FROM_NOTHING = 1e-3  # the learning rate of models without pretrained weights
-FULL_RATE = 5e-5  # and of all weights of a pretrained one
+FULL_RATE = 5e-5  # and of all weights of a pretrained one, or of upper layers
+PART_RATES = {"head": 1e-3, "norms": 1e-3, "biases": 1e-3}  # of small parts of one
 
 
 def machine_defaults() -> dict[str, Any]:
@@ -51,7 +52,9 @@ def learning_rate(method: str) -> float:
     """The default learning rate of a method: that of its most careful part; 1e-3 for PEFT's own, 5e-5 for all weights."""
     from adaptkit import methods
 
-    if method == "full":
+    if method in PART_RATES:
+        return PART_RATES[method]
+    if method == "full" or method.startswith("last["):
         return FULL_RATE
     if method.startswith("peft:"):
         return 1e-3

@@ -158,6 +158,18 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
         self.adaptkit_weights[adapter] = weights if _is_meta(weights) else weights.to(device)
         self.adaptkit_attachments[adapter] = attachments
 
+    def set_adapter(self, *args, **kwargs) -> None:
+        super().set_adapter(*args, **kwargs)
+        self.keep_frozen()
+
+    def keep_frozen(self) -> None:
+        """Parameters that are not to train do not, whatever PEFT has just switched on."""
+        for adapter, attachments in self.adaptkit_attachments.items():
+            for attachment in attachments:
+                for name, param in attachment.method.spec(attachment.site).items():
+                    if param.frozen:
+                        self.adaptkit_weights[adapter][attachment.weight_name(name)].requires_grad_(False)
+
     def _connect(self, site: Site, modules: dict[str, nn.Module]) -> None:
         if not site.entry:
             return

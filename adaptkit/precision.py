@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from adaptkit.layers import AdaptLayer
+
 HALVES = (torch.float16, torch.bfloat16)
 
 
@@ -36,14 +38,14 @@ class Precision:
 
     def set(self, model: nn.Module) -> nn.Module:
         """The model in these precisions."""
-        for parameter in model.parameters():
+        for parameter in _not_kept(model):
             parameter.data = parameter.data.to(self.wanted(parameter))
         return model
 
     @contextmanager
     def of(self, model: nn.Module) -> Iterator[None]:
         """The model in these precisions for a while; afterwards it is as it was, what is frozen to the bit."""
-        changed = [parameter for parameter in model.parameters() if self.wanted(parameter) != parameter.dtype]
+        changed = [parameter for parameter in _not_kept(model) if self.wanted(parameter) != parameter.dtype]
         before = [(parameter.dtype, parameter.device) for parameter in changed]
         frozen = {parameter: parameter.data.cpu() for parameter in changed if not parameter.requires_grad}
         self.set(model)
@@ -52,3 +54,10 @@ class Precision:
         finally:
             for parameter, (dtype, device) in zip(changed, before, strict=True):
                 parameter.data = frozen.get(parameter, parameter.data).to(device, dtype)
+
+
+def _not_kept(model: nn.Module) -> list[nn.Parameter]:
+    """All parameters but the frozen ones of adapters: those are saved with every checkpoint, to the bit."""
+    adapters = [module.adaptkit_weights for module in model.modules() if isinstance(module, AdaptLayer)]
+    kept = {id(parameter) for weights in adapters for parameter in weights.parameters() if not parameter.requires_grad}
+    return [parameter for parameter in model.parameters() if id(parameter) not in kept]

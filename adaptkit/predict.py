@@ -16,6 +16,7 @@ from adaptkit.adapter import load_adapter
 from adaptkit.base import align_padding, load_tokenizer
 from adaptkit.cards import read_card
 from adaptkit.errors import AdaptkitError
+from adaptkit.slices import Slice, slices
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
 from adaptkit.training import bare_model
@@ -134,6 +135,19 @@ class Predictor:
         if task.generates:
             metrics |= task.score(self._answers(task, rows, batch_size), rows)
         return metrics
+
+    def slices(self, table: Table, by: str, columns: dict[str, str] | None = None, batch_size: int = 64) -> list[Slice]:
+        """The task's metrics for each value of a column of the labelled rows, with intervals; see `adaptkit.slices`.
+
+        Raises:
+            AdaptkitError: as `evaluate`; or there is no such column.
+        """
+        table.need(by, "by")
+        task = self._with(columns)
+        rows = task.read(table)
+        task.expect(rows)
+        values = [str(row.get(by)) for row in table.rows]
+        return slices(task, self._answers(task, rows, batch_size), rows, values)
 
     def __call__(self, *texts: str, **more: str) -> list[dict[str, Any]]:
         """Answers to plain texts; what else a row needs by name, as in `predictor("Who?", context="...")`.

@@ -21,7 +21,7 @@ from adaptkit.data import load_splits, reading_from
 from adaptkit.defaults import DEFAULTS, machine_defaults, small_data_defaults
 from adaptkit.errors import AdaptkitError
 from adaptkit.fastest import keep_choice
-from adaptkit.full import FULL, MODEL, save_full, unfreeze
+from adaptkit.full import FULL, MODEL, check_part, save_full, unfreeze
 from adaptkit.kept import Kept
 from adaptkit.launch import IS_MAIN, say, start_all_processes
 from adaptkit.methods import PRESETS
@@ -52,7 +52,14 @@ class Run:
     def extras(self) -> Extras:
         given = self.arguments
         return Extras(
-            given.early_stopping_patience, given.adversarial_epsilon, given.dtype == "auto", self.kept, not given.whole_last_layer
+            early_stopping_patience=given.early_stopping_patience,
+            adversarial_epsilon=given.adversarial_epsilon,
+            half_base=given.dtype == "auto",
+            kept=self.kept,
+            cut_last_layer=not given.whole_last_layer,
+            layerwise_lr_decay=given.layerwise_lr_decay,
+            l2_sp=given.l2_sp,
+            gradual_unfreezing=given.gradual_unfreezing,
         )
 
 
@@ -79,6 +86,16 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     for name, low in (("validation_split_percentage", 1), ("test_split_percentage", 0)):
         if not low <= getattr(arguments, name) <= 50:
             raise AdaptkitError(f"--{name} is {low} to 50, not {getattr(arguments, name)}.")
+    check_part(arguments.train)
+    if arguments.fuse:
+        from adaptkit.transfer.fuse import fusion_of
+
+        arguments.method = str(fusion_of(arguments.fuse))
+    arguments.method = FULL if arguments.train != "adapter" else arguments.method
+    careful = arguments.l2_sp or arguments.gradual_unfreezing or arguments.layerwise_lr_decay != 1
+    if careful and (arguments.method != FULL or arguments.search):
+        flags = "--layerwise_lr_decay, --l2_sp and --gradual_unfreezing"
+        raise AdaptkitError(f"{flags} are for --train full or last[k], and not for --search.")
     if arguments.method == FULL and arguments.quantize:
         raise AdaptkitError(f"--method full trains all weights, and those of --quantize {arguments.quantize} cannot be trained.")
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
@@ -146,6 +163,7 @@ def new_model(run: Run, method: str) -> Any:
     set_seed(run.training.seed)
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft asks transformers by the old name
     full = method == FULL
+    what = arguments.train if arguments.train != "adapter" else FULL
     base = load_base(
         run.base,
         task=run.task.auto_class,
@@ -154,10 +172,14 @@ def new_model(run: Run, method: str) -> Any:
         dtype=arguments.dtype,
         revision=arguments.model_revision,
         attn_implementation=arguments.attn_implementation or plain,
-        base_dropout=arguments.base_dropout or full,
+        base_dropout=arguments.base_dropout or (full and what == FULL),
     )
     align_padding(base, run.tokenizer)
-    model = unfreeze(base) if full else adapt(base, method)
+    model = unfreeze(base, what) if full else adapt(base, method)
+    if arguments.fuse:
+        from adaptkit.transfer.fuse import fill
+
+        fill(model, arguments.fuse)
     if arguments.warm_start:
         if full:
             raise AdaptkitError("--warm_start is for adapters; for --method full name the model in --model_name_or_path.")

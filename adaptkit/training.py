@@ -27,6 +27,7 @@ from adaptkit.precision import Precision
 from adaptkit.sampling import LengthBuckets, padding_share
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
+from adaptkit.transfer.careful import GradualUnfreezing, PullBack, set_rates
 from adaptkit.trunk import Trunk
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Extras:
     half_base: while training in bf16, keep a frozen base in bf16 too.
     kept: run the frozen layers below all that trains once a text, and keep there what they give (`adaptkit.trunk`); None: not.
     cut_last_layer: run the last layer behind its attention for the one token that the head reads (`adaptkit.last_layer`).
+    layerwise_lr_decay, l2_sp, gradual_unfreezing: for a model's own weights, see `adaptkit.transfer.careful`; 1, 0, False: not.
     """
 
     early_stopping_patience: int = 0
@@ -57,6 +59,9 @@ class Extras:
     half_base: bool = True
     kept: Kept | None = None
     cut_last_layer: bool = True
+    layerwise_lr_decay: float = 1.0
+    l2_sp: float = 0.0
+    gradual_unfreezing: bool = False
 
 
 @dataclass
@@ -82,8 +87,16 @@ class AdapterTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # count the labels of a step
         self._loss_shifts_labels = False  # ours are -100 where nothing is foretold
         self._counted: nn.Module | None = None
+        self._pull: PullBack | None = None  # towards the weights that training begins with
+
+    def create_optimizer(self, model=None):
+        optimizer = super().create_optimizer(model)
+        if self.extras.layerwise_lr_decay != 1:
+            set_rates(optimizer, bare_model(self.model), self.extras.layerwise_lr_decay)
+        return optimizer
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any):
+        self._pull = PullBack(bare_model(self.model)) if self.extras.l2_sp else None
         with last_layer(self):
             return super()._inner_training_loop(*args, **kwargs)
 
@@ -97,6 +110,8 @@ class AdapterTrainer(Trainer):
         loss = self.task.loss(outputs, inputs, labels, items, smoothing)
         if training and num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # the gradients' mean over processes divides by it again
+        if training and self._pull is not None:
+            loss = loss + self.extras.l2_sp * self._pull() / self.args.gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
 
     def _outputs(self, model, inputs):
@@ -186,6 +201,8 @@ def make_trainer(
         if args.eval_strategy == "no":
             raise AdaptkitError("--early_stopping_patience needs evaluations: give --eval_strategy epoch or steps.")
         callbacks.append(EarlyStoppingCallback(extras.early_stopping_patience))
+    if extras.gradual_unfreezing:
+        callbacks.append(GradualUnfreezing(bare_model(model)))
     if args.metric_for_best_model in (None, "loss"):
         args.metric_for_best_model = task.best_metric
     args.greater_is_better = args.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER

@@ -105,6 +105,12 @@ class AdaptTuner(BaseTuner):
         if layer is not target:
             self._replace_module(parent, target_name, layer, target)
 
+    def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
+        super()._mark_only_adapters_as_trainable(model)
+        for module in model.modules():
+            if isinstance(module, AdaptLayer):
+                module.keep_frozen()
+
     def _check_can_merge(self, adapter_names: list[str] | None) -> None:
         for adapter in adapter_names or self.active_adapters:
             for method in methods.parse(self.peft_config[adapter].method):

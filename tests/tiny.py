@@ -91,11 +91,11 @@ def inputs(name: str, rows: int = 3, length: int = 9, seed: int = 1) -> dict[str
 
 
 def randomize(model, seed: int = 3, std: float = 0.2) -> None:
-    """Random values for everything that trains, so that no weight is at its harmless start."""
+    """Random values for everything that trains or belongs to an adapter, so that no weight is at its harmless start."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for _, parameter in sorted(model.named_parameters()):
-            if parameter.requires_grad:
+        for name, parameter in sorted(model.named_parameters()):
+            if parameter.requires_grad or "adaptkit_weights" in name:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
 
 

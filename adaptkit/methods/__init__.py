@@ -21,6 +21,7 @@ from importlib.metadata import entry_points
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.base import Method
 from adaptkit.methods.bottleneck import Bottleneck
+from adaptkit.methods.fusion import Fusion
 from adaptkit.methods.ia3 import IA3
 from adaptkit.methods.layers import check_layers
 from adaptkit.methods.lora import LoRA
@@ -50,7 +51,7 @@ def register(method: type[Method]) -> type[Method]:
     return method
 
 
-for _method in (LoRA, Bottleneck, Prefix, IA3):
+for _method in (LoRA, Bottleneck, Prefix, IA3, Fusion):
     register(_method)
 
 

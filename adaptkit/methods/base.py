@@ -29,11 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Param:
-    """One parameter: its shape, and how it starts: `zeros`, `ones`, `kaiming` (uniform, a = sqrt 5) or `normal` with `std`."""
+    """One parameter: its shape, and how it starts: zeros, ones, identity, kaiming (uniform, a = sqrt 5) or normal with `std`.
+
+    frozen: it is part of the adapter, and does not train.
+    """
 
     shape: tuple[int, ...]
     init: str = "zeros"
     std: float = 0.02
+    frozen: bool = False
 
     def new(self) -> Tensor:
         """A fresh fp32 tensor of this shape."""
@@ -43,6 +47,8 @@ class Param:
         tensor = torch.zeros(self.shape)
         if self.init == "ones":
             init.ones_(tensor)
+        elif self.init == "identity":
+            init.eye_(tensor)
         elif self.init == "kaiming":
             init.kaiming_uniform_(tensor, a=math.sqrt(5))
         elif self.init == "normal":

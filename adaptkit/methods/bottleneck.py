@@ -34,7 +34,8 @@ PLACEMENTS: dict[str, dict[str, Any]] = {
 
 
 @functools.cache
-def _activation(name: str):
+def activation(name: str):
+    """The function that transformers knows by this name."""
     from transformers.activations import ACT2FN
 
     return ACT2FN[name]  # makes a module each time it is asked
@@ -65,7 +66,7 @@ class Bottleneck(Method):
             raise unknown("placement of bottleneck", self.placement, PLACEMENTS)
         if self.activation is not None and self.activation not in ACT2FN:
             raise unknown("activation of bottleneck", self.activation, ACT2FN)
-        require(self._setting("reduction") >= 1, self, f"reduction is 1 or more; it got {self.reduction}.")
+        require(self.setting("reduction") >= 1, self, f"reduction is 1 or more; it got {self.reduction}.")
         require(0 <= self.dropout < 1, self, f"dropout is in [0, 1); it got {self.dropout}.")
         if self.scale not in (None, "learned"):
             try:
@@ -73,7 +74,8 @@ class Bottleneck(Method):
             except ValueError:
                 raise AdaptkitError(f"bottleneck: scale is a number or 'learned'; it got {self.scale!r}.") from None
 
-    def _setting(self, name: str):
+    def setting(self, name: str):
+        """A setting, or the placement's own where none was given."""
         value = getattr(self, name)
         return PLACEMENTS[self.placement][name] if value is None else value
 
@@ -83,7 +85,7 @@ class Bottleneck(Method):
 
     def spec(self, site: Site) -> dict[str, Param]:
         width = site.width_out
-        inner = max(1, int(width // self._setting("reduction")))
+        inner = max(1, int(width // self.setting("reduction")))
         spec = {
             "down": Param((inner, width), "kaiming"),
             "down_bias": Param((inner,)),
@@ -98,21 +100,21 @@ class Bottleneck(Method):
 
     def served(self) -> Bottleneck:
         """The scale lies in the upper map."""
-        chosen = {name: self._setting(name) for name in ("reduction", "activation")}
+        chosen = {name: self.setting(name) for name in ("reduction", "activation")}
         return dataclasses.replace(self, **chosen, scale="1.0", dropout=0.0)
 
     def to_served(self, p):
-        scale = p["scale"] if self.scale == "learned" else float(self._setting("scale"))
+        scale = p["scale"] if self.scale == "learned" else float(self.setting("scale"))
         kept = {name: tensor for name, tensor in p.items() if name != "scale"}
         return {**kept, "up": p["up"] * scale, "up_bias": p["up_bias"] * scale}
 
     def apply(self, p, x, y, *, training=False):
         source = y if self.placement == "houlsby" else x
         z = F.dropout(source, self.dropout) if self.dropout and training else source
-        activate = _activation(self._setting("activation"))
+        activate = activation(self.setting("activation"))
         inner = activate(z @ p["down"].mT + rows(p["down_bias"]))  # (batch, seq, inner)
         bias = rows(p["up_bias"])
-        scale = rows(p["scale"]) if self.scale == "learned" else float(self._setting("scale"))
+        scale = rows(p["scale"]) if self.scale == "learned" else float(self.setting("scale"))
         if isinstance(scale, Tensor) or scale != 1:  # at the inner width, not at the full one
             inner, bias = inner * scale, bias * scale
         if self.gate:

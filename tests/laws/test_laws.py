@@ -26,6 +26,7 @@ METHODS = (
     "ia3",
     "mam",
     "unipelt",
+    "fusion[adapters=3,reduction=4]",
 )
 CASES = []
 for _name in LAW_ARCHITECTURES:
@@ -46,7 +47,7 @@ def adapted(name: str, method: str, start: bool = False, **more):
 
 
 def test_the_number_of_cases():
-    assert len(CASES) == 10 * 10 - 4
+    assert len(CASES) == 10 * 11 - 4
     assert set(known_methods()) <= {part.name for method in METHODS for part in parse(method)}
 
 

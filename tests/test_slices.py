@@ -1,0 +1,69 @@
+"""Metrics by slice agree with those computed by hand, intervals hold what they say, and the command shows the largest gap."""
+
+import json
+
+import numpy as np
+import pytest
+from adaptkit.recipes import classify
+
+from adaptkit import AdaptkitError, cli
+from adaptkit.slices import largest_gap, show, slices
+from adaptkit.tables import Table
+from adaptkit.tasks.classify import Classify
+
+TASK = Classify(labels=["bad", "good"])
+
+
+def made(gold, said):
+    rows = [{"text": str(i), "label": ("bad", "good")[g]} for i, g in enumerate(gold)]
+    return [{"label": ("bad", "good")[s]} for s in said], Table(rows, "here")
+
+
+def test_slices_are_metrics_by_hand():
+    answers, table = made([1, 1, 0, 0, 1, 0], [1, 0, 0, 0, 0, 1])
+    found = slices(TASK, answers, table, ["x", "x", "x", "y", "y", "y"])
+    assert [(one.name, one.rows) for one in found] == [("all", 6), ("x", 3), ("y", 3)]
+    assert [one.metrics["accuracy"].value for one in found] == pytest.approx([3 / 6, 2 / 3, 1 / 3])
+    for one, rows in zip(found[1:], ([0, 1, 2], [3, 4, 5]), strict=True):
+        expected = TASK.score([answers[i] for i in rows], table.take(rows))
+        assert {name: interval.value for name, interval in one.metrics.items()} == pytest.approx(expected)
+    high, low = largest_gap(found, "accuracy")
+    assert (high.name, low.name) == ("x", "y")
+    assert "largest gap in accuracy: 0.3333, between x and y" in show(found, TASK.reported, "where")
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    random, truth, inside = np.random.default_rng(0), 0.8, 0
+    for seed in range(40):
+        right = random.random(100) < truth
+        answers, table = made(np.ones(100, int), right.astype(int))
+        accuracy = slices(TASK, answers, table, ["one"] * 100, seed)[1].metrics["accuracy"]
+        assert accuracy.low <= accuracy.value <= accuracy.high
+        inside += accuracy.low <= truth <= accuracy.high
+    assert 34 <= inside <= 40
+
+
+def test_too_many_values_are_refused():
+    answers, table = made([1] * 101, [1] * 101)
+    with pytest.raises(AdaptkitError, match="101 different values"):
+        slices(TASK, answers, table, [str(i) for i in range(101)])
+
+
+def test_the_command_shows_slices(tmp_path, capsys):
+    rows = [
+        {"text": f"{word} {i}", "label": label, "shop": ("north", "south")[i % 2]}
+        for i in range(12)
+        for word, label in (("warm", "good"), ("cold", "bad"))
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = ["--train_file", str(tmp_path / "rows.jsonl"), "--num_train_epochs", "3", "--disable_tqdm", "true"]
+    classify.main([*flags, "--output_dir", str(tmp_path / "out"), "--learning_rate", "5e-3"])
+    wrong = [row | {"label": "bad"} if row["shop"] == "south" else row for row in rows]
+    (tmp_path / "wrong.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrong))
+    capsys.readouterr()
+    cli.main(["evaluate", str(tmp_path / "out"), "--file", str(tmp_path / "wrong.jsonl"), "--by", "shop"])
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split()[:3] == ["shop", "rows", "accuracy"]
+    assert "largest gap in accuracy: 0.5000, between north and south" in out
+    with pytest.raises(AdaptkitError, match="Did you mean --by shop"):
+        cli.main(["evaluate", str(tmp_path / "out"), "--file", str(tmp_path / "wrong.jsonl"), "--by", "shp"])
