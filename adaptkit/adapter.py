@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from adaptkit.fingerprints import fingerprint
 from adaptkit.full import FULL
 from adaptkit.layers import AdaptLayer
 from adaptkit.native_lora import PREFIX, from_native, is_plain, native_config, to_native
-from adaptkit.sites import linear_shape
+from adaptkit.sites import backbone_of, linear_shape
 from adaptkit.tuner import AdaptConfig, adapt, check_adapter_name, peft_task_type, plan
 from adaptkit.versions import versions
 from adaptkit.weights import AdapterFiles, check_shapes, read_adapter
@@ -159,7 +160,22 @@ def _inject(folder, base, bare, method: str, head: list[str], tensors, adapter_n
 
 def own_tensors(files: AdapterFiles, bare: nn.Module, union: tuple) -> dict[str, Tensor]:
     """The weights of an adapter of ours by the names that they have in a model, `adapter_tensors`."""
-    return _as_ours(files.folder, bare, union, plan(bare, union), files.tensors())
+    return _as_ours(files.folder, bare, union, plan(bare, union), _at_home(bare, files.tensors()))
+
+
+def _at_home(bare: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of an adapter that was trained under another head, or none, by the paths that the modules have in this model."""
+    paths = {path.replace(".base_layer", "") for path, _ in bare.named_modules()}
+    prefix = backbone_of(bare)[1]
+
+    def moved(key: str) -> str:
+        body = key.removeprefix(PREFIX)
+        path = re.split(r"\.(?:adaptkit_weights|lora_[AB])\.", body)[0]
+        if path == body or path in paths:
+            return key
+        return PREFIX + (prefix + body if prefix + path in paths else body.partition(".")[2])
+
+    return {moved(key): tensor for key, tensor in tensors.items()}
 
 
 def _as_ours(folder: Path, bare: nn.Module, union: tuple, planned, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

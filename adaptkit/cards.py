@@ -71,6 +71,13 @@ def _check(card: TaskCard, path: Path) -> None:
     need(length is None or (type(length) is int and 0 < length <= MOST_TOKENS), "max_length", "a number of tokens")
 
 
+def refuse_full(folder: str | Path) -> None:
+    """Refuse to write into a folder that holds something: what lay there would stay beside the new files."""
+    folder = Path(folder)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise AdaptkitError(f"--output_dir {folder} is not empty; give another one.")
+
+
 def existing_card(folder: Path) -> TaskCard:
     """The card of an adapter that is there.
 

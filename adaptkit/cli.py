@@ -202,10 +202,14 @@ def _mix(arguments: argparse.Namespace) -> None:
 
 
 def _combine(arguments: argparse.Namespace) -> None:
+    from adaptkit.cards import refuse_full
     from adaptkit.transfer.combine import combine
     from adaptkit.transfer.stack import stack
 
     given = arguments
+    refuse_full(given.output_dir)
+    if given.how == "stack" and given.weights:
+        raise AdaptkitError("--how stack takes no --weights: each adapter acts in full.")
     if given.how == "stack":
         stack(given.folder, given.output_dir)
     else:

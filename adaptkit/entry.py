@@ -29,6 +29,10 @@ def recipe(
     from adaptkit import checks, run, search, series
 
     task = run.task_from(name, arguments)
+    if arguments.check and prepare:
+        from adaptkit.errors import AdaptkitError
+
+        raise AdaptkitError(f"--check judges rows: adaptkit check {name} does it, with the same flags for them.")
     if arguments.check:
         checks.check(task, arguments, make_training)
         return

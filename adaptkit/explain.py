@@ -8,6 +8,7 @@ occlusion              how much the logit falls when a word is replaced by paddi
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,10 +65,8 @@ def explain(predictor: Predictor, text: str, how: str = "gradients", label: str 
     with torch.no_grad():
         logits = model(**inputs).logits[0].float()
     target = int(logits.argmax()) if label is None else task.labels.index(label)
-    found = _gradients(model, predictor.tokenizer, inputs, owner, target) if how == "gradients" else (
-        _occlusion(model, predictor.tokenizer, inputs, owner, target)
-    )  # fmt: skip
-    tokens, difference, missed = found
+    attribute = _gradients if how == "gradients" else _occlusion
+    tokens, difference, missed = attribute(model, predictor.tokenizer, inputs, owner, target)
     shares = torch.zeros(len(words)).index_add(0, owner[owner >= 0], tokens[owner >= 0])
     probability = float(logits.softmax(-1)[target])
     return Explanation(task.labels[target], probability, words, shares.tolist(), difference, missed)
@@ -85,12 +84,11 @@ def _words(predictor: Predictor, text: str) -> tuple[dict[str, Tensor], list[str
     return {name: tensor.to(device) for name, tensor in encoded.items()}, words, owner
 
 
-def _gradients(model: Any, tokenizer: Any, inputs: dict[str, Tensor], owner: Tensor, target: int) -> tuple[Tensor, float, float]:
-    """Each token's share, the difference of logits, and what the shares miss of it."""
-    from captum.attr import IntegratedGradients
-
-    embed = bare_model(model).get_input_embeddings()
-    ids = inputs["input_ids"]
+def _embedded(
+    model: Any, tokenizer: Any, inputs: dict[str, Tensor], owner: Tensor, target: int
+) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+    """The logit of embeddings, those of the text, and those of padding in its place; positions and masks stay those of the text."""
+    embed, ids = bare_model(model).get_input_embeddings(), inputs["input_ids"]
     blank = torch.where(owner.to(ids.device) >= 0, tokenizer.pad_token_id, ids)
     more = {name: tensor for name, tensor in inputs.items() if name != "input_ids"}
 
@@ -98,7 +96,14 @@ def _gradients(model: Any, tokenizer: Any, inputs: dict[str, Tensor], owner: Ten
         repeated = {name: tensor.expand(len(embedded), -1) for name, tensor in more.items()}
         return model(inputs_embeds=embedded, **repeated).logits[:, target].float()
 
-    given, base = embed(ids).detach(), embed(blank).detach()
+    return logit, embed(ids).detach(), embed(blank).detach()
+
+
+def _gradients(model: Any, tokenizer: Any, inputs: dict[str, Tensor], owner: Tensor, target: int) -> tuple[Tensor, float, float]:
+    """Each token's share, the difference of logits, and what the shares miss of it."""
+    from captum.attr import IntegratedGradients
+
+    logit, given, base = _embedded(model, tokenizer, inputs, owner, target)
     with torch.no_grad():
         difference = float(logit(given) - logit(base))
     method, steps = IntegratedGradients(logit), 32
@@ -118,20 +123,12 @@ def _occlusion(model: Any, tokenizer: Any, inputs: dict[str, Tensor], owner: Ten
     """A word's whole share at its first token, the difference of logits, and 0."""
     from captum.attr import FeatureAblation
 
-    ids = inputs["input_ids"]
-    more = {name: tensor for name, tensor in inputs.items() if name != "input_ids"}
-
-    def logit(rows: Tensor) -> Tensor:
-        return (
-            model(input_ids=rows, **{name: tensor.expand(len(rows), -1) for name, tensor in more.items()}).logits[:, target].float()
-        )
-
-    seen = owner.to(ids.device) >= 0
-    blank = torch.where(seen, tokenizer.pad_token_id, ids)
+    logit, given, blank = _embedded(model, tokenizer, inputs, owner, target)
+    groups = torch.where(owner.to(given.device) >= 0, owner.to(given.device) + 1, 0)[None, :, None].expand_as(given)
     with torch.no_grad():
-        difference = float(logit(ids) - logit(blank))
-        groups = torch.where(seen, owner.to(ids.device) + 1, 0)[None]
-        falls = FeatureAblation(logit).attribute(ids, blank, feature_mask=groups, perturbations_per_eval=32)[0].float().cpu()
+        difference = float(logit(given) - logit(blank))
+        falls = FeatureAblation(logit).attribute(given, blank, feature_mask=groups, perturbations_per_eval=32)
+    falls = falls[0, :, 0].float().cpu()
     first = torch.tensor([bool(number >= 0 and number not in owner[:place]) for place, number in enumerate(owner)])
     return falls * first, difference, 0.0
 

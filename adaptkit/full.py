@@ -66,14 +66,15 @@ def trained(model: Any, what: str) -> set[str]:
 
 def _upper(model: Any, everything: list[str], count: int) -> set[str]:
     """The parameters of the last layers of the last stack, and those that are used behind them."""
+    from adaptkit.order import used_behind
     from adaptkit.sites import backbone_of, layer_paths
 
     _, prefix = backbone_of(model)
     layers = [f"{prefix}{path}." for path in layer_paths(model)[-1][1]]
     if not 1 <= count <= len(layers):
         raise AdaptkitError(f"last[{count}]: this model has {len(layers)} layers.")
-    start = next(index for index, name in enumerate(everything) if name.startswith(layers[-count]))
-    return set(everything[start:])
+    behind = used_behind(model, layers[-1].removesuffix("."))
+    return {name for name in everything if name.startswith(tuple(layers[-count:])) or name in behind}
 
 
 def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:

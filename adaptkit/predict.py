@@ -16,7 +16,7 @@ from adaptkit.adapter import load_adapter
 from adaptkit.base import align_padding, load_tokenizer
 from adaptkit.cards import read_card
 from adaptkit.errors import AdaptkitError
-from adaptkit.slices import Slice, slices
+from adaptkit.slices import Slice, check_values, slices
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
 from adaptkit.training import bare_model
@@ -147,6 +147,9 @@ class Predictor:
         rows = task.read(table)
         task.expect(rows)
         values = [str(row.get(by)) for row in table.rows]
+        if len(values) != len(rows):
+            raise AdaptkitError(f"{task.name} reads {len(rows)} questions in {len(values)} rows: slices want one in each.")
+        check_values(table, values)
         return slices(task, self._answers(task, rows, batch_size), rows, values)
 
     def __call__(self, *texts: str, **more: str) -> list[dict[str, Any]]:

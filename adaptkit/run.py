@@ -87,9 +87,13 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
         if not low <= getattr(arguments, name) <= 50:
             raise AdaptkitError(f"--{name} is {low} to 50, not {getattr(arguments, name)}.")
     check_part(arguments.train)
+    if arguments.train != "adapter" and (arguments.fuse or arguments.warm_start):
+        raise AdaptkitError("--fuse and --warm_start are for adapters, and --train is for a model's own weights.")
     if arguments.fuse:
         from adaptkit.transfer.fuse import fusion_of
 
+        if arguments.method != "lora":
+            raise AdaptkitError(f"--fuse makes the method itself; leave --method {arguments.method} out.")
         arguments.method = str(fusion_of(arguments.fuse))
     arguments.method = FULL if arguments.train != "adapter" else arguments.method
     careful = arguments.l2_sp or arguments.gradual_unfreezing or arguments.layerwise_lr_decay != 1
@@ -103,6 +107,8 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     defaults |= {"output_dir": str(output_dir), "learning_rate": arguments.default_rate()}
     training = make_training(**defaults)
     _check_reporters(training.report_to)
+    if arguments.gradual_unfreezing and (training.world_size > 1 or training.n_gpu > 1):
+        raise AdaptkitError("--gradual_unfreezing works in one process on one device.")
     if str(training.resume_from_checkpoint).lower() in ("false", "no", "0"):
         training.resume_from_checkpoint = None
     if training.label_smoothing_factor and not task.smooths:

@@ -86,7 +86,7 @@ def _space(run: Run, trial: Any) -> dict[str, Any]:
             "per_device_train_batch_size", sorted({max(4, batch // 2), batch, batch * 2})
         ),
     }
-    if _with_rank(run.arguments.method, 1) != _with_rank(run.arguments.method, 2):
+    if not run.arguments.warm_start and _with_rank(run.arguments.method, 1) != _with_rank(run.arguments.method, 2):
         trial.suggest_categorical("rank", RANKS)  # for the model; Trainer has no such setting
     return space
 

@@ -44,12 +44,17 @@ def slices(task: Task, answers: list[dict[str, Any]], table: Table, values: Sequ
         AdaptkitError: more values than anybody wants to read.
     """
     names = np.asarray(values)
+    check_values(table, values)
     found, counts = np.unique(names, return_counts=True)
-    if len(found) > MOST_SLICES:
-        raise AdaptkitError(f"{table.source}: {len(found)} different values are no slices; at most {MOST_SLICES} are shown.")
     order = [str(found[i]) for i in np.argsort(-counts, kind="stable")]
     whole = _slice("all", task, answers, table, np.arange(len(table)), seed)
     return [whole, *(_slice(name, task, answers, table, np.flatnonzero(names == name), seed) for name in order)]
+
+
+def check_values(table: Table, values: Sequence[str]) -> None:
+    """Refuse a column of more different values than anybody wants to read."""
+    if (count := len(set(values))) > MOST_SLICES:
+        raise AdaptkitError(f"{table.source}: {count} different values are no slices; at most {MOST_SLICES} are shown.")
 
 
 def _slice(name: str, task: Task, answers: list[dict[str, Any]], table: Table, chosen: np.ndarray, seed: int) -> Slice:

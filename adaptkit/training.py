@@ -87,7 +87,7 @@ class AdapterTrainer(Trainer):
         self.model_accepts_loss_kwargs = True  # count the labels of a step
         self._loss_shifts_labels = False  # ours are -100 where nothing is foretold
         self._counted: nn.Module | None = None
-        self._pull: PullBack | None = None  # towards the weights that training begins with
+        self._pull = PullBack(bare_model(self.model)) if extras.l2_sp else None  # before a checkpoint is loaded into the model
 
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
@@ -96,7 +96,6 @@ class AdapterTrainer(Trainer):
         return optimizer
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any):
-        self._pull = PullBack(bare_model(self.model)) if self.extras.l2_sp else None
         with last_layer(self):
             return super()._inner_training_loop(*args, **kwargs)
 
@@ -270,7 +269,9 @@ def frozen_trunk(model: nn.Module, extras: Extras) -> AbstractContextManager[Any
 def last_layer(trainer: AdapterTrainer) -> AbstractContextManager[Any]:
     """The last layer of the trainer's model, cut while the block runs, where the task's loss reads one token of each row."""
     model, rows = bare_model(trainer.model), trainer.train_dataset
-    if not trainer.extras.cut_last_layer or trainer.args.torch_compile or model.config.is_encoder_decoder:
+    args = trainer.args
+    spread = args.n_gpu > 1 or trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled  # one process, one whole model on one device
+    if not trainer.extras.cut_last_layer or args.torch_compile or spread or model.config.is_encoder_decoder:
         return nullcontext()
     by_length = np.argsort(rows["length"], kind="stable")
     batch = trainer.data_collator([rows[int(by_length[i])] for i in {0, len(rows) // 2, len(rows) - 1}])

@@ -8,7 +8,8 @@ A layer is skipped by an attribute `forward` of its own, as accelerate places it
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +131,7 @@ class Trunk:
         backbone, _ = backbone_of(model)
         self._entry = backbone.get_encoder() if model.config.is_encoder_decoder else backbone
         base = getattr(model, "adaptkit_base", None)
+        self._entry_layers = first_layers(model)
         self._source = (base.fingerprint if base else object(), len(self.layers), next(self.layers[0].parameters()).dtype)
 
     def place(self) -> Trunk:
@@ -183,6 +185,20 @@ class Trunk:
         """States as a layer gives them."""
         return states if self._tuple is None else (states, *self._tuple)
 
+    @contextmanager
+    def _moved(self) -> Iterator[None]:
+        """What trains outside the layers, moved a little: layers that read it, as DeBERTa's do, now give something else."""
+        inside = {id(parameter) for layer in self._entry_layers for parameter in layer.parameters()}
+        outside = [p for p in self._entry.parameters() if p.requires_grad and id(p) not in inside]
+        before = [parameter.data for parameter in outside]
+        for parameter in outside:
+            parameter.data = parameter.data + 0.1 * torch.ones_like(parameter.data).cumsum(-1).sin()
+        try:
+            yield
+        finally:
+            for parameter, data in zip(outside, before, strict=True):
+                parameter.data = data
+
     @torch.no_grad()
     def check(self) -> None:
         """Try it on a few tokens.
@@ -203,9 +219,14 @@ class Trunk:
                 plain = self._entry(input_ids=ids, attention_mask=mask)[0]
                 with self:
                     filled, started = (self._entry(input_ids=ids, attention_mask=mask)[0] for _ in range(2))
+                    with self._moved():
+                        later = self._entry(input_ids=ids, attention_mask=mask)[0]
+                with self._moved():  # as after some training
+                    plain_later = self._entry(input_ids=ids, attention_mask=mask)[0]
         finally:
             self._entry.train(training)
             self.kept = kept
         seen = mask.bool()
-        if not all(torch.allclose(plain[seen], other[seen], rtol=1e-2, atol=1e-3) for other in (filled, started)):
+        pairs = ((plain, filled), (plain, started), (plain_later, later))
+        if not all(torch.allclose(one[seen], other[seen], rtol=1e-2, atol=1e-3) for one, other in pairs):
             raise AdaptkitError(f"{type(self._entry).__name__} gives something else when its lower layers are skipped.")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from adaptkit.order import used_behind
 from adaptkit.sites import backbone_of, layer_paths
 
 
@@ -21,13 +22,11 @@ def depths(model: Any) -> dict[str, int]:
     """How far up each parameter lies: 0 before the layers, then a number a layer, the same for all that comes behind them."""
     _, prefix = backbone_of(model)
     layers = [f"{prefix}{path}." for _, paths in layer_paths(model) for path in paths]
+    behind = used_behind(model, layers[-1].removesuffix("."))
     found: dict[str, int] = {}
-    above = 0
     for name, _ in model.named_parameters():
-        inside = next((number for number, path in enumerate(layers, 1) if name.startswith(path)), None)
-        above = max(above, inside or 0)
-        behind = len(layers) + 1 if above == len(layers) else 0
-        found[name] = inside if inside is not None else behind
+        inside = next((number for number, path in enumerate(layers, 1) if name.startswith(path)), 0)
+        found[name] = len(layers) + 1 if name in behind else inside
     return found
 
 

@@ -30,7 +30,7 @@ from adaptkit.fingerprints import same_base
 from adaptkit.methods.lora import LoRA
 from adaptkit.native_lora import is_plain
 from adaptkit.versions import versions
-from adaptkit.weights import AdapterFiles, read_adapter
+from adaptkit.weights import AdapterFiles, check_shapes, read_adapter
 
 MERGES = ("magnitude_prune", "ties", "dare_linear", "dare_ties")
 FACTORS = (".lora_A.weight", ".lora_B.weight")
@@ -65,6 +65,12 @@ def combine(
         raise AdaptkitError(f"density is a share above 0 and up to 1, not {density}.")
     loras = [_check(part, parts[0], how) for part in parts]
     tensors = [part.tensors() for part in parts]
+    for part, one in zip(parts, tensors, strict=True):
+        shapes = {key: tuple(tensor.shape) for key, tensor in tensors[0].items()}
+        if how != "cat":
+            check_shapes(part.folder, {key: tuple(tensor.shape) for key, tensor in one.items()}, shapes)
+        elif one.keys() != shapes.keys():
+            raise AdaptkitError(f"{part.folder} and {parts[0].folder} do not hold the same tensors.")
     settings, card = dict(parts[0].settings), parts[0].card
     assert card is not None
     total = sum(shares)
@@ -81,6 +87,8 @@ def combine(
                 given = [one[key].float() for one in tensors]
                 mixed[key] = _cat(key, given, strengths) if how == "cat" else _merged(how, given, strengths, density)
         settings |= {"r": rank, "lora_alpha": rank, "use_rslora": False}
+        if "rank_pattern" in settings:  # the scale of packed projections lies in the factors, too
+            settings["alpha_pattern"] = settings["rank_pattern"]
         method = methods.describe((dataclasses.replace(loras[0], r=rank, alpha=rank, rslora=False),), full=True)
     card = dataclasses.replace(card, method=method, metrics={}, versions=versions())
     with new_folder(output_dir) as staged:
@@ -122,9 +130,16 @@ def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:
         raise AdaptkitError(f"{part.folder} is {card.method}: {how} is for plain LoRA; average works for every method.")
     if how == "cat" and part.settings.get("rank_pattern"):
         raise AdaptkitError(f"{part.folder} adapts packed projections, whose factors cannot be put side by side; use average.")
+    if card.method.startswith("peft:") and _no_names(part.settings) != _no_names(first.settings):
+        raise AdaptkitError(f"{part.folder} and {first.folder} have different settings of {card.method}.")
     if _comparable(card.method, how) != _comparable(other.method or "", how):
         raise AdaptkitError(f"{part.folder} is {card.method} and {first.folder} is {other.method}: {how} wants the same.")
     return plain or LoRA()
+
+
+def _no_names(settings: dict) -> dict:
+    """A PEFT configuration without what does not change the formula."""
+    return {key: value for key, value in settings.items() if key not in ("base_model_name_or_path", "revision", "peft_version")}
 
 
 def _comparable(method: str, how: str) -> object:

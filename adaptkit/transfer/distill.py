@@ -120,6 +120,10 @@ class _Distilled:
             found["labelled"] = [not row.get(UNLABELLED, False) for row in table.rows]
         return found
 
+    def baseline(self, train: Table, table: Table) -> dict[str, float]:
+        labelled = train.with_rows([row for row in train.rows if not row.get(UNLABELLED)])
+        return super().baseline(labelled, table)  # type: ignore[misc]
+
     def feed(self, model: Any, batch: dict[str, Tensor], labels: Tensor | None) -> dict[str, Any]:
         read = {name: value for name, value in batch.items() if name not in ("teacher", "labelled")}
         return super().feed(model, read, labels)  # type: ignore[misc]
@@ -152,7 +156,8 @@ def distilled(task: Classify, teacher: Teacher, how: Distilling = Distilling()) 
         raise AdaptkitError(f"teacher and training rows do not have the same labels: {', '.join(strange[:10])}.")
     kind = type(f"Distilled{type(task).__name__}", (_Distilled, type(task)), {"teacher": teacher, "how": how})
     settings = {item.name: getattr(task, item.name) for item in dataclasses.fields(task)}
-    return kind(**settings | {"labels": teacher.labels})
+    weights = task.weights and [task.weights[task.labels.index(label)] for label in teacher.labels]
+    return kind(**settings | {"labels": teacher.labels, "weights": weights})
 
 
 def add_unlabelled(task: Classify, train: Table, unlabelled: Table, others: list[Table]) -> tuple[Table, int]:

@@ -1,9 +1,9 @@
 """Mixing weights: a network starts from `beta * source + (1 - beta) * target`, tensor by tensor.
 
 The source may be deeper or shallower, and of another architecture of the same widths: inside layers tensors are matched by layer
-and site, norms by their order, what is outside by name. A source of several models is their mean: fine-tuned models of one base
-mixed evenly are a soup (Wortsman et al. 2022, arXiv:2203.05482); every other layer of a teacher is how DistilBERT began (Sanh et
-al. 2019, arXiv:1910.01108).
+and site, norms of different architectures by their order, the rest by name. A source of several models is their mean: fine-tuned
+models of one base mixed evenly are a soup (Wortsman et al. 2022, arXiv:2203.05482); every other layer of a teacher is how
+DistilBERT began (Sanh et al. 2019, arXiv:1910.01108).
 """
 
 from __future__ import annotations
@@ -103,7 +103,8 @@ def layer_map(layers: str | Sequence[int], source: int, target: int) -> list[int
 
 def _pairs(target: nn.Module, source: nn.Module, layers: str | Sequence[int]) -> dict[str, str]:
     """Target parameter -> source parameter of the same place and shape."""
-    wanted, given = _places(target), _places(source)
+    alike = target.config.model_type == source.config.model_type
+    wanted, given = _places(target, alike), _places(source, alike)
     depths = [[len(paths) for _, paths in layer_paths(model)] for model in (target, source)]
     if len(depths[0]) != len(depths[1]):
         raise AdaptkitError(f"{type(source).__name__} and {type(target).__name__} do not have the same stacks of layers.")
@@ -118,8 +119,8 @@ def _pairs(target: nn.Module, source: nn.Module, layers: str | Sequence[int]) ->
     return found
 
 
-def _places(model: Any) -> dict[tuple[int, int, str], str]:
-    """(stack, layer, site or name inside) -> parameter name; stack -1 outside the layers."""
+def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:
+    """(stack, layer, site or name inside) -> parameter name; stack -1 outside the layers. alike: norms go by their names."""
     _, prefix = backbone_of(model)
     modules = dict(model.named_modules())
     inside: dict[str, tuple[int, int, str]] = {}  # a module of a layer -> stack, layer, what it is called here
@@ -130,7 +131,7 @@ def _places(model: Any) -> dict[tuple[int, int, str], str]:
             norms = 0
             for name, module in modules[root].named_modules(prefix=root):
                 called = sites.get(name.removeprefix(f"{root}."), name.removeprefix(root))
-                if "Norm" in type(module).__name__:
+                if "Norm" in type(module).__name__ and not alike:
                     called = f"{'post' if stack.norm else 'pre'}-norm {norms}"  # they do another work before and behind a block
                     norms += 1
                 inside[name] = (index, layer, called)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.base import load_base, load_tokenizer
-from adaptkit.cards import CARD, CONFIG, TaskCard, read_card, write_json
+from adaptkit.cards import CARD, CONFIG, TaskCard, read_card, refuse_full, write_json
 from adaptkit.errors import AdaptkitError
 from adaptkit.files import new_folder
 from adaptkit.full import FULL
@@ -24,6 +24,7 @@ def run(given: argparse.Namespace) -> None:
     Raises:
         AdaptkitError: whatever the user can mend.
     """
+    refuse_full(given.output_dir)
     if bool(given.target) == bool(given.num_hidden_layers):
         raise AdaptkitError("one target is wanted: --target MODEL, or --num_hidden_layers N for a network from random weights.")
     card = full_card(given.target) if given.target else None
@@ -71,10 +72,11 @@ def _mixed(given: argparse.Namespace, card: TaskCard | None, beta: float, folder
     sources = []
     for name in given.source:
         other = full_card(name)
-        if card and other and other.labels != card.labels:
-            raise AdaptkitError(f"{name} has other labels than {given.target}: {', '.join(other.labels[:10])}.")
+        if card and other and (other.task, other.model_class, other.labels) != (card.task, card.model_class, card.labels):
+            theirs, ours = (f"{one.task}, {one.model_class}, {', '.join(one.labels[:10])}" for one in (other, card))
+            raise AdaptkitError(f"{name} does not answer as {given.target} does: {theirs}; {ours}.")
         sources.append(_load(name, card if other else None))
-    target = _load(given.target, card) if given.target else fresh(sources[0], given.num_hidden_layers, given.seed)
+    target = _load(given.target, card) if given.target else fresh(sources[0], given.num_hidden_layers, given.layers, given.seed)
     mixed = mix(target, sources, beta, given.layers, given.leave_unmapped)
     target.save_pretrained(folder)
     load_tokenizer(given.target or given.source[0]).save_pretrained(folder)

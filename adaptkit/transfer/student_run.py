@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adaptkit.base import load_tokenizer
+from adaptkit.base import load_config, load_tokenizer
 from adaptkit.cards import existing_card
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.launch import IS_MAIN, say
 from adaptkit.readers import Reading, read
 from adaptkit.run import Run
 from adaptkit.transfer.distill import LOGITS, Distilling, Teacher, add_unlabelled, distilled
+from adaptkit.transfer.mix import layer_map
 from adaptkit.transfer.students import KINDS, make_shallow, make_small
 
 RATES = {"layers": 1e-4, "small": 1e-3}  # all weights of a network from pretrained layers; and from random ones
@@ -27,6 +28,9 @@ def prepare(run: Run) -> None:
         raise AdaptkitError(
             "--teacher wants the folder of an adapter, of a model tuned with --method full, or a file of its logits."
         )
+    if given.folds:
+        raise AdaptkitError("the teacher speaks of the training rows alone, so --folds does not go with distilling; --seeds does.")
+    _check_student(run)
     if given.augment_copies or given.multi_label:
         raise AdaptkitError("a student learns what a teacher says of whole texts: no --augment_copies and no --multi_label.")
     how = Distilling(given.temperature, given.hard_label_share)
@@ -51,16 +55,34 @@ def prepare(run: Run) -> None:
         _make_student(run)
 
 
-def _make_student(run: Run) -> None:
-    """The student's base where it is made here; else the one that is named."""
-    given, folder = run.arguments, run.output_dir / "base"
+def _check_student(run: Run) -> None:
+    """Refuse what cannot become a student, before the teacher runs."""
+    given = run.arguments
     if sum(map(bool, (given.student, given.student_layers, given.model_name_or_path))) != 1:
         raise AdaptkitError(f"one student is wanted: --student {'|'.join(KINDS)}, --student_layers N, or --model_name_or_path.")
-    if given.model_name_or_path:
-        return
+    if given.student and given.student not in KINDS:
+        raise unknown("student", given.student, KINDS)
+    if not given.model_name_or_path:
+        config = load_config(_source(run))
+        if given.student_layers:
+            layer_map(given.layer_map, config.num_hidden_layers, given.student_layers)
+
+
+def _source(run: Run) -> str:
+    """The model whose layers or tokenizer the student takes."""
+    given = run.arguments
     source = given.teacher_base or (existing_card(Path(given.teacher)).base if Path(given.teacher).is_dir() else None)
     if source is None:
         raise AdaptkitError("--teacher is a file of logits: say with --teacher_base whose layers or tokenizer the student takes.")
+    return source
+
+
+def _make_student(run: Run) -> None:
+    """The student's base where it is made here; else the one that is named."""
+    given, folder = run.arguments, run.output_dir / "base"
+    if given.model_name_or_path:
+        return
+    source = _source(run)
     run.base = str(folder)
     if not IS_MAIN or (run.training.resume_from_checkpoint and (folder / "config.json").is_file()):
         return

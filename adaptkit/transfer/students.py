@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, Pretrai
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.transfer.mix import Mixed, mix
+from adaptkit.transfer.mix import Mixed, layer_map, mix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,13 +68,20 @@ class SmallForSequenceClassification(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """As torch initialises them, but for embeddings, whose padding row is zero."""
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> SequenceClassifierOutput:
-        """Token ids and mask `(rows, tokens)` -> logits `(rows, labels)`."""
-        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-        states = self.dropout(self.embeddings(input_ids))
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """Token ids and mask `(rows, tokens)`, or embeddings in place of ids, -> logits `(rows, labels)`."""
+        states = self.embeddings(input_ids) if inputs_embeds is None else inputs_embeds
+        mask = states.new_ones(states.shape[:2], dtype=torch.long) if attention_mask is None else attention_mask
+        states = self.dropout(states)
         if self.lstm is not None:
             packed = pack_padded_sequence(states, mask.sum(1).clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-            states = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=input_ids.shape[1])[0]
+            states = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=mask.shape[1])[0]
             found = states.masked_fill(mask[..., None] == 0, float("-inf")).amax(1)
         else:
             columns, lengths = (states * mask[..., None]).transpose(1, 2), mask.sum(1)
@@ -102,8 +109,8 @@ def make_small(kind: str, tokenizer: Any, labels: int, folder: Path, seed: int =
     return folder
 
 
-def fresh(base: Any, num_layers: int, seed: int = 0) -> Any:
-    """The bare network of a base with so many layers, from random weights.
+def fresh(base: Any, num_layers: int, layers: str | Sequence[int] = "every", seed: int = 0) -> Any:
+    """The bare network of a base with so many layers, from random weights; each of the kind of the layer that it will take.
 
     Raises:
         AdaptkitError: its configuration has no number of layers.
@@ -113,9 +120,10 @@ def fresh(base: Any, num_layers: int, seed: int = 0) -> Any:
     config = copy.deepcopy(base.config)
     if not hasattr(config, "num_hidden_layers") or num_layers < 1:
         raise AdaptkitError(f"a {config.model_type} cannot be made with {num_layers} layers.")
-    config.num_hidden_layers = num_layers
+    taken = layer_map(layers, config.num_hidden_layers, num_layers)
     if getattr(config, "layer_types", None):
-        config.layer_types = [config.layer_types[i % len(config.layer_types)] for i in range(num_layers)]
+        config.layer_types = [config.layer_types[index] for index in taken]
+    config.num_hidden_layers = num_layers
     set_seed(seed)
     return AutoModel.from_config(config, dtype=torch.float32)
 
@@ -129,7 +137,7 @@ def make_shallow(source: str, num_layers: int, folder: Path, layers: str | Seque
     from adaptkit.base import load_base, load_tokenizer
 
     base = load_base(source, dtype="float32", base_dropout=True)
-    target = fresh(base, num_layers, seed)
+    target = fresh(base, num_layers, layers, seed)
     mixed = mix(target, base, 1.0, layers)
     target.save_pretrained(folder)
     load_tokenizer(source).save_pretrained(folder)

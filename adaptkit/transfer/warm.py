@@ -43,7 +43,7 @@ def warm_start(model: peft.PeftModel, folder: str | Path, labels: list[str] | No
     files.check_base(record.fingerprint if record else fingerprint(bare), record.name if record else "")
     tensors, head = own_tensors(files, bare, methods.parse(stored)), set(config.modules_to_save or ())
     slots = adapter_tensors(model, name)
-    same_labels = labels is not None and labels == files.card.labels
+    same_labels = bool(labels) and labels == files.card.labels and all(key in tensors for key in slots)
     fresh = [key for key in slots if any(f".{module}." in key for module in head) and not same_labels]
     if missing := [key for key in slots if key not in fresh and (key not in tensors or tensors[key].shape != slots[key].shape)]:
         raise AdaptkitError(f"{folder} lacks {missing[0]} in the shape that this model wants.")
