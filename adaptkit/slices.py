@@ -13,7 +13,7 @@ from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
 
 MOST_SLICES = 100
-RESAMPLES = 500
+RESAMPLES = 200
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def test_what_is_asked_of_training_is_done(small, tmp_path):
     plain = weights(tmp_path / "plain")
     for name in cases:
         far = max((weights(tmp_path / name)[key] - tensor).abs().max().item() for key, tensor in plain.items())
-        assert far < 1e-6 if name in ("plain", "checkpointing", "tensorboard") else far > 1e-5, (name, far)
+        assert far < 5e-6 if name in ("plain", "checkpointing", "tensorboard") else far > 1e-5, (name, far)
     assert json.loads((tmp_path / "augment/all_results.json").read_text())["train_samples"] == 3 * 48
     assert list((tmp_path / "tensorboard").glob("**/events.out.tfevents.*"))
 
