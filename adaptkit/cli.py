@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from adaptkit.aligned import aligned
 from adaptkit.errors import AdaptkitError, guarded, unknown
 
 RECIPES = ("classify", "score", "tag", "answer", "relate", "translate", "summarize", "chat", "embed", "pretrain")
@@ -253,9 +254,7 @@ def _list(arguments: argparse.Namespace) -> None:
         rows.append((folder.name, card.task or "-", str(len(card.labels)), _short(card.method or "-"), f"{size:.0f}", score))
     if len(rows) == 1:
         raise AdaptkitError(f"{store} holds no adapters (folders with a task.json).")
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(aligned(rows))
 
 
 def _short(method: str) -> str:

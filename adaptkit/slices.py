@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from adaptkit.aligned import aligned
 from adaptkit.errors import AdaptkitError
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
@@ -86,8 +87,7 @@ def show(found: list[Slice], reported: Sequence[str], column: str) -> str:
     metrics = [name for name in reported if name in found[0].metrics]
     rows = [(column, "rows", *metrics)]
     rows += [(one.name, str(one.rows), *(_cell(one.metrics.get(name)) for name in metrics)) for one in found]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [aligned(rows)]
     if metrics and (gap := largest_gap(found, metrics[0])):
         high, low = gap
         size = high.metrics[metrics[0]].value - low.metrics[metrics[0]].value

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from adaptkit.aligned import aligned
 from adaptkit.base import full_name, load_tokenizer
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.host import Host
@@ -96,6 +97,4 @@ def show(found: list[dict[str, Any]], by: str = "log_me") -> str:
     found = sorted(found, key=lambda row: -row[by])
     rows = [("source", *SCORES, "seconds")]
     rows += [(row["source"], *(f"{row[score]:.4f}" for score in SCORES), f"{row['seconds']:.1f}") for row in found]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, f"\nbest by {by}: {found[0]['source']}; start from an adapter with --warm_start"])
+    return "\n".join([aligned(rows), f"\nbest by {by}: {found[0]['source']}; start from an adapter with --warm_start"])
