@@ -23,6 +23,8 @@ def network(folder: Path, beta: float, seed: int) -> str:
     """Mix a network; its folder."""
     out = folder / f"network-{beta}-{seed}"
     flags = ["--num_hidden_layers", "3", "--beta", str(beta), "--seed", str(seed), "--output_dir", str(out)]
+    if out.is_dir():
+        return str(out)
     subprocess.run([sys.executable, "-m", "adaptkit.cli", "mix", BASE, *flags], check=True, capture_output=True)
     return str(out)
 
