@@ -87,15 +87,16 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
         if not low <= getattr(arguments, name) <= 50:
             raise AdaptkitError(f"--{name} is {low} to 50, not {getattr(arguments, name)}.")
     check_part(arguments.train)
-    if arguments.train != "adapter" and (arguments.fuse or arguments.warm_start):
-        raise AdaptkitError("--fuse and --warm_start are for adapters, and --train is for a model's own weights.")
+    own_weights = arguments.train != "adapter" or arguments.method == FULL
+    if own_weights and (arguments.fuse or arguments.warm_start):
+        raise AdaptkitError("--fuse and --warm_start are for adapters; --train and --method full are for a model's own weights.")
     if arguments.fuse:
         from adaptkit.transfer.fuse import fusion_of
 
         if arguments.method != "lora":
             raise AdaptkitError(f"--fuse makes the method itself; leave --method {arguments.method} out.")
         arguments.method = str(fusion_of(arguments.fuse))
-    arguments.method = FULL if arguments.train != "adapter" else arguments.method
+    arguments.method = FULL if own_weights else arguments.method
     careful = arguments.l2_sp or arguments.gradual_unfreezing or arguments.layerwise_lr_decay != 1
     if careful and (arguments.method != FULL or arguments.search):
         flags = "--layerwise_lr_decay, --l2_sp and --gradual_unfreezing"
@@ -187,8 +188,6 @@ def new_model(run: Run, method: str) -> Any:
 
         fill(model, arguments.fuse)
     if arguments.warm_start:
-        if full:
-            raise AdaptkitError("--warm_start is for adapters; for --method full name the model in --model_name_or_path.")
         from adaptkit.transfer.warm import warm_start
 
         fresh = warm_start(model, arguments.warm_start, run.task.labels)

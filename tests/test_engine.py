@@ -122,6 +122,7 @@ def test_four_times_eight_is_thirty_two(small, tmp_path, label):
 def test_what_is_asked_of_training_is_done(small, tmp_path):
     """Each flag trains, and to other weights than without it; checkpointing changes nothing but memory."""
     same = [*CLASSIFY, "--max_steps", "4", "--bf16", "false", "--eval_strategy", "no", "--per_device_train_batch_size", "8"]
+    same += ["--attn_implementation", "eager"]  # measured at start-up, each run could choose another one
     (tmp_path / "synonyms.txt").write_text("kettle, pot\nplease, kindly\n")
     cases = {
         "plain": [],
@@ -137,7 +138,7 @@ def test_what_is_asked_of_training_is_done(small, tmp_path):
     plain = weights(tmp_path / "plain")
     for name in cases:
         far = max((weights(tmp_path / name)[key] - tensor).abs().max().item() for key, tensor in plain.items())
-        assert far < 5e-6 if name in ("plain", "checkpointing", "tensorboard") else far > 1e-5, (name, far)
+        assert far < 1e-6 if name in ("plain", "checkpointing", "tensorboard") else far > 1e-5, (name, far)
     assert json.loads((tmp_path / "augment/all_results.json").read_text())["train_samples"] == 3 * 48
     assert list((tmp_path / "tensorboard").glob("**/events.out.tfevents.*"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.fingerprints import fingerprint
 from adaptkit.methods.bottleneck import Bottleneck
 from adaptkit.methods.fusion import Fusion
-from adaptkit.tuner import plan
+from adaptkit.tuner import adapt, plan
 from adaptkit.weights import read_adapter
 
 
@@ -80,8 +79,6 @@ def fuse(base: torch.nn.Module, folders: Sequence[str | Path], head: Sequence[st
         base: from `load_base`, with the new task's head.
         head: as for `adapt`.
     """
-    from adaptkit.tuner import adapt
-
-    model = adapt(base, dataclasses.replace(fusion_of(folders)), head=head)
+    model = adapt(base, fusion_of(folders), head=head)
     fill(model, folders)
     return model

@@ -62,5 +62,5 @@ def test_a_recipe_starts_warm(tmp_path, capsys):
     assert first.keys() == second.keys()
     for key, value in second.items():
         assert 0 < (value - first[key]).abs().max() < 1e-4
-    with pytest.raises(AdaptkitError, match="--warm_start is for adapters"):
+    with pytest.raises(AdaptkitError, match="--warm_start are for adapters"):
         classify.main([*again, "--method", "full", "--output_dir", str(tmp_path / "third")])
