@@ -115,6 +115,16 @@ def parse(kind: type, argv: list[str] | None, description: str) -> tuple[Any, An
     return arguments, lambda **defaults: _training_arguments(rest, defaults, kind)
 
 
+def parse_known(kind: type, argv: list[str] | None, description: str | None) -> tuple[Any, list[str]]:
+    """Read the flags of a recipe that hands what it does not know to others: its arguments, and the words that are left."""
+    parser = own_parser(kind, description or "")
+    own, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    if own.help_all:
+        print(parser.format_help() + "\n" + _trainer_parser().format_help())
+        raise SystemExit(0)
+    return kind(**{name: value for name, value in vars(own).items() if name != "help_all"}), rest
+
+
 def own_parser(kind: type, description: str) -> argparse.ArgumentParser:
     """The parser of a recipe's own flags, without Trainer's."""
     parser = argparse.ArgumentParser(

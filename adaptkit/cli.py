@@ -12,7 +12,7 @@ from adaptkit.aligned import aligned
 from adaptkit.errors import AdaptkitError, guarded, unknown
 
 RECIPES = ("classify", "score", "tag", "answer", "relate", "translate", "summarize", "chat", "embed", "pretrain")
-ROADS = (*RECIPES, "distill")  # a recipe for each task, and those that bring knowledge from elsewhere
+ROADS = (*RECIPES, "distill", "multitask")  # a recipe for each task, and those that bring knowledge from elsewhere
 
 _EPILOG = """examples:
   adaptkit train classify --train_file reviews.csv --method bottleneck --output_dir runs/reviews

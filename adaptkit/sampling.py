@@ -48,3 +48,47 @@ def padding_share(sampler: LengthBuckets, batch_size: int) -> float:
     ordered = sampler.lengths[list(sampler)]
     batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
     return 1 - ordered.sum() / sum(len(batch) * batch.max() for batch in batches)
+
+
+class TaskBuckets(Sampler[int]):
+    """The rows of several tasks, each step of one task, steps in random order; within a task as in `LengthBuckets`.
+
+    Args:
+        lengths: tokens of each row, for each task; rows are numbered through, one task behind the other.
+        step: rows in one optimizer step over all processes.
+        seed: of the order; each epoch has its own.
+        temperature: a task has a share of the steps by its number of rows to the power of 1 / temperature: 1 by size, more: evener.
+    """
+
+    def __init__(self, lengths: Sequence[Sequence[int]], step: int, seed: int, temperature: float = 1.0):
+        self.lengths = np.concatenate([np.asarray(one) for one in lengths])
+        self.starts = np.cumsum([0, *map(len, lengths)])
+        self.buckets = [LengthBuckets(one, step, seed + index) for index, one in enumerate(lengths)]
+        self.step, self.seed, self.epoch = step, seed, 0
+        shares = np.asarray([float(len(one)) for one in lengths]) ** (1 / temperature)
+        total = sum(-(-len(one) // step) for one in lengths)
+        self.steps = np.maximum(1, np.rint(total * shares / shares.sum())).astype(int)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return int(self.steps.sum()) * self.step
+
+    def __iter__(self) -> Iterator[int]:
+        groups = [group for task in range(len(self.buckets)) for group in self._of_task(task)]
+        np.random.default_rng((self.seed, self.epoch)).shuffle(groups)
+        return iter(np.concatenate(groups).tolist())
+
+    def _of_task(self, task: int) -> list[np.ndarray]:
+        """As many steps as the task has in an epoch, from as many passes over its rows as that takes."""
+        buckets, wanted = self.buckets[task], int(self.steps[task])
+        in_pass = -(-len(buckets) // self.step)
+        passes = -(-wanted // in_pass)
+        found: list[np.ndarray] = []
+        for one in range(passes):
+            buckets.set_epoch(self.epoch * passes + one)
+            rows = np.fromiter(buckets, int)
+            rows = np.resize(rows, in_pass * self.step) + self.starts[task]  # the last step is filled from the first ones
+            found += list(rows.reshape(in_pass, self.step))
+        return found[:wanted]

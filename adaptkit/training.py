@@ -102,16 +102,21 @@ class AdapterTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels = inputs["labels"]
         outputs = self._outputs(model, inputs)
+        task = self.task_of(inputs)
         training = model.training
         items = (labels != -100).sum() if num_items_in_batch is None else num_items_in_batch
         items = torch.as_tensor(items).clamp(min=1)  # a step may hold no label at all
         smoothing = self.args.label_smoothing_factor if training else 0.0
-        loss = self.task.loss(outputs, inputs, labels, items, smoothing)
+        loss = task.loss(outputs, inputs, labels, items, smoothing)
         if training and num_items_in_batch is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes  # the gradients' mean over processes divides by it again
         if training and self._pull is not None:
             loss = loss + self.extras.l2_sp * self._pull() / self.args.gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
+
+    def task_of(self, inputs: dict[str, Any]) -> Task:
+        """The task that a batch belongs to."""
+        return self.task
 
     def _outputs(self, model, inputs):
         batch = {key: value for key, value in inputs.items() if key != "labels"}
@@ -242,14 +247,19 @@ def fit(
     Raises:
         AdaptkitError: the loss is not a number.
     """
-    trainer = make_trainer(model, task, train, validation, tokenizer, args, extras)
+    return drive(make_trainer(model, task, train, validation, tokenizer, args, extras))
+
+
+def drive(trainer: AdapterTrainer) -> Fit:
+    """Let a trainer train, in the precision and from the trunk that are asked for. Ctrl-C stops it and keeps what it has."""
+    model, args, extras = trainer.model, trainer.args, trainer.extras
     try:
         with precision(args, extras).of(model), frozen_trunk(model, extras):
             metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     except KeyboardInterrupt:
         metrics = {"epoch": trainer.state.epoch or 0.0}
         print(f"\nstopped at step {trainer.state.global_step}; going on with the adapter as it is", file=sys.stderr)
-    metrics |= {"train_samples": len(train.encoded), "peak_memory_gb": peak_memory()}
+    metrics |= {"train_samples": len(trainer.train_dataset), "peak_memory_gb": peak_memory()}
     if extras.kept is not None:
         metrics["trunk_gb"] = round(extras.kept.size / 1e9, 3)
     if args.train_sampling_strategy == "group_by_length":
