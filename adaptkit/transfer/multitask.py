@@ -77,17 +77,17 @@ def _places(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 class ManyTasks(nn.Module):
     """The models of all tasks, as one for the Trainer. Its state is what trains, each tensor once."""
 
+    lengths: Tensor  # running means of gradient lengths, (tasks,); 0: not known yet
+
     def __init__(self, models: Sequence[nn.Module]):
         super().__init__()
         self.models = nn.ModuleList(models)
         self.log_variances = nn.Parameter(torch.zeros(len(models)), requires_grad=False)
-        self.register_buffer("lengths", torch.zeros(len(models)))  # running means of gradient lengths; 0: not known yet
+        self.register_buffer("lengths", torch.zeros(len(models)))
 
-    def forward(self, job: int, **inputs: Any) -> Any:
-        """What the model of a task says, with the logarithm of the variance of its loss beside it."""
-        outputs = self.models[job](**inputs)
-        outputs["log_variance"] = self.log_variances[job]
-        return outputs
+    def forward(self, job: int, **inputs: Any) -> tuple[Any, Tensor]:
+        """What the model of a task says, and the logarithm of the variance of its loss."""
+        return self.models[job](**inputs), self.log_variances[job]
 
     def shared(self) -> list[nn.Parameter]:
         """What trains and belongs to all models."""
@@ -164,14 +164,14 @@ class ManyTasksTrainer(AdapterTrainer):
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         loss = loss * self.jobs[job].weight * self._balance(job)
         if self.weighting == "uncertainty":
-            s = outputs["log_variance"]
-            loss = torch.exp(-s) * loss + s / 2 / self.args.gradient_accumulation_steps
+            loss = torch.exp(-self._s) * loss + self._s / 2 / self.args.gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
 
     def _outputs(self, model, inputs):
         job = self.jobs[int(inputs["job"])]
         batch = {key: value for key, value in inputs.items() if key not in ("labels", "job")}
-        return model(int(inputs["job"]), **job.task.feed(bare_model(job.model), batch, inputs["labels"]))
+        outputs, self._s = model(int(inputs["job"]), **job.task.feed(bare_model(job.model), batch, inputs["labels"]))
+        return outputs
 
     def _balance(self, job: int) -> float:
         lengths = self._many().lengths
