@@ -1,4 +1,4 @@
-"""The command line: adaptkit train | check | evaluate | predict | mix | combine | sources | explain | list | show."""
+"""The command line: adaptkit train | check | evaluate | predict | mix | combine | sources | explain | forgetting | list | show."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ _EPILOG = """examples:
 _MIX = "W = beta * W_source + (1 - beta) * W_target, tensor by tensor; the result is a base, or a model that answers"
 _COMBINE = "average: all weights, any method; stack: one behind the other; cat: LoRA, the sum exactly; else PEFT's merges of LoRA"
 _SOURCES = "scores of frozen features, without training: LogME, H-score, a linear probe, nearest neighbours"
+_FORGETTING = "the loss of general text under the base's language head, before training and after it"
 _EXPLAIN = "what each word adds to the logit of a label, by Captum: green for it, red against it"
 
 
@@ -120,6 +121,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--label", help="the label to explain (default: the answer)")
     command.add_argument("--html", help="write a page with coloured words, too")
     command.set_defaults(run=_explain)
+    command = commands.add_parser("forgetting", help="how much language a model unlearned with its task", description=_FORGETTING)
+    command.add_argument("folder", nargs="+", help="adapters, or models whose own weights were trained")
+    command.add_argument("--file", required=True, help="general text that was not trained on")
+    command.add_argument("--head", help="model of the same base with a language head (default: the base)")
+    command.add_argument("--max_seq_length", type=_positive, default=128)
+    command.add_argument("--batch_size", type=_positive, default=16)
+    command.set_defaults(run=_forgetting)
     command = commands.add_parser("list", help="the adapters in a folder", description="the adapters in a folder")
     command.add_argument("folder", nargs="?", default="runs")
     command.set_defaults(run=_list)
@@ -222,6 +230,12 @@ def _sources(arguments: argparse.Namespace) -> None:
     from adaptkit.transfer import sources_command
 
     sources_command.run(arguments)
+
+
+def _forgetting(arguments: argparse.Namespace) -> None:
+    from adaptkit.transfer.forgetting import run
+
+    run(arguments)
 
 
 def _explain(arguments: argparse.Namespace) -> None:
