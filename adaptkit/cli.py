@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         if name == "predict":
             command.add_argument("text", nargs="*", help="texts to answer")
         else:
-            command.add_argument("--by", metavar="COLUMN", help="every metric for each value of a column, with 95 %% intervals")
+            view = command.add_mutually_exclusive_group()
+            view.add_argument("--by", metavar="COLUMN", help="every metric for each value of a column, with 95 %% intervals")
+            view.add_argument("--confusions", type=_positive, metavar="N", help="the N most frequent mistakes, with examples")
         command.add_argument(
             "--file",
             required=name == "evaluate",
@@ -186,6 +188,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
         found = predictor.slices(table, arguments.by, arguments.columns, arguments.batch_size)
         print(show(found, predictor.task.reported, arguments.by))
+        return
+    if arguments.confusions:
+        from adaptkit.confusions import show as show_confusions
+
+        mistakes = predictor.confusions(table, arguments.columns, arguments.batch_size)
+        print(show_confusions(mistakes, arguments.confusions, len(table)))
         return
     metrics = predictor.evaluate(table, arguments.columns, arguments.batch_size)
     print(json.dumps({**metrics, "samples": len(table)}, indent=2))

@@ -15,6 +15,7 @@ from adaptkit import tasks
 from adaptkit.adapter import load_adapter
 from adaptkit.base import align_padding, load_tokenizer
 from adaptkit.cards import read_card
+from adaptkit.confusions import confusions
 from adaptkit.errors import AdaptkitError
 from adaptkit.slices import Slice, check_values, slices
 from adaptkit.tables import Table
@@ -127,9 +128,7 @@ class Predictor:
         Raises:
             AdaptkitError: a column is missing, a text is empty, or a label is not one of the adapter's.
         """
-        task = self._with(columns)
-        rows = task.read(table)
-        task.expect(rows)
+        task, rows = self._labelled(table, columns)
         encoded = task.encode(rows, self.tokenizer, self.max_length)
         metrics = task.metrics(predict(self.model, task, encoded, self.tokenizer, batch_size), encoded, rows)
         if task.generates:
@@ -143,14 +142,29 @@ class Predictor:
             AdaptkitError: as `evaluate`; or there is no such column.
         """
         table.need(by, "by")
-        task = self._with(columns)
-        rows = task.read(table)
-        task.expect(rows)
+        task, rows = self._labelled(table, columns)
         values = [str(row.get(by)) for row in table.rows]
         if len(values) != len(rows):
             raise AdaptkitError(f"{task.name} reads {len(rows)} questions in {len(values)} rows: slices want one in each.")
         check_values(table, values)
         return slices(task, self._answers(task, rows, batch_size), rows, values)
+
+    def confusions(self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64) -> list[dict[str, Any]]:
+        """Which labels are taken for which in labelled rows, each with an example; see `adaptkit.confusions`.
+
+        Raises:
+            AdaptkitError: as `evaluate`; or the task does not give one label a row.
+        """
+        task, rows = self._labelled(table, columns)
+        if not task.one_label:
+            raise AdaptkitError(f"{task.name} does not give one label a row here: there are no kinds of mistakes to count.")
+        return confusions(task, self._answers(task, rows, batch_size), rows)
+
+    def _labelled(self, table: Table, columns: dict[str, str] | None) -> tuple[Task, Table]:
+        task = self._with(columns)
+        rows = task.read(table)
+        task.expect(rows)
+        return task, rows
 
     def __call__(self, *texts: str, **more: str) -> list[dict[str, Any]]:
         """Answers to plain texts; what else a row needs by name, as in `predictor("Who?", context="...")`.

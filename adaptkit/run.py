@@ -17,6 +17,7 @@ from adaptkit.augment import Augmentation, augment, read_synonyms
 from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
 from adaptkit.choices import choose_attention, choose_base, choose_trunk, within_positions
+from adaptkit.confusions import confusions
 from adaptkit.data import load_splits, reading_from
 from adaptkit.defaults import DEFAULTS, machine_defaults, small_data_defaults
 from adaptkit.errors import AdaptkitError
@@ -290,6 +291,8 @@ def _write_reports(run: Run, fitted: Fit, metrics: dict[str, Any], split: str, t
         report.write_predictions(folder / f"predictions_{split}.tsv", task, table, answers)
         if details := task.details(answers, table):
             report.write_details(folder / "per_label.tsv", details)
+        if task.one_label and (mistakes := confusions(task, answers, table)):
+            report.write_details(folder / "confusions.tsv", mistakes)
     names = ("learning_rate", "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay", "seed", "bf16")
     settings = {name: getattr(run.training, name) for name in names}
     sizes = {name: len(part) for name, part in run.splits.items()}

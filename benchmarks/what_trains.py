@@ -2,9 +2,9 @@
 
     ADAPTKIT_DATA=... python benchmarks/what_trains.py [--seeds 1 2 3] [--epochs 2]
 
-Base all-MiniLM-L6-v2, recipes/classify.py with the default settings of each `--train` (adapter: lora, all linear maps) and, last, all
-weights pulled back (--l2_sp 0.01). 6,920 rows to train, 872 to judge, 1,821 to test. Forgetting: `adaptkit forgetting` over the first
-60,000 characters of WikiText-2's test text, under a masked language head that was fitted to the frozen base on its validation text.
+Base all-MiniLM-L6-v2, recipes/classify.py with the default settings of each `--train` (adapter: lora, all linear maps) and, last,
+all weights pulled back (--l2_sp 0.01). 6,920 rows to train, 872 to judge, 1,821 to test. Forgetting: `adaptkit forgetting` over the
+first 60,000 characters of WikiText-2's test text, under a masked language head fitted to the frozen base on its validation text.
 Memory is the peak of the whole process, in fp32 or bf16 as the machine has it; seconds are those of training.
 """
 

@@ -62,6 +62,11 @@ class Task:
         """The columns that rows must have to be trained on."""
         return tuple(column for part in self.parts if (column := self.column(part)))
 
+    @property
+    def one_label(self) -> bool:
+        """An answer is one label with a score, so that mistakes can be counted by kind."""
+        return False
+
     # Rows
 
     def read(self, table: Table, gold: bool = True) -> Table:

@@ -42,6 +42,10 @@ class Classify(Task):
     best_metric = "accuracy"
     reported = ("accuracy", "majority_baseline", "f1", "f1_micro", "precision", "recall", "matthews_correlation")
 
+    @property
+    def one_label(self) -> bool:
+        return not self.multi_label
+
     def read(self, table: Table, gold: bool = True) -> Table:
         rows = read_texts(self, table, [part for part in self.parts if part not in self.gold])
         if not gold:

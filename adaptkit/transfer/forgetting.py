@@ -1,7 +1,7 @@
 """Forgetting: how much language a model has unlearned while it learned a task.
 
-The language head of the base reads the backbone before training and after it; the loss is that of hidden tokens (encoders) or of the
-next ones (decoders) of general text that neither has been trained on. The head stays as it was.
+The language head of the base reads the backbone before training and after it; the loss is that of hidden tokens (encoders) or of
+the next ones (decoders) of general text that neither has been trained on. The head stays as it was.
 """
 
 from __future__ import annotations
