@@ -125,6 +125,18 @@ def parse_known(kind: type, argv: list[str] | None, description: str | None) -> 
     return kind(**{name: value for name, value in vars(own).items() if name != "help_all"}), rest
 
 
+def peek(name: str, argv: list[str] | None) -> str | None:
+    """The value of one flag, before it is known which other flags there are; from `--config` where the command line has none."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(f"--{name}")
+    parser.add_argument("--config")
+    found, _ = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    value = getattr(found, name)
+    if value is None and found.config:
+        value = _read_yaml(found.config).get(name)
+    return value
+
+
 def own_parser(kind: type, description: str) -> argparse.ArgumentParser:
     """The parser of a recipe's own flags, without Trainer's."""
     parser = argparse.ArgumentParser(
@@ -183,8 +195,8 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], kind: type) -
     return training
 
 
-def _from_yaml(path: str, kind: type) -> list[str]:
-    """A configuration file as a command line."""
+def _read_yaml(path: str) -> dict[str, Any]:
+    """The flags in a configuration file."""
     import yaml
 
     if not Path(path).is_file():
@@ -195,6 +207,12 @@ def _from_yaml(path: str, kind: type) -> list[str]:
         raise AdaptkitError(f"{path} is not valid YAML: {problem}") from problem
     if not isinstance(content, dict):
         raise AdaptkitError(f"{path} should hold lines of 'flag: value'.")
+    return content
+
+
+def _from_yaml(path: str, kind: type) -> list[str]:
+    """A configuration file as a command line."""
+    content = _read_yaml(path)
     known = {item.name for item in dataclasses.fields(kind)} - {"config"}
     if content.keys() - known:
         known |= {action.dest for action in _trainer_parser()._actions}

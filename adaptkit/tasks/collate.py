@@ -20,7 +20,7 @@ def by_column(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
 class Pad:
     """Makes tensors of encoded rows, filled on the right. `values`: what each column is filled with, 0 by default."""
 
-    values: dict[str, int]
+    values: dict[str, Any]
 
     @classmethod
     def for_tokenizer(cls, tokenizer: Any) -> Pad:

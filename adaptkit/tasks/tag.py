@@ -126,16 +126,10 @@ class Tag(Task):
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
         """`{"entities": [...]}`, and `tags` where the rows are given as words."""
-        tags = [["O"] * len(row["units"]) for row in table.rows]
-        room = [[-1] * len(row["units"]) for row in table.rows]
-        for owner, firsts, numbers in zip(encoded["_row"], encoded["_first"], outputs, strict=True):
-            for place, unit in enumerate(firsts):
-                around = min(place, len(firsts) - 1 - place)
-                if unit >= 0 and around > room[owner][unit]:
-                    room[owner][unit], tags[owner][unit] = around, self.labels[int(numbers[place])]
         answers = []
-        for row, found, places in zip(table.rows, tags, room, strict=True):
-            _without_pieces(found, places, row["units"])
+        for row, given in zip(table.rows, by_unit(outputs, encoded, table), strict=True):
+            found = ["O" if number is None else self.labels[int(number)] for number in given]
+            _without_pieces(found, given, row["units"])
             entities = entities_from_tags(found, row["units"])
             named = [{**entity, "text": row["text"][entity["start"] : entity["end"]]} for entity in entities]
             answers.append({"entities": named} | ({"tags": found} if "tokens" in row else {}))
@@ -221,10 +215,23 @@ def _first_pieces(row: dict[str, Any], offsets, special) -> list[int]:
     return found
 
 
-def _without_pieces(tags: list[str], room: list[int], units: list[tuple[int, int]]) -> None:
+def by_unit(outputs: np.ndarray, encoded: Any, table: Table) -> list[list[Any]]:
+    """For each row and each of its units what the model gave at the piece that begins it, in the window where that piece has most
+    around it; None where no piece begins in a unit. outputs: `(windows, pieces, ...)`."""
+    found: list[list[Any]] = [[None] * len(row["units"]) for row in table.rows]
+    room = [[-1] * len(row["units"]) for row in table.rows]
+    for owner, firsts, given in zip(encoded["_row"], encoded["_first"], outputs, strict=True):
+        for place, unit in enumerate(firsts):
+            around = min(place, len(firsts) - 1 - place)
+            if unit >= 0 and around > room[owner][unit]:
+                room[owner][unit], found[owner][unit] = around, given[place]
+    return found
+
+
+def _without_pieces(tags: list[str], given: list[Any], units: list[tuple[int, int]]) -> None:
     """Units in which no piece begins go on with the unit before them, if they touch: one piece holds both."""
     for unit in range(1, len(units)):
-        if room[unit] < 0 and units[unit - 1][1] == units[unit][0]:
+        if given[unit] is None and units[unit - 1][1] == units[unit][0]:
             tags[unit] = tags[unit - 1].replace("B-", "I-", 1)
 
 

@@ -2,16 +2,18 @@
 
 The teacher runs once; its logits are one more column of the training rows. The loss is
 
-    hard * (the task's own loss, over rows with a label)  +  (1 - hard) * T^2 * KL(softmax(teacher / T) || softmax(student / T))
+    hard * (the task's own loss, over what has a label)  +  (1 - hard) * T^2 * KL(softmax(teacher / T) || softmax(student / T))
 
-summed over all rows of an optimizer step and divided by their number. Rows without labels count in the second part alone.
-Teacher and student need not share a tokenizer: only logits of whole texts pass between them.
+summed over all labels of an optimizer step, one a text (classify) or one a word (tag), and divided by their number. Rows without
+labels count in the second part alone. Teacher and student need not share a tokenizer: only logits of whole texts and of whole
+words pass between them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,44 +24,62 @@ from safetensors.numpy import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from adaptkit.cards import existing_card
 from adaptkit.errors import AdaptkitError
 from adaptkit.files import new_file
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
-from adaptkit.tasks.classify import Classify
+from adaptkit.tasks.collate import Pad
+from adaptkit.tasks.tag import by_unit
 
 LOGITS = "teacher_logits.safetensors"
 UNLABELLED = "_unlabelled"  # a row that the teacher alone says something about
+GOLD: dict[str, Callable[[Any], dict[str, Any]]] = {  # what can be taught; the gold of a row that has none, which no loss looks at
+    "classify": lambda task: {"label": task.labels[0]},
+    "tag": lambda task: {"entities": []},
+}
 
 
 class Teacher:
-    """A classifier that has run once over some texts.
+    """A model that has run once over some texts.
 
-    labels: in the order of its logits. logits: what `name_of` calls a row -> its logits `(labels,)`.
+    task: classify or tag. labels: in the order of its logits. logits: what `name_of` calls a row -> its logits, `(labels,)`, or
+    `(words, labels)` with NaN for words in which no piece of the teacher's begins.
     """
 
-    def __init__(self, labels: list[str], logits: dict[str, np.ndarray]):
-        self.labels, self.logits = labels, logits
+    def __init__(self, labels: list[str], logits: dict[str, np.ndarray], task: str = "classify"):
+        self.labels, self.logits, self.task = labels, logits, task
 
     @classmethod
     def run(cls, folder: str | Path, table: Table, batch_size: int = 64) -> Teacher:
-        """Let an adapter or a fully tuned model in a folder say what it thinks of every row."""
+        """Let an adapter or a fully tuned model in a folder say what it thinks of every row.
+
+        Raises:
+            AdaptkitError: it does not give labels to texts or words.
+        """
         from adaptkit.predict import Predictor, predict
 
         predictor = Predictor(folder)
         task = predictor.task
-        if not isinstance(task, Classify) or task.multi_label:
-            raise AdaptkitError(f"{folder} was trained for {task.name}; a teacher gives one of several labels (classify).")
-        encoded = task.encode(table, predictor.tokenizer, predictor.max_length, gold=False)
-        logits = predict(predictor.model, task, encoded, predictor.tokenizer, batch_size, title="teacher")
-        return cls(list(task.labels), {name_of(task, row): logit for row, logit in zip(table.rows, logits, strict=True)})
+        check_taught(folder, task.name, getattr(task, "multi_label", False))
+        saying = type("Saying", (type(task),), {"reduce": Task.reduce})(**_fields(task))  # logits, also where answers are numbers
+        encoded = saying.encode(table, predictor.tokenizer, predictor.max_length, gold=False)
+        logits = predict(predictor.model, saying, encoded, predictor.tokenizer, batch_size, title="teacher")
+        if task.name == "tag":
+            nothing = np.full(len(task.labels), np.nan, np.float32)
+            words = by_unit(logits, encoded, table)
+            logits = [np.stack([nothing if one is None else one for one in row] or [nothing]) for row in words]
+        return cls(
+            list(task.labels), {name_of(task, row): row_says for row, row_says in zip(table.rows, logits, strict=True)}, task.name
+        )
 
     def save(self, file: Path) -> None:
-        """Write labels, texts and logits, in one step."""
+        """Write task, labels, texts and logits, in one step."""
         texts = np.frombuffer(json.dumps(list(self.logits)).encode(), np.uint8)
+        rows = [np.atleast_2d(row).astype(np.float32) for row in self.logits.values()]
         with new_file(file) as staged:
-            arrays = {"logits": np.stack(list(self.logits.values())).astype(np.float32), "texts": texts}
-            save_file(arrays, staged, metadata={"labels": json.dumps(self.labels)})
+            arrays = {"logits": np.concatenate(rows), "counts": np.array([len(row) for row in rows]), "texts": texts}
+            save_file(arrays, staged, metadata={"task": self.task, "labels": json.dumps(self.labels)})
 
     @classmethod
     def load(cls, file: str | Path) -> Teacher:
@@ -70,14 +90,17 @@ class Teacher:
         """
         try:
             with safe_open(file, "numpy") as found:
-                labels = json.loads((found.metadata() or {})["labels"])
+                about = found.metadata() or {}
+                labels, task = json.loads(about["labels"]), about["task"]
                 texts = json.loads(found.get_tensor("texts").tobytes())
-                return cls(labels, dict(zip(texts, found.get_tensor("logits"), strict=True)))
+                rows = np.split(found.get_tensor("logits"), np.cumsum(found.get_tensor("counts"))[:-1])
+                logits = [row[0] for row in rows] if task == "classify" else rows
+                return cls(labels, dict(zip(texts, logits, strict=True)), task)
         except (OSError, KeyError, ValueError, SafetensorError) as problem:
             raise AdaptkitError(f"{file} holds no logits of a teacher ({problem}).") from problem
 
-    def says(self, task: Task, table: Table) -> np.ndarray:
-        """Logits of every row, `(rows, labels)`.
+    def says(self, task: Task, table: Table) -> list[np.ndarray]:
+        """Logits of every row.
 
         Raises:
             AdaptkitError: a text that the teacher has not seen, by file and line.
@@ -87,7 +110,29 @@ class Teacher:
             if (name := name_of(task, row)) not in self.logits:
                 raise table.bad(index, f"the teacher's logits do not hold this text: {task.text(row)[:60]!r}.")
             found.append(self.logits[name])
-        return np.stack(found)
+        return found
+
+
+def taught_by(teacher: str | None) -> str:
+    """What a teacher teaches: the name of the task of a folder, or of a file of logits; classify where there is none.
+
+    Raises:
+        AdaptkitError: it gives no labels to texts or words.
+    """
+    if not teacher:
+        return "classify"
+    if Path(teacher).is_file():
+        return Teacher.load(teacher).task
+    task = existing_card(Path(teacher)).task
+    check_taught(teacher, str(task))
+    return str(task)
+
+
+def check_taught(teacher: str | Path, task: str, several: bool = False) -> None:
+    """Refuse a teacher of something else."""
+    if task not in GOLD or several:
+        what = "several labels a text" if several else task
+        raise AdaptkitError(f"{teacher} was trained for {what}; a teacher gives a text one label (classify), or each word (tag).")
 
 
 def name_of(task: Task, row: dict[str, Any]) -> str:
@@ -116,9 +161,15 @@ class _Distilled:
     def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         found = super().features(table, tokenizer, max_length, gold, train)  # type: ignore[misc]
         if train:
-            found["teacher"] = self.teacher.says(self, table).tolist()  # type: ignore[arg-type]
-            found["labelled"] = [not row.get(UNLABELLED, False) for row in table.rows]
+            owners = found.get("_row", range(len(table)))
+            said = self.teacher.says(self, table)  # type: ignore[arg-type]
+            found["teacher"] = _beside_labels(said, owners, found.get("_first"))
+            found["labelled"] = [not table.rows[owner].get(UNLABELLED, False) for owner in owners]
         return found
+
+    def collator(self, tokenizer: Any) -> Pad:
+        pad = super().collator(tokenizer)  # type: ignore[misc]
+        return dataclasses.replace(pad, values=pad.values | {"teacher": [0.0] * len(self.teacher.labels)})
 
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
         labelled = train.with_rows([row for row in train.rows if not row.get(UNLABELLED)])
@@ -131,11 +182,21 @@ class _Distilled:
     def loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor, items: Any, smoothing: float = 0.0) -> Tensor:
         if "teacher" not in batch:  # an evaluation
             return super().loss(outputs, batch, labels, items, smoothing)  # type: ignore[misc]
-        known = labels.masked_fill(~batch["labelled"], -100)
-        hard = super().loss(outputs, batch, known, items, smoothing) if self.how.hard else 0.0  # type: ignore[misc]
-        return (
-            self.how.hard * hard + (1 - self.how.hard) * soft_loss(outputs.logits, batch["teacher"], self.how.temperature) / items
-        )
+        told, share = batch["teacher"], self.how.hard
+        labelled = batch["labelled"].reshape(-1, *[1] * (labels.dim() - 1))
+        hard = super().loss(outputs, batch, labels.masked_fill(~labelled, -100), items, smoothing) if share else 0.0  # type: ignore[misc]
+        judged = (labels != -100) & ~told.isnan().any(-1)
+        return share * hard + (1 - share) * soft_loss(outputs.logits[judged], told[judged], self.how.temperature) / items
+
+
+def _beside_labels(said: list[np.ndarray], owners: Any, firsts: list[list[int]] | None) -> list[Any]:
+    """The teacher's logits where the labels stand: one for a row, or for each piece of a window those of the unit it begins."""
+    if firsts is None:
+        return [row.tolist() for row in said]
+    nothing = [0.0] * said[0].shape[-1]
+    return [
+        [nothing if unit < 0 else said[owner][unit].tolist() for unit in units] for owner, units in zip(owners, firsts, strict=True)
+    ]
 
 
 def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -145,31 +206,38 @@ def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(said, wanted, reduction="sum", log_target=True)
 
 
-def distilled(task: Classify, teacher: Teacher, how: Distilling = Distilling()) -> Classify:
+def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling()) -> Any:
     """The same task for a student of a teacher. Its labels come in the teacher's order.
 
     Raises:
-        AdaptkitError: the teacher knows other labels.
+        AdaptkitError: the teacher knows other labels, or another task.
     """
+    if task.name != teacher.task:
+        raise AdaptkitError(f"the teacher was trained for {teacher.task}, the student is to learn {task.name}.")
     if set(task.labels) != set(teacher.labels):
         strange = sorted(set(task.labels) ^ set(teacher.labels))
         raise AdaptkitError(f"teacher and training rows do not have the same labels: {', '.join(strange[:10])}.")
     kind = type(f"Distilled{type(task).__name__}", (_Distilled, type(task)), {"teacher": teacher, "how": how})
-    settings = {item.name: getattr(task, item.name) for item in dataclasses.fields(task)}
-    weights = task.weights and [task.weights[task.labels.index(label)] for label in teacher.labels]
-    return kind(**settings | {"labels": teacher.labels, "weights": weights})
+    changed: dict[str, Any] = {"labels": teacher.labels}
+    if weights := getattr(task, "weights", None):
+        changed["weights"] = [weights[task.labels.index(label)] for label in teacher.labels]
+    return kind(**_fields(task) | changed)
 
 
-def add_unlabelled(task: Classify, train: Table, unlabelled: Table, others: list[Table]) -> tuple[Table, int]:
+def _fields(task: Task) -> dict[str, Any]:
+    return {item.name: getattr(task, item.name) for item in dataclasses.fields(task)}
+
+
+def add_unlabelled(task: Task, train: Table, unlabelled: Table, others: list[Table]) -> tuple[Table, int]:
     """Training rows with the texts of `unlabelled` behind them that stand neither there nor in other splits, each once.
 
     Returns:
-        The rows, and how many were added. Each has the first label, which no loss looks at.
+        The rows, and how many were added. Each has a gold of `GOLD`, which no loss looks at.
     """
     seen = {task.key(row) for table in (train, *others) for row in table.rows}
     added = []
     for row in task.read(unlabelled, gold=False).rows:
         if (key := task.key(row)) not in seen:
             seen.add(key)
-            added.append(row | {"label": task.labels[0], UNLABELLED: True})
+            added.append(row | GOLD[task.name](task) | {UNLABELLED: True})
     return train.with_rows([*train.rows, *added]), len(added)

@@ -18,7 +18,7 @@ RATES = {"layers": 1e-4, "small": 1e-3}  # all weights of a network from pretrai
 
 
 def prepare(run: Run) -> None:
-    """Make a student of a teacher out of a run of `classify`.
+    """Make a student of a teacher out of a run of `classify` or `tag`.
 
     Raises:
         AdaptkitError: no teacher, one for other labels, or flags that do not go together.
@@ -31,7 +31,7 @@ def prepare(run: Run) -> None:
     if given.folds:
         raise AdaptkitError("the teacher speaks of the training rows alone, so --folds does not go with distilling; --seeds does.")
     _check_student(run)
-    if given.augment_copies or given.multi_label:
+    if given.augment_copies or getattr(given, "multi_label", False):
         raise AdaptkitError("a student learns what a teacher says of whole texts: no --augment_copies and no --multi_label.")
     how = Distilling(given.temperature, given.hard_label_share)
     train, task = run.splits.train, run.task
@@ -59,9 +59,11 @@ def _check_student(run: Run) -> None:
     """Refuse what cannot become a student, before the teacher runs."""
     given = run.arguments
     if sum(map(bool, (given.student, given.student_layers, given.model_name_or_path))) != 1:
-        raise AdaptkitError(f"one student is wanted: --student {'|'.join(KINDS)}, --student_layers N, or --model_name_or_path.")
-    if given.student and given.student not in KINDS:
-        raise unknown("student", given.student, KINDS)
+        raise AdaptkitError(
+            f"one student is wanted: --student {'|'.join(KINDS[run.task.name])}, --student_layers N, or --model_name_or_path."
+        )
+    if given.student and given.student not in (kinds := KINDS[run.task.name]):
+        raise unknown(f"student of {run.task.name}", given.student, kinds)
     if not given.model_name_or_path:
         config = load_config(_source(run))
         if given.student_layers:
@@ -87,7 +89,7 @@ def _make_student(run: Run) -> None:
     if not IS_MAIN or (run.training.resume_from_checkpoint and (folder / "config.json").is_file()):
         return
     if given.student:
-        make_small(given.student, load_tokenizer(source), len(run.task.labels), folder, run.training.seed)
+        make_small(given.student, load_tokenizer(source), len(run.task.labels), folder, run.training.seed, run.task.name)
     else:
         layers = given.layer_map
         mixed = make_shallow(source, given.student_layers, folder, layers=layers, seed=run.training.seed)

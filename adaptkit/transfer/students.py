@@ -10,8 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel, set_seed
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+    set_seed,
+)
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.transfer.mix import Mixed, layer_map, mix
@@ -19,7 +26,7 @@ from adaptkit.transfer.mix import Mixed, layer_map, mix
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-KINDS = ("bilstm", "cnn")
+KINDS = {"classify": ("bilstm", "cnn"), "tag": ("bilstm",)}  # of small networks, by task
 
 
 class SmallConfig(PretrainedConfig):
@@ -44,8 +51,8 @@ class SmallConfig(PretrainedConfig):
         self.widths, self.dropout = list(widths), dropout
 
 
-class SmallForSequenceClassification(PreTrainedModel):
-    """Embeddings, a BiLSTM or convolutions (Kim 2014, arXiv:1408.5882), the maximum over the tokens, a linear map."""
+class SmallModel(PreTrainedModel):
+    """Embeddings of word pieces, and what the networks over them share."""
 
     config_class = SmallConfig
     base_model_prefix = ""
@@ -68,6 +75,20 @@ class SmallForSequenceClassification(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """As torch initialises them, but for embeddings, whose padding row is zero."""
 
+    def read(self, input_ids: Tensor | None, mask: Tensor | None, embeds: Tensor | None) -> tuple[Tensor, Tensor]:
+        """States `(rows, tokens, width)`, behind the LSTM where there is one, and the mask `(rows, tokens)`."""
+        states = self.embeddings(input_ids) if embeds is None else embeds
+        mask = states.new_ones(states.shape[:2], dtype=torch.long) if mask is None else mask
+        states = self.dropout(states)
+        if self.lstm is not None:
+            packed = pack_padded_sequence(states, mask.sum(1).clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+            states = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=mask.shape[1])[0]
+        return states, mask
+
+
+class SmallForSequenceClassification(SmallModel):
+    """A BiLSTM or convolutions (Kim 2014, arXiv:1408.5882), the maximum over the tokens, a linear map."""
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -76,17 +97,28 @@ class SmallForSequenceClassification(PreTrainedModel):
         **_: Any,
     ) -> SequenceClassifierOutput:
         """Token ids and mask `(rows, tokens)`, or embeddings in place of ids, -> logits `(rows, labels)`."""
-        states = self.embeddings(input_ids) if inputs_embeds is None else inputs_embeds
-        mask = states.new_ones(states.shape[:2], dtype=torch.long) if attention_mask is None else attention_mask
-        states = self.dropout(states)
+        states, mask = self.read(input_ids, attention_mask, inputs_embeds)
         if self.lstm is not None:
-            packed = pack_padded_sequence(states, mask.sum(1).clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
-            states = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=mask.shape[1])[0]
             found = states.masked_fill(mask[..., None] == 0, float("-inf")).amax(1)
         else:
             columns, lengths = (states * mask[..., None]).transpose(1, 2), mask.sum(1)
             found = torch.cat([_strongest(F.relu(one(columns)), lengths + one.kernel_size[0] - 1) for one in self.convolutions], -1)
         return SequenceClassifierOutput(logits=self.classifier(self.dropout(found)))
+
+
+class SmallForTokenClassification(SmallModel):
+    """A BiLSTM and a linear map for each token."""
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **_: Any,
+    ) -> TokenClassifierOutput:
+        """Token ids and mask `(rows, tokens)`, or embeddings in place of ids, -> logits `(rows, tokens, labels)`."""
+        states, _ = self.read(input_ids, attention_mask, inputs_embeds)
+        return TokenClassifierOutput(logits=self.classifier(self.dropout(states)))
 
 
 def _strongest(found: Tensor, lengths: Tensor) -> Tensor:
@@ -96,15 +128,17 @@ def _strongest(found: Tensor, lengths: Tensor) -> Tensor:
 
 AutoConfig.register(SmallConfig.model_type, SmallConfig)
 AutoModelForSequenceClassification.register(SmallConfig, SmallForSequenceClassification)
+AutoModelForTokenClassification.register(SmallConfig, SmallForTokenClassification)
+NETWORKS = {"classify": SmallForSequenceClassification, "tag": SmallForTokenClassification}
 
 
-def make_small(kind: str, tokenizer: Any, labels: int, folder: Path, seed: int = 0) -> Path:
-    """Write an untrained small network that reads what a tokenizer gives, and the tokenizer."""
-    if kind not in KINDS:
-        raise unknown("student", kind, KINDS)
+def make_small(kind: str, tokenizer: Any, labels: int, folder: Path, seed: int = 0, task: str = "classify") -> Path:
+    """Write an untrained small network that reads what a tokenizer gives, and the tokenizer; task: classify or tag."""
+    if kind not in KINDS[task]:
+        raise unknown(f"student of {task}", kind, KINDS[task])
     set_seed(seed)
     config = SmallConfig(kind, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, num_labels=labels)
-    SmallForSequenceClassification(config).save_pretrained(folder)
+    NETWORKS[task](config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
