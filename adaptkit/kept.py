@@ -51,6 +51,11 @@ class Kept:
         """Bytes that the blocks take."""
         return sum(block.numel() * block.element_size() for block in self._blocks)
 
+    @property
+    def width(self) -> int:
+        """Of the states."""
+        return self._blocks[0].shape[1]
+
     def put(self, digest: bytes, states: Tensor) -> None:
         """Keep the states of a text, `(tokens, width)`."""
         rows, width = states.shape

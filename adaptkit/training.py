@@ -254,7 +254,7 @@ def drive(trainer: AdapterTrainer) -> Fit:
     """Let a trainer train, in the precision and from the trunk that are asked for. Ctrl-C stops it and keeps what it has."""
     model, args, extras = trainer.model, trainer.args, trainer.extras
     try:
-        with precision(args, extras).of(model), frozen_trunk(model, extras):
+        with precision(args, extras).of(model), frozen_trunk(model, extras), trainer.task.while_training(bare_model(model)):
             metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     except KeyboardInterrupt:
         metrics = {"epoch": trainer.state.epoch or 0.0}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -148,6 +149,10 @@ class Task:
     def feed(self, model: Any, batch: dict[str, Tensor], labels: Tensor | None) -> dict[str, Any]:
         """What the model is called with. `model`: the transformers model itself."""
         return batch
+
+    def while_training(self, model: Any) -> AbstractContextManager[Any]:
+        """What holds while a model is trained. `model`: the transformers model itself."""
+        return nullcontext()
 
     def loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor, items: Any, smoothing: float = 0.0) -> Tensor:
         """The sum of the losses of all labels that are not -100, divided by `items`: their number in the whole optimizer step."""

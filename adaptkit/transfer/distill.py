@@ -4,9 +4,10 @@ The teacher runs once; its logits are one more column of the training rows. The 
 
     hard * (the task's own loss, over what has a label)  +  (1 - hard) * T^2 * KL(softmax(teacher / T) || softmax(student / T))
 
-summed over all labels of an optimizer step, one a text (classify) or one a word (tag), and divided by their number. Rows without
-labels count in the second part alone. Teacher and student need not share a tokenizer: only logits of whole texts and of whole
-words pass between them.
+summed over all labels of an optimizer step, one a text (classify) or one a word (tag), and divided by their number; where it is
+asked for, so many times the difference of hidden states is added (`adaptkit.transfer.inside`). Rows without labels count in what
+the teacher says alone. But for hidden states, teacher and student need not share a tokenizer: only logits of whole texts and of
+whole words pass between them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +33,7 @@ from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.collate import Pad
 from adaptkit.tasks.tag import by_unit
+from adaptkit.transfer.inside import Inside
 
 LOGITS = "teacher_logits.safetensors"
 UNLABELLED = "_unlabelled"  # a row that the teacher alone says something about
@@ -51,8 +54,8 @@ class Teacher:
         self.labels, self.logits, self.task = labels, logits, task
 
     @classmethod
-    def run(cls, folder: str | Path, table: Table, batch_size: int = 64) -> Teacher:
-        """Let an adapter or a fully tuned model in a folder say what it thinks of every row.
+    def run(cls, folder: str | Path, table: Table, batch_size: int = 64, inside: Inside | None = None) -> Teacher:
+        """Let an adapter or a fully tuned model in a folder say what it thinks of every row. inside: where its hidden states go.
 
         Raises:
             AdaptkitError: it does not give labels to texts or words.
@@ -62,7 +65,7 @@ class Teacher:
         predictor = Predictor(folder)
         task = predictor.task
         check_taught(folder, task.name, getattr(task, "multi_label", False))
-        saying = type("Saying", (type(task),), {"reduce": Task.reduce})(**_fields(task))  # logits, also where answers are numbers
+        saying = type("Saying", (_Saying, type(task)), {"inside": inside})(**_fields(task))
         encoded = saying.encode(table, predictor.tokenizer, predictor.max_length, gold=False)
         logits = predict(predictor.model, saying, encoded, predictor.tokenizer, batch_size, title="teacher")
         if task.name == "tag":
@@ -152,11 +155,29 @@ class Distilling:
             raise AdaptkitError(f"a temperature above 0 and a share of hard labels from 0 to 1 are wanted; given were {self}.")
 
 
+class _Saying:
+    """A task of which logits are kept, also where answers are numbers; and hidden states, where they have a place to go."""
+
+    inside: ClassVar[Inside | None]
+
+    def feed(self, model: Any, batch: dict[str, Tensor], labels: Tensor | None) -> dict[str, Any]:
+        return super().feed(model, batch, labels) | ({"output_hidden_states": True} if self.inside else {})  # type: ignore[misc]
+
+    def reduce(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
+        if self.inside:
+            self.inside.keep(outputs, batch)
+        return outputs.logits.float()
+
+
 class _Distilled:
     """What a task of its own kind does otherwise while a student learns: the teacher's logits are a column of the training rows."""
 
     teacher: ClassVar[Teacher]
     how: ClassVar[Distilling]
+    inside: ClassVar[Inside | None]
+
+    def while_training(self, model: Any) -> AbstractContextManager[Any]:
+        return self.inside.mapped(model) if self.inside else nullcontext()
 
     def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         found = super().features(table, tokenizer, max_length, gold, train)  # type: ignore[misc]
@@ -177,7 +198,8 @@ class _Distilled:
 
     def feed(self, model: Any, batch: dict[str, Tensor], labels: Tensor | None) -> dict[str, Any]:
         read = {name: value for name, value in batch.items() if name not in ("teacher", "labelled")}
-        return super().feed(model, read, labels)  # type: ignore[misc]
+        more = {"output_hidden_states": True} if self.inside and "teacher" in batch else {}
+        return super().feed(model, read, labels) | more  # type: ignore[misc]
 
     def loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor, items: Any, smoothing: float = 0.0) -> Tensor:
         if "teacher" not in batch:  # an evaluation
@@ -186,7 +208,11 @@ class _Distilled:
         labelled = batch["labelled"].reshape(-1, *[1] * (labels.dim() - 1))
         hard = super().loss(outputs, batch, labels.masked_fill(~labelled, -100), items, smoothing) if share else 0.0  # type: ignore[misc]
         judged = (labels != -100) & ~told.isnan().any(-1)
-        return share * hard + (1 - share) * soft_loss(outputs.logits[judged], told[judged], self.how.temperature) / items
+        loss = share * hard + (1 - share) * soft_loss(outputs.logits[judged], told[judged], self.how.temperature) / items
+        if self.inside:
+            count = (labels != -100).reshape(len(labels), -1).sum(1)  # a text counts by its labels, as in the other parts
+            loss = loss + self.inside.weight * (self.inside.loss(outputs.hidden_states, batch) * count).sum() / items
+        return loss
 
 
 def _beside_labels(said: list[np.ndarray], owners: Any, firsts: list[list[int]] | None) -> list[Any]:
@@ -206,7 +232,7 @@ def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(said, wanted, reduction="sum", log_target=True)
 
 
-def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling()) -> Any:
+def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling(), inside: Inside | None = None) -> Any:
     """The same task for a student of a teacher. Its labels come in the teacher's order.
 
     Raises:
@@ -217,7 +243,7 @@ def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling()) -> A
     if set(task.labels) != set(teacher.labels):
         strange = sorted(set(task.labels) ^ set(teacher.labels))
         raise AdaptkitError(f"teacher and training rows do not have the same labels: {', '.join(strange[:10])}.")
-    kind = type(f"Distilled{type(task).__name__}", (_Distilled, type(task)), {"teacher": teacher, "how": how})
+    kind = type(f"Distilled{type(task).__name__}", (_Distilled, type(task)), {"teacher": teacher, "how": how, "inside": inside})
     changed: dict[str, Any] = {"labels": teacher.labels}
     if weights := getattr(task, "weights", None):
         changed["weights"] = [weights[task.labels.index(label)] for label in teacher.labels]

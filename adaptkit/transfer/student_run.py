@@ -11,6 +11,7 @@ from adaptkit.launch import IS_MAIN, say
 from adaptkit.readers import Reading, read
 from adaptkit.run import Run
 from adaptkit.transfer.distill import LOGITS, Distilling, Teacher, add_unlabelled, distilled
+from adaptkit.transfer.inside import Inside
 from adaptkit.transfer.mix import layer_map
 from adaptkit.transfer.students import KINDS, make_shallow, make_small
 
@@ -34,7 +35,7 @@ def prepare(run: Run) -> None:
     if given.augment_copies or getattr(given, "multi_label", False):
         raise AdaptkitError("a student learns what a teacher says of whole texts: no --augment_copies and no --multi_label.")
     how = Distilling(given.temperature, given.hard_label_share)
-    train, task = run.splits.train, run.task
+    train, task, inside = run.splits.train, run.task, _inside(run)
     if given.unlabelled_file:
         unlabelled = read(given.unlabelled_file, Reading(wanted=(task.column("text"),)))
         others = [table for name, table in run.splits.items() if name != "train"]
@@ -45,12 +46,12 @@ def prepare(run: Run) -> None:
         if Path(given.teacher).is_file():
             teacher = Teacher.load(given.teacher)
         elif IS_MAIN:
-            teacher = Teacher.run(given.teacher, train)
+            teacher = Teacher.run(given.teacher, train, inside=inside)
             teacher.save(file)
             say(f"the teacher's logits of {len(train)} texts are in {file}; give that file as --teacher to use them again")
         else:
             teacher = Teacher.load(file)
-        run.task = distilled(task, teacher, how)
+        run.task = distilled(task, teacher, how, inside)
         run.splits.train = train
         _make_student(run)
 
@@ -68,6 +69,29 @@ def _check_student(run: Run) -> None:
         config = load_config(_source(run))
         if given.student_layers:
             layer_map(given.layer_map, config.num_hidden_layers, given.student_layers)
+
+
+def _inside(run: Run) -> Inside | None:
+    """Where the teacher's hidden states go, if the student is to learn them.
+
+    Raises:
+        AdaptkitError: a student that has none, or flags that do not go together.
+    """
+    given = run.arguments
+    if not given.hidden_state_weight:
+        return None
+    reasons = {
+        "a teacher that runs, not a file of its logits": Path(given.teacher).is_file(),
+        "a Transformer as student": bool(given.student),
+        "a student whose own weights train (--method full)": given.method != "full",
+        "one process": run.training.world_size > 1,
+        "no --search": bool(given.search),
+    }
+    if wrong := [wish for wish, broken in reasons.items() if broken]:
+        raise AdaptkitError(f"--hidden_state_weight wants {', '.join(wrong)}.")
+    deep = load_config(_source(run)).num_hidden_layers
+    shallow = given.student_layers or load_config(given.model_name_or_path).num_hidden_layers
+    return Inside(layer_map(given.layer_map, deep, shallow), given.hidden_state_weight)
 
 
 def _source(run: Run) -> str:
