@@ -79,6 +79,20 @@ class Texts:
             lengths.append(end - start)
         return cls(digests, starts, lengths, ids.shape[1], ids.device)
 
+    def keep(self, kept: Kept, states: Tensor) -> None:
+        """Keep what was computed for the texts, `(texts, tokens, width)`, where it is not kept yet."""
+        states = states.detach().cpu()
+        for row, digest in enumerate(self.digests):
+            if digest not in kept:
+                start = self.starts[row]
+                kept.put(digest, states[row, start : start + self.lengths[row]])
+
+    def find(self, kept: Kept) -> Tensor | None:
+        """What is kept of the texts, `(texts, tokens, width)`; None where one is missing."""
+        if all(digest in kept for digest in self.digests):
+            return kept.batch(self.digests, self.starts, self.tokens).to(self.device, non_blocking=True)
+        return None
+
 
 class Skipped:
     """Stands in for the `forward` of one layer of a trunk."""
@@ -162,9 +176,8 @@ class Trunk:
 
     def _enter(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
         self.texts, self.start = Texts.read(args, kwargs), None
-        texts = self.texts
-        if texts is not None and all(digest in self.kept for digest in texts.digests):
-            self.start = self.kept.batch(texts.digests, texts.starts, texts.tokens).to(texts.device, non_blocking=True)
+        if self.texts is not None:
+            self.start = self.texts.find(self.kept)
 
     def _leave(self, *_: Any) -> None:
         self.texts = self.start = None
@@ -174,12 +187,8 @@ class Trunk:
         self._tuple = given[1:] if isinstance(given, tuple) else None
         if any(isinstance(item, Tensor) for item in self._tuple or ()):
             raise AdaptkitError(f"a {type(self.layers[0]).__name__} hands on more than hidden states.")  # T5: its position bias
-        states = (given[0] if isinstance(given, tuple) else given).detach().cpu()
         assert self.texts is not None
-        for row, digest in enumerate(self.texts.digests):
-            if digest not in self.kept:
-                start = self.texts.starts[row]
-                self.kept.put(digest, states[row, start : start + self.texts.lengths[row]])
+        self.texts.keep(self.kept, given[0] if isinstance(given, tuple) else given)
 
     def shaped(self, states: Tensor) -> Any:
         """States as a layer gives them."""

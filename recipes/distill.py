@@ -4,18 +4,22 @@
     python recipes/distill.py --teacher runs/reviews --train_file reviews.csv --student bilstm --unlabelled_file more.txt
     python recipes/distill.py --teacher runs/reviews --train_file reviews.csv --model_name_or_path distilbert-base-uncased
     python recipes/distill.py --teacher runs/tag --student_layers 2                     entities: what the teacher says of each word
+    python recipes/distill.py --teacher runs/chat --train_file talks.jsonl --student_layers 8     which tokens it expects next
     python recipes/distill.py --teacher runs/old/teacher_logits.safetensors --teacher_base all-MiniLM-L6-v2 --student cnn
     adaptkit train distill ...                                                          the same, once installed
 
-The teacher is a folder of recipes/classify.py or recipes/tag.py; the student learns the same task, with that recipe's flags for the
-rows (adaptkit train tag --help). The teacher runs once; its logits are kept in teacher_logits.safetensors. The student may be of
-any architecture and have any tokenizer; --method full (the default) trains all its weights, an adapter's method only that. The
-result answers like every other: `adaptkit predict`, `evaluate`, `adaptkit.pipeline`.
+The teacher is a folder of recipes/classify.py, tag.py, chat.py or (next tokens) pretrain.py; the student learns the same task, with
+that recipe's flags for the rows (adaptkit train tag --help). The teacher runs once; the logits of labels are kept in
+teacher_logits.safetensors. A student of labels may be of any architecture and have any tokenizer, one that writes has the teacher's
+tokenizer. --method full (the default) trains all its weights, an adapter's method only that. The result answers like every other:
+`adaptkit predict`, `evaluate`, `adaptkit.pipeline`.
 """
 
 from dataclasses import dataclass
 
+from adaptkit.recipes.chat import ChatArguments
 from adaptkit.recipes.classify import ClassifyArguments
+from adaptkit.recipes.pretrain import PretrainArguments
 from adaptkit.recipes.tag import TagArguments
 
 from adaptkit.arguments import RecipeArguments, flag, peek
@@ -47,12 +51,28 @@ class StudentArguments(RecipeArguments):
 
 @dataclass
 class StudentOfTexts(StudentArguments, ClassifyArguments):
-    """A student of texts."""
+    """A student of labels of texts."""
 
 
 @dataclass
 class StudentOfWords(StudentArguments, TagArguments):
-    """A student of words."""
+    """A student of tags."""
+
+
+@dataclass
+class StudentOfTalk(StudentArguments, ChatArguments):
+    """A student of answers."""
+
+
+@dataclass
+class StudentOfLanguage(StudentArguments, PretrainArguments):
+    """A student of plain text."""
+
+    def __post_init__(self) -> None:
+        self.objective = self.objective or "clm"
+
+
+STUDENTS = {"classify": StudentOfTexts, "tag": StudentOfWords, "chat": StudentOfTalk, "pretrain": StudentOfLanguage}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -68,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
 
         prepare(run)
 
-    recipe(task, StudentOfWords if task == "tag" else StudentOfTexts, argv, __doc__, prepare)
+    recipe(task, STUDENTS[task], argv, __doc__, prepare)
 
 
 if __name__ == "__main__":

@@ -247,6 +247,12 @@ class Task:
         return {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name not in shared}
 
 
+def of_kind(task: Task, kind: type, fields: dict[str, Any] | None = None, **attributes: Any) -> Any:
+    """The same task with the methods of another class before its own. fields: changed settings; attributes: of the class."""
+    settings = {item.name: getattr(task, item.name) for item in dataclasses.fields(task)} | (fields or {})
+    return type(f"{kind.__name__.strip('_')}{type(task).__name__}", (kind, type(task)), attributes)(**settings)
+
+
 def read_texts(task: Task, table: Table, parts: Iterable[str]) -> list[dict[str, Any]]:
     """One dict a row with the texts in these parts, where the task has a column for them.
 

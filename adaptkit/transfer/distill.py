@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +30,11 @@ from adaptkit.cards import existing_card
 from adaptkit.errors import AdaptkitError
 from adaptkit.files import new_file
 from adaptkit.tables import Table
-from adaptkit.tasks.base import Task
+from adaptkit.tasks.base import Task, of_kind
 from adaptkit.tasks.collate import Pad
 from adaptkit.tasks.tag import by_unit
 from adaptkit.transfer.inside import Inside
+from adaptkit.transfer.next_tokens import WRITERS
 
 LOGITS = "teacher_logits.safetensors"
 UNLABELLED = "_unlabelled"  # a row that the teacher alone says something about
@@ -64,8 +65,8 @@ class Teacher:
 
         predictor = Predictor(folder)
         task = predictor.task
-        check_taught(folder, task.name, getattr(task, "multi_label", False))
-        saying = type("Saying", (_Saying, type(task)), {"inside": inside})(**_fields(task))
+        check_taught(folder, task.name, several=getattr(task, "multi_label", False))
+        saying = of_kind(task, _Saying, inside=inside)
         encoded = saying.encode(table, predictor.tokenizer, predictor.max_length, gold=False)
         logits = predict(predictor.model, saying, encoded, predictor.tokenizer, batch_size, title="teacher")
         if task.name == "tag":
@@ -120,22 +121,22 @@ def taught_by(teacher: str | None) -> str:
     """What a teacher teaches: the name of the task of a folder, or of a file of logits; classify where there is none.
 
     Raises:
-        AdaptkitError: it gives no labels to texts or words.
+        AdaptkitError: a teacher of something that no student learns.
     """
     if not teacher:
         return "classify"
     if Path(teacher).is_file():
         return Teacher.load(teacher).task
     task = existing_card(Path(teacher)).task
-    check_taught(teacher, str(task))
+    check_taught(teacher, str(task), (*GOLD, *WRITERS))
     return str(task)
 
 
-def check_taught(teacher: str | Path, task: str, several: bool = False) -> None:
+def check_taught(teacher: str | Path, task: str, known: Iterable[str] = tuple(GOLD), several: bool = False) -> None:
     """Refuse a teacher of something else."""
-    if task not in GOLD or several:
+    if task not in known or several:
         what = "several labels a text" if several else task
-        raise AdaptkitError(f"{teacher} was trained for {what}; a teacher gives a text one label (classify), or each word (tag).")
+        raise AdaptkitError(f"{teacher} was trained for {what}; a teacher is one of {', '.join(known)}, with one label a text.")
 
 
 def name_of(task: Task, row: dict[str, Any]) -> str:
@@ -243,15 +244,10 @@ def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling(), insi
     if set(task.labels) != set(teacher.labels):
         strange = sorted(set(task.labels) ^ set(teacher.labels))
         raise AdaptkitError(f"teacher and training rows do not have the same labels: {', '.join(strange[:10])}.")
-    kind = type(f"Distilled{type(task).__name__}", (_Distilled, type(task)), {"teacher": teacher, "how": how, "inside": inside})
     changed: dict[str, Any] = {"labels": teacher.labels}
     if weights := getattr(task, "weights", None):
         changed["weights"] = [weights[task.labels.index(label)] for label in teacher.labels]
-    return kind(**_fields(task) | changed)
-
-
-def _fields(task: Task) -> dict[str, Any]:
-    return {item.name: getattr(task, item.name) for item in dataclasses.fields(task)}
+    return of_kind(task, _Distilled, changed, teacher=teacher, how=how, inside=inside)
 
 
 def add_unlabelled(task: Task, train: Table, unlabelled: Table, others: list[Table]) -> tuple[Table, int]:

@@ -30,6 +30,18 @@ def texts_of(batch: dict[str, Tensor]) -> Texts:
     return texts
 
 
+def told_of(batch: dict[str, Tensor], kept: Kept) -> Tensor:
+    """What a teacher is known to hold of a batch, `(texts, tokens, width)`.
+
+    Raises:
+        AdaptkitError: it has not read one of the texts.
+    """
+    told = texts_of(batch).find(kept)
+    if told is None:
+        raise AdaptkitError("the teacher has not read these tokens: the student wants its tokenizer and its --max_seq_length.")
+    return told
+
+
 class Inside:
     """What a teacher's layers hold of each text. layers: their numbers, from 0, one for each layer of the student."""
 
@@ -38,12 +50,8 @@ class Inside:
 
     def keep(self, outputs: Any, batch: dict[str, Tensor]) -> None:
         """Keep what the teacher's layers gave for a batch; its outputs hold `hidden_states`."""
-        states = torch.cat([outputs.hidden_states[layer + 1] for layer in self.layers], -1).to(torch.bfloat16).cpu()
-        texts = texts_of(batch)
-        for row, digest in enumerate(texts.digests):
-            if digest not in self.kept:
-                start = texts.starts[row]
-                self.kept.put(digest, states[row, start : start + texts.lengths[row]])
+        states = torch.cat([outputs.hidden_states[layer + 1] for layer in self.layers], -1).to(torch.bfloat16)
+        texts_of(batch).keep(self.kept, states)
 
     @contextmanager
     def mapped(self, model: Any) -> Iterator[None]:
@@ -67,13 +75,7 @@ class Inside:
         Raises:
             AdaptkitError: a text that the teacher has not read.
         """
-        texts = texts_of(batch)
-        if not all(digest in self.kept for digest in texts.digests):
-            raise AdaptkitError(
-                "the teacher has not read these tokens: hidden states want a student with the teacher's tokenizer "
-                "and --max_seq_length."
-            )
-        told = self.kept.batch(texts.digests, texts.starts, texts.tokens).to(texts.device).float().chunk(len(self.layers), -1)
+        told = told_of(batch, self.kept).float().chunk(len(self.layers), -1)
         seen = batch["attention_mask"].float() if "attention_mask" in batch else torch.ones_like(told[0][..., 0])
         found = []
         for one, given, wanted in zip(self._maps, states[1:], told, strict=True):

@@ -13,29 +13,53 @@ from adaptkit.run import Run
 from adaptkit.transfer.distill import LOGITS, Distilling, Teacher, add_unlabelled, distilled
 from adaptkit.transfer.inside import Inside
 from adaptkit.transfer.mix import layer_map
+from adaptkit.transfer.next_tokens import WRITERS, NextTokens, taught
 from adaptkit.transfer.students import KINDS, make_shallow, make_small
 
 RATES = {"layers": 1e-4, "small": 1e-3}  # all weights of a network from pretrained layers; and from random ones
 
 
 def prepare(run: Run) -> None:
-    """Make a student of a teacher out of a run of `classify` or `tag`.
+    """Make a student of a teacher out of a run of `classify`, `tag`, `chat` or `pretrain`.
 
     Raises:
         AdaptkitError: no teacher, one for other labels, or flags that do not go together.
     """
     given = run.arguments
+    _check(run)
+    how = Distilling(given.temperature, given.hard_label_share)
+    if run.task.name in WRITERS:
+        _teach_writing(run, how)
+    else:
+        _teach_labels(run, how)
+
+
+def _check(run: Run) -> None:
+    """Refuse what cannot be done, before the teacher runs."""
+    given, task = run.arguments, run.task.name
     if not given.teacher:
         raise AdaptkitError(
             "--teacher wants the folder of an adapter, of a model tuned with --method full, or a file of its logits."
         )
     if given.folds:
         raise AdaptkitError("the teacher speaks of the training rows alone, so --folds does not go with distilling; --seeds does.")
-    _check_student(run)
+    small = KINDS.get(task, ())
+    if sum(map(bool, (given.student, given.student_layers, given.model_name_or_path))) != 1:
+        kinds = f"--student {'|'.join(small)}, " if small else ""
+        raise AdaptkitError(f"one student is wanted: {kinds}--student_layers N, or --model_name_or_path.")
+    if given.student and given.student not in small:
+        raise unknown(f"student of {task}", given.student, small)
+    if given.student_layers:
+        layer_map(given.layer_map, load_config(_source(run)).num_hidden_layers, given.student_layers)
     if given.augment_copies or getattr(given, "multi_label", False):
         raise AdaptkitError("a student learns what a teacher says of whole texts: no --augment_copies and no --multi_label.")
-    how = Distilling(given.temperature, given.hard_label_share)
-    train, task, inside = run.splits.train, run.task, _inside(run)
+    if task in WRITERS and given.unlabelled_file:
+        raise AdaptkitError(f"{task} has no labels: put the texts of --unlabelled_file into --train_file.")
+
+
+def _teach_labels(run: Run, how: Distilling) -> None:
+    """A student of labels: of texts, or of words."""
+    given, train, task, inside = run.arguments, run.splits.train, run.task, _inside(run)
     if given.unlabelled_file:
         unlabelled = read(given.unlabelled_file, Reading(wanted=(task.column("text"),)))
         others = [table for name, table in run.splits.items() if name != "train"]
@@ -56,19 +80,18 @@ def prepare(run: Run) -> None:
         _make_student(run)
 
 
-def _check_student(run: Run) -> None:
-    """Refuse what cannot become a student, before the teacher runs."""
+def _teach_writing(run: Run, how: Distilling) -> None:
+    """A student of a model that writes. Each process keeps what the teacher expects."""
     given = run.arguments
-    if sum(map(bool, (given.student, given.student_layers, given.model_name_or_path))) != 1:
-        raise AdaptkitError(
-            f"one student is wanted: --student {'|'.join(KINDS[run.task.name])}, --student_layers N, or --model_name_or_path."
-        )
-    if given.student and given.student not in (kinds := KINDS[run.task.name]):
-        raise unknown(f"student of {run.task.name}", given.student, kinds)
-    if not given.model_name_or_path:
-        config = load_config(_source(run))
-        if given.student_layers:
-            layer_map(given.layer_map, config.num_hidden_layers, given.student_layers)
+    if given.hidden_state_weight:
+        raise AdaptkitError("--hidden_state_weight is for teachers that classify or tag.")
+    teaching = taught(run.task, NextTokens(how.temperature), how.hard)
+    with run.training.main_process_first(desc="the student"):
+        _make_student(run)
+    teaching.teacher.read(given.teacher, run.task, run.splits.train, run.max_length)
+    run.task = teaching
+    kept = teaching.teacher.kept
+    say(f"the teacher has read {len(kept)} rows; {kept.size / 1e9:.2f} GB are kept of what it expects")
 
 
 def _inside(run: Run) -> Inside | None:
@@ -116,5 +139,6 @@ def _make_student(run: Run) -> None:
         make_small(given.student, load_tokenizer(source), len(run.task.labels), folder, run.training.seed, run.task.name)
     else:
         layers = given.layer_map
-        mixed = make_shallow(source, given.student_layers, folder, layers=layers, seed=run.training.seed)
+        head = run.task.auto_class if run.task.name in WRITERS else None
+        mixed = make_shallow(source, given.student_layers, folder, layers=layers, seed=run.training.seed, head=head)
         say(f"student: {given.student_layers} layers ({layers}) of {source}; {mixed}")

@@ -143,13 +143,16 @@ def make_small(kind: str, tokenizer: Any, labels: int, folder: Path, seed: int =
     return folder
 
 
-def fresh(base: Any, num_layers: int, layers: str | Sequence[int] = "every", seed: int = 0) -> Any:
-    """The bare network of a base with so many layers, from random weights; each of the kind of the layer that it will take.
+def fresh(base: Any, num_layers: int, layers: str | Sequence[int] = "every", seed: int = 0, head: str | None = None) -> Any:
+    """The network of a base with so many layers, from random weights; each of the kind of the layer that it will take.
+
+    Args:
+        head: the Auto class of transformers that gives it a head; None: the bare network.
 
     Raises:
         AdaptkitError: its configuration has no number of layers.
     """
-    from transformers import AutoModel
+    import transformers
 
     config = copy.deepcopy(base.config)
     if not hasattr(config, "num_hidden_layers") or num_layers < 1:
@@ -159,19 +162,21 @@ def fresh(base: Any, num_layers: int, layers: str | Sequence[int] = "every", see
         config.layer_types = [config.layer_types[index] for index in taken]
     config.num_hidden_layers = num_layers
     set_seed(seed)
-    return AutoModel.from_config(config, dtype=torch.float32)
+    return getattr(transformers, head or "AutoModel").from_config(config, dtype=torch.float32)
 
 
-def make_shallow(source: str, num_layers: int, folder: Path, layers: str | Sequence[int] = "every", seed: int = 0) -> Mixed:
-    """Write the bare network of a base with so many of its layers, and its tokenizer; `layers`: as for `mix`.
+def make_shallow(
+    source: str, num_layers: int, folder: Path, layers: str | Sequence[int] = "every", seed: int = 0, head: str | None = None
+) -> Mixed:
+    """Write the network of a base with so many of its layers, and its tokenizer; `layers`: as for `mix`, `head`: as for `fresh`.
 
     Raises:
         AdaptkitError: the base has no such layers.
     """
     from adaptkit.base import load_base, load_tokenizer
 
-    base = load_base(source, dtype="float32", base_dropout=True)
-    target = fresh(base, num_layers, layers, seed)
+    base = load_base(source, task=head, dtype="float32", base_dropout=True)
+    target = fresh(base, num_layers, layers, seed, head)
     mixed = mix(target, base, 1.0, layers)
     target.save_pretrained(folder)
     load_tokenizer(source).save_pretrained(folder)

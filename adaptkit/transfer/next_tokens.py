@@ -1,0 +1,107 @@
+"""Distilling models that write: for each token the student learns which ones its teacher expects next.
+
+    hard * (the task's own loss)  +  (1 - hard) * T^2 * KL(teacher || student), both softened by T
+
+summed over the tokens that carry loss in an optimizer step and divided by their number. The teacher runs once. Kept are its
+likeliest next tokens, with their log-probabilities in fp32; all the others count as one. So both must have one tokenizer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.kept import Kept
+from adaptkit.tables import Table
+from adaptkit.tasks.base import Task, of_kind
+from adaptkit.transfer.inside import texts_of, told_of
+
+WRITERS = ("chat", "pretrain")  # tasks of causal models
+MOST = 64  # next tokens that are kept by themselves
+
+
+class NextTokens:
+    """What a teacher expects behind each token. temperature: divides its logits. most: tokens that are kept by themselves."""
+
+    def __init__(self, temperature: float = 2.0, most: int = MOST):
+        self.temperature, self.most, self.kept = temperature, most, Kept()
+
+    def read(self, folder: str | Path, task: Task, table: Table, max_length: int, batch_size: int = 16) -> None:
+        """Let a model in a folder read the training rows of a task, at most so many tokens each.
+
+        Raises:
+            AdaptkitError: it was trained for something else.
+        """
+        from adaptkit.base import load_config
+        from adaptkit.choices import within_positions
+        from adaptkit.predict import Predictor, predict
+
+        predictor = Predictor(folder)
+        if predictor.task.name != task.name:
+            raise AdaptkitError(f"{folder} was trained for {predictor.task.name}, the student is to learn {task.name}.")
+        tokenizer, base = predictor.tokenizer, str(predictor.card.base)
+        encoded = task.encode(table, tokenizer, within_positions(max_length, load_config(base), tokenizer), train=True)
+        predict(predictor.model, of_kind(task, _Read, into=self), encoded, tokenizer, batch_size, title="teacher")
+
+    def keep(self, logits: Tensor, batch: dict[str, Tensor]) -> None:
+        """Keep what the teacher expects in a batch; logits `(texts, tokens, vocabulary)`."""
+        likely = (logits.float() / self.temperature).log_softmax(-1).topk(min(self.most, logits.shape[-1]))
+        texts_of(batch).keep(self.kept, torch.cat([likely.values, likely.indices.float()], -1))  # fp32 holds numbers up to 2^24
+
+    def loss(self, logits: Tensor, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """T^2 times the divergence, summed over the tokens before a label that is not -100.
+
+        Raises:
+            AdaptkitError: a text that the teacher has not read.
+        """
+        told = told_of(batch, self.kept)
+        foretold = labels[:, 1:] != -100
+        said = (logits[:, :-1][foretold].float() / self.temperature).log_softmax(-1)
+        wanted, numbers = told[:, :-1][foretold].chunk(2, -1)
+        given = said.gather(-1, numbers.long())
+        each = (wanted.exp() * (wanted - given)).sum(-1)
+        rest, own = ((1 - likely.exp().sum(-1)).clamp(min=1e-7) for likely in (wanted, given))
+        return self.temperature**2 * (each + rest * (rest.log() - own.log())).sum()
+
+
+class _Read:
+    """A task whose model is only listened to."""
+
+    into: ClassVar[NextTokens]
+
+    def reduce(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
+        self.into.keep(outputs.logits, batch)
+        return outputs.logits.new_zeros(len(outputs.logits), 1, dtype=torch.float32)
+
+
+class _Taught:
+    """A task of its own kind whose training rows a teacher has read."""
+
+    teacher: ClassVar[NextTokens]
+    hard: ClassVar[float]
+
+    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+        found = super().features(table, tokenizer, max_length, gold, train)  # type: ignore[misc]
+        return found | ({"taught": [1] * len(found["input_ids"])} if train else {})
+
+    def feed(self, model: Any, batch: dict[str, Tensor], labels: Tensor | None) -> dict[str, Any]:
+        return super().feed(model, {name: value for name, value in batch.items() if name != "taught"}, labels)  # type: ignore[misc]
+
+    def loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor, items: Any, smoothing: float = 0.0) -> Tensor:
+        own = super().loss(outputs, batch, labels, items, smoothing)  # type: ignore[misc]
+        if "taught" not in batch:  # an evaluation
+            return own
+        return self.hard * own + (1 - self.hard) * self.teacher.loss(outputs.logits, batch, labels) / items
+
+
+def taught(task: Task, teacher: NextTokens, hard: float = 0.1) -> Any:
+    """The same task for a student of a teacher. hard: the share of the task's own loss, 0 to 1."""
+    if getattr(task, "packing", False) or getattr(task, "objective", "clm") != "clm":
+        raise AdaptkitError(
+            "a teacher that writes reads each row by itself and from left to right: no --packing, no --objective mlm."
+        )
+    return of_kind(task, _Taught, teacher=teacher, hard=hard)

@@ -1,0 +1,126 @@
+"""Distilling models that write: the loss by hand, with all tokens and with the likeliest; students of text and of answers."""
+
+import json
+
+import pytest
+import torch
+from adaptkit.recipes import chat, distill, pretrain
+from torch.nn import functional as F
+
+from adaptkit import AdaptkitError
+from adaptkit.predict import Predictor
+from adaptkit.tasks.chat import Chat
+from adaptkit.tasks.pretrain import Pretrain
+from adaptkit.transfer.next_tokens import NextTokens, taught
+
+STORY = "the cat sat on the mat and the dog ran to the red house near the old tree . "
+
+
+def batch_of(rows=3, tokens=6):
+    torch.manual_seed(0)
+    ids = torch.randint(5, 30, (rows, tokens))
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    labels = ids.masked_fill(mask == 0, -100)
+    labels[:, :2] = -100
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+@pytest.mark.parametrize("most", [40, 7])
+def test_the_loss_is_that_of_the_formula(most):
+    batch = batch_of()
+    teacher, student = torch.randn(3, 6, 40), torch.randn(3, 6, 40)
+    said = NextTokens(temperature=3.0, most=most)
+    said.keep(teacher, batch)
+    by_hand = 0.0
+    for row in range(3):
+        for place in range(5):
+            if batch["labels"][row, place + 1] == -100:
+                continue
+            p, q = (logits[row, place].double().div(3).softmax(-1) for logits in (teacher, student))
+            order = p.argsort(descending=True)
+            p, q = (torch.cat([x[order[:most]], x[order[most:]].sum()[None]]) for x in (p, q))
+            by_hand += 9 * sum(float(a * (a / b).log()) for a, b in zip(p, q, strict=True) if a > 0)
+    assert float(said.loss(student, batch, batch["labels"])) == pytest.approx(by_hand, rel=1e-4)
+    assert float(said.loss(teacher, batch, batch["labels"])) == pytest.approx(0, abs=1e-3)
+    task = taught(Chat(), said, hard=0.25)
+    outputs = type("Outputs", (), {"logits": student})
+    hard = F.cross_entropy(student[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), reduction="sum")
+    items = (batch["labels"] != -100).sum()
+    found = task.loss(outputs, batch | {"taught": torch.ones(3)}, batch["labels"], items)
+    assert float(found) == pytest.approx((0.25 * float(hard) + 0.75 * by_hand) / int(items), rel=1e-4)
+    torch.testing.assert_close(task.loss(outputs, batch, batch["labels"], items), hard / items)
+
+
+def test_a_text_that_the_teacher_has_not_read_is_refused():
+    batch = batch_of()
+    said = NextTokens()
+    said.keep(torch.randn(3, 6, 40), batch)
+    with pytest.raises(AdaptkitError, match="has not read these tokens"):
+        said.loss(torch.randn(3, 6, 40), batch | {"input_ids": batch["input_ids"] + 1}, batch["labels"])
+
+
+@pytest.mark.parametrize("task", [Chat(packing=True), Pretrain(objective="mlm")])
+def test_what_a_teacher_cannot_read_is_refused(task):
+    with pytest.raises(AdaptkitError, match="no --packing, no --objective mlm"):
+        taught(task, NextTokens())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("writers")
+    (folder / "text.txt").write_text(f"{STORY}\n" * 60)
+    talks = [{"prompt": f"what is {n} and {n}", "completion": f"it is {n + n} ."} for n in range(24)]
+    (folder / "talks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in talks))
+    tell = ["--disable_tqdm", "true", "--learning_rate", "3e-3"]
+    model = ["--model_type", "llama", "--config_overrides", "hidden_size=64,num_hidden_layers=4", "--vocab_size", "300"]
+    text = ["--train_file", str(folder / "text.txt"), "--max_seq_length", "64"]
+    pretrain.main([*text, *tell, *model, "--num_train_epochs", "12", "--output_dir", str(folder / "text")])
+    talk = ["--train_file", str(folder / "talks.jsonl"), "--num_generated", "2"]
+    chat.main(
+        [*talk, *tell, "--model_name_or_path", str(folder / "text"), "--method", "lora", "--output_dir", str(folder / "talk")]
+    )
+    return folder, {"text": text, "talk": talk}
+
+
+@pytest.mark.parametrize("kind", ["text", "talk"])
+def test_students_learn_and_answer(data, kind):
+    folder, files = data
+    out = folder / f"student-{kind}"
+    flags = ["--teacher", str(folder / kind), "--student_layers", "2", "--disable_tqdm", "true", "--num_train_epochs", "6"]
+    distill.main([*files[kind], *flags, "--learning_rate", "1e-3", "--output_dir", str(out)])
+    results = json.loads((out / "all_results.json").read_text())
+    predictor = Predictor(out)
+    assert predictor.model.config.num_hidden_layers == 2
+    assert predictor.card.task == {"text": "pretrain", "talk": "chat"}[kind]
+    untrained = json.loads((folder / kind / "all_results.json").read_text())["eval_perplexity"]
+    assert results["eval_perplexity"] < 3 * untrained
+    if kind == "talk":
+        assert predictor("what is 3 and 3")[0]["text"]
+
+
+def test_nothing_but_the_labels_is_plain_training(data):
+    folder, files = data
+    shared = [*files["text"], "--disable_tqdm", "true", "--num_train_epochs", "2", "--learning_rate", "1e-3"]
+    hard = folder / "hard"
+    flags = ["--teacher", str(folder / "text"), "--student_layers", "2", "--hard_label_share", "1"]
+    distill.main([*shared, *flags, "--output_dir", str(hard)])
+    plain = ["--model_name_or_path", str(hard / "base"), "--method", "full", "--objective", "clm"]
+    pretrain.main([*shared, *plain, "--output_dir", str(folder / "plain")])
+    losses = [json.loads((folder / name / "all_results.json").read_text())["train_loss"] for name in ("hard", "plain")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--student", "bilstm", "--teacher", "text"], "unknown student of pretrain"),
+        (["--student_layers", "2", "--unlabelled_file", "x", "--teacher", "talk"], "put the texts of --unlabelled_file"),
+        (["--student_layers", "2", "--hidden_state_weight", "1", "--teacher", "text"], "classify or tag"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(data, flags, problem, tmp_path):
+    folder, files = data
+    kind = flags[-1]
+    with pytest.raises(AdaptkitError, match=problem):
+        distill.main([*files[kind], *flags[:-1], str(folder / kind), "--output_dir", str(tmp_path / "none")])
