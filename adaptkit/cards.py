@@ -25,6 +25,7 @@ class TaskCard:
     settings: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
     base: str | None = None
+    origin: str | None = None  # of a whole model: the base whose weights were trained; revision and fingerprint are that one's
     revision: str | None = None
     fingerprint: str | None = None
     method: str | None = None
@@ -60,7 +61,7 @@ def _check(card: TaskCard, path: Path) -> None:
         if not right:
             raise AdaptkitError(f"{path}: {name} should be {wanted}; it is {str(getattr(card, name))[:80]!r}.")
 
-    for name in ("task", "model_class", "base", "revision", "fingerprint", "method", "weights_sha256"):
+    for name in ("task", "model_class", "base", "origin", "revision", "fingerprint", "method", "weights_sha256"):
         need(getattr(card, name) is None or isinstance(getattr(card, name), str), name, "a text")
     names = card.labels if isinstance(card.labels, list) else [None]
     need(all(isinstance(one, str) for one in names) and len(set(map(str, names))) == len(names), "labels", "different texts")

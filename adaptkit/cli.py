@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in (("train", "train an adapter with a recipe"), ("check", "judge the data and try one step")):
         command = commands.add_parser(name, help=text, description=f"{text}; its flags: adaptkit {name} RECIPE --help")
-        command.add_argument("recipe", choices=ROADS)
+        command.add_argument("recipe", choices=ROADS if name == "train" else RECIPES)
         command.set_defaults(run=lambda given: _recipe(given.command, given.recipe, []))
     for name, text, run in (
         ("predict", "answer texts or a file, a JSON line each", _predict),
@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("forgetting", help="how much language a model unlearned with its task", description=_FORGETTING)
     command.add_argument("folder", nargs="+", help="adapters, or models whose own weights were trained")
     command.add_argument("--file", required=True, help="general text that was not trained on")
+    command.add_argument("--format", help="format of the file (default: detected); texts are in the column text")
     command.add_argument("--head", help="model of the same base with a language head (default: the base)")
     command.add_argument("--max_seq_length", type=_positive, default=128)
     command.add_argument("--batch_size", type=_positive, default=16)
@@ -140,8 +141,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a number of rows, 1 or more, not {text!r}")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number, 1 or more, not {text!r}")
     return int(text)
 
 

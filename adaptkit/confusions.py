@@ -39,5 +39,5 @@ def show(found: list[dict[str, Any]], most: int, rows: int) -> str:
     for one in found[:most]:
         text = one["text"] if len(one["text"]) <= SHOWN else f"{one['text'][: SHOWN - 1]}…"
         lines.append((one["gold"], one["answer"], str(one["count"]), f"{one['score']:.3f}", f"{one['where']}  {text}"))
-    head = f"{wrong} of {rows} answers are wrong; {len(found)} kinds of mistakes"
+    head = f"{wrong} of {rows} answers are wrong; {len(found)} kind{'s' * (len(found) != 1)} of mistakes"
     return f"{head}\n{aligned(lines)}" if found else head

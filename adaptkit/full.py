@@ -80,6 +80,8 @@ def _upper(model: Any, everything: list[str], count: int) -> set[str]:
 def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
     """Write model, tokenizer and card to `folder`, in one step. The card's base is the folder itself, wherever it is moved."""
     known = {"method": FULL, "model_class": type(model).__name__, "base": ".", "versions": versions()}
+    if origin := getattr(model, "adaptkit_base", None):
+        known |= {"origin": origin.name, "revision": origin.revision, "fingerprint": origin.fingerprint}
     with new_folder(folder) as staged:
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)

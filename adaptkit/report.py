@@ -32,9 +32,11 @@ def write_predictions(path: Path, task: Task, table: Table, answers: list[dict[s
 
 
 def write_details(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A TSV of scores, a line a label."""
+    """A TSV of scores, a line a label; white space inside texts becomes a blank."""
     lines = ["\t".join(rows[0])]
-    lines += ["\t".join(f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()) for row in rows]
+    for row in rows:
+        fields = (f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values())
+        lines.append("\t".join(" ".join(field.split()) for field in fields))
     write_lines(path, lines)
 
 

@@ -116,7 +116,7 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     if training.label_smoothing_factor and not task.smooths:
         raise AdaptkitError(f"--label_smoothing_factor does not go with {task.name}.")
     if IS_MAIN and not (arguments.overwrite_output_dir or training.resume_from_checkpoint or arguments.check):
-        _refuse_full(output_dir)
+        refuse_full(output_dir)
     splits = load_splits(
         *(arguments.train_file, arguments.validation_file, arguments.test_file),
         *(arguments.dataset_name, arguments.dataset_config_name),
@@ -291,8 +291,9 @@ def _write_reports(run: Run, fitted: Fit, metrics: dict[str, Any], split: str, t
         report.write_predictions(folder / f"predictions_{split}.tsv", task, table, answers)
         if details := task.details(answers, table):
             report.write_details(folder / "per_label.tsv", details)
-        if task.one_label and (mistakes := confusions(task, answers, table)):
-            report.write_details(folder / "confusions.tsv", mistakes)
+        if task.one_label:
+            mistakes = confusions(task, answers, table)
+            report.write_details(folder / "confusions.tsv", mistakes) if mistakes else (folder / "confusions.tsv").unlink(True)
     names = ("learning_rate", "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay", "seed", "bf16")
     settings = {name: getattr(run.training, name) for name in names}
     sizes = {name: len(part) for name, part in run.splits.items()}
@@ -325,7 +326,8 @@ def _check_reporters(names: list[str]) -> None:
             raise AdaptkitError(f"--report_to {name}: the package {name} is not installed; pip install {name}")
 
 
-def _refuse_full(folder: Path) -> None:
+def refuse_full(folder: Path) -> None:
+    """Refuse to write into a folder that holds something, unless it is said that it may be."""
     if folder.is_file():
         raise AdaptkitError(f"--output_dir {folder} is a file.")
     if folder.is_dir() and any(folder.iterdir()):

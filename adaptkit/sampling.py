@@ -65,7 +65,7 @@ class TaskBuckets(Sampler[int]):
         self.starts = np.cumsum([0, *map(len, lengths)])
         self.buckets = [LengthBuckets(one, step, seed + index) for index, one in enumerate(lengths)]
         self.step, self.seed, self.epoch = step, seed, 0
-        shares = np.asarray([float(len(one)) for one in lengths]) ** (1 / temperature)
+        shares = (np.asarray([len(one) for one in lengths]) / max(map(len, lengths))) ** (1 / temperature)
         total = sum(-(-len(one) // step) for one in lengths)
         self.steps = np.maximum(1, np.rint(total * shares / shares.sum())).astype(int)
 

@@ -172,7 +172,7 @@ class AdapterTrainer(Trainer):
         self.processing_class.save_pretrained(folder)
 
 
-class _StopOnBadLoss(TrainerCallback):
+class StopOnBadLoss(TrainerCallback):
     """A loss that is not a number never comes back: stop and say so."""
 
     def on_log(self, args, state, control, logs=None, **kwargs):
@@ -200,7 +200,7 @@ def make_trainer(
     model_init: Callable[..., nn.Module] | None = None,
 ) -> AdapterTrainer:
     """A Trainer that judges epochs by the task's metrics on the validation rows."""
-    callbacks: list[TrainerCallback] = [_StopOnBadLoss()]
+    callbacks: list[TrainerCallback] = [StopOnBadLoss()]
     if extras.early_stopping_patience:
         if args.eval_strategy == "no":
             raise AdaptkitError("--early_stopping_patience needs evaluations: give --eval_strategy epoch or steps.")

@@ -52,6 +52,27 @@ def test_recipes_write_them_and_the_command_line_shows_them(tmp_path, capsys):
     assert line.split()[:2] == [written[0]["gold"], written[0]["answer"]]
 
 
+def test_labels_with_white_space_take_one_field_and_old_mistakes_go(tmp_path, capsys):
+    rows = [{"text": f"a {word} day {i}", "label": label} for i in range(9) for word, label in (("warm", "x\ty"), ("cold", "z\nq"))]
+    wrong = [row | {"label": "z\nq" if row["label"] == "x\ty" else "x\ty"} for row in rows]
+    for name, found in (("right", rows), ("wrong", wrong)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    flags = ["--train_file", str(tmp_path / "right.jsonl"), "--disable_tqdm", "true", "--num_train_epochs", "5"]
+    flags += ["--learning_rate", "5e-3", "--output_dir", str(tmp_path / "out"), "--overwrite_output_dir"]
+    classify.main([*flags, "--test_file", str(tmp_path / "wrong.jsonl")])
+    for name in ("confusions", "per_label"):
+        with (tmp_path / f"out/{name}.tsv").open() as file:
+            assert {row["gold" if name == "confusions" else "label"] for row in csv.DictReader(file, delimiter="\t")} >= {
+                "x y",
+                "z q",
+            }
+    capsys.readouterr()
+    main(["evaluate", str(tmp_path / "out"), "--file", str(tmp_path / "wrong.jsonl"), "--confusions", "9"])
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    classify.main([*flags, "--test_file", str(tmp_path / "right.jsonl")])
+    assert not (tmp_path / "out/confusions.tsv").exists()
+
+
 def test_tasks_without_one_label_a_row_have_none(tmp_path):
     rows = [{"text": f"day {i}", "label": f"{i % 2}|{i % 3}"} for i in range(12)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -28,7 +28,7 @@ from adaptkit.predict import predict
 from adaptkit.sampling import TaskBuckets
 from adaptkit.sites import backbone_of
 from adaptkit.tasks.base import Task
-from adaptkit.training import AdapterTrainer, Part, bare_model
+from adaptkit.training import AdapterTrainer, Part, StopOnBadLoss, bare_model
 
 WEIGHTINGS = ("fixed", "uncertainty", "balanced")
 MEMORY = 0.9  # of the running mean of gradient lengths
@@ -79,9 +79,11 @@ class ManyTasks(nn.Module):
 
     lengths: Tensor  # running means of gradient lengths, (tasks,); 0: not known yet
 
-    def __init__(self, models: Sequence[nn.Module]):
+    def __init__(self, models: Sequence[Any], names: Sequence[str]):
         super().__init__()
         self.models = nn.ModuleList(models)
+        self.names = list(names)
+        self.config = models[0].config  # Trainer asks for one
         self.log_variances = nn.Parameter(torch.zeros(len(models)), requires_grad=False)
         self.register_buffer("lengths", torch.zeros(len(models)))
 
@@ -95,14 +97,17 @@ class ManyTasks(nn.Module):
         return [p for key, p in trained[0].items() if all(key in one for one in trained[1:])]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
-        return {"lengths": self.lengths} | {name: p.data for name, p in self.named_parameters() if p.requires_grad}
+        found: dict[str, Tensor] = {f"tasks: {', '.join(self.names)}": torch.zeros(1), "lengths": self.lengths}
+        return found | {name: p.data for name, p in self.named_parameters() if p.requires_grad}
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         mine = self.state_dict()
-        if mine.keys() != state_dict.keys():
-            strange = sorted(mine.keys() ^ state_dict.keys())
-            raise AdaptkitError(f"this checkpoint is of other tasks or another method: {', '.join(strange[:5])}.")
+        shapes = [{name: tuple(tensor.shape) for name, tensor in one.items()} for one in (mine, state_dict)]
+        if strange := sorted(name for name, _ in shapes[0].items() ^ shapes[1].items()):
+            strange = list(dict.fromkeys(strange))
+            what = "other tasks, in another order, or another method"
+            raise AdaptkitError(f"this checkpoint is of {what}: {'; '.join(strange[:5])}.")
         for name, tensor in mine.items():
             tensor.copy_(state_dict[name])
         return nn.modules.module._IncompatibleKeys([], [])
@@ -120,11 +125,12 @@ class Collate:
 
 
 class ManyTasksTrainer(AdapterTrainer):
-    """Trains all tasks. The best epoch is the one with the highest mean of the tasks' best metrics: `eval_score`."""
+    """Trains all tasks. The best epoch is the one with the highest mean of the tasks' best metrics, `eval_score`; a perplexity
+    counts as its inverse."""
 
     def __init__(self, jobs: list[Job], args: Any, extras: Any, temperature: float = 1.0, weighting: str = "fixed", **kwargs: Any):
         self.jobs, self.weighting = jobs, weighting
-        many = ManyTasks([job.model for job in jobs])
+        many = ManyTasks([job.model for job in jobs], [job.name for job in jobs])
         many.log_variances.requires_grad_(weighting == "uncertainty")
         self._shared = many.shared() if weighting == "balanced" else []
         if weighting == "balanced" and not self._shared:
@@ -147,6 +153,7 @@ class ManyTasksTrainer(AdapterTrainer):
             data_collator=Collate([job.task.collator(job.tokenizer) for job in jobs]),
             train_dataset=ConcatDataset(rows),
             eval_dataset=jobs[0].validation.encoded,
+            callbacks=[StopOnBadLoss()],
             **kwargs,
         )
 
@@ -172,6 +179,11 @@ class ManyTasksTrainer(AdapterTrainer):
         batch = {key: value for key, value in inputs.items() if key not in ("labels", "job")}
         outputs, self._s = model(int(inputs["job"]), **job.task.feed(bare_model(job.model), batch, inputs["labels"]))
         return outputs
+
+    def weights(self) -> list[float]:
+        """How much the loss of each task counts at the end."""
+        learned = torch.exp(-self._many().log_variances).tolist() if self.weighting == "uncertainty" else [1.0] * len(self.jobs)
+        return [job.weight * one * self._balance(index) for index, (job, one) in enumerate(zip(self.jobs, learned, strict=True))]
 
     def _balance(self, job: int) -> float:
         lengths = self._many().lengths
@@ -199,7 +211,8 @@ class ManyTasksTrainer(AdapterTrainer):
                 outputs = predict(job.model, job.task, job.validation.encoded, job.tokenizer, self.args.eval_batch_size, job.name)
             metrics = job.task.metrics(outputs, job.validation.encoded, job.validation.table)
             found |= {f"{metric_key_prefix}_{job.name}_{name}": value for name, value in metrics.items()}
-            best.append(-metrics[job.task.best_metric] if job.task.lower_is_better else metrics[job.task.best_metric])
+            value = metrics[job.task.best_metric]
+            best.append(1 / value if job.task.lower_is_better else value)  # of a perplexity: the mean probability of a token
         found[f"{metric_key_prefix}_score"] = statistics.mean(best)
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)

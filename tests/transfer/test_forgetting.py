@@ -97,5 +97,30 @@ def test_a_head_of_another_network_is_refused(decoder):
     config = LlamaConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, vocab_size=30522)
     AutoModelForCausalLM.from_config(config).save_pretrained(decoder / "narrow")
     tokenizer.save_pretrained(decoder / "narrow")
-    with pytest.raises(AdaptkitError, match="another network"):
+    with pytest.raises(AdaptkitError, match=r"narrow is not the base that .* was trained from"):
         forgetting(folder, decoder / "general.txt", head=str(decoder / "narrow"))
+
+
+def test_a_whole_model_is_held_against_the_base_that_it_was_trained_from(decoder):
+    rows = "text,label\n" + "".join(f"a {w} day {i},{w}\n" for i in range(8) for w in ("warm", "cold"))
+    (decoder / "rows.csv").write_text(rows)
+    base, out = str(decoder / "llama"), decoder / "tuned"
+    flags = ["--train_file", str(decoder / "rows.csv"), "--model_name_or_path", base, *FEW, "--learning_rate", "1e-1"]
+    classify.main([*flags, "--train", "last[1]", "--output_dir", str(out)])
+    found = forgetting(out, decoder / "general.txt")
+    assert found["before"] == forgetting(trained(decoder, "any")[0], decoder / "general.txt")["before"]
+    assert abs(found["after"] - found["before"]) > 1e-3
+    with pytest.raises(AdaptkitError, match=r"tuned is not the base that .*any was trained from"):
+        forgetting(decoder / "any", decoder / "general.txt", head=str(out))
+    (out / "task.json").write_text((out / "task.json").read_text().replace('"origin"', '"from"'))
+    with pytest.raises(AdaptkitError, match="does not say what it was trained from"):
+        forgetting(out, decoder / "general.txt")
+
+
+def test_prompts_change_no_network_and_are_refused(decoder, capsys):
+    trained(decoder, "prompt", "peft:PROMPT_TUNING[num_virtual_tokens=4]", random=False)
+    with pytest.raises(AdaptkitError, match="PROMPT_TUNING puts its prompt before the text"):
+        forgetting(decoder / "prompt", decoder / "general.txt")
+    with pytest.raises(AdaptkitError, match="nosuch"):  # before a folder is measured
+        main(["forgetting", str(decoder / "any"), str(decoder / "nosuch"), "--file", str(decoder / "general.txt")])
+    assert not capsys.readouterr().out

@@ -126,7 +126,7 @@ def test_sharing_makes_tensors_one_and_leaves_heads_and_answers_alone():
     one, other = bare_model(first).bert, bare_model(second).bert
     ours, theirs = dict(one.named_parameters()), dict(other.named_parameters())
     assert all(ours[name] is parameter for name, parameter in theirs.items())
-    both = ManyTasks([first, second])
+    both = ManyTasks([first, second], ["mood", "names"])
     shared = sum(p.numel() for p in both.shared())
     own = [sum(p.numel() for p in model.parameters() if p.requires_grad) for model in (first, second)]
     assert shared == 6 * (2 * 384 + 384 * 2)
@@ -215,7 +215,7 @@ def test_each_step_is_of_one_task_and_by_size_every_row_comes(sizes, step, seed,
         owner = np.searchsorted(order.starts, rows_, "right") - 1
         groups = owner.reshape(-1, step)
         assert (groups == groups[:, :1]).all()
-        shares = np.asarray(sizes) ** (1 / heat)
+        shares = (np.asarray(sizes) / max(sizes)) ** (1 / heat)
         total = sum(-(-size // step) for size in sizes)
         assert (
             np.bincount(groups[:, 0], minlength=len(sizes)).tolist()
@@ -254,7 +254,7 @@ def test_two_processes_train_what_one_trains(tmp_path, tasks):
         ({"a": {"recipe": "clasify"}, "b": {"recipe": "tag"}}, [], "classify"),
         ({"a/b": {"recipe": "classify"}, "b": {"recipe": "tag"}}, [], "letters, digits"),
         ({"a": {"recipe": "classify", "task_weight": 0}, "b": {"recipe": "tag"}}, [], "above 0"),
-        ({"a": {"recipe": "classify", "lable_column": "x"}, "b": {"recipe": "tag"}}, [], "--label_column"),
+        ({"a": {"recipe": "classify", "lable_column": "x"}, "b": {"recipe": "tag"}}, [], "did you mean 'label_column'"),
         ({"a": {"recipe": "classify"}, "b": {"recipe": "tag"}}, ["--folds", "3"], "--folds does not go"),
         ({"a": {"recipe": "classify"}, "b": {"recipe": "tag"}}, ["--train", "full"], "share adapters"),
         ({"a": {"recipe": "classify"}, "b": {"recipe": "tag"}}, ["--share", "all"], "--share"),
