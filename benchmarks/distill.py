@@ -1,6 +1,6 @@
 """What distilling gives on SST-2: two layers of MiniLM and a BiLSTM, on labels alone and with a teacher.
 
-    ADAPTKIT_DATA=... python benchmarks/distill.py [--seeds 1 2 3]
+    ADAPTKIT_DATA=... python benchmarks/distill.py [--seeds 1 2 3] [--students BiLSTM]
 
 The teacher is all-MiniLM-L6-v2 with LoRA r 8 on q and v, trained for three epochs by recipes/classify.py; each seed has its own.
 Students come from recipes/distill.py; `labels alone` is the same run with --hard_label_share 1: the teacher has no say. 6,920 rows
@@ -55,6 +55,7 @@ def main() -> None:
     """Train everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=STUDENTS, help="which students (default: both)")
     given = parser.parse_args()
     runs: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as work:
@@ -70,7 +71,8 @@ def main() -> None:
 
             teacher = keep("teacher", "classify", *TEACHER)
             folders = {"teacher": teacher}
-            for name, student in STUDENTS.items():
+            for name in given.students:
+                student = STUDENTS[name]
                 few, many = (("--num_train_epochs", epochs) for epochs in EPOCHS[name])
                 distill = ("distill", *student, "--teacher", str(teacher))
                 keep(f"{name}, labels alone", *distill, *few, "--hard_label_share", "1")
