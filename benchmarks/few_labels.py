@@ -27,7 +27,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recipe_runs import data_folder, over_seeds, recipe, write_sst2
+from recipe_runs import data_folder, once, over_seeds, write_sst2
 
 METHOD = ("--method", "bottleneck[placement=pfeiffer]")
 SETTINGS = ("--learning_rate", "2e-3", "--num_train_epochs", "15", "--per_device_train_batch_size", "8")
@@ -118,13 +118,6 @@ def scores(file: str, store: Path) -> dict[str, dict[str, float]]:
     task = Classify()
     found = rank(task.read(read(file, Reading(wanted=task.wanted()))), [], str(store))
     return {row["source"]: row for row in found if (store / row["source"]).is_dir()}
-
-
-def once(name: str, out: Path, *flags: str, metric: str = "test_accuracy") -> dict[str, float]:
-    """Run a recipe, or read what it found when it was run before."""
-    if (results := out / "all_results.json").exists():
-        return json.loads(results.read_text())
-    return recipe(name, out, *flags, metric=metric)
 
 
 class Target:
