@@ -1,11 +1,12 @@
 """Distilling taggers: what the teacher says of each word, whatever the pieces and windows; students trained and loaded again."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
-from adaptkit.recipes import chat, distill, tag
+from adaptkit.recipes import distill, tag
 from torch.nn import functional as F
 
 from adaptkit import AdaptkitError
@@ -130,14 +131,16 @@ def test_unlabelled_texts_have_no_entities_that_count():
 
 
 def test_other_tasks_and_networks_are_refused(data, tmp_path):
-    _, files = data
+    folder, files = data
     with pytest.raises(AdaptkitError, match="trained for tag, the student is to learn classify"):
         distilled(Classify(labels=["a", "b"]), Teacher(["a", "b"], {}, "tag"))
     with pytest.raises(AdaptkitError, match="unknown student of tag 'cnn'"):
         student(data, "refused", "--student", "cnn")
-    chat.main(["--output_dir", str(tmp_path / "chat"), "--max_steps", "1", "--disable_tqdm", "true"])
-    with pytest.raises(AdaptkitError, match="was trained for chat; a teacher gives"):
-        distill.main([*files, "--teacher", str(tmp_path / "chat"), "--student", "bilstm", "--output_dir", str(tmp_path / "none")])
+    other = tmp_path / "score"
+    shutil.copytree(folder / "teacher", other)
+    (other / "task.json").write_text((other / "task.json").read_text().replace('"task": "tag"', '"task": "score"'))
+    with pytest.raises(AdaptkitError, match="was trained for score; a teacher is one of classify, tag, chat, pretrain"):
+        distill.main([*files, "--teacher", str(other), "--student", "bilstm", "--output_dir", str(tmp_path / "none")])
 
 
 def test_nothing_is_learned_from_a_teacher_like_the_student():
