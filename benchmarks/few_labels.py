@@ -4,13 +4,12 @@
 
 Base all-MiniLM-L6-v2, method bottleneck[placement=pfeiffer]. Seven sources, at most 3,000 rows, two epochs each: sentiment of
 phrases up to six words (6,000 rows), news of the world or sports, similarity, relations, names, reviews in Chinese; and 120 intents
-of eight domains (12,000 rows, four epochs at 2e-3: with less they are not learned). Targets, 200 labelled rows (a tenth of them to
-choose the epoch), other rows and seeds each time: sentiment of sentences (SST-2), the 30 intents of two other domains (CLINC150),
-business or technology (AG News); at most 600 rows to test. All targets are trained with a learning rate of 2e-3, 15 epochs in
-batches of 8; at the default rate of 1e-3 the 30 intents are far from learned after so few steps. `chosen` is the source that
-`adaptkit sources` puts first, from the same 200 rows. Many tasks: the chosen source's rows and the target's under one adapter. The
-ranking: accuracy after a warm start from each source against its scores, both averaged over the seeds. `--work` keeps what is
-trained, and goes on from there when it is started again.
+of eight domains (12,000 rows, four epochs at 2e-3). Targets, 200 labelled rows (a tenth of them to choose the epoch), other rows
+and seeds each time: sentiment of sentences (SST-2), the 30 intents of two other domains (CLINC150), business or technology (AG
+News); at most 600 rows to test. All targets are trained with a learning rate of 2e-3, 15 epochs in batches of 8. `chosen` is the
+source that `adaptkit sources` puts first, from the same 200 rows. Many tasks: the chosen source's rows and the target's under one
+adapter. The ranking: accuracy after a warm start from each source against its scores, both averaged over the seeds. `--work` keeps
+what is trained, and goes on from there when it is started again.
 """
 
 import argparse

@@ -97,6 +97,7 @@ class ManyTasks(nn.Module):
         return [p for key, p in trained[0].items() if all(key in one for one in trained[1:])]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
+        # Optimizer states and weights go by the tasks' places: a key that names them keeps out other tasks, and another order.
         found: dict[str, Tensor] = {f"tasks: {', '.join(self.names)}": torch.zeros(1), "lengths": self.lengths}
         return found | {name: p.data for name, p in self.named_parameters() if p.requires_grad}
 

@@ -93,8 +93,8 @@ def test_students_learn_and_answer(data, kind):
     predictor = Predictor(out)
     assert predictor.model.config.num_hidden_layers == 2
     assert predictor.card.task == {"text": "pretrain", "talk": "chat"}[kind]
-    untrained = json.loads((folder / kind / "all_results.json").read_text())["eval_perplexity"]
-    assert results["eval_perplexity"] < 3 * untrained
+    teachers = json.loads((folder / kind / "all_results.json").read_text())["eval_perplexity"]
+    assert results["eval_perplexity"] < 3 * teachers
     if kind == "talk":
         assert predictor("what is 3 and 3")[0]["text"]
 
