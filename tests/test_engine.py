@@ -1,12 +1,9 @@
 """The training engine: resuming after a kill, accumulation, several runs, search, and what changes the loss. Real processes."""
 
 import json
-import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -29,9 +26,9 @@ from adaptkit.tables import folds
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.tag import Tag
 from adaptkit.training import last_whole_checkpoint
+from tests import processes
 
 ROOT = Path(__file__).parents[1]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -70,23 +67,20 @@ def test_a_killed_run_resumes_to_the_same_weights(small, tmp_path, recipe, own, 
     words = [*own, *OFTEN, "--num_train_epochs", "4", "--per_device_train_batch_size", "8", "--save_total_limit", "3"]
     words += ["--method", "lora[dropout=0.1]"]
 
-    def start(out: Path, *more: str) -> subprocess.Popen:
-        command = [sys.executable, str(ROOT / f"recipes/{recipe}.py"), *flags(small, out, *words, *more, kind=kind)]
-        return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    def command(out: Path, *more: str) -> list[str]:
+        return [str(ROOT / f"recipes/{recipe}.py"), *flags(small, out, *words, *more, kind=kind)]
 
-    killed = start(tmp_path / "killed")
+    killed = processes.start(*command(tmp_path / "killed"))
     while not list((tmp_path / "killed").glob("checkpoint-*/trainer_state.json")):
-        assert killed.poll() is None, killed.stderr.read()[-2000:]
+        assert killed.process.is_alive(), killed.stderr[-2000:]
         time.sleep(0.01)
     time.sleep(random.uniform(0, 0.8))
-    killed.send_signal(signal.SIGKILL)
-    assert killed.wait() == -signal.SIGKILL
+    killed.kill()
+    assert killed.wait().returncode == -signal.SIGKILL
     assert not (tmp_path / "killed/adapter_model.safetensors").exists()
-    resumed = start(tmp_path / "killed", "--resume_from_checkpoint", "true")
-    assert resumed.wait() == 0, resumed.stderr.read()[-2000:]
+    processes.run(*command(tmp_path / "killed", "--resume_from_checkpoint", "true"))
     attention = earlier_choice(tmp_path / "killed")["attention"]  # measured: another start may find another one faster
-    whole = start(tmp_path / "whole", "--attn_implementation", attention)
-    assert whole.wait() == 0, whole.stderr.read()[-2000:]
+    processes.run(*command(tmp_path / "whole", "--attn_implementation", attention))
     one, two = weights(tmp_path / "whole"), weights(tmp_path / "killed")
     assert one.keys() == two.keys()
     for key, tensor in one.items():
