@@ -10,6 +10,7 @@ import argparse
 import dataclasses
 import sys
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,11 +91,12 @@ class RecipeArguments:
         return {}
 
 
-def parse(kind: type, argv: list[str] | None, description: str) -> tuple[Any, Any]:
+def parse(kind: type, argv: list[str] | None, description: str, others: Iterable[str] = ()) -> tuple[Any, Any]:
     """Read the command line.
 
     Args:
         kind: the recipe's arguments class.
+        others: names of flags that somebody else has read, for near matches.
 
     Returns:
         The recipe's arguments, and a function that makes Trainer's arguments from defaults for its flags.
@@ -112,13 +114,18 @@ def parse(kind: type, argv: list[str] | None, description: str) -> tuple[Any, An
         argv = [*_from_yaml(own.config, kind), *argv]
         own, rest = parser.parse_known_args(argv)
     arguments = kind(**{name: value for name, value in vars(own).items() if name != "help_all"})
-    return arguments, lambda **defaults: _training_arguments(rest, defaults, kind)
+    return arguments, lambda **defaults: _training_arguments(rest, defaults, {*names_of(kind), *others})
 
 
 def parse_known(kind: type, argv: list[str] | None, description: str | None) -> tuple[Any, list[str]]:
-    """Read the flags of a recipe that hands what it does not know to others: its arguments, and the words that are left."""
+    """Read the flags of a recipe that hands what it does not know to others: its arguments, and the words that are left.
+
+    A configuration file is read here for all of them.
+    """
     parser = own_parser(kind, description or "")
     own, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    if own.config:
+        own, rest = parser.parse_known_args([*as_words(_read_yaml(own.config)), *(sys.argv[1:] if argv is None else argv)])
     if own.help_all:
         print(parser.format_help() + "\n" + _trainer_parser().format_help())
         raise SystemExit(0)
@@ -175,7 +182,12 @@ def _trainer_parser() -> argparse.ArgumentParser:
     return HfArgumentParser(TrainingArguments, allow_abbrev=False)
 
 
-def _training_arguments(rest: list[str], defaults: dict[str, Any], kind: type) -> Any:
+def names_of(kind: type) -> set[str]:
+    """The flags that an arguments class has."""
+    return {item.name for item in dataclasses.fields(kind)}
+
+
+def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]) -> Any:
     parser = _trainer_parser()
     known = {action.dest for action in parser._actions}
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
@@ -189,8 +201,7 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], kind: type) -
         raise AdaptkitError(f"Trainer's flags contradict each other: {problem}") from problem
     if left:
         stranger = left[0].lstrip("-").partition("=")[0]
-        names = [*known, *(item.name for item in dataclasses.fields(kind))]
-        error = unknown("flag", f"--{stranger}", [f"--{name}" for name in names])
+        error = unknown("flag", f"--{stranger}", [f"--{name}" for name in known | own])
         raise AdaptkitError(str(error).partition(" Known: ")[0] + " See --help and --help_all.")
     return training
 
@@ -213,13 +224,18 @@ def _read_yaml(path: str) -> dict[str, Any]:
 def _from_yaml(path: str, kind: type) -> list[str]:
     """A configuration file as a command line."""
     content = _read_yaml(path)
-    known = {item.name for item in dataclasses.fields(kind)} - {"config"}
+    known = names_of(kind) - {"config"}
     if content.keys() - known:
         known |= {action.dest for action in _trainer_parser()._actions}
     for key in content:
         if key not in known:
             error = unknown(f"key in {path}", str(key), known)
             raise AdaptkitError(str(error).partition(" Known: ")[0])
+    return as_words(content)
+
+
+def as_words(content: dict[str, Any]) -> list[str]:
+    """Flags and their values as words of a command line."""
     words = []
     for key, value in content.items():
         if value is not None:

@@ -6,7 +6,7 @@ Base all-MiniLM-L6-v2, method bottleneck[placement=pfeiffer]. Seven sources, at 
 phrases up to six words (6,000 rows), news of the world or sports, similarity, relations, names, reviews in Chinese; and 120 intents
 of eight domains (12,000 rows, four epochs at 2e-3). Targets, 200 labelled rows (a tenth of them to choose the epoch), other rows
 and seeds each time: sentiment of sentences (SST-2), the 30 intents of two other domains (CLINC150), business or technology (AG
-News); at most 600 rows to test. All targets are trained with a learning rate of 2e-3, 15 epochs in batches of 8. `chosen` is the
+News); at most 2,000 rows to test. All targets are trained with a learning rate of 2e-3, 15 epochs in batches of 8. `chosen` is the
 source that `adaptkit sources` puts first, from the same 200 rows. Many tasks: the chosen source's rows and the target's under one
 adapter. The ranking: accuracy after a warm start from each source against its scores, both averaged over the seeds. `--work` keeps
 what is trained, and goes on from there when it is started again.
@@ -98,12 +98,12 @@ def gather(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[Row
         return [(row["text"], row["label"]) for row in rows]
 
     targets = {
-        "sentences": (sst2("train"), some(sst2("test"), 600, 0)),
+        "sentences": (sst2("train"), some(sst2("test"), 2000, 0)),
         "intents": (
             [(text, intent) for text, intent in clinc["train"] if intent in held],
-            some([(text, intent) for text, intent in clinc["test"] if intent in held], 600, 0),
+            some([(text, intent) for text, intent in clinc["test"] if intent in held], 2000, 0),
         ),
-        "news": (agnews("dev", ("Business", "Sci/Tech")), some(agnews("test", ("Business", "Sci/Tech")), 600, 0)),
+        "news": (agnews("dev", ("Business", "Sci/Tech")), some(agnews("test", ("Business", "Sci/Tech")), 2000, 0)),
     }
     return sources, targets
 

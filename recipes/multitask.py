@@ -36,6 +36,7 @@ class MultitaskArguments:
     output_dir: str = flag("runs/multitask", "where a folder for each task goes")
     overwrite_output_dir: bool = flag(False, "write to an output_dir that is not empty")
     resume_from_checkpoint: str | None = flag(None, "a checkpoint of this recipe to go on from; true: the last one in output_dir")
+    config: str | None = flag(None, "a YAML file of flags, these and those for all tasks; the command line wins")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -204,8 +204,9 @@ class Task:
         return " ".join(parts or [self.text(row)]).strip().lower()
 
     def text(self, row: dict[str, Any]) -> str:
-        """The text of a row."""
-        return str(row[next(iter(self.parts))])
+        """The text of a row; both where there is a pair."""
+        pair = row.get("text_pair") if "text_pair" in self.parts else None
+        return " | ".join(str(text) for text in (row[next(iter(self.parts))], pair) if text is not None)
 
     def gold_text(self, row: dict[str, Any]) -> str:
         """The right answer, in a line."""

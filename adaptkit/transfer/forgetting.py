@@ -32,7 +32,7 @@ def run(given: argparse.Namespace) -> None:
         _base_of(folder, given.head)  # every folder is looked at before one is measured
     rows = [("folder", "trained", "loss before", "loss after", "rise")]
     for folder in given.folder:
-        found = forgetting(folder, given.file, given.head, given.max_seq_length, given.batch_size, given.format)
+        found = forgetting(folder, given.file, given.head, given.max_seq_length, given.batch_size, given.format, given.text_column)
         losses = (found["before"], found["after"], found["after"] - found["before"])
         rows.append((folder, found["method"], *(f"{loss:.4f}" for loss in losses)))
     print(aligned(rows))
@@ -45,12 +45,13 @@ def forgetting(
     max_length: int = 128,
     batch_size: int = 16,
     format: str | None = None,
+    text_column: str | None = None,
 ) -> dict[str, Any]:
     """The mean loss of a token of general text, in nats: `before` and `after` training, and the `method` that trained.
 
     Args:
         folder: an adapter, or a model whose own weights were trained.
-        file: general text, in any format that recipes read, in a column `text` where there are columns.
+        file: general text, in any format that recipes read; text_column: its column where there are several (default: text).
         head: a model over the same base with a language head (default: the base itself, where it has one).
 
     Raises:
@@ -60,7 +61,7 @@ def forgetting(
     config = load_config(base, None if head else card.revision)
     if config.is_encoder_decoder:
         raise AdaptkitError(f"{base} has an encoder and a decoder; forgetting is measured for one of them.")
-    task = Pretrain(objective=objective_of(base, ""))
+    task = Pretrain(objective=objective_of(base, ""), columns={"text": text_column} if text_column else {})
     model = load_base(base, task=task.auto_class, revision=None if head else card.revision)
     if model.adaptkit_base.head:
         raise AdaptkitError(
@@ -73,7 +74,7 @@ def forgetting(
             "to lie over that base as it is (adaptkit train pretrain --train head)."
         )
     tokenizer = load_tokenizer(base)
-    table = task.read(read(file, Reading(format, wanted=("text",))))
+    table = task.read(read(file, Reading(format, wanted=task.wanted())))
     encoded = task.encode(table, tokenizer, within_positions(max_length, config, tokenizer))
 
     def loss() -> float:

@@ -9,7 +9,7 @@ from typing import Any
 
 from adaptkit import report
 from adaptkit.aligned import aligned
-from adaptkit.arguments import parse
+from adaptkit.arguments import names_of, parse
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.fastest import earlier_choice, keep_choice
 from adaptkit.files import new_file
@@ -17,7 +17,7 @@ from adaptkit.launch import IS_MAIN, say
 from adaptkit.run import Run, finish, load, refuse_full, start, task_from
 from adaptkit.training import Fit, drive, last_whole_checkpoint
 from adaptkit.transfer.multitask import WEIGHTINGS, Job, ManyTasksTrainer, own_history, share
-from adaptkit.transfer.task_file import arguments_of, as_words, read_tasks
+from adaptkit.transfer.task_file import arguments_of, read_tasks, words_of
 
 NOT_TOGETHER = ("search", "folds", "seeds", "check", "fuse", "quantize", "adversarial_epsilon", "early_stopping_patience")
 
@@ -78,9 +78,9 @@ def _start(name: str, settings: dict[str, Any], flags: list[str], folder: Path, 
     """A task's own run: its rows read and checked, its folder, nothing trained."""
     recipe = settings["recipe"]
     kind = arguments_of(recipe)
-    words = [*flags, *as_words(settings), "--output_dir", str(folder / name), "--frozen_trunk", "off"]
+    words = [*flags, *words_of(settings), "--output_dir", str(folder / name), "--frozen_trunk", "off"]
     words += ["--overwrite_output_dir"] if given.overwrite_output_dir or given.resume_from_checkpoint else []
-    arguments, make_training = parse(kind, words, "")
+    arguments, make_training = parse(kind, words, "", names_of(type(given)))
     for flag in NOT_TOGETHER:
         if getattr(arguments, flag):
             raise AdaptkitError(f"--{flag} does not go with many tasks at once.")

@@ -6,11 +6,10 @@ import dataclasses
 import importlib
 import math
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from adaptkit.arguments import RecipeArguments
+from adaptkit.arguments import RecipeArguments, as_words
 from adaptkit.cli import RECIPES
 from adaptkit.errors import AdaptkitError, unknown
 
@@ -53,12 +52,9 @@ def arguments_of(recipe: str) -> type[RecipeArguments]:
     return getattr(module, f"{recipe.capitalize()}Arguments")
 
 
-def as_words(settings: dict[str, Any]) -> Iterator[str]:
+def words_of(settings: dict[str, Any]) -> list[str]:
     """A task's flags as words of a command line."""
-    for key, value in settings.items():
-        if key not in NOT_FLAGS and value is not None:
-            yield f"--{key}"
-            yield from map(str, value if isinstance(value, list) else [value])
+    return as_words({key: value for key, value in settings.items() if key not in NOT_FLAGS})
 
 
 def _content(file: str) -> Any:

@@ -72,6 +72,10 @@ def test_an_adapter_that_changes_nothing_forgets_nothing(decoder):
     folder, _ = trained(decoder, "fresh", random=False)
     found = forgetting(folder, decoder / "general.txt")
     assert found["before"] == found["after"]
+    (decoder / "general.csv").write_text("day,said\n" + "".join(f"1,{line}\n" for line in TEXT.splitlines()))
+    assert forgetting(folder, decoder / "general.csv", text_column="said") == found
+    with pytest.raises(AdaptkitError, match="no column 'text'; it has day, said"):
+        forgetting(folder, decoder / "general.csv")
 
 
 def test_masked_models_with_a_head_of_their_own_and_whole_models(tmp_path, capsys):

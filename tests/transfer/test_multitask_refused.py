@@ -110,12 +110,25 @@ def test_names_are_given_once_and_are_no_checkpoints(tmp_path):
         (["--sampling_temperature", "nan"], "more than 0, not nan"),
         (["--gradient_checkpointing"], "--gradient_checkpointing does not go"),
         (["--neftune_noise_alpha", "5"], "--neftune_noise_alpha does not go"),
+        (["--task_weightin", "fixed"], "did you mean '--task_weighting'"),
     ],
 )
 def test_flags_that_do_not_go_are_refused_before_a_model_is_loaded(tmp_path, pair, flags, problem, capsys):
     with pytest.raises(AdaptkitError, match=problem):
         run(tmp_path, pair, *flags)
     assert "=== one ===" not in capsys.readouterr().out
+
+
+def test_a_configuration_file_gives_flags_of_this_recipe_and_of_all(tmp_path, pair):
+    given = {"task_weighting": "balanced", "sampling_temperature": 2.5, "max_seq_length": 9, "num_train_epochs": 7}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
+    found = run(tmp_path, pair, "--config", str(tmp_path / "run.yaml"), "--max_seq_length", "8")
+    assert "sampling temperature 2.5, task weights balanced" in (tmp_path / "out/README.md").read_text()
+    assert json.loads((tmp_path / "out/one/task.json").read_text())["max_length"] == 8
+    assert found["one_epoch"] == 2
+    (tmp_path / "run.yaml").write_text("sampling_temperatur: 2\n")
+    with pytest.raises(AdaptkitError, match="did you mean '--sampling_temperature'"):
+        run(tmp_path, pair, "--config", str(tmp_path / "run.yaml"), out="other")
 
 
 def test_a_temperature_near_nothing_leaves_each_task_a_step():
