@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -166,12 +167,14 @@ class Predictor:
         task.expect(rows)
         return task, rows
 
-    def __call__(self, *texts: str, **more: str) -> list[dict[str, Any]]:
-        """Answers to plain texts; what else a row needs by name, as in `predictor("Who?", context="...")`.
+    def __call__(self, *texts: str | Sequence[str], **more: str) -> list[dict[str, Any]]:
+        """Answers to plain texts, or to a list of them; what else a row needs by name, as in `predictor("Who?", context="...")`.
 
         Raises:
             AdaptkitError: the task needs more than these.
         """
+        if len(texts) == 1 and isinstance(texts[0], (list, tuple)) and all(isinstance(text, str) for text in texts[0]):
+            texts = tuple(texts[0])
         first, *others = self.task.asks()
         if needed := [part for part in others if part not in more]:
             raise AdaptkitError(

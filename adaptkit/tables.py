@@ -10,6 +10,8 @@ from typing import Any
 
 from adaptkit.errors import AdaptkitError, nearest
 
+LONGEST = 600  # characters of a problem that a message shows
+
 
 @dataclass
 class Table:
@@ -32,7 +34,9 @@ class Table:
         return f"{self.source}:{self.lines[index]}" if self.lines else f"{self.source} row {index}"
 
     def bad(self, index: int, problem: str) -> AdaptkitError:
-        """The error to raise for a row that cannot be used."""
+        """The error to raise for a row that cannot be used; of a long problem the middle is left out."""
+        if len(problem) > LONGEST:
+            problem = f"{problem[: LONGEST // 2]} ... {problem[-LONGEST // 2 :]}"
         return AdaptkitError(f"{self.where(index)}: {problem}")
 
     def take(self, indexes: Iterable[int]) -> Table:

@@ -47,6 +47,11 @@ def test_recipes_write_them_and_the_command_line_shows_them(tmp_path, capsys):
     right = Predictor(tmp_path / "out").evaluate(Table(rows, "rows"))["accuracy"]
     assert sum(int(row["count"]) for row in written) == round(right * len(rows))
     assert right > 0.9
+    predictor, texts = Predictor(tmp_path / "out"), [row["text"] for row in rows[:3]]
+    assert predictor(texts) == predictor(*texts)
+    with pytest.raises(AdaptkitError, match=r"text row 1: column 'text' holds \[.*is not a text") as raised:
+        predictor("fine", ["not"] * 9000)
+    assert len(str(raised.value)) < 700
     capsys.readouterr()
     main(["evaluate", str(tmp_path / "out"), "--file", str(tmp_path / "wrong.jsonl"), "--confusions", "1"])
     head, _, line = capsys.readouterr().out.splitlines()
