@@ -21,6 +21,7 @@ from adaptkit.judge import Finding, judge_lengths, judge_texts
 from adaptkit.launch import say
 from adaptkit.predict import predict
 from adaptkit.run import Run, encode, new_model, save, start
+from adaptkit.sampling import lengths_of
 from adaptkit.tasks.base import Task
 from adaptkit.training import Part, fit, peak_memory
 
@@ -63,8 +64,8 @@ def _judge(run: Run) -> list[Finding]:
     task = run.task
     findings = task.findings(run.splits) + judge_texts(task, run.splits)
     if task.long_texts != "are cut into blocks":
-        whole = {name: task.encode(table, run.tokenizer, WHOLE)["length"] for name, table in run.splits.items()}
-        findings += judge_lengths(task, {name: list(lengths) for name, lengths in whole.items()}, run.max_length)
+        whole = {name: lengths_of(task.encode(table, run.tokenizer, WHOLE)) for name, table in run.splits.items()}
+        findings += judge_lengths(task, whole, run.max_length)
     for name, table in run.splits.items():
         encoded = task.encode(table, run.tokenizer, run.max_length)
         findings += [dataclasses.replace(finding, text=f"{name}: {finding.text}") for finding in task.lost(encoded, table)]
@@ -98,7 +99,7 @@ def estimate(run: Run, config: Any) -> list[str]:
     dense = sum(p.numel() for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name)
     full = run.arguments.method == FULL
     size = 2 if run.training.bf16 or run.training.fp16 else 4
-    lengths = list(run.parts["train"].encoded["length"])
+    lengths = lengths_of(run.parts["train"].encoded)
     rows, tokens = run.training.per_device_train_batch_size * run.task.inputs_per_row, sorted(lengths)[int(0.95 * len(lengths))]
     layers, hidden = (getattr(config, name, None) or 1 for name in ("num_hidden_layers", "hidden_size"))
     heads = getattr(config, "num_attention_heads", None) or 1

@@ -10,6 +10,7 @@ from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.fastest import Shape, earlier_choice, fastest_attention
 from adaptkit.kept import Kept
 from adaptkit.launch import IS_MAIN, say
+from adaptkit.sampling import lengths_of
 from adaptkit.scratch import make_model
 from adaptkit.training import bare_model
 from adaptkit.trunk import Trunk, frozen_layers
@@ -46,7 +47,7 @@ def choose_attention(run: Run, config: Any) -> None:
     if run.training.resume_from_checkpoint:  # a run that goes on must compute as it began
         run.attention = earlier_choice(run.output_dir)
     if not run.attention:
-        lengths = sorted(run.parts["train"].encoded["length"])
+        lengths = sorted(lengths_of(run.parts["train"].encoded))
         rows = run.training.per_device_train_batch_size * run.task.inputs_per_row
         shape = Shape.of(config, rows, lengths[int(0.9 * len(lengths))])
         run.attention = fastest_attention(shape, torch.bfloat16 if run.training.bf16 else torch.float32)
@@ -113,7 +114,7 @@ def _no_use(run: Run, layers: int) -> str | None:
 
 def _trunk_bytes(run: Run, model: Any) -> int:
     """What all texts take, about: padding is not kept, equal texts are kept once."""
-    tokens = sum(sum(part.encoded["length"]) for name, part in run.parts.items() if name != "test")
+    tokens = sum(sum(lengths_of(part.encoded)) for name, part in run.parts.items() if name != "test")
     half = (run.training.bf16 and run.extras().half_base) or run.arguments.dtype in ("bfloat16", "float16")
     return tokens * run.task.inputs_per_row * model.config.get_text_config().hidden_size * (2 if half else 4)
 

@@ -18,6 +18,7 @@ from adaptkit.base import align_padding, load_tokenizer
 from adaptkit.cards import read_card
 from adaptkit.confusions import confusions
 from adaptkit.errors import AdaptkitError
+from adaptkit.sampling import lengths_of
 from adaptkit.slices import Slice, check_values, slices
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
@@ -43,7 +44,7 @@ def predict(
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
-    order = sorted(range(len(encoded)), key=list(encoded["length"]).__getitem__)
+    order = sorted(range(len(encoded)), key=lengths_of(encoded).__getitem__)
     collate = task.collator(tokenizer)
     found: list[np.ndarray] = [np.zeros(0)] * len(encoded)
     bar = tqdm(total=len(order), desc=title, unit="rows", disable=not sys.stderr.isatty(), leave=False)

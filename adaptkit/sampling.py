@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch.utils.data import Sampler
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def lengths_of(encoded: Dataset) -> list[int]:
+    """Tokens of each row; the column at once, which is a hundred times faster than row by row."""
+    return encoded["length"][:]
 
 
 class LengthBuckets(Sampler[int]):

@@ -24,7 +24,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.kept import Kept
 from adaptkit.last_layer import LastLayer
 from adaptkit.precision import Precision
-from adaptkit.sampling import LengthBuckets, padding_share
+from adaptkit.sampling import LengthBuckets, lengths_of, padding_share
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
 from adaptkit.transfer.careful import GradualUnfreezing, PullBack, set_rates
@@ -150,6 +150,13 @@ class AdapterTrainer(Trainer):
             self._counted, self._parameters = self.model, bare_model(self.model).num_parameters(exclude_embeddings=True)
         return 6 * self._parameters * inputs["input_ids"].numel() if "input_ids" in inputs else 0
 
+    def _clip_grad_norm(self, model):
+        """As in Trainer, without looking for gradients of what is frozen, of which there are many times more."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return super()._clip_grad_norm(model)
+        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return self.accelerator.clip_grad_norm_(trained, self.args.max_grad_norm)
+
     def _get_train_sampler(self, train_dataset=None):
         if self.args.train_sampling_strategy != "group_by_length":
             return super()._get_train_sampler(train_dataset)
@@ -163,7 +170,7 @@ class AdapterTrainer(Trainer):
         args = self.args
         step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         seed = args.seed if args.data_seed is None else args.data_seed
-        return LengthBuckets(list(self.train_dataset["length"]), step, seed)
+        return LengthBuckets(lengths_of(self.train_dataset), step, seed)
 
     def _save(self, output_dir: str | None = None, state_dict=None):
         folder = output_dir or self.args.output_dir
@@ -211,7 +218,7 @@ def make_trainer(
         args.metric_for_best_model = task.best_metric
     args.greater_is_better = args.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER
     args.remove_unused_columns, args.label_names = False, ["labels"]
-    order = np.argsort(validation.encoded["length"], kind="stable")
+    order = np.argsort(lengths_of(validation.encoded), kind="stable")
     back = np.argsort(order, kind="stable")
     return AdapterTrainer(
         model,
@@ -283,7 +290,7 @@ def last_layer(trainer: AdapterTrainer) -> AbstractContextManager[Any]:
     spread = args.n_gpu > 1 or trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled  # one process, one whole model on one device
     if not trainer.extras.cut_last_layer or args.torch_compile or spread or model.config.is_encoder_decoder:
         return nullcontext()
-    by_length = np.argsort(rows["length"], kind="stable")
+    by_length = np.argsort(lengths_of(rows), kind="stable")
     batch = trainer.data_collator([rows[int(by_length[i])] for i in {0, len(rows) // 2, len(rows) - 1}])
     if "input_ids" not in batch:
         return nullcontext()

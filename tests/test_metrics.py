@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
 from adaptkit.metrics import squad
-from adaptkit.metrics.classification import Classification, MultiLabel, table_by_label
+from adaptkit.metrics.classification import table_by_label
 from adaptkit.metrics.generation import bleu_chrf, rouge
-from adaptkit.metrics.regression import Regression
+from adaptkit.metrics.modules import Classification, MultiLabel, Regression, Spans
 from adaptkit.metrics.relations import semeval_f1
 from adaptkit.metrics.retrieval import retrieval
-from adaptkit.metrics.spans import Spans, span_table
+from adaptkit.metrics.spans import span_table
 from adaptkit.tasks.spans import chunks
 
 EXACT = {"abs": 1e-9, "rel": 1e-9}

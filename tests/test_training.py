@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 
 from adaptkit import AdaptkitError, adapt, fit, load_base, load_tokenizer
 from adaptkit.files import new_file, new_folder
-from adaptkit.metrics.classification import Classification
+from adaptkit.metrics.modules import Classification
 from adaptkit.predict import predict
 from adaptkit.sampling import LengthBuckets, padding_share
 from adaptkit.tables import Table

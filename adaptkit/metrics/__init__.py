@@ -1,1 +1,1 @@
-"""Metrics as `evaluate` modules that work with no network."""
+"""Metrics as functions, and as `evaluate` modules (`adaptkit.metrics.modules`)."""

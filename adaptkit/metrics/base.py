@@ -1,25 +1,8 @@
-"""What makes an `evaluate` module of a function, with no network and no files."""
+"""What the metrics share."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import datasets
-import evaluate
 import numpy as np
-
-
-class OfflineMetric(evaluate.Metric):
-    """An `evaluate.Metric` in memory: subclasses give `kind` (of one prediction and one reference) and `_compute`."""
-
-    kind: ClassVar[Any]
-
-    def __init__(self, **kwargs: Any):
-        super().__init__(**{"keep_in_memory": True, **kwargs})
-
-    def _info(self) -> evaluate.MetricInfo:
-        features = datasets.Features({"predictions": self.kind, "references": self.kind})
-        return evaluate.MetricInfo(description=self.__doc__ or "", citation="", inputs_description="", features=features)
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

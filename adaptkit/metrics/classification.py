@@ -1,7 +1,6 @@
-"""Classification metrics from counts, as `evaluate` modules.
+"""Classification metrics from counts.
 
->>> from adaptkit.metrics.classification import Classification
->>> Classification().compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0])["accuracy"]
+>>> classification([0, 1, 1, 0], [0, 1, 0, 0])["accuracy"]
 0.75
 """
 
@@ -9,57 +8,50 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
 import numpy as np
 
-from adaptkit.metrics.base import OfflineMetric, precision_recall_f1
+from adaptkit.metrics.base import precision_recall_f1
 
 
-class Classification(OfflineMetric):
+def classification(said, gold) -> dict[str, float]:
     """Accuracy; precision, recall and F1, averaged over the labels; Matthews correlation (Gorodkin 2004 for many labels).
 
-    `compute(predictions, references)`: class numbers. A label that is never predicted has precision 0, one that never occurs has
-    recall 0; labels that neither occur nor are predicted do not count.
+    Args:
+        said, gold: class numbers `(rows,)`. A label that is never answered has precision 0, one that never occurs has recall 0;
+            labels that neither occur nor are answered do not count.
     """
-
-    kind = datasets.Value("int64")
-
-    def _compute(self, predictions, references) -> dict[str, float]:
-        matrix = confusion(np.asarray(references), np.asarray(predictions))
-        hits, gold, said, total = np.diag(matrix), matrix.sum(1), matrix.sum(0), matrix.sum()
-        used = (gold + said) > 0
-        precision, recall, f1 = (values[used] for values in precision_recall_f1(hits, said, gold))
-        covariance = hits.sum() * total - (gold * said).sum()
-        spread = np.sqrt(float(total**2 - (gold**2).sum()) * float(total**2 - (said**2).sum()))
-        return {
-            "accuracy": float(hits.sum() / total),
-            "f1": float(f1.mean()),
-            "precision": float(precision.mean()),
-            "recall": float(recall.mean()),
-            "matthews_correlation": float(covariance / spread) if spread else 0.0,
-        }
+    matrix = confusion(np.asarray(gold), np.asarray(said))
+    hits, wanted, answers, total = np.diag(matrix), matrix.sum(1), matrix.sum(0), matrix.sum()
+    used = (wanted + answers) > 0
+    precision, recall, f1 = (values[used] for values in precision_recall_f1(hits, answers, wanted))
+    covariance = hits.sum() * total - (wanted * answers).sum()
+    spread = np.sqrt(float(total**2 - (wanted**2).sum()) * float(total**2 - (answers**2).sum()))
+    return {
+        "accuracy": float(hits.sum() / total),
+        "f1": float(f1.mean()),
+        "precision": float(precision.mean()),
+        "recall": float(recall.mean()),
+        "matthews_correlation": float(covariance / spread) if spread else 0.0,
+    }
 
 
-class MultiLabel(OfflineMetric):
+def multi_label(said, gold) -> dict[str, float]:
     """Rows with any number of labels: exact matches, and F1 averaged over the labels (macro) and over all decisions (micro).
 
-    `compute(predictions, references)`: for each row a 0 or 1 for each label.
+    Args:
+        said, gold: 0 or 1 for each label `(rows, labels)`.
     """
-
-    kind = datasets.Sequence(datasets.Value("int64"))
-
-    def _compute(self, predictions, references) -> dict[str, float]:
-        said, gold = np.asarray(predictions), np.asarray(references)
-        counts = ((said & gold).sum(0), said.sum(0), gold.sum(0))
-        precision, recall, f1 = precision_recall_f1(*counts)
-        micro = precision_recall_f1(*(np.asarray([count.sum()]) for count in counts))[2]
-        return {
-            "accuracy": float((said == gold).all(1).mean()),
-            "f1": float(f1.mean()),
-            "f1_micro": float(micro[0]),
-            "precision": float(precision.mean()),
-            "recall": float(recall.mean()),
-        }
+    said, gold = np.asarray(said), np.asarray(gold)
+    counts = ((said & gold).sum(0), said.sum(0), gold.sum(0))
+    precision, recall, f1 = precision_recall_f1(*counts)
+    micro = precision_recall_f1(*(np.asarray([count.sum()]) for count in counts))[2]
+    return {
+        "accuracy": float((said == gold).all(1).mean()),
+        "f1": float(f1.mean()),
+        "f1_micro": float(micro[0]),
+        "precision": float(precision.mean()),
+        "recall": float(recall.mean()),
+    }
 
 
 def confusion(gold: np.ndarray, predicted: np.ndarray, size: int | None = None) -> np.ndarray:

@@ -1,34 +1,29 @@
-"""Regression metrics, as an `evaluate` module.
+"""Regression metrics.
 
->>> from adaptkit.metrics.regression import Regression
->>> round(Regression().compute(predictions=[1.0, 2.0, 4.0], references=[1.0, 2.0, 3.0])["spearmanr"], 6)
+>>> round(regression([1.0, 2.0, 4.0], [1.0, 2.0, 3.0])["spearmanr"], 6)
 1.0
 """
 
 from __future__ import annotations
 
-import datasets
 import numpy as np
 
-from adaptkit.metrics.base import OfflineMetric
 
-
-class Regression(OfflineMetric):
+def regression(said, gold) -> dict[str, float]:
     """Pearson's and Spearman's correlation (ties have their mean rank), mean absolute error and root mean squared error.
 
     A correlation with a constant is 0.
+
+    Args:
+        said, gold: numbers `(rows,)`.
     """
-
-    kind = datasets.Value("float64")
-
-    def _compute(self, predictions, references) -> dict[str, float]:
-        said, gold = np.asarray(predictions, dtype=np.float64), np.asarray(references, dtype=np.float64)
-        return {
-            "spearmanr": correlation(ranks(said), ranks(gold)),
-            "pearson": correlation(said, gold),
-            "mae": float(np.abs(said - gold).mean()),
-            "rmse": float(np.sqrt(((said - gold) ** 2).mean())),
-        }
+    said, gold = np.asarray(said, dtype=np.float64), np.asarray(gold, dtype=np.float64)
+    return {
+        "spearmanr": correlation(ranks(said), ranks(gold)),
+        "pearson": correlation(said, gold),
+        "mae": float(np.abs(said - gold).mean()),
+        "rmse": float(np.sqrt(((said - gold) ** 2).mean())),
+    }
 
 
 def correlation(one: np.ndarray, two: np.ndarray) -> float:

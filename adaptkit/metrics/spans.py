@@ -1,7 +1,6 @@
-"""Precision, recall and F1 of entities, as an `evaluate` module over tags, and a function over spans.
+"""Precision, recall and F1 of entities: spans of (start, end, type) that are right in both ends and the type.
 
->>> from adaptkit.metrics.spans import Spans
->>> Spans().compute(predictions=[["B-PER", "I-PER", "O"]], references=[["B-PER", "I-PER", "B-LOC"]])["recall"]
+>>> span_scores([[(0, 2, "PER")]], [[(0, 2, "PER"), (2, 3, "LOC")]])["recall"]
 0.5
 """
 
@@ -10,26 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-import datasets
 import numpy as np
 
-from adaptkit.metrics.base import OfflineMetric, precision_recall_f1
+from adaptkit.metrics.base import precision_recall_f1
 from adaptkit.metrics.classification import table_by_label
-from adaptkit.tasks.spans import chunks
 
 Span = tuple[int, int, str]
-
-
-class Spans(OfflineMetric):
-    """Entities that are right in both ends and the type, over all types (micro), as seqeval counts them.
-
-    `compute(predictions, references)`: a list of tags (BIO, BIOES, BMES, ...) for each row.
-    """
-
-    kind = datasets.Sequence(datasets.Value("string"))
-
-    def _compute(self, predictions, references) -> dict[str, float]:
-        return span_scores([chunks(tags) for tags in predictions], [chunks(tags) for tags in references])
 
 
 def span_scores(said: Sequence[Iterable[Span]], gold: Sequence[Iterable[Span]]) -> dict[str, float]:

@@ -141,10 +141,10 @@ class Classify(Task):
         return {"labels": chosen, "scores": {n: round(float(s), 6) for n, s in zip(self.labels, shares, strict=True)}}
 
     def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.classification import Classification, MultiLabel
+        from adaptkit.metrics.classification import classification, multi_label
 
         said, gold = self._numbers(answers, table)
-        return (MultiLabel if self.multi_label else Classification)().compute(predictions=said, references=gold)
+        return (multi_label if self.multi_label else classification)(said, gold)
 
     def _numbers(self, answers, table: Table) -> tuple[np.ndarray, np.ndarray]:
         """Answers and gold as class numbers `(rows,)`, or as `(rows, labels)` of 0 and 1."""

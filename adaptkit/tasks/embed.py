@@ -138,12 +138,12 @@ class Embed(Task):
         return answers
 
     def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.regression import Regression
+        from adaptkit.metrics.regression import regression
         from adaptkit.metrics.retrieval import retrieval
 
         if self.column("score"):
             said, gold = [answer["similarity"] for answer in answers], [row["score"] for row in table.rows]
-            scores = Regression().compute(predictions=said, references=gold)
+            scores = regression(said, gold)
             return {name: scores[name] for name in ("spearmanr", "pearson")}
         one, two = (np.asarray([answer[key] for answer in answers]) for key in ("embedding", "pair_embedding"))
         return retrieval(one, two, [row["text_pair"] for row in table.rows])

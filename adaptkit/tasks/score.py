@@ -65,9 +65,9 @@ class Score(Task):
         return [{"score": float(score)} for score in scores]
 
     def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.regression import Regression
+        from adaptkit.metrics.regression import regression
 
-        return Regression().compute(predictions=[a["score"] for a in answers], references=[r["score"] for r in table.rows])
+        return regression([answer["score"] for answer in answers], [row["score"] for row in table.rows])
 
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
         """The mean absolute error of always giving the mean."""

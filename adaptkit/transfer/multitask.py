@@ -25,7 +25,7 @@ from transformers import Trainer
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.predict import predict
-from adaptkit.sampling import TaskBuckets
+from adaptkit.sampling import TaskBuckets, lengths_of
 from adaptkit.sites import backbone_of
 from adaptkit.tasks.base import Task
 from adaptkit.training import AdapterTrainer, Part, StopOnBadLoss, bare_model
@@ -138,7 +138,7 @@ class ManyTasksTrainer(AdapterTrainer):
             raise AdaptkitError("balanced task weights look at a shared adapter, and here each task has its own.")
         rows = [job.train.encoded.add_column("_job", [i] * len(job.train.encoded)) for i, job in enumerate(jobs)]
         self._sampler = TaskBuckets(
-            [list(one["length"]) for one in rows],
+            [lengths_of(one) for one in rows],
             args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
             args.seed if args.data_seed is None else args.data_seed,
             temperature,

@@ -1,0 +1,70 @@
+"""The metrics of labels, numbers and tags as `evaluate` modules, with no network and no files.
+
+>>> from adaptkit.metrics.modules import Classification
+>>> Classification().compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0])["accuracy"]
+0.75
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import datasets
+import evaluate
+
+from adaptkit.metrics.classification import classification, multi_label
+from adaptkit.metrics.regression import regression
+from adaptkit.metrics.spans import span_scores
+from adaptkit.tasks.spans import chunks
+
+
+class OfflineMetric(evaluate.Metric):
+    """An `evaluate.Metric` in memory: subclasses give `kind` (of one prediction and one reference) and `_compute`."""
+
+    kind: ClassVar[Any]
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**{"keep_in_memory": True, **kwargs})
+
+    def _info(self) -> evaluate.MetricInfo:
+        features = datasets.Features({"predictions": self.kind, "references": self.kind})
+        return evaluate.MetricInfo(description=self.__doc__ or "", citation="", inputs_description="", features=features)
+
+
+class Classification(OfflineMetric):
+    """See `adaptkit.metrics.classification.classification`. `compute(predictions, references)`: class numbers."""
+
+    kind = datasets.Value("int64")
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        return classification(predictions, references)
+
+
+class MultiLabel(OfflineMetric):
+    """See `adaptkit.metrics.classification.multi_label`. `compute(predictions, references)`: a 0 or 1 for each label."""
+
+    kind = datasets.Sequence(datasets.Value("int64"))
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        return multi_label(predictions, references)
+
+
+class Regression(OfflineMetric):
+    """See `adaptkit.metrics.regression.regression`. `compute(predictions, references)`: numbers."""
+
+    kind = datasets.Value("float64")
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        return regression(predictions, references)
+
+
+class Spans(OfflineMetric):
+    """Entities that are right in both ends and the type, over all types (micro), as seqeval counts them.
+
+    `compute(predictions, references)`: a list of tags (BIO, BIOES, BMES, ...) for each row.
+    """
+
+    kind = datasets.Sequence(datasets.Value("string"))
+
+    def _compute(self, predictions, references) -> dict[str, float]:
+        return span_scores([chunks(tags) for tags in predictions], [chunks(tags) for tags in references])
