@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
 
 # Ours where Trainer's own would hurt adapters; every one can be set on the command line.
 DEFAULTS: dict[str, Any] = {
@@ -36,8 +39,20 @@ def machine_defaults() -> dict[str, Any]:
         return {"bf16": torch.cuda.is_bf16_supported()}
     if torch.backends.mps.is_available():
         return {}
-    able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    able = _cpu()
     return {"use_cpu": True, "bf16": bool(able.get("avx512_bf16") or able.get("amx_bf16"))}
+
+
+def machine_notes(training: TrainingArguments) -> list[str]:
+    """What a user should know of the settings on this machine."""
+    if training.use_cpu and training.bf16 and _cpu().get("architecture") == "x86_64" and not machine_defaults().get("bf16"):
+        return ["this CPU has no instructions for bf16 (AVX512-bf16, AMX): --bf16 takes many times as long as fp32 here"]
+    return []
+
+
+def _cpu() -> dict[str, Any]:
+    """What the processor can do."""
+    return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}
 
 
 def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:

@@ -19,7 +19,7 @@ from adaptkit.cards import WEIGHTS, TaskCard, read_card
 from adaptkit.choices import choose_attention, choose_base, choose_trunk, within_positions
 from adaptkit.confusions import confusions
 from adaptkit.data import load_splits, reading_from
-from adaptkit.defaults import DEFAULTS, machine_defaults, small_data_defaults
+from adaptkit.defaults import DEFAULTS, machine_defaults, machine_notes, small_data_defaults
 from adaptkit.errors import AdaptkitError
 from adaptkit.fastest import keep_choice
 from adaptkit.full import FULL, MODEL, check_part, save_full, unfreeze
@@ -130,6 +130,7 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
         training = make_training(**(defaults | small))
         training.resume_from_checkpoint = resume
         splits.notes.append(f"{len(splits.train)} training rows are few: defaults of {small}")
+    splits.notes += machine_notes(training)
     if str(training.resume_from_checkpoint).lower() == "true":
         found = last_whole_checkpoint(output_dir)
         training.resume_from_checkpoint = str(found) if found else None

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import TrainingArguments
 
 from adaptkit import AdaptkitError, adapt, fit, load_base, load_tokenizer
+from adaptkit.defaults import machine_defaults, machine_notes
 from adaptkit.files import new_file, new_folder
 from adaptkit.metrics.modules import Classification
 from adaptkit.predict import predict
@@ -102,3 +103,15 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
             stop(manager, name)
     assert (tmp_path / "a.txt").read_text() == (tmp_path / "d/x").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "d"]
+
+
+@pytest.mark.parametrize("cpu", [{"avx512_bf16": True}, {"amx_bf16": True}, {}, {"architecture": "aarch64"}])
+def test_bf16_is_chosen_where_the_cpu_has_it_and_elsewhere_said_to_be_slow(monkeypatch, tmp_path, cpu):
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("this machine has a GPU, which decides")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"} | cpu)
+    able = cpu.get("avx512_bf16", False) or cpu.get("amx_bf16", False)
+    assert machine_defaults() == {"use_cpu": True, "bf16": able}
+    asked = TrainingArguments(str(tmp_path), use_cpu=True, bf16=True)
+    assert bool(machine_notes(asked)) == (cpu == {})
+    assert not machine_notes(TrainingArguments(str(tmp_path), use_cpu=True))
