@@ -149,7 +149,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--jobs", type=int, default=2, help="recipes that run at the same time, one core each")
-    parser.add_argument("--by", default="probe", help="the score that chooses")
+    parser.add_argument("--by", default="log_me", help="the score that chooses")
     parser.add_argument("--work", help="where all is kept (default: nowhere)")
     given = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -92,7 +92,7 @@ def features(host: Host, tokenizer: Any, texts: list[str], adapter: str | None, 
     return np.stack(found)
 
 
-def show(found: list[dict[str, Any]], by: str = "probe") -> str:
+def show(found: list[dict[str, Any]], by: str = "log_me") -> str:
     """A table, the best source first."""
     found = sorted(found, key=lambda row: -row[by])
     rows = [("source", *SCORES, "seconds")]
