@@ -17,7 +17,7 @@ from adaptkit.predict import predict
 from adaptkit.sampling import LengthBuckets, padding_share
 from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
-from adaptkit.training import Part
+from adaptkit.training import Part, make_trainer
 
 pairs = st.integers(1, 6).flatmap(
     lambda n: st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=1, max_size=60)
@@ -103,6 +103,21 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
             stop(manager, name)
     assert (tmp_path / "a.txt").read_text() == (tmp_path / "d/x").read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.txt", "d"]
+
+
+def test_gradients_are_clipped_by_the_norm_of_what_trains(small, tmp_path):
+    tokenizer, encoded = small
+    model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), "lora")
+    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, max_steps=1, max_grad_norm=0.5, report_to="none")
+    part = Part(Table([{"text": "x", "label": "a"}] * 24, "x"), encoded)
+    trainer = make_trainer(model, Classify(labels=["a", "b"]), part, part, tokenizer, args)
+    trainer.create_optimizer()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.grad = torch.full_like(parameter, 2.0)
+    norm = trainer._clip_grad_norm(model)
+    assert float(norm) == pytest.approx(2 * sum(parameter.numel() for parameter in trained) ** 0.5, rel=1e-4)
+    assert sum(float(parameter.grad.square().sum()) for parameter in trained) ** 0.5 == pytest.approx(0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize("cpu", [{"avx512_bf16": True}, {"amx_bf16": True}, {}, {"architecture": "aarch64"}])
