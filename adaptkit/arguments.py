@@ -123,9 +123,10 @@ def parse_known(kind: type, argv: list[str] | None, description: str | None) -> 
     A configuration file is read here for all of them.
     """
     parser = own_parser(kind, description or "")
-    own, rest = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    own, rest = parser.parse_known_args(argv)
     if own.config:
-        own, rest = parser.parse_known_args([*as_words(_read_yaml(own.config)), *(sys.argv[1:] if argv is None else argv)])
+        own, rest = parser.parse_known_args([*as_words(_read_yaml(own.config)), *argv])
     if own.help_all:
         print(parser.format_help() + "\n" + _trainer_parser().format_help())
         raise SystemExit(0)

@@ -39,13 +39,13 @@ def machine_defaults() -> dict[str, Any]:
         return {"bf16": torch.cuda.is_bf16_supported()}
     if torch.backends.mps.is_available():
         return {}
-    able = _cpu()
-    return {"use_cpu": True, "bf16": bool(able.get("avx512_bf16") or able.get("amx_bf16"))}
+    return {"use_cpu": True, "bf16": _computes_bf16(_cpu())}
 
 
 def machine_notes(training: TrainingArguments) -> list[str]:
     """What a user should know of the settings on this machine."""
-    if training.use_cpu and training.bf16 and _cpu().get("architecture") == "x86_64" and not machine_defaults().get("bf16"):
+    cpu = _cpu()
+    if training.use_cpu and training.bf16 and cpu.get("architecture") == "x86_64" and not _computes_bf16(cpu):
         return ["this CPU has no instructions for bf16 (AVX512-bf16, AMX): --bf16 takes many times as long as fp32 here"]
     return []
 
@@ -53,6 +53,10 @@ def machine_notes(training: TrainingArguments) -> list[str]:
 def _cpu() -> dict[str, Any]:
     """What the processor can do."""
     return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}
+
+
+def _computes_bf16(cpu: dict[str, Any]) -> bool:
+    return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
 
 
 def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:

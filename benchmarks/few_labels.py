@@ -31,6 +31,7 @@ from recipe_runs import data_folder, once, over_seeds, write_sst2
 METHOD = ("--method", "bottleneck[placement=pfeiffer]")
 SETTINGS = ("--learning_rate", "2e-3", "--num_train_epochs", "15", "--per_device_train_batch_size", "8")
 TARGETS = ("sentences", "intents", "news")
+TESTED = 2000  # rows at most
 HELD_OUT = ("travel", "kitchen_and_dining")  # domains of the target's intents
 TOGETHER = ("--learning_rate", "2e-3", "--sampling_temperature", "3")
 HOWS = ("plain", "warm start", "fusion", "many tasks")
@@ -98,12 +99,12 @@ def gather(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[Row
         return [(row["text"], row["label"]) for row in rows]
 
     targets = {
-        "sentences": (sst2("train"), some(sst2("test"), 2000, 0)),
+        "sentences": (sst2("train"), some(sst2("test"), TESTED, 0)),
         "intents": (
             [(text, intent) for text, intent in clinc["train"] if intent in held],
-            some([(text, intent) for text, intent in clinc["test"] if intent in held], 2000, 0),
+            some([(text, intent) for text, intent in clinc["test"] if intent in held], TESTED, 0),
         ),
-        "news": (agnews("dev", ("Business", "Sci/Tech")), some(agnews("test", ("Business", "Sci/Tech")), 2000, 0)),
+        "news": (agnews("dev", ("Business", "Sci/Tech")), some(agnews("test", ("Business", "Sci/Tech")), TESTED, 0)),
     }
     return sources, targets
 

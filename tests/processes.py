@@ -1,7 +1,7 @@
 """Processes that begin with the libraries imported: forked from one that has done nothing else.
 
-They are real processes: with their own arguments and exit code, and what they print in files. Importing takes ten times as long as
-what most of them do.
+They are real processes: with their own arguments and exit code, and what they print in files. Importing takes most of the time of
+a short process.
 """
 
 import multiprocessing
@@ -15,6 +15,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import torch
+
 ROOT = Path(__file__).parents[1]
 IMPORTED = ["adaptkit.recipes.classify", "adaptkit.checks", "adaptkit.training", "adaptkit.host", "transformers.trainer"]
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -25,7 +27,7 @@ def _python(words: list[str], stdout: str, stderr: str) -> None:
     """What `python words` does, in the forked process."""
     for number, file in ((1, stdout), (2, stderr)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
-    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
     sys.path.insert(0, str(ROOT / "recipes"))
     if words[0] == "-m":
         sys.argv = words[1:]
