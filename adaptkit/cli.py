@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("source", nargs="+", help="networks to take weights from: folders or names; several count as their mean")
     command.add_argument("--target", help="the network that they are mixed into")
     command.add_argument("--num_hidden_layers", type=_positive, help="or: a network of the source's kind with so many layers")
+    command.add_argument("--config_overrides", help="its other settings: hidden_size=192,num_attention_heads=6")
     command.add_argument("--beta", nargs="+", type=float, default=[0.5], help="the source's share, 0 to 1; several are tried")
     command.add_argument("--layers", default="every", help="the source's layers: every, first, last, or numbers as in 0,2,5")
     command.add_argument("--leave_unmapped", action="store_true", help="leave tensors without a counterpart as they are")

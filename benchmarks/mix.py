@@ -1,10 +1,13 @@
 """What mixed weights are worth: three layers of all-MiniLM-L6-v2 mixed with random ones, over beta, on SST-2.
 
     ADAPTKIT_DATA=... python benchmarks/mix.py [--betas 0 0.25 0.5 0.75 1] [--seeds 1 2 3] [--picture docs/mix.png]
+    ADAPTKIT_DATA=... python benchmarks/mix.py --betas 0 1 --picture narrow.png
+        --config_overrides hidden_size=192,num_attention_heads=6,intermediate_size=768
 
 For each beta and seed `adaptkit mix all-MiniLM-L6-v2 --num_hidden_layers 3` makes a network, and recipes/classify.py --method full
 trains all its weights for three epochs on 6,920 rows; 1,821 rows to test. Beta 0 is the network from random weights; it is also
-trained at a rate ten times as high, because that may suit random weights better.
+trained at a rate ten times as high, because that may suit random weights better. With --config_overrides the network has other
+widths, so MiniLM gives its embeddings alone, by truncated SVD.
 """
 
 import argparse
@@ -19,10 +22,11 @@ from recipe_runs import over_seeds, recipe, write_sst2
 BASE = "all-MiniLM-L6-v2"
 
 
-def network(folder: Path, beta: float, seed: int) -> str:
+def network(folder: Path, beta: float, seed: int, overrides: str | None) -> str:
     """Mix a network; its folder."""
     out = folder / f"network-{beta}-{seed}"
     flags = ["--num_hidden_layers", "3", "--beta", str(beta), "--seed", str(seed), "--output_dir", str(out)]
+    flags += ["--config_overrides", overrides, "--leave_unmapped"] if overrides else []
     if out.is_dir():
         return str(out)
     subprocess.run([sys.executable, "-m", "adaptkit.cli", "mix", BASE, *flags], check=True, capture_output=True)
@@ -51,6 +55,7 @@ def main() -> None:
     parser.add_argument("--betas", nargs="+", type=float, default=[0.0, 0.25, 0.5, 0.75, 1.0])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--learning_rate", default="1e-4")
+    parser.add_argument("--config_overrides")
     parser.add_argument("--picture", default="docs/mix.png")
     given = parser.parse_args()
     curve: dict[float, list[float]] = {beta: [] for beta in given.betas}
@@ -64,8 +69,8 @@ def main() -> None:
                 return recipe("classify", Path(work) / "out", *flags)["test_accuracy"]
 
             for beta, found in curve.items():
-                found.append(train(network(Path(work), beta, seed), given.learning_rate))
-            faster.append(train(network(Path(work), 0.0, seed), str(10 * float(given.learning_rate))))
+                found.append(train(network(Path(work), beta, seed, given.config_overrides), given.learning_rate))
+            faster.append(train(network(Path(work), 0.0, seed, given.config_overrides), str(10 * float(given.learning_rate))))
     print("| beta | test accuracy: mean +- deviation (each seed) |")
     print("|---|---|")
     print(f"| 0, at ten times the learning rate | {over_seeds(faster)} |")

@@ -23,11 +23,11 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(IMPORTED)
 
 
-def _python(words: list[str], stdout: str, stderr: str) -> None:
+def _python(words: list[str], stdout: str, stderr: str, threads: int) -> None:
     """What `python words` does, in the forked process."""
     for number, file in ((1, stdout), (2, stderr)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     sys.path.insert(0, str(ROOT / "recipes"))
     if words[0] == "-m":
         sys.argv = words[1:]
@@ -45,15 +45,22 @@ class Started:
     folder: tempfile.TemporaryDirectory
 
     @property
+    def stdout(self) -> str:
+        """What it has printed until now."""
+        return self._read("stdout")
+
+    @property
     def stderr(self) -> str:
         """What it has printed there until now."""
-        return (Path(self.folder.name) / "stderr").read_text("utf-8")
+        return self._read("stderr")
+
+    def _read(self, name: str) -> str:
+        return (Path(self.folder.name) / name).read_text("utf-8")
 
     def wait(self) -> CompletedProcess:
         """Its exit code and what it printed, once it is over."""
         self.process.join()
-        stdout = (Path(self.folder.name) / "stdout").read_text("utf-8")
-        return CompletedProcess([], self.process.exitcode, stdout, self.stderr)
+        return CompletedProcess([], self.process.exitcode, self.stdout, self.stderr)
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -66,7 +73,7 @@ def start(*words: str) -> Started:
     files = [str(Path(folder.name) / name) for name in ("stdout", "stderr")]
     for file in files:
         Path(file).touch()
-    process = CONTEXT.Process(target=_python, args=([str(word) for word in words], *files))
+    process = CONTEXT.Process(target=_python, args=([str(word) for word in words], *files, torch.get_num_threads()))
     process.start()
     return Started(process, folder)
 

@@ -3,9 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, TaskCard, adapt, load_adapter, read_card, save_adapter
+from tests.processes import start
 from tests.tiny import first, inputs, randomize, tiny
 
 HEAD = ["classifier"]
@@ -199,7 +197,8 @@ def test_other_files_stay_and_the_card_is_filled(saved):
 @pytest.mark.slow
 def test_a_kill_while_saving_leaves_an_old_or_a_new_adapter(saved):
     """A process saves over and over and is killed at odd moments; what is there always loads."""
-    script = (
+    script = saved.parent / "save.py"
+    script.write_text(
         "import sys, torch\n"
         "from adaptkit import load_adapter, save_adapter\n"
         "from tests.test_adapter import classifier\n"
@@ -209,14 +208,14 @@ def test_a_kill_while_saving_leaves_an_old_or_a_new_adapter(saved):
         "    [p.data.add_(0.01) for p in model.parameters() if p.requires_grad]\n"
         "    save_adapter(model, sys.argv[1])\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     for attempt in range(4):
-        process = subprocess.Popen([sys.executable, "-c", script, str(saved)], stdout=subprocess.PIPE, env=environment)
-        assert process.stdout.readline() == b"ready\n"
+        process = start(script, saved)
+        while "ready" not in process.stdout:
+            assert process.process.is_alive(), process.stderr
+            time.sleep(0.005)
         time.sleep(0.05 + 0.037 * attempt)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
-        process.stdout.close()
         load_adapter(saved, classifier())
 
 

@@ -1,7 +1,8 @@
 """Mixing weights: a network starts from `beta * source + (1 - beta) * target`, tensor by tensor.
 
 The source may be deeper or shallower, and of another architecture of the same widths: inside layers tensors are matched by layer
-and site, norms of different architectures by their order, the rest by name. A source of several models is their mean: fine-tuned
+and site, norms of different architectures by their order, the rest by name. A wider source gives its tables of embeddings by
+truncated SVD (`adaptkit.transfer.widths`), and nothing else. A source of several models is their mean: fine-tuned
 models of one base mixed evenly are a soup (Wortsman et al. 2022, arXiv:2203.05482); every other layer of a teacher is how
 DistilBERT began (Sanh et al. 2019, arXiv:1910.01108).
 """
@@ -9,7 +10,7 @@ DistilBERT began (Sanh et al. 2019, arXiv:1910.01108).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,20 +18,28 @@ from torch import Tensor, nn
 
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.sites import backbone_of, layer_paths
+from adaptkit.transfer.widths import basis_between, parameters, share_kept
 
 LAYER_MAPS = ("every", "first", "last")
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """What was mixed: `mapped` target parameter -> source parameter; `left`, those of the target that have no counterpart."""
+    """What was mixed: `mapped` target parameter -> source parameter; `left`, those of the target that have no counterpart.
+
+    narrowed: mapped ones that were wider in the source -> the share of their squares that truncated SVD kept.
+    """
 
     mapped: dict[str, str]
     left: list[str]
+    narrowed: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        rest = f"; left as they were: {', '.join(self.left)}" if self.left else ""
-        return f"{len(self.mapped)} tensors mixed{rest}"
+        said = f"{len(self.mapped)} tensors mixed"
+        if self.narrowed:
+            each = ", ".join(f"{name} ({share:.0%} of its squares kept)" for name, share in self.narrowed.items())
+            said += f"; approximate, by truncated SVD: {each}"
+        return said + (f"; left as they were: {_first(self.left)}" if self.left else "")
 
 
 @torch.no_grad()
@@ -59,21 +68,25 @@ def mix(
     sources = [source] if isinstance(source, nn.Module) else list(source)
     if not sources:
         raise AdaptkitError("mixing wants a source; it got none.")
-    pairs = [_pairs(target, one, layers) for one in sources]
+    basis = basis_between(sources[0], target)
+    values = [parameters(one, basis) for one in sources]
+    pairs = [_pairs(target, one, tensors, layers) for one, tensors in zip(sources, values, strict=True)]
     own = dict(target.named_parameters())
     left = [name for name in own if any(name not in found for found in pairs)]
     if left and not leave:
         raise AdaptkitError(
-            f"{len(left)} tensors of the target have no counterpart of their shape in the source: {', '.join(left[:6])}"
-            f"{', ...' if len(left) > 6 else ''}. Leave them as they are with leave=True (--leave_unmapped)."
+            f"{len(left)} tensors of the target have no counterpart of their shape in the source: {_first(left)}. "
+            "Leave them as they are with leave=True (--leave_unmapped)."
         )
-    values = [dict(one.named_parameters()) for one in sources]
     for name, parameter in own.items():
         if name not in left:
             given = [held[found[name]].to(parameter.device, torch.float32) for held, found in zip(values, pairs, strict=True)]
             mean = given[0] if len(given) == 1 else torch.stack(given).mean(0)
             parameter.copy_(torch.lerp(parameter.float(), mean, beta))
-    return Mixed({name: pairs[0][name] for name in own if name not in left}, left)
+    mapped = {name: pairs[0][name] for name in own if name not in left}
+    wide = dict(sources[0].named_parameters())
+    kept = {name: share_kept(wide[twin], basis) for name, twin in mapped.items() if wide[twin].shape != own[name].shape}
+    return Mixed(mapped, left, kept)
 
 
 def layer_map(layers: str | Sequence[int], source: int, target: int) -> list[int]:
@@ -101,22 +114,28 @@ def layer_map(layers: str | Sequence[int], source: int, target: int) -> list[int
     return list(layers)
 
 
-def _pairs(target: nn.Module, source: nn.Module, layers: str | Sequence[int]) -> dict[str, str]:
-    """Target parameter -> source parameter of the same place and shape."""
+def _first(names: list[str], count: int = 6) -> str:
+    """Some names, and how many there are."""
+    return ", ".join(names[:count]) + (f", ... ({len(names)} of them)" if len(names) > count else "")
+
+
+def _pairs(target: nn.Module, source: nn.Module, tensors: dict[str, Tensor], layers: str | Sequence[int]) -> dict[str, str]:
+    """Target parameter -> source parameter of the same place and shape; `tensors`: the source's parameters, as they are mixed."""
     alike = target.config.model_type == source.config.model_type
     wanted, given = _places(target, alike), _places(source, alike)
+    own = set(wanted.values())
     depths = [[len(paths) for _, paths in layer_paths(model)] for model in (target, source)]
     if len(depths[0]) != len(depths[1]):
         raise AdaptkitError(f"{type(source).__name__} and {type(target).__name__} do not have the same stacks of layers.")
     maps = [layer_map(layers, deep, shallow) for shallow, deep in zip(*depths, strict=True)]
     found: dict[str, str] = {}
-    tensors: dict[str, Tensor] = dict(source.named_parameters())
     for place, name in wanted.items():
         stack, layer, inside = place
         twin = given.get((stack, maps[stack][layer] if stack >= 0 else layer, inside))
         if twin is not None and tensors[twin].shape == target.get_parameter(name).shape:
             found[name] = twin
-    return found
+    weightless = [name for name in found if name.endswith(".bias") and f"{name[:-5]}.weight" in own - found.keys()]
+    return {name: twin for name, twin in found.items() if name not in weightless}  # a bias goes with its map
 
 
 def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:

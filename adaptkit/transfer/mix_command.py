@@ -14,6 +14,7 @@ from adaptkit.cards import CARD, CONFIG, TaskCard, read_card, refuse_full, write
 from adaptkit.errors import AdaptkitError
 from adaptkit.files import new_folder
 from adaptkit.full import FULL
+from adaptkit.scratch import overrides
 from adaptkit.transfer.mix import mix
 from adaptkit.transfer.students import fresh
 
@@ -27,6 +28,8 @@ def run(given: argparse.Namespace) -> None:
     refuse_full(given.output_dir)
     if bool(given.target) == bool(given.num_hidden_layers):
         raise AdaptkitError("one target is wanted: --target MODEL, or --num_hidden_layers N for a network from random weights.")
+    if given.config_overrides and given.target:
+        raise AdaptkitError("--config_overrides are for a new network, of --num_hidden_layers N; --target is as it is.")
     card = full_card(given.target) if given.target else None
     if (len(given.beta) > 1 or given.validation_file) and card is None:
         raise AdaptkitError(
@@ -68,6 +71,11 @@ def _load(name: str, card: TaskCard | None) -> Any:
     return load_base(name, dtype="float32", base_dropout=True, **head)
 
 
+def _new(source: Any, given: argparse.Namespace) -> Any:
+    """A network of the source's kind, from random weights."""
+    return fresh(source, given.num_hidden_layers, given.layers, given.seed, **overrides(given.config_overrides))
+
+
 def _mixed(given: argparse.Namespace, card: TaskCard | None, beta: float, folder: Path) -> Any:
     sources = []
     for name in given.source:
@@ -76,7 +84,7 @@ def _mixed(given: argparse.Namespace, card: TaskCard | None, beta: float, folder
             theirs, ours = (f"{one.task}, {one.model_class}, {', '.join(one.labels[:10])}" for one in (other, card))
             raise AdaptkitError(f"{name} does not answer as {given.target} does: {theirs}; {ours}.")
         sources.append(_load(name, card if other else None))
-    target = _load(given.target, card) if given.target else fresh(sources[0], given.num_hidden_layers, given.layers, given.seed)
+    target = _load(given.target, card) if given.target else _new(sources[0], given)
     mixed = mix(target, sources, beta, given.layers, given.leave_unmapped)
     target.save_pretrained(folder)
     load_tokenizer(given.target or given.source[0]).save_pretrained(folder)

@@ -143,14 +143,17 @@ def make_small(kind: str, tokenizer: Any, labels: int, folder: Path, seed: int =
     return folder
 
 
-def fresh(base: Any, num_layers: int, layers: str | Sequence[int] = "every", seed: int = 0, head: str | None = None) -> Any:
+def fresh(
+    base: Any, num_layers: int, layers: str | Sequence[int] = "every", seed: int = 0, head: str | None = None, **settings: Any
+) -> Any:
     """The network of a base with so many layers, from random weights; each of the kind of the layer that it will take.
 
     Args:
         head: the Auto class of transformers that gives it a head; None: the bare network.
+        settings: what else of its configuration is to be otherwise.
 
     Raises:
-        AdaptkitError: its configuration has no number of layers.
+        AdaptkitError: its configuration has no number of layers, or none of the settings; or no network can be made with them.
     """
     import transformers
 
@@ -161,8 +164,15 @@ def fresh(base: Any, num_layers: int, layers: str | Sequence[int] = "every", see
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[index] for index in taken]
     config.num_hidden_layers = num_layers
+    for name, value in settings.items():
+        if not hasattr(config, name):
+            raise unknown(f"setting of a {config.model_type}", name, config.to_dict())
+        setattr(config, name, value)
     set_seed(seed)
-    return getattr(transformers, head or "AutoModel").from_config(config, dtype=torch.float32)
+    try:
+        return getattr(transformers, head or "AutoModel").from_config(config, dtype=torch.float32)
+    except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as problem:
+        raise AdaptkitError(f"no {config.model_type} can be made with {settings}: {problem}") from problem
 
 
 def make_shallow(

@@ -12,7 +12,7 @@ from adaptkit.corpus import load_corpus
 from adaptkit.host.answers import Entities, Label, Score, Span, Vector
 from tests.host.test_heads import close, said
 
-FEW = ["--max_steps", "12", "--learning_rate", "5e-3", "--per_device_train_batch_size", "8", "--bf16", "false"]
+FEW = ["--max_steps", "4", "--learning_rate", "2e-2", "--per_device_train_batch_size", "4", "--bf16", "false"]
 FEW += ["--max_seq_length", "64", "--disable_tqdm", "true", "--eval_strategy", "no", "--save_strategy", "no"]
 LORA, HOULSBY, PREFIX, IA3 = "lora[r=4]", "bottleneck[reduction=8]", "prefix[length=6]", "ia3"
 ADAPTERS = {

@@ -1,10 +1,5 @@
 """The laws that every method obeys on every architecture. A new method joins by one row in METHODS."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
@@ -13,6 +8,7 @@ from adaptkit import AdaptkitError, LoRA, adapt, find_sites, load_adapter, parse
 from adaptkit.layers import AdaptLayer
 from adaptkit.methods import known_methods
 from adaptkit.methods.prefix import KeyValues
+from tests.processes import run
 from tests.tiny import LAW_ARCHITECTURES, first, inputs, randomize, tiny
 
 METHODS = (
@@ -295,5 +291,4 @@ def test_save_and_load_are_bit_equal_in_a_new_process(method, tmp_path):
         with torch.no_grad():
             torch.save(first(load_adapter(tmp_path / name, tiny(name))(**inputs(name))), tmp_path / f"{name}.pt")
             torch.testing.assert_close(first(model(**inputs(name))), torch.load(tmp_path / f"{name}.pt"), atol=1e-6, rtol=1e-6)
-    root = str(Path(__file__).parents[2])
-    subprocess.run([sys.executable, str(script), str(tmp_path), *names], check=True, env={**os.environ, "PYTHONPATH": root})
+    run(script, tmp_path, *names)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from adaptkit import AdaptkitError, cli, load_base
+from adaptkit import AdaptkitError, cli, load_base, load_tokenizer
 from adaptkit.predict import Predictor
 from adaptkit.transfer.mix import layer_map, mix
 from tests.tiny import LAW_ARCHITECTURES, tiny
@@ -111,6 +111,31 @@ def test_heads_of_the_same_name_are_mixed_and_new_ones_are_listed():
     assert torch.equal(target.classifier.weight, before["classifier.weight"])
 
 
+def test_a_wider_source_gives_its_embeddings_by_truncated_svd():
+    target, source = tiny("bert", seed=1, hidden_size=20, num_attention_heads=2), tiny("bert", seed=2)
+    before = weights(target)
+    with pytest.raises(AdaptkitError, match="no counterpart of their shape"):
+        mix(target, source, 1.0)
+    mixed = mix(target, source, 1.0, leave=True)
+    wide, narrow = source.embeddings.word_embeddings.weight.detach(), target.embeddings.word_embeddings.weight.detach()
+    u, s, v = torch.linalg.svd(wide)
+    best = u[:, :20] @ torch.diag(s[:20]) @ v[:20]
+    torch.testing.assert_close(narrow @ narrow.mT, best @ best.mT, atol=1e-4, rtol=1e-4)  # the same to a turn
+    positions = source.embeddings.position_embeddings.weight.detach(), target.embeddings.position_embeddings.weight.detach()
+    torch.testing.assert_close(narrow @ positions[1].mT, wide @ v[:20].mT @ v[:20] @ positions[0].mT, atol=1e-4, rtol=1e-4)
+    share = float(s[:20].square().sum() / s.square().sum())
+    assert mixed.narrowed["embeddings.word_embeddings.weight"] == pytest.approx(share, abs=1e-5)
+    assert f"truncated SVD: embeddings.word_embeddings.weight ({share:.0%} of its squares kept)" in str(mixed)
+    assert set(mixed.mapped) == {name for name in before if name.endswith("embeddings.weight")}
+    assert all(torch.equal(weights(target)[name], before[name]) for name in mixed.left)
+
+
+def test_a_narrower_source_gives_nothing():
+    target, source = tiny("bert", seed=1), tiny("bert", seed=2, hidden_size=20, num_attention_heads=2)
+    with pytest.raises(AdaptkitError, match="embeddings.word_embeddings.weight"):
+        mix(target, source, 0.5)
+
+
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
@@ -161,10 +186,25 @@ def test_the_command_writes_a_base(tmp_path):
     assert torch.equal(three.encoder.layer[2].output.dense.weight, six.encoder.layer[5].output.dense.weight)
 
 
+def test_the_command_writes_a_narrower_base(tmp_path, capsys):
+    flags = ["--config_overrides", "hidden_size=96,num_attention_heads=3,intermediate_size=384", "--leave_unmapped"]
+    flags += ["--num_hidden_layers", "2", "--beta", "1", "--output_dir", str(tmp_path / "narrow")]
+    cli.main(["mix", "all-MiniLM-L6-v2", *flags])
+    assert "approximate, by truncated SVD" in capsys.readouterr().out
+    narrow = load_base(str(tmp_path / "narrow"))
+    assert narrow.encoder.layer[1].attention.self.query.weight.shape == (96, 96)
+    found = torch.nn.functional.normalize(narrow.embeddings.word_embeddings.weight)
+    first, second, other = load_tokenizer("all-MiniLM-L6-v2").convert_tokens_to_ids(["good", "great", "seventeen"])
+    assert found[first] @ found[second] > found[first] @ found[other] + 0.2
+
+
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
         ([], "one target"),
+        (["--num_hidden_layers", "3", "--config_overrides", "hiden_size=96"], "did you mean 'hidden_size'"),
+        (["--num_hidden_layers", "3", "--config_overrides", "hidden_size=97"], "97"),
+        (["--target", "all-MiniLM-L6-v2", "--config_overrides", "hidden_size=96"], "for a new network"),
         (["--num_hidden_layers", "3", "--target", "all-MiniLM-L6-v2"], "one target"),
         (["--num_hidden_layers", "3", "--beta", "0", "1"], "method full"),
         (["--target", "all-MiniLM-L6-v2", "--beta", "2"], "share from 0 to 1"),
