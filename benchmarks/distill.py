@@ -1,11 +1,13 @@
 """What distilling gives on SST-2: two layers of MiniLM and a BiLSTM, on labels alone and with a teacher.
 
-    ADAPTKIT_DATA=... python benchmarks/distill.py [--seeds 1 2 3] [--students BiLSTM]
+    ADAPTKIT_DATA=... python benchmarks/distill.py [--seeds 1 2 3] [--students BiLSTM] [--inside] [--work DIR]
 
 The teacher is all-MiniLM-L6-v2 with LoRA r 8 on q and v, trained for three epochs by recipes/classify.py; each seed has its own.
 Students come from recipes/distill.py; `labels alone` is the same run with --hard_label_share 1: the teacher has no say. 6,920 rows
 to train, 872 to judge, 1,821 to test; the unlabelled texts are phrases of the training sentences, their labels left aside.
+With --inside two layers also learn the teacher's hidden states, or its attention maps, from the same rows.
 Seconds to answer: the 1,821 test rows in fp32 in batches of 64, tokenized before, teacher and student in turns, medians.
+`--work` keeps what is trained, and goes on from there when it is started again.
 """
 
 import argparse
@@ -16,10 +18,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from recipe_runs import data_folder, over_seeds, recipe, write_sst2
+from recipe_runs import data_folder, once, over_seeds, write_sst2
 
 TEACHER = ("--method", "lora[sites=attn.q|attn.v]", "--learning_rate", "2e-3")
 STUDENTS = {"two layers of MiniLM": ("--student_layers", "2"), "BiLSTM": ("--student", "bilstm")}
+INSIDE = {"hidden states": ("--hidden_state_weight", "1"), "attention maps": ("--attention_map_weight", "1")}
 EPOCHS = {"two layers of MiniLM": ("4", "2"), "BiLSTM": ("10", "3")}  # over the labelled rows; with the phrases
 
 
@@ -56,17 +59,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--students", nargs="+", default=list(STUDENTS), choices=STUDENTS, help="which students (default: both)")
+    parser.add_argument("--inside", action="store_true", help="hidden states and attention maps, too")
+    parser.add_argument("--work", help="where all is kept (default: nowhere)")
     given = parser.parse_args()
     runs: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as work:
-        folder = Path(work)
+        folder = Path(given.work or work)
+        folder.mkdir(exist_ok=True)
         files, unlabelled = write_sst2(folder), phrases(folder)
         for seed in given.seeds:
             flags = [*files, "--seed", str(seed)]
 
-            def keep(name: str, kind: str, *more: str, flags: list[str] = flags) -> Path:
-                out = folder / name.replace(" ", "-").replace(",", "")
-                runs.setdefault(name, []).append(recipe(kind, out, *flags, *more)["test_accuracy"])
+            def keep(name: str, kind: str, *more: str, flags: list[str] = flags, seed: int = seed) -> Path:
+                out = folder / f"{name}-{seed}".replace(" ", "-").replace(",", "")
+                runs.setdefault(name, []).append(once(kind, out, *flags, *more)["test_accuracy"])
                 return out
 
             teacher = keep("teacher", "classify", *TEACHER)
@@ -77,6 +83,9 @@ def main() -> None:
                 distill = ("distill", *student, "--teacher", str(teacher))
                 keep(f"{name}, labels alone", *distill, *few, "--hard_label_share", "1")
                 folders[name] = keep(f"{name}, distilled", *distill, *few)
+                if given.inside and "--student_layers" in student:
+                    for what, pull in INSIDE.items():
+                        keep(f"{name}, distilled, {what}", *distill, *few, *pull)
                 keep(f"{name}, distilled with phrases", *distill, *many, "--unlabelled_file", str(unlabelled))
             if seed == given.seeds[0]:
                 times = seconds(folders, folder / "test.tsv")

@@ -22,6 +22,7 @@ SHORT = {
     "translate": ["--num_beams", "2", "--max_target_length", "12"],
     "summarize": ["--num_beams", "2", "--max_target_length", "12"],
 }
+SHORT["embed"] = ["--max_seq_length", "32"]
 SHORT["chat"] = ["--max_new_tokens", "8", "--num_generated", "8"]
 REPORTS = {"all_results.json", "README.md", "curves.png", "task.json"}
 ASKED = {

@@ -5,17 +5,17 @@ The teacher runs once; its logits are one more column of the training rows. The 
     hard * (the task's own loss, over what has a label)  +  (1 - hard) * T^2 * KL(softmax(teacher / T) || softmax(student / T))
 
 summed over all labels of an optimizer step, one a text (classify) or one a word (tag), and divided by their number; where it is
-asked for, so many times the difference of hidden states is added (`adaptkit.transfer.inside`). Rows without labels count in what
-the teacher says alone. But for hidden states, teacher and student need not share a tokenizer: only logits of whole texts and of
-whole words pass between them.
+asked for, so many times the difference of hidden states or of attention maps is added (`adaptkit.transfer.pull`). Rows without
+labels count in what the teacher says alone. But for these two, teacher and student need not share a tokenizer: only logits of whole
+texts and of whole words pass between them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,8 +33,8 @@ from adaptkit.tables import Table
 from adaptkit.tasks.base import Task, of_kind
 from adaptkit.tasks.collate import Pad
 from adaptkit.tasks.tag import by_unit
-from adaptkit.transfer.inside import Inside
 from adaptkit.transfer.next_tokens import WRITERS
+from adaptkit.transfer.pull import Pull
 
 LOGITS = "teacher_logits.safetensors"
 UNLABELLED = "_unlabelled"  # a row that the teacher alone says something about
@@ -55,20 +55,24 @@ class Teacher:
         self.labels, self.logits, self.task = labels, logits, task
 
     @classmethod
-    def run(cls, folder: str | Path, table: Table, batch_size: int = 64, inside: Inside | None = None) -> Teacher:
-        """Let an adapter or a fully tuned model in a folder say what it thinks of every row. inside: where its hidden states go.
+    def run(cls, folder: str | Path, table: Table, batch_size: int = 64, pulls: Sequence[Pull] = ()) -> Teacher:
+        """Let an adapter or a fully tuned model in a folder say what it thinks of every row. pulls: what keeps more of it.
 
         Raises:
             AdaptkitError: it does not give labels to texts or words.
         """
         from adaptkit.predict import Predictor, predict
+        from adaptkit.training import bare_model
 
         predictor = Predictor(folder)
         task = predictor.task
         check_taught(folder, task.name, several=getattr(task, "multi_label", False))
-        saying = of_kind(task, _Saying, inside=inside)
+        saying = of_kind(task, _Saying, pulls=pulls)
         encoded = saying.encode(table, predictor.tokenizer, predictor.max_length, gold=False)
-        logits = predict(predictor.model, saying, encoded, predictor.tokenizer, batch_size, title="teacher")
+        with ExitStack() as stack:
+            for pull in pulls:
+                stack.enter_context(pull.teaching(bare_model(predictor.model)))
+            logits = predict(predictor.model, saying, encoded, predictor.tokenizer, batch_size, title="teacher")
         if task.name == "tag":
             nothing = np.full(len(task.labels), np.nan, np.float32)
             words = by_unit(logits, encoded, table)
@@ -157,16 +161,16 @@ class Distilling:
 
 
 class _Saying:
-    """A task of which logits are kept, also where answers are numbers; and hidden states, where they have a place to go."""
+    """A task of which logits are kept, also where answers are numbers; and what pulls keep."""
 
-    inside: ClassVar[Inside | None]
+    pulls: ClassVar[Sequence[Pull]]
 
     def feed(self, model: Any, batch: dict[str, Tensor], labels: Tensor | None) -> dict[str, Any]:
-        return super().feed(model, batch, labels) | ({"output_hidden_states": True} if self.inside else {})  # type: ignore[misc]
+        return super().feed(model, batch, labels) | _asked(self.pulls)  # type: ignore[misc]
 
     def reduce(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
-        if self.inside:
-            self.inside.keep(outputs, batch)
+        for pull in self.pulls:
+            pull.keep(outputs, batch)
         return outputs.logits.float()
 
 
@@ -175,10 +179,14 @@ class _Distilled:
 
     teacher: ClassVar[Teacher]
     how: ClassVar[Distilling]
-    inside: ClassVar[Inside | None]
+    pulls: ClassVar[Sequence[Pull]]
 
-    def while_training(self, model: Any) -> AbstractContextManager[Any]:
-        return self.inside.mapped(model) if self.inside else nullcontext()
+    @contextmanager
+    def while_training(self, model: Any) -> Iterator[None]:
+        with ExitStack() as stack:
+            for pull in self.pulls:
+                stack.enter_context(pull.learning(model))
+            yield
 
     def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         found = super().features(table, tokenizer, max_length, gold, train)  # type: ignore[misc]
@@ -199,8 +207,7 @@ class _Distilled:
 
     def feed(self, model: Any, batch: dict[str, Tensor], labels: Tensor | None) -> dict[str, Any]:
         read = {name: value for name, value in batch.items() if name not in ("teacher", "labelled")}
-        more = {"output_hidden_states": True} if self.inside and "teacher" in batch else {}
-        return super().feed(model, read, labels) | more  # type: ignore[misc]
+        return super().feed(model, read, labels) | (_asked(self.pulls) if "teacher" in batch else {})  # type: ignore[misc]
 
     def loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor, items: Any, smoothing: float = 0.0) -> Tensor:
         if "teacher" not in batch:  # an evaluation
@@ -210,10 +217,15 @@ class _Distilled:
         hard = super().loss(outputs, batch, labels.masked_fill(~labelled, -100), items, smoothing) if share else 0.0  # type: ignore[misc]
         judged = (labels != -100) & ~told.isnan().any(-1)
         loss = share * hard + (1 - share) * soft_loss(outputs.logits[judged], told[judged], self.how.temperature) / items
-        if self.inside:
-            count = (labels != -100).reshape(len(labels), -1).sum(1)  # a text counts by its labels, as in the other parts
-            loss = loss + self.inside.weight * (self.inside.loss(outputs.hidden_states, batch) * count).sum() / items
+        count = (labels != -100).reshape(len(labels), -1).sum(1)  # a text counts by its labels, as in the other parts
+        for pull in self.pulls:
+            loss = loss + pull.weight * (pull.loss(outputs, batch) * count).sum() / items
         return loss
+
+
+def _asked(pulls: Sequence[Pull]) -> dict[str, Any]:
+    """What a model is asked for besides its logits."""
+    return {name: value for pull in pulls for name, value in pull.asks.items()}
 
 
 def _beside_labels(said: list[np.ndarray], owners: Any, firsts: list[list[int]] | None) -> list[Any]:
@@ -233,7 +245,7 @@ def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(said, wanted, reduction="sum", log_target=True)
 
 
-def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling(), inside: Inside | None = None) -> Any:
+def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling(), pulls: Sequence[Pull] = ()) -> Any:
     """The same task for a student of a teacher. Its labels come in the teacher's order.
 
     Raises:
@@ -247,7 +259,7 @@ def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling(), insi
     changed: dict[str, Any] = {"labels": teacher.labels}
     if weights := getattr(task, "weights", None):
         changed["weights"] = [weights[task.labels.index(label)] for label in teacher.labels]
-    return of_kind(task, _Distilled, changed, teacher=teacher, how=how, inside=inside)
+    return of_kind(task, _Distilled, changed, teacher=teacher, how=how, pulls=pulls)
 
 
 def add_unlabelled(task: Task, train: Table, unlabelled: Table, others: list[Table]) -> tuple[Table, int]:

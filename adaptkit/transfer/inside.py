@@ -9,52 +9,29 @@ it begins as the identity. The teacher's states come out of its one run and are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from adaptkit.errors import AdaptkitError
-from adaptkit.kept import Kept
-from adaptkit.trunk import Texts
+from adaptkit.transfer.pull import Pull, seen_of, texts_of, told_of
 
 MAPS = "adaptkit_maps"  # where the maps are in the student while it trains
 
 
-def texts_of(batch: dict[str, Tensor]) -> Texts:
-    """The texts of a batch by their tokens; what else the two models read may differ."""
-    texts = Texts.read((), {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch})
-    assert texts is not None
-    return texts
+class HiddenStates(Pull):
+    """What a teacher's layers hold of each text."""
 
-
-def told_of(batch: dict[str, Tensor], kept: Kept) -> Tensor:
-    """What a teacher is known to hold of a batch, `(texts, tokens, width)`.
-
-    Raises:
-        AdaptkitError: it has not read one of the texts.
-    """
-    told = texts_of(batch).find(kept)
-    if told is None:
-        raise AdaptkitError("the teacher has not read these tokens: the student wants its tokenizer and its --max_seq_length.")
-    return told
-
-
-class Inside:
-    """What a teacher's layers hold of each text. layers: their numbers, from 0, one for each layer of the student."""
-
-    def __init__(self, layers: Sequence[int], weight: float):
-        self.layers, self.weight, self.kept = list(layers), weight, Kept()
+    asks: ClassVar[dict[str, Any]] = {"output_hidden_states": True}
 
     def keep(self, outputs: Any, batch: dict[str, Tensor]) -> None:
-        """Keep what the teacher's layers gave for a batch; its outputs hold `hidden_states`."""
         states = torch.cat([outputs.hidden_states[layer + 1] for layer in self.layers], -1).to(torch.bfloat16)
         texts_of(batch).keep(self.kept, states)
 
     @contextmanager
-    def mapped(self, model: Any) -> Iterator[None]:
+    def learning(self, model: Any) -> Iterator[None]:
         """The student with maps to the teacher's widths, which train with it; without them at the end."""
         teacher, own = self.kept.width // len(self.layers), model.config.hidden_size
         maps = nn.ModuleList(nn.Linear(own, teacher) for _ in self.layers)
@@ -69,16 +46,11 @@ class Inside:
         finally:
             delattr(model, MAPS)
 
-    def loss(self, states: Sequence[Tensor], batch: dict[str, Tensor]) -> Tensor:
-        """The loss of each text, `(texts,)`. states: the student's, `(texts, tokens, width)`, the embeddings' first.
-
-        Raises:
-            AdaptkitError: a text that the teacher has not read.
-        """
+    def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
         told = told_of(batch, self.kept).float().chunk(len(self.layers), -1)
-        seen = batch["attention_mask"].float() if "attention_mask" in batch else torch.ones_like(told[0][..., 0])
+        seen = seen_of(batch).float()
         found = []
-        for one, given, wanted in zip(self._maps, states[1:], told, strict=True):
+        for one, given, wanted in zip(self._maps, outputs.hidden_states[1:], told, strict=True):
             error, size = ((x.square().sum(-1) * seen).sum(-1) for x in (one(given).float() - wanted, wanted))
             found.append(error / size)
         return torch.stack(found).mean(0)

@@ -18,7 +18,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.kept import Kept
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task, of_kind
-from adaptkit.transfer.inside import texts_of, told_of
+from adaptkit.transfer.pull import texts_of, told_of
 
 WRITERS = ("chat", "pretrain")  # tasks of causal models
 MOST = 64  # next tokens that are kept by themselves

@@ -10,12 +10,15 @@ from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.launch import IS_MAIN, say
 from adaptkit.readers import Reading, read
 from adaptkit.run import Run
+from adaptkit.transfer.attention_maps import AttentionMaps
 from adaptkit.transfer.distill import LOGITS, Distilling, Teacher, add_unlabelled, distilled
-from adaptkit.transfer.inside import Inside
+from adaptkit.transfer.inside import HiddenStates
 from adaptkit.transfer.mix import layer_map
 from adaptkit.transfer.next_tokens import WRITERS, NextTokens, taught
+from adaptkit.transfer.pull import Pull
 from adaptkit.transfer.students import KINDS, make_shallow, make_small
 
+PULLS: dict[str, type[Pull]] = {"hidden_state_weight": HiddenStates, "attention_map_weight": AttentionMaps}  # by flag
 RATES = {"layers": 1e-4, "small": 1e-3}  # all weights of a network from pretrained layers; and from random ones
 
 
@@ -59,7 +62,7 @@ def _check(run: Run) -> None:
 
 def _teach_labels(run: Run, how: Distilling) -> None:
     """A student of labels: of texts, or of words."""
-    given, train, task, inside = run.arguments, run.splits.train, run.task, _inside(run)
+    given, train, task, pulls = run.arguments, run.splits.train, run.task, _pulls(run)
     if given.unlabelled_file:
         unlabelled = read(given.unlabelled_file, Reading(wanted=(task.column("text"),)))
         others = [table for name, table in run.splits.items() if name != "train"]
@@ -70,12 +73,12 @@ def _teach_labels(run: Run, how: Distilling) -> None:
         if Path(given.teacher).is_file():
             teacher = Teacher.load(given.teacher)
         elif IS_MAIN:
-            teacher = Teacher.run(given.teacher, train, inside=inside)
+            teacher = Teacher.run(given.teacher, train, pulls=pulls)
             teacher.save(file)
             say(f"the teacher's logits of {len(train)} texts are in {file}; give that file as --teacher to use them again")
         else:
             teacher = Teacher.load(file)
-        run.task = distilled(task, teacher, how, inside)
+        run.task = distilled(task, teacher, how, pulls)
         run.splits.train = train
         _make_student(run)
 
@@ -83,8 +86,9 @@ def _teach_labels(run: Run, how: Distilling) -> None:
 def _teach_writing(run: Run, how: Distilling) -> None:
     """A student of a model that writes. Each process keeps what the teacher expects."""
     given = run.arguments
-    if given.hidden_state_weight:
-        raise AdaptkitError("--hidden_state_weight is for teachers that classify or tag.")
+    for name in PULLS:
+        if getattr(given, name):
+            raise AdaptkitError(f"--{name} is for teachers that classify or tag.")
     teaching = taught(run.task, NextTokens(how.temperature), how.hard)
     with run.training.main_process_first(desc="the student"):
         _make_student(run)
@@ -94,15 +98,16 @@ def _teach_writing(run: Run, how: Distilling) -> None:
     say(f"the teacher has read {len(kept)} rows; {kept.size / 1e9:.2f} GB are kept of what it expects")
 
 
-def _inside(run: Run) -> Inside | None:
-    """Where the teacher's hidden states go, if the student is to learn them.
+def _pulls(run: Run) -> list[Pull]:
+    """What of the teacher's inside the student is to learn.
 
     Raises:
-        AdaptkitError: a student that has none, or flags that do not go together.
+        AdaptkitError: a student that has none of it, or flags that do not go together.
     """
     given = run.arguments
-    if not given.hidden_state_weight:
-        return None
+    asked = {name: kind for name, kind in PULLS.items() if getattr(given, name)}
+    if not asked:
+        return []
     reasons = {
         "a teacher that runs, not a file of its logits": Path(given.teacher).is_file(),
         "a Transformer as student": bool(given.student),
@@ -111,10 +116,11 @@ def _inside(run: Run) -> Inside | None:
         "no --search": bool(given.search),
     }
     if wrong := [wish for wish, broken in reasons.items() if broken]:
-        raise AdaptkitError(f"--hidden_state_weight wants {', '.join(wrong)}.")
+        raise AdaptkitError(f"{' and '.join(f'--{name}' for name in asked)} wants {', '.join(wrong)}.")
     deep = load_config(_source(run)).num_hidden_layers
     shallow = given.student_layers or load_config(given.model_name_or_path).num_hidden_layers
-    return Inside(layer_map(given.layer_map, deep, shallow), given.hidden_state_weight)
+    layers = layer_map(given.layer_map, deep, shallow)
+    return [kind(layers, getattr(given, name)) for name, kind in asked.items()]
 
 
 def _source(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""Hidden states of a teacher: the loss by hand, with and without another width, the maps gone at the end, and what is refused."""
+"""Hidden states and attention maps of a teacher: the losses by hand, also at another width; what stays in the student; refusals."""
 
 import json
 
@@ -11,7 +11,9 @@ from transformers import AutoModel
 from adaptkit import AdaptkitError
 from adaptkit.base import load_tokenizer
 from adaptkit.predict import Predictor
-from adaptkit.transfer.inside import MAPS, Inside
+from adaptkit.training import bare_model
+from adaptkit.transfer.attention_maps import AttentionMaps
+from adaptkit.transfer.inside import MAPS, HiddenStates
 from tests.tiny import tiny
 
 MINILM = "all-MiniLM-L6-v2"
@@ -46,16 +48,16 @@ def test_the_loss_is_that_of_the_formula(width):
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
     batch = {"input_ids": ids, "attention_mask": mask}
-    inside = Inside([1, 0], weight=1.0)
+    inside = HiddenStates([1, 0], weight=1.0)
     wanted = teacher(**batch, output_hidden_states=True)
     inside.keep(wanted, batch)
-    given = learner(**batch, output_hidden_states=True).hidden_states
-    with inside.mapped(learner):
+    given = learner(**batch, output_hidden_states=True)
+    with inside.learning(learner):
         maps = getattr(learner, MAPS)
         found = inside.loss(given, batch)
         assert {id(p) for p in maps.parameters()} <= {id(p) for p in learner.parameters()}
         by_hand = torch.zeros(3)
-        for one, layer, own in zip(maps, (1, 0), given[1:], strict=True):
+        for one, layer, own in zip(maps, (1, 0), given.hidden_states[1:], strict=True):
             told = wanted.hidden_states[layer + 1].bfloat16().float()
             for row in range(3):
                 seen = mask[row].bool()
@@ -68,13 +70,87 @@ def test_the_loss_is_that_of_the_formula(width):
 def test_the_teacher_is_at_no_distance_from_itself():
     model = AutoModel.from_pretrained(load_tokenizer(MINILM).name_or_path, dtype=torch.float32).eval()
     batch = dict(load_tokenizer(MINILM)(["one text", "another, longer one"], padding=True, return_tensors="pt"))
-    inside = Inside(range(6), weight=1.0)
+    inside = HiddenStates(range(6), weight=1.0)
     outputs = model(**batch, output_hidden_states=True)
     inside.keep(outputs, batch)
-    with inside.mapped(model):
-        assert float(inside.loss(outputs.hidden_states, batch).max()) < 1e-4  # kept in bf16
+    with inside.learning(model):
+        assert float(inside.loss(outputs, batch).max()) < 1e-4  # kept in bf16
         with pytest.raises(AdaptkitError, match="has not read these tokens"):
-            inside.loss(outputs.hidden_states, {"input_ids": batch["input_ids"] + 1, "attention_mask": batch["attention_mask"]})
+            inside.loss(outputs, {"input_ids": batch["input_ids"] + 1, "attention_mask": batch["attention_mask"]})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "width"), [("bert", 32), ("bert", 48), ("distilbert", 32), ("gpt2", 32)])
+def test_attention_maps_are_those_of_the_models(name, width):
+    """The loss from transformers' own attention weights; the teacher's queries and keys are kept in bf16."""
+    torch.manual_seed(0)
+    size = {"distilbert": "dim", "gpt2": "n_embd"}.get(name, "hidden_size")
+    teacher, learner = (tiny(name, seed=seed, attn="eager", **{size: one}).eval() for seed, one in ((1, 32), (2, width)))
+    ids = torch.randint(5, 60, (3, 7))
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    batch = {"input_ids": ids, "attention_mask": mask}
+    pull = AttentionMaps([1, 0], weight=1.0)
+    with pull.teaching(teacher):
+        wanted = teacher(**batch, output_attentions=True)
+        pull.keep(wanted, batch)
+    with pull.learning(learner):
+        given = learner(**batch, output_attentions=True)
+        found = pull.loss(given, batch)
+    by_hand = torch.zeros(3)
+    for layer, own in zip((1, 0), given.attentions, strict=True):
+        for row in range(3):
+            n = int(mask[row].sum())
+            told, said = wanted.attentions[layer][row, :, :n, :n], own[row, :, :n, :n]
+            by_hand[row] += torch.where(told > 0, told * (told / said.clamp(min=1e-30)).log(), 0).sum(-1).mean() / 2
+    torch.testing.assert_close(found, by_hand, atol=2e-3, rtol=2e-2)
+    assert found.min() > 0.01
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["bert", "llama", "modernbert", "qwen2", "phi3", "deberta-v2"])
+def test_a_teacher_looks_where_it_looks_itself(name):
+    model, ids = tiny(name), torch.randint(5, 60, (3, 7))
+    pull, batch = AttentionMaps([0, 1], weight=1.0), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with pull.teaching(model):
+        pull.keep(model(**batch), batch)
+    with pull.learning(model):
+        model(**batch)
+        assert pull.loss(None, batch).abs().max() < 1e-3
+    other = tiny(name, seed=5)
+    with pull.learning(other):
+        other(**batch)
+        assert pull.loss(None, batch).min() > 0.01
+    assert not any(module._forward_hooks for one in (model, other) for module in one.modules())
+
+
+def test_shared_layers_and_other_heads_have_no_maps_to_compare():
+    with pytest.raises(AdaptkitError, match="no layers of its own"):
+        AttentionMaps([0, 1], 1.0).teaching(tiny("albert"))
+    pull = AttentionMaps([0, 1], 1.0)
+    pull.teaching(tiny("bert"))
+    with pytest.raises(AdaptkitError, match="the teacher has 4 heads, the student 2"):
+        pull.learning(tiny("bert", num_attention_heads=2))
+
+
+def test_students_learn_where_to_look(data):
+    folder, _ = data
+    _, without = student(data, "plain-maps", "--student_layers", "2")
+    _, drawn = student(data, "drawn-maps", "--student_layers", "2", "--attention_map_weight", "20")
+    assert load_file(drawn / "model.safetensors").keys() == load_file(without / "model.safetensors").keys()
+
+    def distance(out):
+        teacher, learner = Predictor(folder / "teacher"), Predictor(out)
+        rows = teacher.tokenizer([f"a bright day {i}" for i in range(4)], return_tensors="pt", padding=True)
+        pull = AttentionMaps([2, 5], 1.0)
+        with torch.no_grad():
+            with pull.teaching(bare_model(teacher.model)):
+                pull.keep(teacher.model(**rows), dict(rows))
+            with pull.learning(bare_model(learner.model)):
+                learner.model(**rows)
+                return float(pull.loss(None, dict(rows)).mean())
+
+    assert distance(drawn) < 0.9 * distance(without)
 
 
 def test_students_come_nearer_and_keep_no_maps(data):
@@ -87,11 +163,11 @@ def test_students_come_nearer_and_keep_no_maps(data):
     def distance(out):
         teacher, learner = Predictor(folder / "teacher"), Predictor(out)
         rows = teacher.tokenizer([f"a bright day {i}" for i in range(4)], return_tensors="pt", padding=True)
-        inside = Inside([2, 5], 1.0)
+        inside = HiddenStates([2, 5], 1.0)
         with torch.no_grad():
             inside.keep(teacher.model(**rows, output_hidden_states=True), dict(rows))
-            with inside.mapped(learner.model):
-                return float(inside.loss(learner.model(**rows, output_hidden_states=True).hidden_states, dict(rows)).mean())
+            with inside.learning(learner.model):
+                return float(inside.loss(learner.model(**rows, output_hidden_states=True), dict(rows)).mean())
 
     assert distance(drawn) < 0.9 * distance(without)
 
@@ -116,4 +192,4 @@ def test_a_run_that_was_stopped_ends_the_same(data):
 )
 def test_what_does_not_go_together_is_refused(data, flags, problem):
     with pytest.raises(AdaptkitError, match=problem):
-        student(data, "refused", *flags, "--hidden_state_weight", "1")
+        student(data, "refused", *flags, "--hidden_state_weight", "1", "--attention_map_weight", "1")

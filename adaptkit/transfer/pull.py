@@ -1,0 +1,71 @@
+"""What draws the inside of a student to that of its teacher. The teacher runs once; what its layers gave is kept by the text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.kept import Kept
+from adaptkit.trunk import Texts
+
+
+def texts_of(batch: dict[str, Tensor]) -> Texts:
+    """The texts of a batch by their tokens; what else the two models read may differ."""
+    texts = Texts.read((), {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch})
+    assert texts is not None
+    return texts
+
+
+def told_of(batch: dict[str, Tensor], kept: Kept) -> Tensor:
+    """What a teacher is known to hold of a batch, `(texts, tokens, width)`.
+
+    Raises:
+        AdaptkitError: it has not read one of the texts.
+    """
+    told = texts_of(batch).find(kept)
+    if told is None:
+        raise AdaptkitError("the teacher has not read these tokens: the student wants its tokenizer and its --max_seq_length.")
+    return told
+
+
+def seen_of(batch: dict[str, Tensor]) -> Tensor:
+    """Which tokens are no padding, `(texts, tokens)` of truth values."""
+    return batch["attention_mask"].bool() if "attention_mask" in batch else torch.ones_like(batch["input_ids"], dtype=torch.bool)
+
+
+class Pull:
+    """Layers of a student, drawn to those of a teacher.
+
+    layers: the teacher's, by number from 0, one for each layer of the student. weight: times its loss is added to what else is
+    learned. asks: what both models are asked for besides their logits.
+    """
+
+    asks: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, layers: Sequence[int], weight: float):
+        self.layers, self.weight, self.kept = list(layers), weight, Kept()
+
+    def teaching(self, model: Any) -> AbstractContextManager[Any]:
+        """The teacher, while it runs."""
+        return nullcontext()
+
+    def keep(self, outputs: Any, batch: dict[str, Tensor]) -> None:
+        """Keep what the teacher's layers gave for a batch."""
+        raise NotImplementedError
+
+    def learning(self, model: Any) -> AbstractContextManager[Any]:
+        """The student, while it trains."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
+        """How far the student is away for each text, `(texts,)`.
+
+        Raises:
+            AdaptkitError: a text that the teacher has not read.
+        """
+        raise NotImplementedError
