@@ -1,9 +1,9 @@
 """Peak memory of training at BERT-base shape, by what is trained: each case a process of its own, a few steps.
 
-    python benchmarks/train_memory.py [--rows 32] [--tokens 128] [--device cuda]
+    python benchmarks/train_memory.py [--rows 32] [--tokens 128] [--device cuda] [--fp32]
 
 On a CPU `peak` is the largest resident size of the process, `above the program` what came after the imports; on a GPU `peak` is
-what torch allocated at most. Random weights of BERT-base (109 M parameters), bf16 autocast, AdamW.
+what torch allocated at most. Random weights of BERT-base (109 M parameters), bf16 autocast (--fp32: none), AdamW.
 """
 
 import argparse
@@ -50,13 +50,13 @@ def one(name: str, given: argparse.Namespace) -> None:
         torch.cuda.init()
     base = load_base(given.folder, task="classify", labels=2, quantize=quantize, attn_implementation="sdpa" if cuda else "eager")
     model = unfreeze(base) if method == "full" else adapt(base, method)
-    model = Precision(torch.bfloat16).set(model).to(given.device)
+    model = Precision(None if given.fp32 else torch.bfloat16).set(model).to(given.device)
     gc.collect()
     if checkpointed:
         base.gradient_checkpointing_enable({"use_reentrant": False})
     if method != "full" and frozen_layers(base):
         Trunk(base, Kept()).place()
-    step = stepper(model, given.tokens, given.device, given.rows)
+    step = stepper(model, given.tokens, given.device, given.rows, half=not given.fp32)
     for _ in range(given.steps):
         step()
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--fp32", action="store_true", help="for a CPU that does not compute in bf16")
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -85,6 +86,7 @@ def main() -> None:
         for name in CASES:
             command = [sys.executable, __file__, "--case", name, "--folder", folder, "--device", given.device]
             sizes = ["--rows", str(given.rows), "--tokens", str(given.tokens), "--steps", str(given.steps)]
+            sizes += ["--fp32"] if given.fp32 else []
             done = subprocess.run([*command, *sizes], capture_output=True, text=True)
             if done.returncode:
                 sys.exit(done.stderr[-3000:])

@@ -62,8 +62,8 @@ def roof(width: int, tokens: int, device: str):
     return products
 
 
-def stepper(model, tokens: int, device: str, rows: int = ROWS):
-    """A function that trains `model` by one step, as Trainer does with bf16."""
+def stepper(model, tokens: int, device: str, rows: int = ROWS, half: bool = True):
+    """A function that trains `model` by one step, as Trainer does with bf16, or without."""
     model = model.to(device).train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3, fused=True)
@@ -75,7 +75,7 @@ def stepper(model, tokens: int, device: str, rows: int = ROWS):
     }
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=half):
             loss = model(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
