@@ -41,7 +41,7 @@ class StudentArguments(RecipeArguments):
     temperature: float = flag(2.0, "divides the logits of both, so that what is unlikely counts more")
     hard_label_share: float = flag(0.1, "share of the labels in the loss; the rest is the teacher's")
     hidden_state_weight: float = flag(0.0, "strength of the pull of each layer's hidden states to the teacher's; 0: none")
-    attention_map_weight: float = flag(0.0, "strength of the pull of each head's attention to that of the teacher's; 0: none")
+    attention_map_weight: float = flag(0.0, "strength of the pull of each head to where the teacher's head looks; 0: none")
     unlabelled_file: str | None = flag(None, "more texts, which the teacher alone judges")
 
     def default_rate(self) -> float:

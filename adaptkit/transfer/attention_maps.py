@@ -3,9 +3,10 @@ al. 2020, arXiv:1909.10351). For a text, the mean over pairs of layers, heads an
 
     KL(teacher's shares of attention || student's)
 
-The shares come from what the layers' query and key maps give, so any attention kernel may run; the teacher's queries and keys are
-kept in bf16, not its maps, whose size grows with the square of the text. What a model adds between these maps and its attention
-(rotary positions, norms of heads, relative positions) is left out on both sides.
+The shares are softmax(q k / sqrt(width of a head)) of what the layers' query and key maps give, so any attention kernel may run;
+the teacher's queries and keys are kept in bf16, not its maps, whose size grows with the square of the text. What a model adds
+between these maps and its attention is left out on both sides: rotary and relative positions, norms of heads, sliding windows, soft
+caps, scales of its own. For BERT, RoBERTa, ELECTRA, DistilBERT, GPT-2 and OPT nothing is, and the shares are the model's.
 """
 
 from __future__ import annotations
@@ -35,32 +36,47 @@ class Watched:
         self.model = model
 
     def __enter__(self) -> Watched:
-        self._given: list[Tensor | None] = [None] * len(self.sites)
-        self._hooks = [
-            self.model.get_submodule(site.module).register_forward_hook(partial(self._note, index, site.part))
-            for index, site in enumerate(self.sites)
-        ]
+        self._forget()
+        self._hooks = [self.model.register_forward_pre_hook(self._forget)]
+        for index, site in enumerate(self.sites):
+            module = self.model.get_submodule(site.module)
+            self._hooks.append(module.register_forward_hook(partial(self._note, index, site.part)))
         return self
 
     def __exit__(self, *_: object) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._given = []
+        self._forget()
 
-    def _note(self, index: int, part: tuple[int, int] | None, module: Any, args: Any, given: Tensor) -> None:
-        self._given[index] = given if part is None else given[..., part[0] : part[1]]
+    def _forget(self, *_: object) -> None:
+        self._noted: list[Tensor | None] = [None] * len(self.sites)
 
-    @property
-    def given(self) -> list[Tensor]:
-        """Queries and keys of the last forward pass by turns, each `(texts, tokens, width)`."""
-        return [one for one in self._given if one is not None]
+    def _note(self, index: int, part: tuple[int, int] | None, module: Any, args: Any, output: Tensor) -> None:
+        self._noted[index] = output if part is None else output[..., part[0] : part[1]]
 
-    def shares(self, queries: Tensor, keys: Tensor, seen: Tensor) -> Tensor:
-        """Logarithms of the shares of attention, `(texts, heads, tokens, tokens)`."""
+    def queries_and_keys(self) -> list[Tensor]:
+        """Of the last forward pass, by turns, each `(texts, tokens, width)`.
+
+        Raises:
+            AdaptkitError: a layer that did not run, or, while gradients are taken, one without any.
+        """
+        noted = [one for one in self._noted if one is not None]
+        if len(noted) < len(self.sites):
+            raise AdaptkitError("attention maps want every layer to run at every step: --frozen_trunk off.")
+        if torch.is_grad_enabled() and not all(one.requires_grad for one in noted):
+            raise AdaptkitError(
+                "no gradient reaches the attention maps: all of the student's weights have to train, and "
+                "--gradient_checkpointing_kwargs may not ask for use_reentrant."
+            )
+        return noted
+
+    def log_shares(self, queries: Tensor, keys: Tensor, seen: Tensor) -> Tensor:
+        """Logarithms of the shares of attention, `(texts, heads, tokens, tokens)`; in fp32."""
         rows, tokens, width = queries.shape
-        one = width // self.heads
-        q, k = (states.float().view(rows, tokens, -1, one).transpose(1, 2) for states in (queries, keys))
-        scores = q @ k.repeat_interleave(self.heads // k.shape[1], 1).mT * one**-0.5
+        head_width = width // self.heads
+        with torch.autocast(queries.device.type, enabled=False):
+            q, k = (states.float().view(rows, tokens, -1, head_width).transpose(1, 2) for states in (queries, keys))
+            scores = q @ k.repeat_interleave(self.heads // k.shape[1], 1).mT * head_width**-0.5
         visible = seen[:, None, None]
         if self.causal:
             visible = visible & torch.ones(tokens, tokens, dtype=torch.bool, device=seen.device).tril()
@@ -70,29 +86,39 @@ class Watched:
 class AttentionMaps(Pull):
     """Where a teacher's heads look in each text."""
 
+    teacher: Watched
+    student: Watched
+
     def teaching(self, model: Any) -> Watched:
         self.teacher = Watched(model, self.layers)
         return self.teacher
 
     def keep(self, outputs: Any, batch: dict[str, Tensor]) -> None:
-        texts_of(batch).keep(self.kept, torch.cat(self.teacher.given, -1).to(torch.bfloat16))
+        texts_of(batch).keep(self.kept, torch.cat(self.teacher.queries_and_keys(), -1).to(torch.bfloat16))
 
     def learning(self, model: Any) -> Watched:
-        """Raises: AdaptkitError: a student with another number of heads."""
+        """The student, while it trains.
+
+        Raises:
+            AdaptkitError: its heads are not as many as the teacher's, or only one of the two sees what comes later.
+        """
         self.student = Watched(model, range(len(self.layers)))
-        if self.student.heads != self.teacher.heads:
-            raise AdaptkitError(
-                f"attention maps are compared head by head: the teacher has {self.teacher.heads} heads, the student "
-                f"{self.student.heads}. Leave --attention_map_weight at 0."
-            )
+        for what in ("heads", "causal"):
+            theirs, own = (getattr(one, what) for one in (self.teacher, self.student))
+            if theirs != own:
+                raise AdaptkitError(
+                    f"attention maps are compared head by head and token by token: {what} is {theirs} in the teacher and {own} in "
+                    "the student. Leave --attention_map_weight at 0."
+                )
         return self.student
 
     def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
-        told, own, seen = told_of(batch, self.kept).split(self.teacher.widths, -1), self.student.given, seen_of(batch)
+        seen = seen_of(batch)
+        teachers, students = told_of(batch, self.kept).split(self.teacher.widths, -1), self.student.queries_and_keys()
         found = []
-        for i in range(0, len(told), 2):
-            wanted = self.teacher.shares(told[i], told[i + 1], seen)
-            given = self.student.shares(own[i], own[i + 1], seen)
+        for i in range(0, len(students), 2):
+            wanted = self.teacher.log_shares(teachers[i], teachers[i + 1], seen)
+            given = self.student.log_shares(students[i], students[i + 1], seen)
             each = F.kl_div(given, wanted, reduction="none", log_target=True).sum(-1).mean(1)  # (texts, tokens)
             found.append((each * seen).sum(-1) / seen.sum(-1))
         return torch.stack(found).mean(0)
@@ -111,5 +137,6 @@ def _maps(model: Any) -> list[list[Site]]:
 
 
 def _is_causal(model: Any, query: Site) -> bool:
-    """Whether a token looks at those in front of it alone."""
-    return bool(getattr(model.get_submodule(query.module.rpartition(".")[0]), "is_causal", False))
+    """Whether a token looks at those in front of it alone, as the attention that holds the query map says."""
+    attention = model.get_submodule(query.module.rpartition(".")[0])
+    return any(getattr(attention, name, False) for name in ("is_causal", "is_decoder"))

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.sites import backbone_of, layer_paths
-from adaptkit.transfer.widths import basis_between, parameters, share_kept
+from adaptkit.transfer.widths import basis_between, share_kept, tables_behind
 
 LAYER_MAPS = ("every", "first", "last")
 
@@ -54,22 +54,23 @@ def mix(
 
     Args:
         target, source: transformers models, bare or with a head; several sources count as their mean.
-        beta: the source's share, 0 to 1. At 0 the target stays as it is, at 1 it holds the source's weights, to the bit.
+        beta: the source's share, 0 to 1. At 0 the target stays as it is, at 1 it holds the source's weights, to the bit (but for
+            tables that were narrowed).
         layers: which layer of the source each layer of the target takes: `every` (spread evenly, the last one among them), `first`,
             `last`, or their numbers, counted from 0.
         leave: leave parameters of the target that have no counterpart of their shape as they are; else they are refused.
 
     Raises:
-        AdaptkitError: a parameter without a counterpart, beta out of range, layers that do not exist, no source. The target is
-            then as it was.
+        AdaptkitError: a parameter without a counterpart, beta out of range, layers that do not exist, no source, wider sources of
+            several widths. The target is then as it was.
     """
     if not 0 <= beta <= 1:
         raise AdaptkitError(f"beta is a share from 0 to 1, not {beta}.")
     sources = [source] if isinstance(source, nn.Module) else list(source)
     if not sources:
         raise AdaptkitError("mixing wants a source; it got none.")
-    basis = basis_between(sources[0], target)
-    values = [parameters(one, basis) for one in sources]
+    basis = basis_between(sources, target)
+    values = [dict(one.named_parameters()) if basis is None else tables_behind(basis, one) for one in sources]
     pairs = [_pairs(target, one, tensors, layers) for one, tensors in zip(sources, values, strict=True)]
     own = dict(target.named_parameters())
     left = [name for name in own if any(name not in found for found in pairs)]
@@ -84,9 +85,8 @@ def mix(
             mean = given[0] if len(given) == 1 else torch.stack(given).mean(0)
             parameter.copy_(torch.lerp(parameter.float(), mean, beta))
     mapped = {name: pairs[0][name] for name in own if name not in left}
-    wide = dict(sources[0].named_parameters())
-    kept = {name: share_kept(wide[twin], basis) for name, twin in mapped.items() if wide[twin].shape != own[name].shape}
-    return Mixed(mapped, left, kept)
+    wide = {} if basis is None else dict(sources[0].named_parameters())
+    return Mixed(mapped, left, {name: share_kept(wide[twin], values[0][twin]) for name, twin in mapped.items() if twin in wide})
 
 
 def layer_map(layers: str | Sequence[int], source: int, target: int) -> list[int]:
@@ -132,7 +132,7 @@ def _pairs(target: nn.Module, source: nn.Module, tensors: dict[str, Tensor], lay
     for place, name in wanted.items():
         stack, layer, inside = place
         twin = given.get((stack, maps[stack][layer] if stack >= 0 else layer, inside))
-        if twin is not None and tensors[twin].shape == target.get_parameter(name).shape:
+        if twin in tensors and tensors[twin].shape == target.get_parameter(name).shape:
             found[name] = twin
     weightless = [name for name in found if name.endswith(".bias") and f"{name[:-5]}.weight" in own - found.keys()]
     return {name: twin for name, twin in found.items() if name not in weightless}  # a bias goes with its map

@@ -73,7 +73,7 @@ def _load(name: str, card: TaskCard | None) -> Any:
 
 def _new(source: Any, given: argparse.Namespace) -> Any:
     """A network of the source's kind, from random weights."""
-    return fresh(source, given.num_hidden_layers, given.layers, given.seed, **overrides(given.config_overrides))
+    return fresh(source, given.num_hidden_layers, given.layers, given.seed, settings=overrides(given.config_overrides))
 
 
 def _mixed(given: argparse.Namespace, card: TaskCard | None, beta: float, folder: Path) -> Any:

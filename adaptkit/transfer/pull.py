@@ -29,7 +29,10 @@ def told_of(batch: dict[str, Tensor], kept: Kept) -> Tensor:
     """
     told = texts_of(batch).find(kept)
     if told is None:
-        raise AdaptkitError("the teacher has not read these tokens: the student wants its tokenizer and its --max_seq_length.")
+        raise AdaptkitError(
+            "the teacher has not read these tokens: the student wants its tokenizer, its --max_seq_length and, where long texts "
+            "are cut into windows, its --doc_stride."
+        )
     return told
 
 
@@ -43,11 +46,16 @@ class Pull:
 
     layers: the teacher's, by number from 0, one for each layer of the student. weight: times its loss is added to what else is
     learned. asks: what both models are asked for besides their logits.
+
+    Raises:
+        AdaptkitError: a weight that is negative or no number.
     """
 
     asks: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, layers: Sequence[int], weight: float):
+        if not 0 <= weight < float("inf"):
+            raise AdaptkitError(f"the weight of a pull is a number from 0 on, not {weight}.")
         self.layers, self.weight, self.kept = list(layers), weight, Kept()
 
     def teaching(self, model: Any) -> AbstractContextManager[Any]:

@@ -53,7 +53,7 @@ def _check(run: Run) -> None:
     if given.student and given.student not in small:
         raise unknown(f"student of {task}", given.student, small)
     if given.student_layers:
-        layer_map(given.layer_map, load_config(_source(run)).num_hidden_layers, given.student_layers)
+        layer_map(given.layer_map, _depth(_source(run)), given.student_layers)
     if given.augment_copies or getattr(given, "multi_label", False):
         raise AdaptkitError("a student learns what a teacher says of whole texts: no --augment_copies and no --multi_label.")
     if task in WRITERS and given.unlabelled_file:
@@ -111,16 +111,28 @@ def _pulls(run: Run) -> list[Pull]:
     reasons = {
         "a teacher that runs, not a file of its logits": Path(given.teacher).is_file(),
         "a Transformer as student": bool(given.student),
-        "a student whose own weights train (--method full)": given.method != "full",
+        "a student whose own weights all train (--method full)": given.method != "full" or given.train not in ("adapter", "full"),
         "one process": run.training.world_size > 1,
         "no --search": bool(given.search),
     }
     if wrong := [wish for wish, broken in reasons.items() if broken]:
         raise AdaptkitError(f"{' and '.join(f'--{name}' for name in asked)} wants {', '.join(wrong)}.")
-    deep = load_config(_source(run)).num_hidden_layers
-    shallow = given.student_layers or load_config(given.model_name_or_path).num_hidden_layers
+    deep = _depth(str(existing_card(Path(given.teacher)).base))
+    shallow = given.student_layers or _depth(given.model_name_or_path)
     layers = layer_map(given.layer_map, deep, shallow)
     return [kind(layers, getattr(given, name)) for name, kind in asked.items()]
+
+
+def _depth(model: str) -> int:
+    """How many layers a model has.
+
+    Raises:
+        AdaptkitError: it has none, or an encoder's and a decoder's.
+    """
+    config = load_config(model)
+    if config.is_encoder_decoder or not hasattr(config, "num_hidden_layers"):
+        raise AdaptkitError(f"{model} ({config.model_type}) has no layers of one stack, which a student could take or be drawn to.")
+    return config.num_hidden_layers
 
 
 def _source(run: Run) -> str:

@@ -26,6 +26,11 @@ from adaptkit.transfer.mix import Mixed, layer_map, mix
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+NOT_SETTINGS = {  # of a network that is to be like another
+    "model_type": "it is the source's",
+    "vocab_size": "the source's tokenizer goes with it",
+    "num_hidden_layers": "--num_hidden_layers says it",
+}
 KINDS = {"classify": ("bilstm", "cnn"), "tag": ("bilstm",)}  # of small networks, by task
 
 
@@ -144,7 +149,12 @@ def make_small(kind: str, tokenizer: Any, labels: int, folder: Path, seed: int =
 
 
 def fresh(
-    base: Any, num_layers: int, layers: str | Sequence[int] = "every", seed: int = 0, head: str | None = None, **settings: Any
+    base: Any,
+    num_layers: int,
+    layers: str | Sequence[int] = "every",
+    seed: int = 0,
+    head: str | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> Any:
     """The network of a base with so many layers, from random weights; each of the kind of the layer that it will take.
 
@@ -153,10 +163,8 @@ def fresh(
         settings: what else of its configuration is to be otherwise.
 
     Raises:
-        AdaptkitError: its configuration has no number of layers, or none of the settings; or no network can be made with them.
+        AdaptkitError: its configuration has no number of layers, or not the settings; or no network comes of them that runs.
     """
-    import transformers
-
     config = copy.deepcopy(base.config)
     if not hasattr(config, "num_hidden_layers") or num_layers < 1:
         raise AdaptkitError(f"a {config.model_type} cannot be made with {num_layers} layers.")
@@ -164,15 +172,38 @@ def fresh(
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[index] for index in taken]
     config.num_hidden_layers = num_layers
-    for name, value in settings.items():
-        if not hasattr(config, name):
-            raise unknown(f"setting of a {config.model_type}", name, config.to_dict())
-        setattr(config, name, value)
     set_seed(seed)
-    try:
-        return getattr(transformers, head or "AutoModel").from_config(config, dtype=torch.float32)
-    except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as problem:
-        raise AdaptkitError(f"no {config.model_type} can be made with {settings}: {problem}") from problem
+    return _with(config, head, settings) if settings else _network(config, head)
+
+
+def _network(config: Any, head: str | None) -> Any:
+    import transformers
+
+    return getattr(transformers, head or "AutoModel").from_config(config, dtype=torch.float32)
+
+
+def _with(config: Any, head: str | None, settings: dict[str, Any]) -> Any:
+    """A network with other settings, which has read two tokens and whose configuration can be read again."""
+    known = (config.to_dict().keys() | config.attribute_map.keys()) - NOT_SETTINGS.keys()
+    for name in settings:
+        if name in NOT_SETTINGS:
+            raise AdaptkitError(
+                f"{name} is no setting of a network like {config.name_or_path or 'the source'}: {NOT_SETTINGS[name]}."
+            )
+        if name not in known:
+            raise unknown(f"setting of a {config.model_type}", name, known)
+    try:  # what transformers raises for values that do not go together is of every kind
+        for name, value in settings.items():
+            setattr(config, name, value)
+        model = _network(config, head)
+        type(config).from_dict(config.to_dict())
+        ids = torch.ones(1, 2, dtype=torch.long)
+        with torch.no_grad():
+            model(input_ids=ids, **({"decoder_input_ids": ids} if config.is_encoder_decoder else {}))
+    except Exception as problem:
+        given = ", ".join(f"{name}={value}" for name, value in settings.items())
+        raise AdaptkitError(f"no {config.model_type} that works can be made with {given}: {problem}") from problem
+    return model
 
 
 def make_shallow(

@@ -1,45 +1,63 @@
 """Embeddings of another width: a table `(tokens, wide)` becomes `(tokens, narrow)` by truncated SVD.
 
-The first right singular vectors of the token embeddings keep as much of their squares as so few can (Eckart and Young 1936);
-all tables of a network go through the same ones, so that they can still be added. What is lost is lost: this is approximate.
+The first right singular vectors of the token embeddings keep as much of their squares as so few can (Eckart and Young 1936); all
+tables of a network go through the same ones, so that they can still be added. Within the narrow space they are turned to what the
+target has (orthogonal Procrustes, Schönemann 1966), so that a share of both is no sum of unrelated axes. What is lost is lost: this
+is approximate.
 
 Weights inside layers are left alone: a norm does not turn with its input, so turned layers compute something else. See
-docs/transfer.md for what was measured.
+docs/architecture.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from adaptkit.errors import AdaptkitError
 
-def basis_between(source: Any, target: Any) -> Tensor | None:
-    """What narrows the source's tables to the target's width, `(wide, narrow)`; None where the source is not wider.
 
-    The first right singular vectors of its token embeddings; the largest part of each is positive.
+def basis_between(sources: Sequence[Any], target: Any) -> Tensor | None:
+    """What narrows the tables of sources to the target's width, `(wide, narrow)`; None where they are not wider.
+
+    Raises:
+        AdaptkitError: sources of several widths, one of them wider than the target.
     """
-    tables = [model.get_input_embeddings() for model in (source, target)]
-    if not all(isinstance(table, nn.Embedding) for table in tables) or tables[0].embedding_dim <= tables[1].embedding_dim:
-        return None  # pictures have no tables
-    table = tables[0].weight.detach().double()
-    vectors = torch.linalg.eigh(table.mT @ table).eigenvectors.flip(-1)[:, : tables[1].embedding_dim]
-    return (vectors * vectors.gather(0, vectors.abs().argmax(0, keepdim=True)).sign()).float()
+    tables, own = [_embeddings(model) for model in sources], _embeddings(target)
+    widths = {0 if table is None else table.shape[1] for table in tables}
+    if own is None or max(widths) <= own.shape[1]:
+        return None
+    if len(widths) > 1:
+        raise AdaptkitError(f"sources of one width are wanted where they are wider than the target; theirs are {sorted(widths)}.")
+    table = tables[0].double()
+    basis = torch.linalg.eigh(table.mT @ table).eigenvectors.flip(-1)[:, : own.shape[1]]
+    if len(table) == len(own):
+        left, _, right = torch.linalg.svd((table @ basis).mT @ own.double())
+        basis = basis @ left @ right
+    return basis.float()
 
 
-def parameters(model: nn.Module, basis: Tensor | None) -> dict[str, Tensor]:
-    """The parameters of a model by name; its tables of embeddings behind a basis, where there is one."""
-    found: dict[str, Tensor] = dict(model.named_parameters())
-    if basis is not None:
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Embedding) and module.embedding_dim == len(basis) and f"{name}.weight" in found:
-                found[f"{name}.weight"] = module.weight.detach().float() @ basis
-    return found
+def tables_behind(basis: Tensor, model: nn.Module) -> dict[str, Tensor]:
+    """The tables of embeddings of a model by parameter name, each behind a basis."""
+    kept = dict(model.named_parameters())
+    tables = {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+    return {
+        name: module.weight.detach().float() @ basis
+        for name, module in tables.items()
+        if name in kept and module.embedding_dim == len(basis)
+    }
 
 
-def share_kept(table: Tensor, basis: Tensor | None) -> float:
-    """How much of the squares of a table is left behind a basis, 0 to 1."""
-    assert basis is not None
-    table = table.detach().float()
-    return float((table @ basis).square().sum() / table.square().sum())
+def share_kept(table: Tensor, narrow: Tensor) -> float:
+    """How much of the squares of a table is left in the narrow one, 0 to 1."""
+    whole = float(table.detach().float().square().sum())
+    return float(narrow.square().sum()) / whole if whole else 1.0
+
+
+def _embeddings(model: Any) -> Tensor | None:
+    """The token embeddings, `(tokens, width)`; pictures have none."""
+    table = model.get_input_embeddings()
+    return table.weight.detach() if isinstance(table, nn.Embedding) else None

@@ -8,11 +8,11 @@ from adaptkit.recipes import classify, distill
 from safetensors.torch import load_file
 from transformers import AutoModel
 
-from adaptkit import AdaptkitError
+from adaptkit import AdaptkitError, cli
 from adaptkit.base import load_tokenizer
 from adaptkit.predict import Predictor
 from adaptkit.training import bare_model
-from adaptkit.transfer.attention_maps import AttentionMaps
+from adaptkit.transfer.attention_maps import AttentionMaps, Watched
 from adaptkit.transfer.inside import MAPS, HiddenStates
 from tests.tiny import tiny
 
@@ -129,8 +129,40 @@ def test_shared_layers_and_other_heads_have_no_maps_to_compare():
         AttentionMaps([0, 1], 1.0).teaching(tiny("albert"))
     pull = AttentionMaps([0, 1], 1.0)
     pull.teaching(tiny("bert"))
-    with pytest.raises(AdaptkitError, match="the teacher has 4 heads, the student 2"):
+    with pytest.raises(AdaptkitError, match="heads is 4 in the teacher and 2 in the student"):
         pull.learning(tiny("bert", num_attention_heads=2))
+    with pytest.raises(AdaptkitError, match="causal is False in the teacher and True in the student"):
+        pull.learning(tiny("llama"))
+    with pytest.raises(AdaptkitError, match="from 0 on, not -1"):
+        AttentionMaps([0], -1)
+
+
+def test_maps_of_another_batch_or_without_gradients_are_refused():
+    model, ids = tiny("bert"), torch.randint(5, 60, (3, 7))
+    pull, batch = AttentionMaps([0, 1], 1.0), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with torch.no_grad(), pull.teaching(model):
+        pull.keep(model(**batch), batch)
+    with pull.learning(model):
+        model(**batch)
+        assert pull.loss(None, batch).requires_grad
+        skipped, model.encoder.layer[0].forward = model.encoder.layer[0].forward, lambda states, *_, **__: states
+        model(**batch)
+        with pytest.raises(AdaptkitError, match="every layer to run"):
+            pull.loss(None, batch)
+        model.encoder.layer[0].forward = skipped
+        model.requires_grad_(False)
+        model(**batch)
+        with pytest.raises(AdaptkitError, match="no gradient reaches"):
+            pull.loss(None, batch)
+
+
+def test_shares_are_in_fp32_under_autocast():
+    torch.manual_seed(0)
+    watched, q, k = Watched(tiny("bert"), [0]), torch.randn(2, 5, 32) * 4, torch.randn(2, 5, 32) * 4
+    seen = torch.ones(2, 5, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = watched.log_shares(q, k, seen)
+    assert torch.equal(found, watched.log_shares(q, k, seen))
 
 
 def test_students_learn_where_to_look(data):
@@ -182,14 +214,24 @@ def test_a_run_that_was_stopped_ends_the_same(data):
     assert all(torch.equal(kept[name], again[name]) for name in kept)
 
 
+def test_the_layers_are_the_teachers_whoever_gives_the_students(data, tmp_path):
+    """--teacher_base of another depth: the layers of the student come from there, the layers that pull are the teacher's."""
+    cli.main(["mix", MINILM, "--num_hidden_layers", "9", "--beta", "1", "--output_dir", str(tmp_path / "nine")])
+    flags = ["--teacher_base", str(tmp_path / "nine"), "--student_layers", "1", "--hidden_state_weight", "1"]
+    found, _ = student(data, "from-nine", *flags, "--max_steps", "2")
+    assert found["train_loss"] > 0
+
+
 @pytest.mark.parametrize(
     ("flags", "problem"),
     [
         (["--student", "cnn"], "a Transformer as student"),
-        (["--student_layers", "2", "--method", "lora"], "own weights train"),
+        (["--student_layers", "2", "--method", "lora"], "own weights all train"),
+        (["--student_layers", "2", "--train", "last[1]"], "own weights all train"),
+        (["--student_layers", "2", "--hidden_state_weight", "nan"], "from 0 on, not nan"),
         (["--student_layers", "2", "--search", "2"], "no --search"),
     ],
 )
 def test_what_does_not_go_together_is_refused(data, flags, problem):
     with pytest.raises(AdaptkitError, match=problem):
-        student(data, "refused", *flags, "--hidden_state_weight", "1", "--attention_map_weight", "1")
+        student(data, "refused", "--hidden_state_weight", "1", "--attention_map_weight", "1", *flags)

@@ -11,7 +11,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, cli, load_base, load_tokenizer
 from adaptkit.predict import Predictor
+from adaptkit.scratch import overrides
 from adaptkit.transfer.mix import layer_map, mix
+from adaptkit.transfer.students import fresh
 from tests.tiny import LAW_ARCHITECTURES, tiny
 
 
@@ -130,6 +132,44 @@ def test_a_wider_source_gives_its_embeddings_by_truncated_svd():
     assert all(torch.equal(weights(target)[name], before[name]) for name in mixed.left)
 
 
+def test_narrow_embeddings_are_turned_to_those_of_the_target():
+    """A source that is the target in a wider space, turned: all of it comes back, and every share of both is the target."""
+    target, source = (tiny("bert", seed=seed, hidden_size=width, num_attention_heads=2) for seed, width in ((1, 20), (2, 32)))
+    wide, _ = torch.linalg.qr(torch.randn(32, 20))
+    with torch.no_grad():
+        for name, table in source.named_parameters():
+            if name in ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"):
+                table.copy_(target.get_parameter(name) @ wide.mT)
+    before = weights(target)
+    mixed = mix(target, source, 0.5, leave=True)
+    for name in ("embeddings.word_embeddings.weight", "embeddings.position_embeddings.weight"):
+        torch.testing.assert_close(weights(target)[name], before[name], atol=1e-5, rtol=1e-4)
+        assert mixed.narrowed[name] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_network_that_could_not_run_is_refused():
+    for heads in (2, 3):  # with 2 heads of keys and values
+        with pytest.raises(AdaptkitError, match="no llama that works can be made"):
+            fresh(tiny("llama", num_attention_heads=4, num_key_value_heads=4), 1, settings={"num_attention_heads": heads})
+    assert fresh(tiny("bert"), 1, settings={"layer_norm_eps": overrides("a=1e-6")["a"]}).config.layer_norm_eps == 1e-6
+
+
+@pytest.mark.parametrize("name", ["qwen3", "electra", "deberta-v2"])
+def test_layers_of_another_width_stay_as_they_are(name):
+    target = tiny(name, seed=1, hidden_size=16, **({"embedding_size": 8} if name == "electra" else {}))
+    before = weights(target)
+    mixed = mix(target, tiny(name, seed=2), 1.0, leave=True)
+    assert mixed.mapped.keys() == mixed.narrowed.keys()
+    assert all(torch.equal(weights(target)[one], before[one]) for one in before if "embeddings" not in one and "embed_" not in one)
+
+
+def test_wide_sources_have_one_width():
+    target, wide, wider = (tiny("bert", seed=seed, hidden_size=width) for seed, width in ((1, 16), (2, 32), (3, 48)))
+    for sources in ([wide, wider], [target, wide]):
+        with pytest.raises(AdaptkitError, match="sources of one width"):
+            mix(target, sources, 0.5, leave=True)
+
+
 def test_a_narrower_source_gives_nothing():
     target, source = tiny("bert", seed=1), tiny("bert", seed=2, hidden_size=20, num_attention_heads=2)
     with pytest.raises(AdaptkitError, match="embeddings.word_embeddings.weight"):
@@ -204,6 +244,13 @@ def test_the_command_writes_a_narrower_base(tmp_path, capsys):
         ([], "one target"),
         (["--num_hidden_layers", "3", "--config_overrides", "hiden_size=96"], "did you mean 'hidden_size'"),
         (["--num_hidden_layers", "3", "--config_overrides", "hidden_size=97"], "97"),
+        (["--num_hidden_layers", "3", "--config_overrides", "hidden_size=big"], "that works can be made with hidden_size=big"),
+        (["--num_hidden_layers", "3", "--config_overrides", "hidden_size="], "should be name=value"),
+        (["--num_hidden_layers", "3", "--config_overrides", "hidden_act=foo"], "foo"),
+        (["--num_hidden_layers", "3", "--config_overrides", "to_dict=5"], "to_dict"),
+        (["--num_hidden_layers", "3", "--config_overrides", "seed=[1"], "seed"),
+        (["--num_hidden_layers", "3", "--config_overrides", "num_hidden_layers=2"], "--num_hidden_layers says it"),
+        (["--num_hidden_layers", "3", "--config_overrides", "vocab_size=50"], "tokenizer goes with it"),
         (["--target", "all-MiniLM-L6-v2", "--config_overrides", "hidden_size=96"], "for a new network"),
         (["--num_hidden_layers", "3", "--target", "all-MiniLM-L6-v2"], "one target"),
         (["--num_hidden_layers", "3", "--beta", "0", "1"], "method full"),
