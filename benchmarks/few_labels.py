@@ -110,14 +110,18 @@ def gather(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[Row
 
 
 def scores(file: str, store: Path) -> dict[str, dict[str, float]]:
-    """Scores of each source for a target, without training."""
+    """Scores of each source for a target, without training; kept beside the target's file."""
+    if (kept := Path(file).with_suffix(".scores.json")).exists():
+        return json.loads(kept.read_text())
     from adaptkit.readers import Reading, read
     from adaptkit.tasks.classify import Classify
     from adaptkit.transfer.sources_command import rank
 
     task = Classify()
     found = rank(task.read(read(file, Reading(wanted=task.wanted()))), [], str(store))
-    return {row["source"]: row for row in found if (store / row["source"]).is_dir()}
+    told = {row["source"]: row for row in found if (store / row["source"]).is_dir()}
+    kept.write_text(json.dumps(told))
+    return told
 
 
 class Target:
