@@ -14,6 +14,7 @@ what is trained, and goes on from there when it is started again.
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import random
@@ -218,7 +219,19 @@ def show_ranking(found: dict, told: dict, sources: list[str], seeds: list[int]) 
             total[name].append(float(spearmanr(truth, scored).statistic))
         each = ", ".join(f"{name} {value:.3f}" for name, value in zip(sources, truth, strict=True))
         print(f"| {target} | {each} | " + " | ".join(f"{total[name][-1]:.2f}" for name in SCORES) + " |")
-    print("| mean | | " + " | ".join(f"{statistics.mean(values):.2f}" for values in total.values()) + " |")
+    print("| mean | | " + " | ".join(f"{statistics.mean(values):.2f}" for values in total.values()) + " |\n")
+
+    def first(target: str, seed: int, score: str) -> float:
+        """Accuracy from the source that a score puts first."""
+        return found[target, max(sources, key=lambda source: told[target, seed][source][score]), seed]
+
+    drawn = list(itertools.product(TARGETS, seeds))
+    chosen = {name: [first(*one, name) for one in drawn] for name in SCORES}
+    chosen["the best of each row"] = [max(found[target, source, seed] for source in sources) for target, seed in drawn]
+    chosen["drawn by chance"] = [found[target, source, seed] for target, seed in drawn for source in sources]
+    print("| the start is chosen by | mean accuracy |\n|---|---|")
+    for name, values in chosen.items():
+        print(f"| {name} | {statistics.mean(values):.4f} |")
 
 
 if __name__ == "__main__":
