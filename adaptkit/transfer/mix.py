@@ -123,7 +123,6 @@ def _pairs(target: nn.Module, source: nn.Module, tensors: dict[str, Tensor], lay
     """Target parameter -> source parameter of the same place and shape; `tensors`: the source's parameters, as they are mixed."""
     alike = target.config.model_type == source.config.model_type
     wanted, given = _places(target, alike), _places(source, alike)
-    own = set(wanted.values())
     depths = [[len(paths) for _, paths in layer_paths(model)] for model in (target, source)]
     if len(depths[0]) != len(depths[1]):
         raise AdaptkitError(f"{type(source).__name__} and {type(target).__name__} do not have the same stacks of layers.")
@@ -134,8 +133,8 @@ def _pairs(target: nn.Module, source: nn.Module, tensors: dict[str, Tensor], lay
         twin = given.get((stack, maps[stack][layer] if stack >= 0 else layer, inside))
         if twin in tensors and tensors[twin].shape == target.get_parameter(name).shape:
             found[name] = twin
-    weightless = [name for name in found if name.endswith(".bias") and f"{name[:-5]}.weight" in own - found.keys()]
-    return {name: twin for name, twin in found.items() if name not in weightless}  # a bias goes with its map
+    alone = {name.removesuffix("weight") + "bias" for name in set(wanted.values()) - found.keys() if name.endswith(".weight")}
+    return {name: twin for name, twin in found.items() if name not in alone}  # a bias goes with its map
 
 
 def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:

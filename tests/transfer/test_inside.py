@@ -165,43 +165,33 @@ def test_shares_are_in_fp32_under_autocast():
     assert torch.equal(found, watched.log_shares(q, k, seen))
 
 
+@torch.no_grad()
+def distance(data, out, kind) -> float:
+    """How far a student of two layers is from its teacher."""
+    teacher, learner = Predictor(data[0] / "teacher"), Predictor(out)
+    rows = dict(teacher.tokenizer([f"a bright day {i}" for i in range(4)], return_tensors="pt", padding=True))
+    pull = kind([2, 5], 1.0)
+    with pull.teaching(bare_model(teacher.model)):
+        pull.keep(teacher.model(**rows, **pull.asks), rows)
+    with pull.learning(bare_model(learner.model)):
+        return float(pull.loss(learner.model(**rows, **pull.asks), rows).mean())
+
+
 def test_students_learn_where_to_look(data):
-    folder, _ = data
     _, without = student(data, "plain-maps", "--student_layers", "2")
     _, drawn = student(data, "drawn-maps", "--student_layers", "2", "--attention_map_weight", "20")
     assert load_file(drawn / "model.safetensors").keys() == load_file(without / "model.safetensors").keys()
 
-    def distance(out):
-        teacher, learner = Predictor(folder / "teacher"), Predictor(out)
-        rows = teacher.tokenizer([f"a bright day {i}" for i in range(4)], return_tensors="pt", padding=True)
-        pull = AttentionMaps([2, 5], 1.0)
-        with torch.no_grad():
-            with pull.teaching(bare_model(teacher.model)):
-                pull.keep(teacher.model(**rows), dict(rows))
-            with pull.learning(bare_model(learner.model)):
-                learner.model(**rows)
-                return float(pull.loss(None, dict(rows)).mean())
-
-    assert distance(drawn) < 0.9 * distance(without)
+    assert distance(data, drawn, AttentionMaps) < 0.9 * distance(data, without, AttentionMaps)
 
 
 def test_students_come_nearer_and_keep_no_maps(data):
-    folder, _ = data
     _, without = student(data, "without", "--student_layers", "2")
     _, drawn = student(data, "drawn", "--student_layers", "2", "--hidden_state_weight", "5")
     assert not any(MAPS in name for name in load_file(drawn / "model.safetensors"))
     assert load_file(drawn / "model.safetensors").keys() == load_file(without / "model.safetensors").keys()
 
-    def distance(out):
-        teacher, learner = Predictor(folder / "teacher"), Predictor(out)
-        rows = teacher.tokenizer([f"a bright day {i}" for i in range(4)], return_tensors="pt", padding=True)
-        inside = HiddenStates([2, 5], 1.0)
-        with torch.no_grad():
-            inside.keep(teacher.model(**rows, output_hidden_states=True), dict(rows))
-            with inside.learning(learner.model):
-                return float(inside.loss(learner.model(**rows, output_hidden_states=True), dict(rows)).mean())
-
-    assert distance(drawn) < 0.9 * distance(without)
+    assert distance(data, drawn, HiddenStates) < 0.9 * distance(data, without, HiddenStates)
 
 
 def test_a_run_that_was_stopped_ends_the_same(data):
