@@ -117,9 +117,12 @@ def _pulls(run: Run) -> list[Pull]:
     }
     if wrong := [wish for wish, broken in reasons.items() if broken]:
         raise AdaptkitError(f"{' and '.join(f'--{name}' for name in asked)} wants {', '.join(wrong)}.")
-    deep = _depth(str(existing_card(Path(given.teacher)).base))
+    teacher = str(existing_card(Path(given.teacher)).base)
+    for model in (teacher, given.model_name_or_path or teacher):
+        if load_config(model).is_encoder_decoder:
+            raise AdaptkitError(f"{model} has an encoder and a decoder; what pulls a student's inside wants one stack of layers.")
     shallow = given.student_layers or _depth(given.model_name_or_path)
-    layers = layer_map(given.layer_map, deep, shallow)
+    layers = layer_map(given.layer_map, _depth(teacher), shallow)
     return [kind(layers, getattr(given, name)) for name, kind in asked.items()]
 
 
@@ -127,11 +130,11 @@ def _depth(model: str) -> int:
     """How many layers a model has.
 
     Raises:
-        AdaptkitError: it has none, or an encoder's and a decoder's.
+        AdaptkitError: it has none.
     """
     config = load_config(model)
-    if config.is_encoder_decoder or not hasattr(config, "num_hidden_layers"):
-        raise AdaptkitError(f"{model} ({config.model_type}) has no layers of one stack, which a student could take or be drawn to.")
+    if not hasattr(config, "num_hidden_layers"):
+        raise AdaptkitError(f"{model} ({config.model_type}) has no layers that a student could take or be drawn to.")
     return config.num_hidden_layers
 
 

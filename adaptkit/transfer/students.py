@@ -184,12 +184,11 @@ def _network(config: Any, head: str | None) -> Any:
 
 def _with(config: Any, head: str | None, settings: dict[str, Any]) -> Any:
     """A network with other settings, which has read two tokens and whose configuration can be read again."""
-    known = (config.to_dict().keys() | config.attribute_map.keys()) - NOT_SETTINGS.keys()
+    refused = NOT_SETTINGS | {config.attribute_map.get(name, name): why for name, why in NOT_SETTINGS.items()}
+    known = (config.to_dict().keys() | config.attribute_map.keys()) - refused.keys()
     for name in settings:
-        if name in NOT_SETTINGS:
-            raise AdaptkitError(
-                f"{name} is no setting of a network like {config.name_or_path or 'the source'}: {NOT_SETTINGS[name]}."
-            )
+        if name in refused:
+            raise AdaptkitError(f"{name} is no setting of a network like its source: {refused[name]}.")
         if name not in known:
             raise unknown(f"setting of a {config.model_type}", name, known)
     try:  # what transformers raises for values that do not go together is of every kind

@@ -11,6 +11,7 @@ from transformers import AutoModel
 from adaptkit import AdaptkitError, cli
 from adaptkit.base import load_tokenizer
 from adaptkit.predict import Predictor
+from adaptkit.scratch import make_model
 from adaptkit.training import bare_model
 from adaptkit.transfer.attention_maps import AttentionMaps, Watched
 from adaptkit.transfer.inside import MAPS, HiddenStates
@@ -210,6 +211,18 @@ def test_the_layers_are_the_teachers_whoever_gives_the_students(data, tmp_path):
     flags = ["--teacher_base", str(tmp_path / "nine"), "--student_layers", "1", "--hidden_state_weight", "1"]
     found, _ = student(data, "from-nine", *flags, "--max_steps", "2")
     assert found["train_loss"] > 0
+
+
+def test_an_encoder_with_a_decoder_has_no_one_stack_to_pull(data, tmp_path):
+    folder, files = data
+    texts = [json.loads(line)["text"] for line in (folder / "rows.jsonl").read_text().splitlines()]
+    make_model("t5", texts, tmp_path / "base", vocab_size=100)
+    teacher = ["--model_name_or_path", str(tmp_path / "base"), "--output_dir", str(tmp_path / "teacher"), "--max_steps", "1"]
+    classify.main([*files, *teacher])
+    given = [*files, "--teacher", str(tmp_path / "teacher"), "--student_layers", "1", "--layer_map", "first", "--max_steps", "1"]
+    distill.main([*given, "--output_dir", str(tmp_path / "student")])  # from its logits it learns like any other
+    with pytest.raises(AdaptkitError, match="wants one stack of layers"):
+        distill.main([*given, "--output_dir", str(tmp_path / "refused"), "--hidden_state_weight", "1"])
 
 
 @pytest.mark.parametrize(

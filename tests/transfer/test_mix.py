@@ -151,6 +151,8 @@ def test_a_network_that_could_not_run_is_refused():
     for heads in (2, 3):  # with 2 heads of keys and values
         with pytest.raises(AdaptkitError, match="no llama that works can be made"):
             fresh(tiny("llama", num_attention_heads=4, num_key_value_heads=4), 1, settings={"num_attention_heads": heads})
+    with pytest.raises(AdaptkitError, match="n_layer is no setting"):
+        fresh(tiny("gpt2"), 1, settings={"n_layer": 2})
     assert fresh(tiny("bert"), 1, settings={"layer_norm_eps": overrides("a=1e-6")["a"]}).config.layer_norm_eps == 1e-6
 
 
