@@ -1,4 +1,4 @@
-"""What other tasks give to one with 200 labels: warm start, fusion, many tasks at once; and whether sources are ranked rightly.
+"""What other tasks give to one with 200 labels: warm start, fusion, many tasks at once.
 
     ADAPTKIT_DATA=... python benchmarks/few_labels.py [--seeds 1 2 3] [--jobs 2] [--work DIR]
 
@@ -8,13 +8,12 @@ of eight domains (12,000 rows, four epochs at 2e-3). Targets, 200 labelled rows 
 and seeds each time: sentiment of sentences (SST-2), the 30 intents of two other domains (CLINC150), business or technology (AG
 News); at most 2,000 rows to test. All targets are trained with a learning rate of 2e-3, 15 epochs in batches of 8. `chosen` is the
 source that `adaptkit sources` puts first, from the same 200 rows. Many tasks: the chosen source's rows and the target's under one
-adapter. The ranking: accuracy after a warm start from each source against its scores, both averaged over the seeds. `--work` keeps
-what is trained, and goes on from there when it is started again.
+adapter. `--work` keeps what is trained, and goes on from there when it is started again. How well sources are ranked:
+rank_sources.py.
 """
 
 import argparse
 import csv
-import itertools
 import json
 import os
 import random
@@ -150,8 +149,20 @@ class Target:
         return self.folder / f"{self.name}-{how}-{self.seed}".replace(" ", "-")
 
 
+def train_sources(sources: dict[str, dict[str, Any]], store: Path, pool: ThreadPoolExecutor) -> None:
+    """An adapter of each source, in `store`."""
+
+    def train(name: str) -> None:
+        flags = {key: value for key, value in sources[name].items() if key != "recipe"}
+        words = [word for key, value in flags.items() for word in (f"--{key}", *([value] if isinstance(value, str) else value))]
+        long = ("--num_train_epochs", "4", "--learning_rate", "2e-3") if name == "other-intents" else ("--num_train_epochs", "2")
+        once(sources[name]["recipe"], store / name, *words, *METHOD, *long)
+
+    list(pool.map(train, sources))
+
+
 def main() -> None:
-    """Train all, print the two tables."""
+    """Train all, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--jobs", type=int, default=2, help="recipes that run at the same time, one core each")
@@ -164,16 +175,7 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         store = folder / "store"
         sources, drawn = gather(folder)
-
-        def train_source(name: str) -> None:
-            flags = {key: value for key, value in sources[name].items() if key != "recipe"}
-            words = [word for key, value in flags.items() for word in (f"--{key}", *([value] if isinstance(value, str) else value))]
-            long = (
-                ("--num_train_epochs", "4", "--learning_rate", "2e-3") if name == "other-intents" else ("--num_train_epochs", "2")
-            )
-            once(sources[name]["recipe"], store / name, *words, *METHOD, *long)
-
-        list(pool.map(train_source, sources))
+        train_sources(sources, store, pool)
         warm = {name: (*METHOD, "--warm_start", str(store / name)) for name in sources}
         fuse = ("--fuse", *(str(store / name) for name in sources))
         targets = [Target(folder, name, seed, *drawn[name]) for seed in given.seeds for name in TARGETS]
@@ -183,14 +185,12 @@ def main() -> None:
             chosen = max(told[one], key=lambda name: told[one][name][given.by])
             print(f"{one.name}, seed {one.seed}: chosen {chosen}", file=sys.stderr, flush=True)
             work_list.append((one, "plain", partial(one.train, "plain", *METHOD)))
-            work_list += [(one, name, partial(one.train, f"from {name}", *warm[name])) for name in sources]
             work_list.append((one, "fusion", partial(one.train, "fusion", *fuse)))
             work_list.append((one, "many tasks", partial(one.train_beside, f"beside {chosen}", sources[chosen])))
-            work_list.append((one, "warm start", partial(one.train, f"from {chosen}", *warm[chosen])))  # it is there by then
+            work_list.append((one, "warm start", partial(one.train, f"from {chosen}", *warm[chosen])))
         values = pool.map(lambda job: job[2](), work_list)
         found = {(one.name, how, one.seed): value for (one, how, _), value in zip(work_list, values, strict=True)}
     show_gains(found, given.seeds)
-    show_ranking(found, {(one.name, one.seed): scored for one, scored in told.items()}, list(sources), given.seeds)
 
 
 def show_gains(found: dict[tuple[str, str, int], float], seeds: list[int]) -> None:
@@ -201,37 +201,6 @@ def show_gains(found: dict[tuple[str, str, int], float], seeds: list[int]) -> No
         print(f"| {target} | " + " | ".join(over_seeds([found[target, how, seed] for seed in seeds]) for how in HOWS) + " |")
     means = [statistics.mean(found[target, how, seed] for target in TARGETS for seed in seeds) for how in HOWS]
     print("| mean | " + " | ".join(f"{value:.4f}" for value in means) + " |\n")
-
-
-def show_ranking(found: dict, told: dict, sources: list[str], seeds: list[int]) -> None:
-    """What each source gives, and how well each score knew it."""
-    from scipy.stats import spearmanr
-
-    from adaptkit.transfer.sources import SCORES
-
-    print("| target | source: accuracy after a warm start | " + " | ".join(f"Spearman {name}" for name in SCORES) + " |")
-    print("|---|---|" + "---|" * len(SCORES))
-    total: dict[str, list[float]] = {name: [] for name in SCORES}
-    for target in TARGETS:
-        truth = [statistics.mean(found[target, source, seed] for seed in seeds) for source in sources]
-        for name in SCORES:
-            scored = [statistics.mean(told[target, seed][source][name] for seed in seeds) for source in sources]
-            total[name].append(float(spearmanr(truth, scored).statistic))
-        each = ", ".join(f"{name} {value:.3f}" for name, value in zip(sources, truth, strict=True))
-        print(f"| {target} | {each} | " + " | ".join(f"{total[name][-1]:.2f}" for name in SCORES) + " |")
-    print("| mean | | " + " | ".join(f"{statistics.mean(values):.2f}" for values in total.values()) + " |\n")
-
-    def first(target: str, seed: int, score: str) -> float:
-        """Accuracy from the source that a score puts first."""
-        return found[target, max(sources, key=lambda source: told[target, seed][source][score]), seed]
-
-    drawn = list(itertools.product(TARGETS, seeds))
-    chosen = {name: [first(*one, name) for one in drawn] for name in SCORES}
-    chosen["the best of each row"] = [max(found[target, source, seed] for source in sources) for target, seed in drawn]
-    chosen["drawn by chance"] = [found[target, source, seed] for target, seed in drawn for source in sources]
-    print("| the start is chosen by | mean accuracy |\n|---|---|")
-    for name, values in chosen.items():
-        print(f"| {name} | {statistics.mean(values):.4f} |")
 
 
 if __name__ == "__main__":

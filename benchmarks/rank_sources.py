@@ -1,0 +1,152 @@
+"""Are sources ranked rightly without training? What a warm start from each gives, against the scores of `adaptkit sources`.
+
+    ADAPTKIT_DATA=... python benchmarks/rank_sources.py [--targets topics scope ...] [--seeds 1 2 3] [--jobs 2] [--work DIR]
+
+Base, method, the seven sources and the settings are those of few_labels.py, and so are the first three targets. Five more: the
+topic of news (four labels, AG News), the domain of a request (ten, CLINC150), whether a request is in scope (two, CLINC150), how
+two marked words are related (ten, SemEval 2010 task 8, direction left out), and what the first name in a sentence names (four,
+CoNLL-2003). 200 labelled rows of each, others with each seed, none of them seen by a source; at most 2,000 rows to test. Rank
+correlations (Spearman) are those of accuracy and score, both averaged over the seeds.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import re
+import statistics
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from few_labels import METHOD, TARGETS, TESTED, Rows, Target, agnews, gather, scores, some, train_sources
+from recipe_runs import data_folder
+
+MORE = ("topics", "domains", "scope", "relation-kinds", "first-names")
+Found = dict[tuple[str, str, int], float]  # (target, source, seed) -> test accuracy
+Told = dict[tuple[str, int], dict[str, dict[str, Any]]]  # (target, seed) -> source -> its scores
+
+
+def topics() -> tuple[Rows, Rows]:
+    """News and one of four topics; both halves of the test rows, since a source was trained on the others."""
+    rows = some(agnews("test", ("World", "Sports", "Business", "Sci/Tech")), 1_000_000, 0)
+    return rows[: len(rows) // 2], rows[len(rows) // 2 :]
+
+
+def domains() -> tuple[Rows, Rows]:
+    """Requests and one of ten domains."""
+    folder = data_folder() / "clinc150"
+    all_domains = json.loads((folder / "domains.json").read_text("utf-8"))
+    domain = {intent: name for name, intents in all_domains.items() for intent in intents}
+    clinc = json.loads((folder / "data_full.json").read_text("utf-8"))
+    return [(text, domain[intent]) for text, intent in clinc["val"]], [(text, domain[intent]) for text, intent in clinc["test"]]
+
+
+def scope() -> tuple[Rows, Rows]:
+    """Requests, half of them in scope."""
+    clinc = json.loads((data_folder() / "clinc150/data_full.json").read_text("utf-8"))
+
+    def both(inside: Rows, outside: Rows) -> Rows:
+        return [(text, "in") for text, _ in some(inside, len(outside), 0)] + [(text, "out") for text, _ in outside]
+
+    return both(clinc["val"], clinc["oos_train"] + clinc["oos_val"]), both(clinc["test"], clinc["oos_test"])
+
+
+def relation_kinds() -> tuple[Rows, Rows]:
+    """Sentences with two marked words, and how these are related; the cases of the source left out."""
+
+    def cases(name: str) -> Rows:
+        lines = (data_folder() / "semeval2010_task8" / name).read_text("utf-8").replace("\r", "")
+        parts = [case.splitlines() for case in lines.split("\n\n") if case.strip()]
+        return [(case[0].partition("\t")[2].strip('"'), case[1].partition("(")[0]) for case in parts]
+
+    return cases("TRAIN_FILE.TXT")[3000:], cases("TEST_FILE_FULL.TXT")
+
+
+def first_names() -> tuple[Rows, Rows]:
+    """Sentences, and the type of the first named entity; sentences without one are left out."""
+
+    def sentences(name: str) -> Rows:
+        blocks = (data_folder() / "conll2003" / name).read_text("utf-8").split("\n\n")
+        lines = [[line.split(" ") for line in block.splitlines()] for block in blocks if block.strip()]
+        named = [(" ".join(words[0] for words in block), re.findall(r"\bB-(\w+)", str(block))) for block in lines]
+        return [(text, kinds[0]) for text, kinds in named if kinds]
+
+    return sentences("valid.txt"), sentences("test.txt")
+
+
+def drawn_from(names: list[str], few: dict[str, tuple[Rows, Rows]]) -> dict[str, tuple[Rows, Rows]]:
+    """Rows to draw from and rows to test of each target."""
+    more = dict(zip(MORE, (topics, domains, scope, relation_kinds, first_names), strict=True))
+    found = {name: few[name] if name in few else more[name]() for name in names}
+    return {name: (rows, some(test, TESTED, 0)) for name, (rows, test) in found.items()}
+
+
+def main() -> None:
+    """Train from every source, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--targets", nargs="+", choices=(*TARGETS, *MORE), default=[*TARGETS, *MORE])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--jobs", type=int, default=2, help="recipes that run at the same time, one core each")
+    parser.add_argument("--work", help="where all is kept, that of few_labels.py too (default: nowhere)")
+    given = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(given.jobs) as pool:
+        folder = Path(given.work or work)
+        folder.mkdir(exist_ok=True)
+        store = folder / "store"
+        sources, few = gather(folder)
+        train_sources(sources, store, pool)
+        rows = drawn_from(given.targets, few)
+        drawn = [Target(folder, name, seed, *rows[name]) for seed in given.seeds for name in given.targets]
+        runs = [(one, source) for one in drawn for source in sources]
+        warm = [partial(one.train, f"from {name}", *METHOD, "--warm_start", str(store / name)) for one, name in runs]
+        values = list(pool.map(lambda train: train(), warm))
+        found = {(one.name, source, one.seed): value for (one, source), value in zip(runs, values, strict=True)}
+        told = {(one.name, one.seed): scores(one.train_file, store) for one in drawn}
+    show_ranking(found, told, list(sources), given.targets, given.seeds)
+    show_choices(found, told, list(sources), given.targets, given.seeds)
+
+
+def show_ranking(found: Found, told: Told, sources: list[str], targets: list[str], seeds: list[int]) -> None:
+    """What each source gives, and how well each score knew it."""
+    from scipy.stats import spearmanr
+
+    from adaptkit.transfer.sources import SCORES
+
+    print("| target | " + " | ".join(sources) + " | " + " | ".join(f"Spearman {name}" for name in SCORES) + " |")
+    print("|---|" + "---|" * (len(sources) + len(SCORES)))
+    total: dict[str, list[float]] = {name: [] for name in SCORES}
+    for target in targets:
+        truth = [statistics.mean(found[target, source, seed] for seed in seeds) for source in sources]
+        for name in SCORES:
+            scored = [statistics.mean(told[target, seed][source][name] for seed in seeds) for source in sources]
+            total[name].append(float(spearmanr(truth, scored).statistic))
+        cells = [f"{value:.3f}" for value in truth] + [f"{total[name][-1]:.2f}" for name in SCORES]
+        print(f"| {target} | " + " | ".join(cells) + " |")
+    print(
+        "| mean |" + " |" * len(sources) + " " + " | ".join(f"{statistics.mean(values):.2f}" for values in total.values()) + " |\n"
+    )
+
+
+def show_choices(found: Found, told: Told, sources: list[str], targets: list[str], seeds: list[int]) -> None:
+    """What the source that each score puts first gives."""
+    from adaptkit.transfer.sources import SCORES
+
+    def first(target: str, seed: int, score: str) -> float:
+        """Accuracy from the source that a score puts first."""
+        return found[target, max(sources, key=lambda source: told[target, seed][source][score]), seed]
+
+    drawn = list(itertools.product(targets, seeds))
+    chosen = {name: [first(*one, name) for one in drawn] for name in SCORES}
+    chosen["the best of each row"] = [max(found[target, source, seed] for source in sources) for target, seed in drawn]
+    chosen["drawn by chance"] = [found[target, source, seed] for target, seed in drawn for source in sources]
+    print("| the start is chosen by | mean accuracy |\n|---|---|")
+    for name, values in chosen.items():
+        print(f"| {name} | {statistics.mean(values):.4f} |")
+
+
+if __name__ == "__main__":
+    main()
