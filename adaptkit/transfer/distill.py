@@ -4,10 +4,11 @@ The teacher runs once; its logits are one more column of the training rows. The 
 
     hard * (the task's own loss, over what has a label)  +  (1 - hard) * T^2 * KL(softmax(teacher / T) || softmax(student / T))
 
-summed over all labels of an optimizer step, one a text (classify) or one a word (tag), and divided by their number; where it is
-asked for, so many times the difference of hidden states or of attention maps is added (`adaptkit.transfer.pull`). Rows without
-labels count in what the teacher says alone. But for these two, teacher and student need not share a tokenizer: only logits of whole
-texts and of whole words pass between them.
+summed over all labels of an optimizer step, one a text (classify) or one a word (tag), and divided by their number. Where a text
+has several, each label is a choice of its own, between its logit and 0: the softmax of the two is the sigmoid. Where it is asked
+for, so many times the difference of hidden states or of attention maps is added (`adaptkit.transfer.pull`). Rows without labels
+count in what the teacher says alone. But for these two, teacher and student need not share a tokenizer: only logits of whole texts
+and of whole words pass between them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
@@ -39,7 +41,7 @@ from adaptkit.transfer.pull import Pull
 LOGITS = "teacher_logits.safetensors"
 UNLABELLED = "_unlabelled"  # a row that the teacher alone says something about
 GOLD: dict[str, Callable[[Any], dict[str, Any]]] = {  # what can be taught; the gold of a row that has none, which no loss looks at
-    "classify": lambda task: {"label": task.labels[0]},
+    "classify": lambda task: {"label": task.labels[0] if task.one_label else []},
     "tag": lambda task: {"entities": []},
 }
 
@@ -48,11 +50,11 @@ class Teacher:
     """A model that has run once over some texts.
 
     task: classify or tag. labels: in the order of its logits. logits: what `name_of` calls a row -> its logits, `(labels,)`, or
-    `(words, labels)` with NaN for words in which no piece of the teacher's begins.
+    `(words, labels)` with NaN for words in which no piece of the teacher's begins. multi_label: a text has any number of labels.
     """
 
-    def __init__(self, labels: list[str], logits: dict[str, np.ndarray], task: str = "classify"):
-        self.labels, self.logits, self.task = labels, logits, task
+    def __init__(self, labels: list[str], logits: dict[str, np.ndarray], task: str = "classify", multi_label: bool = False):
+        self.labels, self.logits, self.task, self.multi_label = labels, logits, task, multi_label
 
     @classmethod
     def run(cls, folder: str | Path, table: Table, batch_size: int = 64, pulls: Sequence[Pull] = ()) -> Teacher:
@@ -66,7 +68,7 @@ class Teacher:
 
         predictor = Predictor(folder)
         task = predictor.task
-        check_taught(folder, task.name, several=getattr(task, "multi_label", False))
+        check_taught(folder, task.name)
         saying = of_kind(task, _Saying, pulls=pulls)
         encoded = saying.encode(table, predictor.tokenizer, predictor.max_length, gold=False)
         with ExitStack() as stack:
@@ -77,9 +79,8 @@ class Teacher:
             nothing = np.full(len(task.labels), np.nan, np.float32)
             words = by_unit(logits, encoded, table)
             logits = [np.stack([nothing if one is None else one for one in row] or [nothing]) for row in words]
-        return cls(
-            list(task.labels), {name_of(task, row): row_says for row, row_says in zip(table.rows, logits, strict=True)}, task.name
-        )
+        said = {name_of(task, row): row_says for row, row_says in zip(table.rows, logits, strict=True)}
+        return cls(list(task.labels), said, task.name, getattr(task, "multi_label", False))
 
     def save(self, file: Path) -> None:
         """Write task, labels, texts and logits, in one step."""
@@ -87,7 +88,8 @@ class Teacher:
         rows = [np.atleast_2d(row).astype(np.float32) for row in self.logits.values()]
         with new_file(file) as staged:
             arrays = {"logits": np.concatenate(rows), "counts": np.array([len(row) for row in rows]), "texts": texts}
-            save_file(arrays, staged, metadata={"task": self.task, "labels": json.dumps(self.labels)})
+            about = {"task": self.task, "labels": json.dumps(self.labels), "multi_label": json.dumps(self.multi_label)}
+            save_file(arrays, staged, metadata=about)
 
     @classmethod
     def load(cls, file: str | Path) -> Teacher:
@@ -103,7 +105,7 @@ class Teacher:
                 texts = json.loads(found.get_tensor("texts").tobytes())
                 rows = np.split(found.get_tensor("logits"), np.cumsum(found.get_tensor("counts"))[:-1])
                 logits = [row[0] for row in rows] if task == "classify" else rows
-                return cls(labels, dict(zip(texts, logits, strict=True)), task)
+                return cls(labels, dict(zip(texts, logits, strict=True)), task, json.loads(about.get("multi_label", "false")))
         except (OSError, KeyError, ValueError, SafetensorError) as problem:
             raise AdaptkitError(f"{file} holds no logits of a teacher ({problem}).") from problem
 
@@ -136,11 +138,10 @@ def taught_by(teacher: str | None) -> str:
     return str(task)
 
 
-def check_taught(teacher: str | Path, task: str, known: Iterable[str] = tuple(GOLD), several: bool = False) -> None:
+def check_taught(teacher: str | Path, task: str, known: Iterable[str] = tuple(GOLD)) -> None:
     """Refuse a teacher of something else."""
-    if task not in known or several:
-        what = "several labels a text" if several else task
-        raise AdaptkitError(f"{teacher} was trained for {what}; a teacher is one of {', '.join(known)}, with one label a text.")
+    if task not in known:
+        raise AdaptkitError(f"{teacher} was trained for {task}; a teacher is one of {', '.join(known)}.")
 
 
 def name_of(task: Task, row: dict[str, Any]) -> str:
@@ -212,11 +213,12 @@ class _Distilled:
     def loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor, items: Any, smoothing: float = 0.0) -> Tensor:
         if "teacher" not in batch:  # an evaluation
             return super().loss(outputs, batch, labels, items, smoothing)  # type: ignore[misc]
-        told, share = batch["teacher"], self.how.hard
+        said, told = (as_choices(logits, self.teacher.multi_label) for logits in (outputs.logits, batch["teacher"]))
+        share = self.how.hard
         labelled = batch["labelled"].reshape(-1, *[1] * (labels.dim() - 1))
         hard = super().loss(outputs, batch, labels.masked_fill(~labelled, -100), items, smoothing) if share else 0.0  # type: ignore[misc]
         judged = (labels != -100) & ~told.isnan().any(-1)
-        loss = share * hard + (1 - share) * soft_loss(outputs.logits[judged], told[judged], self.how.temperature) / items
+        loss = share * hard + (1 - share) * soft_loss(said[judged], told[judged], self.how.temperature) / items
         count = (labels != -100).reshape(len(labels), -1).sum(1)  # a text counts by its labels, as in the other parts
         for pull in self.pulls:
             loss = loss + pull.weight * (pull.loss(outputs, batch) * count).sum() / items
@@ -238,6 +240,11 @@ def _beside_labels(said: list[np.ndarray], owners: Any, firsts: list[list[int]] 
     ]
 
 
+def as_choices(logits: Tensor, multi_label: bool) -> Tensor:
+    """Logits between which a softmax chooses: as they are, or of `(rows, labels)` yes and no for each, `(rows, labels, 2)`."""
+    return torch.stack([logits, torch.zeros_like(logits)], -1) if multi_label else logits
+
+
 def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 times the Kullback-Leibler divergence of the softened answers, summed over rows; logits `(rows, labels)`."""
     said = F.log_softmax(student.float() / temperature, -1)
@@ -253,6 +260,12 @@ def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling(), pull
     """
     if task.name != teacher.task:
         raise AdaptkitError(f"the teacher was trained for {teacher.task}, the student is to learn {task.name}.")
+    if (several := getattr(task, "multi_label", False)) != teacher.multi_label:
+        counts = {True: "any number of labels", False: "one label"}
+        raise AdaptkitError(
+            f"the teacher gives a text {counts[teacher.multi_label]}, the student is to give it {counts[several]}: "
+            f"{'leave out' if several else 'add'} --multi_label."
+        )
     if set(task.labels) != set(teacher.labels):
         strange = sorted(set(task.labels) ^ set(teacher.labels))
         raise AdaptkitError(f"teacher and training rows do not have the same labels: {', '.join(strange[:10])}.")

@@ -54,8 +54,8 @@ def _check(run: Run) -> None:
         raise unknown(f"student of {task}", given.student, small)
     if given.student_layers:
         layer_map(given.layer_map, _depth(_source(run)), given.student_layers)
-    if given.augment_copies or getattr(given, "multi_label", False):
-        raise AdaptkitError("a student learns what a teacher says of whole texts: no --augment_copies and no --multi_label.")
+    if given.augment_copies:
+        raise AdaptkitError("a student learns what a teacher says of the texts that it has read: no --augment_copies.")
     if task in WRITERS and given.unlabelled_file:
         raise AdaptkitError(f"{task} has no labels: put the texts of --unlabelled_file into --train_file.")
 

@@ -14,7 +14,7 @@ from adaptkit.base import load_tokenizer
 from adaptkit.predict import Predictor
 from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
-from adaptkit.transfer.distill import UNLABELLED, Distilling, Teacher, add_unlabelled, distilled, name_of, soft_loss
+from adaptkit.transfer.distill import LOGITS, UNLABELLED, Distilling, Teacher, add_unlabelled, distilled, name_of, soft_loss
 from adaptkit.transfer.students import SmallConfig, SmallForSequenceClassification
 
 GOOD, BAD = ["bright", "lovely", "warm", "kind"], ["dull", "cold", "rude", "broken"]
@@ -66,6 +66,56 @@ def test_the_loss_is_that_of_the_formula():
     plain = task.loss(outputs, {}, labels, torch.tensor(3))
     torch.testing.assert_close(plain, F.cross_entropy(logits, labels))
     assert soft_loss(said, said, 2.0) == 0
+
+
+def test_with_several_labels_a_text_each_is_a_choice_of_its_own():
+    torch.manual_seed(0)
+    task = Classify(labels=["bad", "good", "long"], multi_label=True)
+    logits, said = torch.randn(3, 3), torch.randn(3, 3)
+    labels = torch.tensor([[0.0, 1.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 1.0]])
+    taught = distilled(task, Teacher(task.labels, {}, multi_label=True), Distilling(temperature=3.0, hard=0.25))
+    batch = {"teacher": said, "labelled": torch.tensor([True, False, True])}
+    p, q = (said / 3).sigmoid(), (logits / 3).sigmoid()
+    soft = 9 * (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).sum()
+    hard = F.binary_cross_entropy_with_logits(logits[[0, 2]], labels[[0, 2]], reduction="sum")
+    outputs = type("Outputs", (), {"logits": logits})
+    torch.testing.assert_close(taught.loss(outputs, batch, labels, torch.tensor(9)), (0.25 * hard + 0.75 * soft) / 9)
+    torch.testing.assert_close(
+        taught.loss(outputs, {}, labels, torch.tensor(9)), F.binary_cross_entropy_with_logits(logits, labels)
+    )
+
+
+def test_one_label_and_several_are_not_mixed():
+    several = Classify(labels=["bad", "good"], multi_label=True)
+    with pytest.raises(AdaptkitError, match="gives a text one label, the student is to give it any number of labels: leave out"):
+        distilled(several, Teacher(["bad", "good"], {}))
+    with pytest.raises(AdaptkitError, match="gives a text any number of labels.*: add --multi_label"):
+        distilled(TASK, Teacher(["bad", "good"], {}, multi_label=True))
+
+
+def test_a_student_gives_several_labels(tmp_path):
+    """Colours and sizes, told apart by words; what the teacher alone sees is learned, too."""
+    words = {"red": "crimson", "blue": "navy", "big": "huge"}
+
+    def several(count, seed):
+        chosen = np.random.default_rng(seed).random((count, 3)) < 0.5
+        sets = [[label for label, taken in zip(words, row, strict=True) if taken] for row in chosen]
+        return [{"text": f"a {' '.join(words[one] for one in row)} thing {i}", "label": row} for i, row in enumerate(sets)]
+
+    for name, found in (("train", several(60, 0)), ("test", several(30, 1)), ("more", several(90, 2))):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    files = ["--train_file", str(tmp_path / "train.jsonl"), "--test_file", str(tmp_path / "test.jsonl")]
+    flags = [*files, "--multi_label", "--disable_tqdm", "true"]
+    rate = ["--num_train_epochs", "6", "--learning_rate", "3e-3"]
+    classify.main([*flags, "--output_dir", str(tmp_path / "teacher"), *rate])
+    teacher = ["--teacher", str(tmp_path / "teacher"), "--unlabelled_file", str(tmp_path / "more.jsonl")]
+    small = ["--student", "cnn", "--num_train_epochs", "12", "--learning_rate", "3e-3"]
+    distill.main([*flags, *teacher, *small, "--hard_label_share", "0", "--output_dir", str(tmp_path / "student")])
+    found = json.loads((tmp_path / "student" / "all_results.json").read_text())
+    assert Teacher.load(tmp_path / "student" / LOGITS).multi_label
+    assert found["test_f1_micro"] > 0.9, found
+    answers = Predictor(tmp_path / "student")("a crimson huge thing 7")
+    assert sorted(answers[0]["labels"]) == ["big", "red"]
 
 
 def test_labels_come_in_the_teachers_order():
