@@ -5,14 +5,16 @@
     python recipes/distill.py --teacher runs/reviews --train_file reviews.csv --model_name_or_path distilbert-base-uncased
     python recipes/distill.py --teacher runs/tag --student_layers 2                     entities: what the teacher says of each word
     python recipes/distill.py --teacher runs/chat --train_file talks.jsonl --student_layers 8     which tokens it expects next
+    python recipes/distill.py --teacher runs/translate --train_file train.en --source_lang en --target_lang de --student_layers 6 \\
+        --student_decoder_layers 2                                                      most of the time goes into the decoder
     python recipes/distill.py --teacher runs/old/teacher_logits.safetensors --teacher_base all-MiniLM-L6-v2 --student cnn
     adaptkit train distill ...                                                          the same, once installed
 
-The teacher is a folder of recipes/classify.py, tag.py, chat.py or (next tokens) pretrain.py; the student learns the same task, with
-that recipe's flags for the rows (adaptkit train tag --help). The teacher runs once; the logits of labels are kept in
-teacher_logits.safetensors. A student of labels may be of any architecture and have any tokenizer, one that writes has the teacher's
-tokenizer. --method full (the default) trains all its weights, an adapter's method only that. The result answers like every other:
-`adaptkit predict`, `evaluate`, `adaptkit.pipeline`.
+The teacher is a folder of recipes/classify.py, tag.py, translate.py, summarize.py, chat.py or (next tokens) pretrain.py; the
+student learns the same task, with that recipe's flags for the rows (adaptkit train tag --help). The teacher runs once; the logits
+of labels are kept in teacher_logits.safetensors. A student of labels may be of any architecture and have any tokenizer, one that
+writes has the teacher's tokenizer. --method full (the default) trains all its weights, an adapter's method only that. The result
+answers like every other: `adaptkit predict`, `evaluate`, `adaptkit.pipeline`.
 """
 
 from dataclasses import dataclass
@@ -20,7 +22,9 @@ from dataclasses import dataclass
 from adaptkit.recipes.chat import ChatArguments
 from adaptkit.recipes.classify import ClassifyArguments
 from adaptkit.recipes.pretrain import PretrainArguments
+from adaptkit.recipes.summarize import SummarizeArguments
 from adaptkit.recipes.tag import TagArguments
+from adaptkit.recipes.translate import TranslateArguments
 
 from adaptkit.arguments import RecipeArguments, flag, peek
 from adaptkit.entry import recipe
@@ -37,6 +41,7 @@ class StudentArguments(RecipeArguments):
     teacher_base: str | None = flag(None, "model whose layers or tokenizer the student takes (default: the teacher's base)")
     student: str | None = flag(None, "student: a small network from random weights, bilstm or (texts alone) cnn")
     student_layers: int = flag(0, "student: so many layers of the teacher's base")
+    student_decoder_layers: int = flag(0, "and so many of its decoder, behind an encoder (default: as many)")
     layer_map: str = flag("every", "which of them: every (spread evenly), first, last, or their numbers, as in 0,2,5")
     temperature: float = flag(2.0, "divides the logits of both, so that what is unlikely counts more")
     hard_label_share: float = flag(0.1, "share of the labels in the loss; the rest is the teacher's")
@@ -66,6 +71,16 @@ class StudentOfTalk(StudentArguments, ChatArguments):
 
 
 @dataclass
+class StudentOfTranslations(StudentArguments, TranslateArguments):
+    """A student that translates."""
+
+
+@dataclass
+class StudentOfSummaries(StudentArguments, SummarizeArguments):
+    """A student that sums up."""
+
+
+@dataclass
 class StudentOfLanguage(StudentArguments, PretrainArguments):
     """A student of plain text."""
 
@@ -73,7 +88,14 @@ class StudentOfLanguage(StudentArguments, PretrainArguments):
         self.objective = self.objective or "clm"
 
 
-STUDENTS = {"classify": StudentOfTexts, "tag": StudentOfWords, "chat": StudentOfTalk, "pretrain": StudentOfLanguage}
+STUDENTS = {
+    "classify": StudentOfTexts,
+    "tag": StudentOfWords,
+    "chat": StudentOfTalk,
+    "translate": StudentOfTranslations,
+    "summarize": StudentOfSummaries,
+    "pretrain": StudentOfLanguage,
+}
 
 
 def main(argv: list[str] | None = None) -> None:

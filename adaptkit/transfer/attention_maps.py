@@ -114,7 +114,7 @@ class AttentionMaps(Pull):
 
     def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
         seen = seen_of(batch)
-        teachers, students = told_of(batch, self.kept).split(self.teacher.widths, -1), self.student.queries_and_keys()
+        teachers, students = told_of(texts_of(batch), self.kept).split(self.teacher.widths, -1), self.student.queries_and_keys()
         found = []
         for i in range(0, len(students), 2):
             wanted = self.teacher.log_shares(teachers[i], teachers[i + 1], seen)

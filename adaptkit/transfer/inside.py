@@ -47,7 +47,7 @@ class HiddenStates(Pull):
             delattr(model, MAPS)
 
     def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
-        told = told_of(batch, self.kept).float().chunk(len(self.layers), -1)
+        told = told_of(texts_of(batch), self.kept).float().chunk(len(self.layers), -1)
         seen = seen_of(batch).float()
         found = []
         for one, given, wanted in zip(self._maps, outputs.hidden_states[1:], told, strict=True):

@@ -9,6 +9,7 @@ DistilBERT began (Sanh et al. 2019, arXiv:1910.01108).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -127,14 +128,21 @@ def _pairs(target: nn.Module, source: nn.Module, tensors: dict[str, Tensor], lay
     if len(depths[0]) != len(depths[1]):
         raise AdaptkitError(f"{type(source).__name__} and {type(target).__name__} do not have the same stacks of layers.")
     maps = [layer_map(layers, deep, shallow) for shallow, deep in zip(*depths, strict=True)]
+    only = _in_one_layer(given)
     found: dict[str, str] = {}
     for place, name in wanted.items():
         stack, layer, inside = place
-        twin = given.get((stack, maps[stack][layer] if stack >= 0 else layer, inside))
+        twin = given.get((stack, maps[stack][layer] if stack >= 0 else layer, inside), only.get((stack, inside)))
         if twin in tensors and tensors[twin].shape == target.get_parameter(name).shape:
             found[name] = twin
     alone = {name.removesuffix("weight") + "bias" for name in set(wanted.values()) - found.keys() if name.endswith(".weight")}
     return {name: twin for name, twin in found.items() if name not in alone}  # a bias goes with its map
+
+
+def _in_one_layer(places: dict[tuple[int, int, str], str]) -> dict[tuple[int, str], str]:
+    """What one layer of a stack holds for all of them, as T5's first does the biases of positions: (stack, inside) -> name."""
+    counts = Counter((stack, inside) for stack, _, inside in places)
+    return {(stack, inside): name for (stack, _, inside), name in places.items() if stack >= 0 and counts[stack, inside] == 1}
 
 
 def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:

@@ -4,10 +4,12 @@
 
 summed over the tokens that carry loss in an optimizer step and divided by their number. The teacher runs once. Kept are its
 likeliest next tokens, with their log-probabilities in fp32; all the others count as one. So both must have one tokenizer.
+Behind an encoder the tokens are those of the target, and what a teacher expects is kept by source and target.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,8 +21,9 @@ from adaptkit.kept import Kept
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task, of_kind
 from adaptkit.transfer.pull import texts_of, told_of
+from adaptkit.trunk import Texts
 
-WRITERS = ("chat", "pretrain")  # tasks of causal models
+WRITERS = ("chat", "pretrain", "translate", "summarize")
 MOST = 64  # next tokens that are kept by themselves
 
 
@@ -47,34 +50,43 @@ class NextTokens:
         encoded = task.encode(table, tokenizer, within_positions(max_length, load_config(base), tokenizer), train=True)
         predict(predictor.model, of_kind(task, _Read, into=self), encoded, tokenizer, batch_size, title="teacher")
 
-    def keep(self, logits: Tensor, batch: dict[str, Tensor]) -> None:
-        """Keep what the teacher expects in a batch; logits `(texts, tokens, vocabulary)`."""
+    def keep(self, logits: Tensor, texts: Texts) -> None:
+        """Keep what the teacher expects in the texts of a batch; logits `(texts, tokens, vocabulary)`."""
         likely = (logits.float() / self.temperature).log_softmax(-1).topk(min(self.most, logits.shape[-1]))
-        texts_of(batch).keep(self.kept, torch.cat([likely.values, likely.indices.float()], -1))  # fp32 holds numbers up to 2^24
+        texts.keep(self.kept, torch.cat([likely.values, likely.indices.float()], -1))  # fp32 holds numbers up to 2^24
 
-    def loss(self, logits: Tensor, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
-        """T^2 times the divergence, summed over the tokens before a label that is not -100.
+    def loss(self, logits: Tensor, texts: Texts, counted: Tensor) -> Tensor:
+        """T^2 times the divergence, summed over the tokens that count, `(texts, tokens)` of truth values.
 
         Raises:
             AdaptkitError: a text that the teacher has not read.
         """
-        told = told_of(batch, self.kept)
-        foretold = labels[:, 1:] != -100
-        said = (logits[:, :-1][foretold].float() / self.temperature).log_softmax(-1)
-        wanted, numbers = told[:, :-1][foretold].chunk(2, -1)
+        said = (logits[counted].float() / self.temperature).log_softmax(-1)
+        wanted, numbers = told_of(texts, self.kept)[counted].chunk(2, -1)
         given = said.gather(-1, numbers.long())
         each = (wanted.exp() * (wanted - given)).sum(-1)
         rest, own = ((1 - likely.exp().sum(-1)).clamp(min=1e-7) for likely in (wanted, given))
         return self.temperature**2 * (each + rest * (rest.log() - own.log())).sum()
 
 
+def written_in(batch: dict[str, Tensor], labels: Tensor, causal: bool) -> tuple[Texts, Tensor]:
+    """The texts that a model writes in a batch, and behind which of their tokens one with a label comes, `(texts, tokens)`."""
+    read, labelled = texts_of(batch), labels != -100
+    if causal:
+        return read, torch.nn.functional.pad(labelled[:, 1:], (0, 1))
+    written = texts_of({"input_ids": labels, "attention_mask": labelled.long()})
+    both = [source + target for source, target in zip(read.digests, written.digests, strict=True)]
+    return dataclasses.replace(written, digests=both), labelled
+
+
 class _Read:
     """A task whose model is only listened to."""
 
     into: ClassVar[NextTokens]
+    causal: bool
 
-    def reduce(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
-        self.into.keep(outputs.logits, batch)
+    def reduce(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
+        self.into.keep(outputs.logits, written_in(batch, labels, self.causal)[0])
         return outputs.logits.new_zeros(len(outputs.logits), 1, dtype=torch.float32)
 
 
@@ -83,6 +95,7 @@ class _Taught:
 
     teacher: ClassVar[NextTokens]
     hard: ClassVar[float]
+    causal: bool
 
     def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         found = super().features(table, tokenizer, max_length, gold, train)  # type: ignore[misc]
@@ -95,7 +108,8 @@ class _Taught:
         own = super().loss(outputs, batch, labels, items, smoothing)  # type: ignore[misc]
         if "taught" not in batch:  # an evaluation
             return own
-        return self.hard * own + (1 - self.hard) * self.teacher.loss(outputs.logits, batch, labels) / items
+        soft = self.teacher.loss(outputs.logits, *written_in(batch, labels, self.causal))
+        return self.hard * own + (1 - self.hard) * soft / items
 
 
 def taught(task: Task, teacher: NextTokens, hard: float = 0.1) -> Any:

@@ -21,17 +21,17 @@ def texts_of(batch: dict[str, Tensor]) -> Texts:
     return texts
 
 
-def told_of(batch: dict[str, Tensor], kept: Kept) -> Tensor:
+def told_of(texts: Texts, kept: Kept) -> Tensor:
     """What a teacher is known to hold of a batch, `(texts, tokens, width)`.
 
     Raises:
         AdaptkitError: it has not read one of the texts.
     """
-    told = texts_of(batch).find(kept)
+    told = texts.find(kept)
     if told is None:
         raise AdaptkitError(
-            "the teacher has not read these tokens: the student wants its tokenizer, its --max_seq_length and, where long texts "
-            "are cut into windows, its --doc_stride."
+            "the teacher has not read these tokens: the student wants its tokenizer, its --max_seq_length, its --max_target_length "
+            "where it rewrites texts and its --doc_stride where long ones are cut into windows."
         )
     return told
 

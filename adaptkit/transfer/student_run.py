@@ -16,7 +16,7 @@ from adaptkit.transfer.inside import HiddenStates
 from adaptkit.transfer.mix import layer_map
 from adaptkit.transfer.next_tokens import WRITERS, NextTokens, taught
 from adaptkit.transfer.pull import Pull
-from adaptkit.transfer.students import KINDS, make_shallow, make_small
+from adaptkit.transfer.students import KINDS, depths_of, make_shallow, make_small
 
 PULLS: dict[str, type[Pull]] = {"hidden_state_weight": HiddenStates, "attention_map_weight": AttentionMaps}  # by flag
 RATES = {"layers": 1e-4, "small": 1e-3}  # all weights of a network from pretrained layers; and from random ones
@@ -53,11 +53,23 @@ def _check(run: Run) -> None:
     if given.student and given.student not in small:
         raise unknown(f"student of {task}", given.student, small)
     if given.student_layers:
-        layer_map(given.layer_map, _depth(_source(run)), given.student_layers)
+        _check_depths(run)
+    elif given.student_decoder_layers:
+        raise AdaptkitError("--student_decoder_layers goes with --student_layers, the layers of the encoder.")
     if given.augment_copies:
         raise AdaptkitError("a student learns what a teacher says of the texts that it has read: no --augment_copies.")
     if task in WRITERS and given.unlabelled_file:
         raise AdaptkitError(f"{task} has no labels: put the texts of --unlabelled_file into --train_file.")
+
+
+def _check_depths(run: Run) -> None:
+    """Refuse layers that a student cannot take."""
+    given, source = run.arguments, _source(run)
+    depths = _depths(source)
+    if given.student_decoder_layers and len(depths) < 2:
+        raise AdaptkitError(f"--student_decoder_layers: {source} has no decoder behind an encoder.")
+    for depth, wanted in zip(depths, (given.student_layers, given.student_decoder_layers or given.student_layers), strict=False):
+        layer_map(given.layer_map, depth, wanted)
 
 
 def _teach_labels(run: Run, how: Distilling) -> None:
@@ -121,21 +133,21 @@ def _pulls(run: Run) -> list[Pull]:
     for model in (teacher, given.model_name_or_path or teacher):
         if load_config(model).is_encoder_decoder:
             raise AdaptkitError(f"{model} has an encoder and a decoder; what pulls a student's inside wants one stack of layers.")
-    shallow = given.student_layers or _depth(given.model_name_or_path)
-    layers = layer_map(given.layer_map, _depth(teacher), shallow)
+    shallow = given.student_layers or _depths(given.model_name_or_path)[0]
+    layers = layer_map(given.layer_map, _depths(teacher)[0], shallow)
     return [kind(layers, getattr(given, name)) for name, kind in asked.items()]
 
 
-def _depth(model: str) -> int:
-    """How many layers a model has.
+def _depths(model: str) -> list[int]:
+    """How many layers the stacks of a model have.
 
     Raises:
         AdaptkitError: it has none.
     """
     config = load_config(model)
-    if not hasattr(config, "num_hidden_layers"):
+    if not (depths := depths_of(config)):
         raise AdaptkitError(f"{model} ({config.model_type}) has no layers that a student could take or be drawn to.")
-    return config.num_hidden_layers
+    return depths
 
 
 def _source(run: Run) -> str:
@@ -161,5 +173,6 @@ def _make_student(run: Run) -> None:
     else:
         layers = given.layer_map
         head = run.task.auto_class if run.task.name in WRITERS else None
-        mixed = make_shallow(source, given.student_layers, folder, layers=layers, seed=run.training.seed, head=head)
-        say(f"student: {given.student_layers} layers ({layers}) of {source}; {mixed}")
+        depths = {"num_layers": given.student_layers, "decoder_layers": given.student_decoder_layers or None}
+        mixed = make_shallow(source, folder=folder, layers=layers, seed=run.training.seed, head=head, **depths)
+        say(f"student: {' and '.join(str(depth) for depth in depths.values() if depth)} layers ({layers}) of {source}; {mixed}")

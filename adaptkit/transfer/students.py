@@ -21,6 +21,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.sites import layer_paths
 from adaptkit.transfer.mix import Mixed, layer_map, mix
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ NOT_SETTINGS = {  # of a network that is to be like another
     "vocab_size": "the source's tokenizer goes with it",
     "num_hidden_layers": "--num_hidden_layers says it",
 }
+ENCODER = ("num_hidden_layers", "num_layers", "encoder_layers", "num_encoder_layers")  # what configurations call the depth of
+DECODER = ("num_decoder_layers", "decoder_layers")  # the first or only stack, and of one behind an encoder
 KINDS = {"classify": ("bilstm", "cnn"), "tag": ("bilstm",)}  # of small networks, by task
 
 
@@ -155,10 +158,12 @@ def fresh(
     seed: int = 0,
     head: str | None = None,
     settings: dict[str, Any] | None = None,
+    decoder_layers: int | None = None,
 ) -> Any:
     """The network of a base with so many layers, from random weights; each of the kind of the layer that it will take.
 
     Args:
+        num_layers: of each stack. decoder_layers: of the decoder behind an encoder, where it is to have another number.
         head: the Auto class of transformers that gives it a head; None: the bare network.
         settings: what else of its configuration is to be otherwise.
 
@@ -171,9 +176,30 @@ def fresh(
     taken = layer_map(layers, config.num_hidden_layers, num_layers)
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[index] for index in taken]
-    config.num_hidden_layers = num_layers
-    set_seed(seed)
-    return _with(config, head, settings) if settings else _network(config, head)
+    try:
+        set_depths(config, num_layers, decoder_layers or num_layers)
+        set_seed(seed)
+        model = _with(config, head, settings) if settings else _network(config, head)
+    except (ValueError, NotImplementedError) as problem:  # other settings of its configuration depend on the depth
+        raise AdaptkitError(f"a {config.model_type} cannot be made with {num_layers} layers: {problem}") from problem
+    if config.is_encoder_decoder and [len(paths) for _, paths in layer_paths(model)] != depths_of(config):
+        raise AdaptkitError(f"a {config.model_type} cannot be made with {num_layers} layers: its depth stands elsewhere.")
+    return model
+
+
+def depths_of(config: Any) -> list[int]:
+    """How many layers the stacks of a model have: one number, or the encoder's and the decoder's; none where it says nothing."""
+    stacks = ENCODER, DECODER if config.is_encoder_decoder else ()
+    names = [[name for name in stack if hasattr(config, name)] for stack in stacks]
+    return [getattr(config, found[0]) for found in names if found]
+
+
+def set_depths(config: Any, encoder: int, decoder: int) -> None:
+    """Give a configuration other numbers of layers."""
+    for names, count in ((ENCODER, encoder), (DECODER if config.is_encoder_decoder else (), decoder)):
+        for name in names:
+            if hasattr(config, name):
+                setattr(config, name, count)
 
 
 def _network(config: Any, head: str | None) -> Any:
@@ -206,9 +232,15 @@ def _with(config: Any, head: str | None, settings: dict[str, Any]) -> Any:
 
 
 def make_shallow(
-    source: str, num_layers: int, folder: Path, layers: str | Sequence[int] = "every", seed: int = 0, head: str | None = None
+    source: str,
+    num_layers: int,
+    folder: Path,
+    layers: str | Sequence[int] = "every",
+    seed: int = 0,
+    head: str | None = None,
+    decoder_layers: int | None = None,
 ) -> Mixed:
-    """Write the network of a base with so many of its layers, and its tokenizer; `layers`: as for `mix`, `head`: as for `fresh`.
+    """Write the network of a base with so many of its layers, and its tokenizer; `layers`: as for `mix`, the rest as for `fresh`.
 
     Raises:
         AdaptkitError: the base has no such layers.
@@ -216,7 +248,7 @@ def make_shallow(
     from adaptkit.base import load_base, load_tokenizer
 
     base = load_base(source, task=head, dtype="float32", base_dropout=True)
-    target = fresh(base, num_layers, layers, seed, head)
+    target = fresh(base, num_layers, layers, seed, head, decoder_layers=decoder_layers)
     mixed = mix(target, base, 1.0, layers)
     target.save_pretrained(folder)
     load_tokenizer(source).save_pretrained(folder)

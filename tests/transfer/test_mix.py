@@ -7,13 +7,13 @@ import torch
 from adaptkit.recipes import classify
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, cli, load_base, load_tokenizer
 from adaptkit.predict import Predictor
 from adaptkit.scratch import overrides
 from adaptkit.transfer.mix import layer_map, mix
-from adaptkit.transfer.students import fresh
+from adaptkit.transfer.students import depths_of, fresh
 from tests.tiny import LAW_ARCHITECTURES, tiny
 
 
@@ -263,3 +263,33 @@ def test_the_command_refuses(tmp_path, flags, problem):
     with pytest.raises(AdaptkitError, match=problem):
         cli.main(["mix", "all-MiniLM-L6-v2", *flags, "--output_dir", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["t5", "mt5", "bart", "marian"])
+def test_both_stacks_of_an_encoder_and_a_decoder_are_made_and_mixed(name):
+    """Also what the first layer holds for its whole stack: T5's biases of positions."""
+    source = tiny(name, seed=2)
+    deep = depths_of(source.config)
+    target = fresh(source, deep[0], "last", decoder_layers=1)
+    assert depths_of(target.config) == [deep[0], 1]
+    assert mix(target, source, 1.0, "last").left == []
+    mine, theirs = dict(target.named_parameters()), dict(source.named_parameters())
+    for parameter, value in mine.items():
+        last = parameter.replace("decoder.block.0", f"decoder.block.{deep[1] - 1}").replace(
+            "decoder.layers.0", f"decoder.layers.{deep[1] - 1}"
+        )
+        assert torch.equal(value, theirs[parameter if "relative_attention_bias" in parameter else last]), parameter
+
+
+def test_networks_whose_depth_cannot_be_changed_are_refused():
+    sizes = {
+        "d_model": 32,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "vocab_size": 50,
+        "encoder_layers": 2,
+        "decoder_layers": 2,
+    }
+    config = AutoConfig.for_model("led", **sizes, attention_window=4, encoder_attention_heads=4, decoder_attention_heads=4)
+    with pytest.raises(AdaptkitError, match="a led cannot be made with 1 layers: .*attention_window"):
+        fresh(AutoModel.from_config(config), 1)

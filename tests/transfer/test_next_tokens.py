@@ -4,14 +4,15 @@ import json
 
 import pytest
 import torch
-from adaptkit.recipes import chat, distill, pretrain
+from adaptkit.recipes import chat, distill, pretrain, translate
 from torch.nn import functional as F
 
 from adaptkit import AdaptkitError
 from adaptkit.predict import Predictor
 from adaptkit.tasks.chat import Chat
 from adaptkit.tasks.pretrain import Pretrain
-from adaptkit.transfer.next_tokens import NextTokens, taught
+from adaptkit.tasks.translate import Translate
+from adaptkit.transfer.next_tokens import NextTokens, taught, written_in
 
 STORY = "the cat sat on the mat and the dog ran to the red house near the old tree . "
 
@@ -31,7 +32,8 @@ def test_the_loss_is_that_of_the_formula(most):
     batch = batch_of()
     teacher, student = torch.randn(3, 6, 40), torch.randn(3, 6, 40)
     said = NextTokens(temperature=3.0, most=most)
-    said.keep(teacher, batch)
+    texts, counted = written_in(batch, batch["labels"], causal=True)
+    said.keep(teacher, texts)
     by_hand = 0.0
     for row in range(3):
         for place in range(5):
@@ -41,8 +43,8 @@ def test_the_loss_is_that_of_the_formula(most):
             order = p.argsort(descending=True)
             p, q = (torch.cat([x[order[:most]], x[order[most:]].sum()[None]]) for x in (p, q))
             by_hand += 9 * sum(float(a * (a / b).log()) for a, b in zip(p, q, strict=True) if a > 0)
-    assert float(said.loss(student, batch, batch["labels"])) == pytest.approx(by_hand, rel=1e-4)
-    assert float(said.loss(teacher, batch, batch["labels"])) == pytest.approx(0, abs=1e-3)
+    assert float(said.loss(student, texts, counted)) == pytest.approx(by_hand, rel=1e-4)
+    assert float(said.loss(teacher, texts, counted)) == pytest.approx(0, abs=1e-3)
     task = taught(Chat(), said, hard=0.25)
     outputs = type("Outputs", (), {"logits": student})
     hard = F.cross_entropy(student[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), reduction="sum")
@@ -52,12 +54,35 @@ def test_the_loss_is_that_of_the_formula(most):
     torch.testing.assert_close(task.loss(outputs, batch, batch["labels"], items), hard / items)
 
 
+def test_behind_an_encoder_the_tokens_are_those_of_the_target():
+    """One source with two targets, and targets shorter than the batch: each has what its own teacher said."""
+    torch.manual_seed(0)
+    sources = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 8], [9, 6, 0, 0]])
+    mask = (sources != 0).long()
+    labels = torch.tensor([[11, 12, 1], [13, 1, -100], [11, 12, 1]])
+    batch = {"input_ids": sources, "attention_mask": mask}
+    teacher, student = torch.randn(3, 3, 40), torch.randn(3, 3, 40)
+    said = NextTokens(temperature=2.0, most=40)
+    said.keep(teacher, written_in(batch, labels, causal=False)[0])
+    p, q = teacher.div(2).log_softmax(-1), student.div(2).log_softmax(-1)
+    each = 4 * (p.exp() * (p - q)).sum(-1)
+    by_hand = float(each[labels != -100].sum())
+    task = taught(Translate(), said, hard=0.5)
+    found = task.loss(type("Outputs", (), {"logits": student}), batch | {"taught": torch.ones(3)}, labels, torch.tensor(8))
+    hard = float(F.cross_entropy(student.flatten(0, 1), labels.flatten(), reduction="sum"))
+    assert float(found) == pytest.approx((0.5 * hard + 0.5 * by_hand) / 8, rel=1e-4)
+    wider = {"input_ids": F.pad(sources, (0, 2)), "attention_mask": F.pad(mask, (0, 2))}  # other batches pad otherwise
+    texts = written_in(wider, F.pad(labels, (0, 1), value=-100), causal=False)
+    assert float(said.loss(F.pad(student, (0, 0, 0, 1)), *texts)) == pytest.approx(by_hand, rel=1e-4)
+
+
 def test_a_text_that_the_teacher_has_not_read_is_refused():
     batch = batch_of()
     said = NextTokens()
-    said.keep(torch.randn(3, 6, 40), batch)
+    said.keep(torch.randn(3, 6, 40), written_in(batch, batch["labels"], causal=True)[0])
+    other = batch | {"input_ids": batch["input_ids"] + 1}
     with pytest.raises(AdaptkitError, match="has not read these tokens"):
-        said.loss(torch.randn(3, 6, 40), batch | {"input_ids": batch["input_ids"] + 1}, batch["labels"])
+        said.loss(torch.randn(3, 6, 40), *written_in(other, batch["labels"], causal=True))
 
 
 @pytest.mark.parametrize("task", [Chat(packing=True), Pretrain(objective="mlm")])
@@ -124,3 +149,52 @@ def test_what_does_not_go_together_is_refused(data, flags, problem, tmp_path):
     kind = flags[-1]
     with pytest.raises(AdaptkitError, match=problem):
         distill.main([*files[kind], *flags[:-1], str(folder / kind), "--output_dir", str(tmp_path / "none")])
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """A T5 that has learned to say numbers as words."""
+    folder = tmp_path_factory.mktemp("rewriters")
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven"]
+    numbers = [(a, b, c) for a in range(8) for b in range(8) for c in (1, 6)]
+    rows = [{"source": " ".join(map(str, row)), "target": " ".join(words[n] for n in row)} for row in numbers]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    files = ["--train_file", str(folder / "pairs.jsonl"), "--num_beams", "1", "--disable_tqdm", "true"]
+    files += ["--learning_rate", "3e-3", "--max_target_length", "16"]
+    translate.main([*files, "--method", "full", "--num_train_epochs", "12", "--output_dir", str(folder / "teacher")])
+    return folder, files
+
+
+def test_a_student_with_fewer_layers_rewrites_texts(pairs, capsys):
+    folder, files = pairs
+    teacher = Predictor(folder / "teacher")
+    depths = teacher.model.config.num_layers, teacher.model.config.num_decoder_layers
+    assert min(depths) >= 2
+    flags = ["--teacher", str(folder / "teacher"), "--student_layers", str(depths[0]), "--student_decoder_layers", "1"]
+    distill.main([*files, *flags, "--num_train_epochs", "8", "--output_dir", str(folder / "student")])
+    student = Predictor(folder / "student")
+    assert (student.model.config.num_layers, student.model.config.num_decoder_layers) == (depths[0], 1)
+    found = [json.loads((folder / name / "all_results.json").read_text())["eval_perplexity"] for name in ("teacher", "student")]
+    assert found[1] < 2 * found[0]
+    assert student("3 5 6")[0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--student_layers", "1", "--student_decoder_layers", "9", "--layer_map", "first"], "fewer than the 9 of the target"),
+        (["--student_decoder_layers", "1", "--model_name_or_path", "x"], "goes with --student_layers"),
+        (["--student", "bilstm"], "unknown student of translate"),
+    ],
+)
+def test_depths_that_a_rewriter_cannot_have_are_refused(pairs, flags, problem, tmp_path):
+    folder, files = pairs
+    with pytest.raises(AdaptkitError, match=problem):
+        distill.main([*files, *flags, "--teacher", str(folder / "teacher"), "--output_dir", str(tmp_path / "none")])
+
+
+def test_decoder_layers_want_a_decoder_behind_an_encoder(data, tmp_path):
+    folder, files = data
+    flags = ["--student_layers", "2", "--student_decoder_layers", "1", "--teacher", str(folder / "text")]
+    with pytest.raises(AdaptkitError, match="has no decoder behind an encoder"):
+        distill.main([*files["text"], *flags, "--output_dir", str(tmp_path / "none")])
