@@ -82,6 +82,17 @@ class Teacher:
         said = {name_of(task, row): row_says for row, row_says in zip(table.rows, logits, strict=True)}
         return cls(list(task.labels), said, task.name, getattr(task, "multi_label", False))
 
+    @classmethod
+    def to_be(cls, folder: str | Path) -> Teacher:
+        """The model in a folder before it has run: its labels, and no logits.
+
+        Raises:
+            AdaptkitError: it does not give labels to texts or words.
+        """
+        card = existing_card(Path(folder))
+        check_taught(folder, str(card.task))
+        return cls(card.labels, {}, str(card.task), bool(card.settings.get("multi_label")))
+
     def save(self, file: Path) -> None:
         """Write task, labels, texts and logits, in one step."""
         texts = np.frombuffer(json.dumps(list(self.logits)).encode(), np.uint8)
@@ -252,12 +263,8 @@ def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(said, wanted, reduction="sum", log_target=True)
 
 
-def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling(), pulls: Sequence[Pull] = ()) -> Any:
-    """The same task for a student of a teacher. Its labels come in the teacher's order.
-
-    Raises:
-        AdaptkitError: the teacher knows other labels, or another task.
-    """
+def check_alike(task: Task, teacher: Teacher) -> None:
+    """Refuse a teacher of another task than the student's, or of other labels."""
     if task.name != teacher.task:
         raise AdaptkitError(f"the teacher was trained for {teacher.task}, the student is to learn {task.name}.")
     if (several := getattr(task, "multi_label", False)) != teacher.multi_label:
@@ -269,6 +276,15 @@ def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling(), pull
     if set(task.labels) != set(teacher.labels):
         strange = sorted(set(task.labels) ^ set(teacher.labels))
         raise AdaptkitError(f"teacher and training rows do not have the same labels: {', '.join(strange[:10])}.")
+
+
+def distilled(task: Task, teacher: Teacher, how: Distilling = Distilling(), pulls: Sequence[Pull] = ()) -> Any:
+    """The same task for a student of a teacher. Its labels come in the teacher's order.
+
+    Raises:
+        AdaptkitError: the teacher knows other labels, or another task.
+    """
+    check_alike(task, teacher)
     changed: dict[str, Any] = {"labels": teacher.labels}
     if weights := getattr(task, "weights", None):
         changed["weights"] = [weights[task.labels.index(label)] for label in teacher.labels]

@@ -11,7 +11,7 @@ from adaptkit.launch import IS_MAIN, say
 from adaptkit.readers import Reading, read
 from adaptkit.run import Run
 from adaptkit.transfer.attention_maps import AttentionMaps
-from adaptkit.transfer.distill import LOGITS, Distilling, Teacher, add_unlabelled, distilled
+from adaptkit.transfer.distill import LOGITS, Distilling, Teacher, add_unlabelled, check_alike, distilled
 from adaptkit.transfer.inside import HiddenStates
 from adaptkit.transfer.mix import layer_map
 from adaptkit.transfer.next_tokens import WRITERS, NextTokens, taught
@@ -85,6 +85,7 @@ def _teach_labels(run: Run, how: Distilling) -> None:
         if Path(given.teacher).is_file():
             teacher = Teacher.load(given.teacher)
         elif IS_MAIN:
+            check_alike(task, Teacher.to_be(given.teacher))
             teacher = Teacher.run(given.teacher, train, pulls=pulls)
             teacher.save(file)
             say(f"the teacher's logits of {len(train)} texts are in {file}; give that file as --teacher to use them again")

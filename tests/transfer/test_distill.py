@@ -217,11 +217,13 @@ def test_all_of_the_labels_and_none_of_the_teacher_is_plain_training(data):
         (["--student", "cnn", "--temperature", "0"], "temperature above 0"),
         (["--student", "cnn", "--augment_copies", "1"], "no --augment_copies"),
         (["--student_layers", "9", "--layer_map", "first"], "fewer than the 9"),
+        (["--student", "cnn", "--multi_label"], "leave out --multi_label"),
     ],
 )
-def test_what_makes_no_sense_is_refused(data, flags, problem):
+def test_what_makes_no_sense_is_refused_before_the_teacher_runs(data, flags, problem):
     with pytest.raises(AdaptkitError, match=problem):
         student(data, "refused", *flags)
+    assert not (data[0] / "refused" / LOGITS).exists()
 
 
 def test_no_teacher_is_refused(data):
