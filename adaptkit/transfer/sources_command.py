@@ -31,8 +31,7 @@ def run(given: argparse.Namespace) -> None:
     """
     if given.by not in SCORES:
         raise unknown("score", given.by, SCORES)
-    columns = {part: name for part, name in (("text", given.text_column), ("label", given.label_column)) if name}
-    task = Classify(columns=columns)
+    task = Classify(columns={part: name for part in Classify.parts if (name := getattr(given, f"{part}_column"))})
     table = task.read(read(given.target, Reading(given.format, wanted=task.wanted())))
     found = rank(table, given.base, given.store, given.rows, given.seed)
     print(show(found, given.by))
@@ -47,7 +46,7 @@ def rank(table: Table, bases: list[str], store: str | None, rows: int = 1000, se
         store: a folder of adapters.
     """
     chosen = np.random.default_rng(seed).permutation(len(table))[:rows]
-    texts = [table.rows[index]["text"] for index in chosen]
+    texts = [tuple(table.rows[index][part] for part in Classify.changeable if part in table.columns) for index in chosen]
     labels = np.asarray([table.rows[index]["label"] for index in chosen])
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 2 or len(labels) < 10:
@@ -77,13 +76,14 @@ def rank(table: Table, bases: list[str], store: str | None, rows: int = 1000, se
 
 
 @torch.no_grad()
-def features(host: Host, tokenizer: Any, texts: list[str], adapter: str | None, batch_size: int = 64) -> np.ndarray:
-    """The mean of the last hidden states of each text, `(texts, width)`, from the base with an adapter or without."""
-    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+def features(host: Host, tokenizer: Any, texts: list[tuple[str, ...]], adapter: str | None, batch_size: int = 64) -> np.ndarray:
+    """The mean of the last hidden states of each text or pair, `(texts, width)`, from the base with an adapter or without."""
+    order = sorted(range(len(texts)), key=lambda index: sum(map(len, texts[index])))
     found: list[np.ndarray] = [np.zeros(0)] * len(texts)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
-        inputs = dict(tokenizer([texts[i] for i in chosen], padding=True, truncation=True, max_length=128, return_tensors="pt"))
+        sides = (list(side) for side in zip(*(texts[i] for i in chosen), strict=True))
+        inputs = dict(tokenizer(*sides, padding=True, truncation=True, max_length=128, return_tensors="pt"))
         states = host.hidden(inputs, adapter).float().cpu()
         mask = inputs["attention_mask"][..., None].float()
         means = ((states * mask).sum(1) / mask.sum(1)).numpy()

@@ -92,6 +92,23 @@ def test_the_adapter_that_knows_the_task_comes_first(tmp_path, capsys):
     assert {line.split()[0] for line in out[1:4]} == {"colour", "count", "all-MiniLM-L6-v2"}
 
 
+def test_both_texts_of_a_pair_are_read(tmp_path, capsys):
+    """Whether two words are of one kind: neither of them alone says it."""
+    random, kinds = np.random.default_rng(0), (["red", "crimson", "pink"], ["nine", "seven", "eight"])
+    rows = []
+    for i in range(80):
+        first, second = i % 2, (i // 2) % 2
+        rows.append({"a": random.choice(kinds[first]), "b": random.choice(kinds[second]), "same": str(first == second)})
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = ["sources", "--target", str(tmp_path / "pairs.jsonl"), "--base", BASE, "--text_column", "a", "--label_column", "same"]
+    found = []
+    for more in ([], ["--text_pair_column", "b"]):
+        cli.main([*flags, *more])
+        found.append(float(capsys.readouterr().out.splitlines()[1].split()[4]))  # neighbours
+    assert found[0] < 0.7
+    assert found[1] > 0.95
+
+
 def test_what_makes_no_sense_is_refused(tmp_path):
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"t {i}", "label": "a"}) + "\n" for i in range(20)))
     with pytest.raises(AdaptkitError, match="too few"):
