@@ -41,7 +41,7 @@ class StudentArguments(RecipeArguments):
     teacher_base: str | None = flag(None, "model whose layers or tokenizer the student takes (default: the teacher's base)")
     student: str | None = flag(None, "student: a small network from random weights, bilstm or (texts alone) cnn")
     student_layers: int = flag(0, "student: so many layers of the teacher's base")
-    student_decoder_layers: int = flag(0, "and so many of its decoder, behind an encoder (default: as many)")
+    student_decoder_layers: int = flag(0, "and so many of its decoder, behind an encoder (default: as many, if it has them)")
     layer_map: str = flag("every", "which of them: every (spread evenly), first, last, or their numbers, as in 0,2,5")
     temperature: float = flag(2.0, "divides the logits of both, so that what is unlikely counts more")
     hard_label_share: float = flag(0.1, "share of the labels in the loss; the rest is the teacher's")

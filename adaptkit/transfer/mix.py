@@ -71,9 +71,9 @@ def mix(
     if not sources:
         raise AdaptkitError("mixing wants a source; it got none.")
     basis = basis_between(sources, target)
-    values = [dict(one.named_parameters()) if basis is None else tables_behind(basis, one) for one in sources]
+    values = [named_weights(one) if basis is None else tables_behind(basis, one) for one in sources]
     pairs = [_pairs(target, one, tensors, layers) for one, tensors in zip(sources, values, strict=True)]
-    own = dict(target.named_parameters())
+    own = named_weights(target)
     left = [name for name in own if any(name not in found for found in pairs)]
     if left and not leave:
         raise AdaptkitError(
@@ -86,8 +86,15 @@ def mix(
             mean = given[0] if len(given) == 1 else torch.stack(given).mean(0)
             parameter.copy_(torch.lerp(parameter.float(), mean, beta))
     mapped = {name: pairs[0][name] for name in own if name not in left}
-    wide = {} if basis is None else dict(sources[0].named_parameters())
+    wide = {} if basis is None else named_weights(sources[0])
     return Mixed(mapped, left, {name: share_kept(wide[twin], values[0][twin]) for name, twin in mapped.items() if twin in wide})
+
+
+def named_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters, each once, and the buffers of numbers that are saved with them, as Marian's bias of its logits."""
+    saved = model.state_dict().keys()
+    buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved and buffer.is_floating_point()}
+    return dict(model.named_parameters()) | buffers
 
 
 def layer_map(layers: str | Sequence[int], source: int, target: int) -> list[int]:
@@ -123,7 +130,7 @@ def _first(names: list[str], count: int = 6) -> str:
 def _pairs(target: nn.Module, source: nn.Module, tensors: dict[str, Tensor], layers: str | Sequence[int]) -> dict[str, str]:
     """Target parameter -> source parameter of the same place and shape; `tensors`: the source's parameters, as they are mixed."""
     alike = target.config.model_type == source.config.model_type
-    wanted, given = _places(target, alike), _places(source, alike)
+    wanted, given, own = _places(target, alike), _places(source, alike), named_weights(target)
     depths = [[len(paths) for _, paths in layer_paths(model)] for model in (target, source)]
     if len(depths[0]) != len(depths[1]):
         raise AdaptkitError(f"{type(source).__name__} and {type(target).__name__} do not have the same stacks of layers.")
@@ -133,16 +140,17 @@ def _pairs(target: nn.Module, source: nn.Module, tensors: dict[str, Tensor], lay
     for place, name in wanted.items():
         stack, layer, inside = place
         twin = given.get((stack, maps[stack][layer] if stack >= 0 else layer, inside), only.get((stack, inside)))
-        if twin in tensors and tensors[twin].shape == target.get_parameter(name).shape:
+        if twin in tensors and tensors[twin].shape == own[name].shape:
             found[name] = twin
     alone = {name.removesuffix("weight") + "bias" for name in set(wanted.values()) - found.keys() if name.endswith(".weight")}
     return {name: twin for name, twin in found.items() if name not in alone}  # a bias goes with its map
 
 
 def _in_one_layer(places: dict[tuple[int, int, str], str]) -> dict[tuple[int, str], str]:
-    """What one layer of a stack holds for all of them, as T5's first does the biases of positions: (stack, inside) -> name."""
+    """What the first layer of a stack holds for all of them, as T5's does the biases of positions: (stack, inside) -> name."""
     counts = Counter((stack, inside) for stack, _, inside in places)
-    return {(stack, inside): name for (stack, _, inside), name in places.items() if stack >= 0 and counts[stack, inside] == 1}
+    alone = {place: name for place, name in places.items() if counts[place[0], place[2]] == 1}
+    return {(stack, inside): name for (stack, layer, inside), name in alone.items() if stack >= 0 and layer == 0}
 
 
 def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:
@@ -163,7 +171,7 @@ def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:
                 inside[name] = (index, layer, called)
     embeddings = getattr(model.get_input_embeddings(), "weight", None)  # those of pictures have another kind
     places = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in named_weights(model).items():
         module, _, kind = name.rpartition(".")
         if module in inside:
             *place, called = inside[module]

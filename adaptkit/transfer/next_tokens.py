@@ -25,6 +25,7 @@ from adaptkit.trunk import Texts
 
 WRITERS = ("chat", "pretrain", "translate", "summarize")
 MOST = 64  # next tokens that are kept by themselves
+READ_WITH = ("source_prefix", "source_lang", "target_lang", "system")  # settings of tasks that change what a model reads
 
 
 class NextTokens:
@@ -32,12 +33,13 @@ class NextTokens:
 
     def __init__(self, temperature: float = 2.0, most: int = MOST):
         self.temperature, self.most, self.kept = temperature, most, Kept()
+        self.highest = -1  # the highest number of a token that is kept by itself
 
     def read(self, folder: str | Path, task: Task, table: Table, max_length: int, batch_size: int = 16) -> None:
         """Let a model in a folder read the training rows of a task, at most so many tokens each.
 
         Raises:
-            AdaptkitError: it was trained for something else.
+            AdaptkitError: it was trained for something else, or reads texts otherwise.
         """
         from adaptkit.base import load_config
         from adaptkit.choices import within_positions
@@ -46,6 +48,10 @@ class NextTokens:
         predictor = Predictor(folder)
         if predictor.task.name != task.name:
             raise AdaptkitError(f"{folder} was trained for {predictor.task.name}, the student is to learn {task.name}.")
+        for name in READ_WITH:
+            theirs, ours = (getattr(one, name, None) or "" for one in (predictor.task, task))
+            if theirs != ours:
+                raise AdaptkitError(f"{folder} was trained with --{name} {theirs!r}, the student is to read with {ours!r}.")
         tokenizer, base = predictor.tokenizer, str(predictor.card.base)
         encoded = task.encode(table, tokenizer, within_positions(max_length, load_config(base), tokenizer), train=True)
         predict(predictor.model, of_kind(task, _Read, into=self), encoded, tokenizer, batch_size, title="teacher")
@@ -53,14 +59,17 @@ class NextTokens:
     def keep(self, logits: Tensor, texts: Texts) -> None:
         """Keep what the teacher expects in the texts of a batch; logits `(texts, tokens, vocabulary)`."""
         likely = (logits.float() / self.temperature).log_softmax(-1).topk(min(self.most, logits.shape[-1]))
+        self.highest = max(self.highest, int(likely.indices.max()))
         texts.keep(self.kept, torch.cat([likely.values, likely.indices.float()], -1))  # fp32 holds numbers up to 2^24
 
     def loss(self, logits: Tensor, texts: Texts, counted: Tensor) -> Tensor:
         """T^2 times the divergence, summed over the tokens that count, `(texts, tokens)` of truth values.
 
         Raises:
-            AdaptkitError: a text that the teacher has not read.
+            AdaptkitError: a text that the teacher has not read, or a vocabulary without tokens that the teacher expects.
         """
+        if self.highest >= logits.shape[-1]:
+            raise AdaptkitError(f"the teacher expects token {self.highest}; the student's vocabulary has {logits.shape[-1]}.")
         said = (logits[counted].float() / self.temperature).log_softmax(-1)
         wanted, numbers = told_of(texts, self.kept)[counted].chunk(2, -1)
         given = said.gather(-1, numbers.long())

@@ -13,7 +13,7 @@ from adaptkit.run import Run
 from adaptkit.transfer.attention_maps import AttentionMaps
 from adaptkit.transfer.distill import LOGITS, Distilling, Teacher, add_unlabelled, check_alike, distilled
 from adaptkit.transfer.inside import HiddenStates
-from adaptkit.transfer.mix import layer_map
+from adaptkit.transfer.mix import LAYER_MAPS, layer_map
 from adaptkit.transfer.next_tokens import WRITERS, NextTokens, taught
 from adaptkit.transfer.pull import Pull
 from adaptkit.transfer.students import KINDS, depths_of, make_shallow, make_small
@@ -23,7 +23,7 @@ RATES = {"layers": 1e-4, "small": 1e-3}  # all weights of a network from pretrai
 
 
 def prepare(run: Run) -> None:
-    """Make a student of a teacher out of a run of `classify`, `tag`, `chat` or `pretrain`.
+    """Make a student of a teacher out of a run of a task that `GOLD` or `WRITERS` names.
 
     Raises:
         AdaptkitError: no teacher, one for other labels, or flags that do not go together.
@@ -66,10 +66,15 @@ def _check_depths(run: Run) -> None:
     """Refuse layers that a student cannot take."""
     given, source = run.arguments, _source(run)
     depths = _depths(source)
+    if given.student_layers < 0 or given.student_decoder_layers < 0:
+        raise AdaptkitError("--student_layers and --student_decoder_layers are numbers from 1 on.")
     if given.student_decoder_layers and len(depths) < 2:
         raise AdaptkitError(f"--student_decoder_layers: {source} has no decoder behind an encoder.")
-    for depth, wanted in zip(depths, (given.student_layers, given.student_decoder_layers or given.student_layers), strict=False):
-        layer_map(given.layer_map, depth, wanted)
+    wanted = given.student_layers, given.student_decoder_layers or min(given.student_layers, depths[-1])
+    if given.layer_map not in LAYER_MAPS and len({*wanted[: len(depths)]}) > 1:
+        raise AdaptkitError(f"--layer_map {given.layer_map}: numbers want an encoder and a decoder of one depth, not {wanted}.")
+    for depth, count in zip(depths, wanted, strict=False):
+        layer_map(given.layer_map, depth, count)
 
 
 def _teach_labels(run: Run, how: Distilling) -> None:

@@ -163,7 +163,7 @@ def fresh(
     """The network of a base with so many layers, from random weights; each of the kind of the layer that it will take.
 
     Args:
-        num_layers: of each stack. decoder_layers: of the decoder behind an encoder, where it is to have another number.
+        num_layers: of each stack, but for a decoder behind an encoder that has fewer. decoder_layers: of such a decoder.
         head: the Auto class of transformers that gives it a head; None: the bare network.
         settings: what else of its configuration is to be otherwise.
 
@@ -177,7 +177,7 @@ def fresh(
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[index] for index in taken]
     try:
-        set_depths(config, num_layers, decoder_layers or num_layers)
+        set_depths(config, num_layers, decoder_layers or min(num_layers, depths_of(config)[-1]))
         set_seed(seed)
         model = _with(config, head, settings) if settings else _network(config, head)
     except (ValueError, NotImplementedError) as problem:  # other settings of its configuration depend on the depth
@@ -250,6 +250,8 @@ def make_shallow(
     base = load_base(source, task=head, dtype="float32", base_dropout=True)
     target = fresh(base, num_layers, layers, seed, head, decoder_layers=decoder_layers)
     mixed = mix(target, base, 1.0, layers)
+    if getattr(base, "generation_config", None):
+        target.generation_config = copy.deepcopy(base.generation_config)
     target.save_pretrained(folder)
     load_tokenizer(source).save_pretrained(folder)
     return mixed

@@ -7,13 +7,13 @@ import torch
 from adaptkit.recipes import classify
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, cli, load_base, load_tokenizer
 from adaptkit.predict import Predictor
 from adaptkit.scratch import overrides
 from adaptkit.transfer.mix import layer_map, mix
-from adaptkit.transfer.students import depths_of, fresh
+from adaptkit.transfer.students import depths_of, fresh, make_shallow
 from tests.tiny import LAW_ARCHITECTURES, tiny
 
 
@@ -293,3 +293,44 @@ def test_networks_whose_depth_cannot_be_changed_are_refused():
     config = AutoConfig.for_model("led", **sizes, attention_window=4, encoder_attention_heads=4, decoder_attention_heads=4)
     with pytest.raises(AdaptkitError, match="a led cannot be made with 1 layers: .*attention_window"):
         fresh(AutoModel.from_config(config), 1)
+
+
+def test_a_student_of_a_translator_has_its_bias_of_logits_and_its_way_to_write(tmp_path):
+    config = AutoConfig.for_model(
+        "marian", **{name: value for name, value in tiny("marian").config.to_diff_dict().items() if name != "model_type"}
+    )
+    source = AutoModelForSeq2SeqLM.from_config(config)
+    torch.nn.init.normal_(source.final_logits_bias)
+    source.generation_config.num_beams = 3
+    source.save_pretrained(tmp_path / "source")
+    (tmp_path / "tokenizer").mkdir()
+    load_tokenizer("all-MiniLM-L6-v2").save_pretrained(tmp_path / "source")
+    mixed = make_shallow(str(tmp_path / "source"), depths_of(config)[0], tmp_path / "same", head="AutoModelForSeq2SeqLM")
+    assert not mixed.left
+    student = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "same")
+    assert student.generation_config.num_beams == 3
+    ids = torch.tensor([[5, 6, 7, 2]])
+    with torch.no_grad():
+        logits = [model.eval()(input_ids=ids, decoder_input_ids=ids).logits for model in (source, student)]
+    assert torch.equal(*logits)
+
+
+def test_a_decoder_does_not_grow_by_itself():
+    sizes = {
+        "d_model": 32,
+        "encoder_ffn_dim": 64,
+        "decoder_ffn_dim": 64,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+    }
+    config = AutoConfig.for_model("bart", **sizes, vocab_size=50, encoder_layers=4, decoder_layers=1)
+    assert depths_of(fresh(AutoModel.from_config(config), 2).config) == [2, 1]
+
+
+def test_what_only_a_later_layer_has_is_not_taken_for_the_stacks():
+    """ModernBERT's first layer has no norm before its attention."""
+    shallow, deep = tiny("modernbert", seed=1), tiny("modernbert", seed=2)
+    assert len([name for name in weights(shallow) if name.endswith("attn_norm.weight")]) == 1
+    target = fresh(deep, 4)
+    with pytest.raises(AdaptkitError, match="attn_norm"):
+        mix(target, shallow, 1.0)

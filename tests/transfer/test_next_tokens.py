@@ -85,6 +85,14 @@ def test_a_text_that_the_teacher_has_not_read_is_refused():
         said.loss(torch.randn(3, 6, 40), *written_in(other, batch["labels"], causal=True))
 
 
+def test_a_smaller_vocabulary_than_the_teachers_is_refused():
+    batch = batch_of()
+    said, (texts, counted) = NextTokens(), written_in(batch, batch["labels"], causal=True)
+    said.keep(torch.randn(3, 6, 40), texts)
+    with pytest.raises(AdaptkitError, match="the student's vocabulary has 35"):
+        said.loss(torch.randn(3, 6, 35), texts, counted)
+
+
 @pytest.mark.parametrize("task", [Chat(packing=True), Pretrain(objective="mlm")])
 def test_what_a_teacher_cannot_read_is_refused(task):
     with pytest.raises(AdaptkitError, match="no --packing, no --objective mlm"):
@@ -184,6 +192,12 @@ def test_a_student_with_fewer_layers_rewrites_texts(pairs, capsys):
     [
         (["--student_layers", "1", "--student_decoder_layers", "9", "--layer_map", "first"], "fewer than the 9 of the target"),
         (["--student_decoder_layers", "1", "--model_name_or_path", "x"], "goes with --student_layers"),
+        (["--student_layers", "2", "--student_decoder_layers", "-1"], "numbers from 1 on"),
+        (["--student_layers", "2", "--student_decoder_layers", "1", "--layer_map", "0,1"], "an encoder and a decoder of one depth"),
+        (
+            ["--student_layers", "2", "--source_prefix", "say: "],
+            "trained with --source_prefix '', the student is to read with 'say: '",
+        ),
         (["--student", "bilstm"], "unknown student of translate"),
     ],
 )
