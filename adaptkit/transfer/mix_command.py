@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from adaptkit.base import load_base, load_tokenizer
+from adaptkit.base import load_base, load_config, load_tokenizer
 from adaptkit.cards import CARD, CONFIG, TaskCard, read_card, refuse_full, write_json
 from adaptkit.errors import AdaptkitError
 from adaptkit.files import new_folder
@@ -65,26 +65,43 @@ def full_card(model: str) -> TaskCard | None:
     return card if card is not None and card.method == FULL else None
 
 
-def _load(name: str, card: TaskCard | None) -> Any:
-    """The whole network in fp32: with its head where the target is a fully tuned model."""
-    head: dict[str, Any] = {"task": card.model_class, "labels": card.labels or None} if card else {}
-    return load_base(name, dtype="float32", base_dropout=True, **head)
+def writer_of(names: list[str]) -> str | None:
+    """The Auto class of models that write, where all of these are such models of one kind and so have that head; else None."""
+    import transformers
+
+    mappings = {
+        "AutoModelForSeq2SeqLM": transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+        "AutoModelForCausalLM": transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
+    }
+    kinds = set()
+    for name in names:
+        config = load_config(name)
+        known = {auto: mapping[type(config)].__name__ for auto, mapping in mappings.items() if type(config) in mapping}
+        kinds.add((config.model_type, *(auto for auto, writer in known.items() if writer in (config.architectures or ()))))
+    return next(iter(kinds))[1] if len(kinds) == 1 and len(next(iter(kinds))) > 1 else None
 
 
-def _new(source: Any, given: argparse.Namespace) -> Any:
+def _load(name: str, card: TaskCard | None, head: str | None) -> Any:
+    """The whole network in fp32: with its head where the target is a fully tuned model, or all write."""
+    more: dict[str, Any] = {"task": card.model_class, "labels": card.labels or None} if card else {"task": head}
+    return load_base(name, dtype="float32", base_dropout=True, **more)
+
+
+def _new(source: Any, given: argparse.Namespace, head: str | None) -> Any:
     """A network of the source's kind, from random weights."""
-    return fresh(source, given.num_hidden_layers, given.layers, given.seed, settings=overrides(given.config_overrides))
+    return fresh(source, given.num_hidden_layers, given.layers, given.seed, head, overrides(given.config_overrides))
 
 
 def _mixed(given: argparse.Namespace, card: TaskCard | None, beta: float, folder: Path) -> Any:
+    head = None if card else writer_of([*given.source, *([given.target] if given.target else [])])
     sources = []
     for name in given.source:
         other = full_card(name)
         if card and other and (other.task, other.model_class, other.labels) != (card.task, card.model_class, card.labels):
             theirs, ours = (f"{one.task}, {one.model_class}, {', '.join(one.labels[:10])}" for one in (other, card))
             raise AdaptkitError(f"{name} does not answer as {given.target} does: {theirs}; {ours}.")
-        sources.append(_load(name, card if other else None))
-    target = _load(given.target, card) if given.target else _new(sources[0], given)
+        sources.append(_load(name, card if other else None, head))
+    target = _load(given.target, card, head) if given.target else _new(sources[0], given, head)
     mixed = mix(target, sources, beta, given.layers, given.leave_unmapped)
     target.save_pretrained(folder)
     load_tokenizer(given.target or given.source[0]).save_pretrained(folder)

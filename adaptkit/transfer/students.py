@@ -182,6 +182,8 @@ def fresh(
         model = _with(config, head, settings) if settings else _network(config, head)
     except (ValueError, NotImplementedError) as problem:  # other settings of its configuration depend on the depth
         raise AdaptkitError(f"a {config.model_type} cannot be made with {num_layers} layers: {problem}") from problem
+    if hasattr(base, "generation_config"):
+        model.generation_config = copy.deepcopy(base.generation_config)
     if config.is_encoder_decoder and [len(paths) for _, paths in layer_paths(model)] != depths_of(config):
         raise AdaptkitError(f"a {config.model_type} cannot be made with {num_layers} layers: its depth stands elsewhere.")
     return model
@@ -250,8 +252,6 @@ def make_shallow(
     base = load_base(source, task=head, dtype="float32", base_dropout=True)
     target = fresh(base, num_layers, layers, seed, head, decoder_layers=decoder_layers)
     mixed = mix(target, base, 1.0, layers)
-    if getattr(base, "generation_config", None):
-        target.generation_config = copy.deepcopy(base.generation_config)
     target.save_pretrained(folder)
     load_tokenizer(source).save_pretrained(folder)
     return mixed

@@ -7,12 +7,13 @@ import torch
 from adaptkit.recipes import classify
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, cli, load_base, load_tokenizer
 from adaptkit.predict import Predictor
 from adaptkit.scratch import overrides
 from adaptkit.transfer.mix import layer_map, mix
+from adaptkit.transfer.mix_command import writer_of
 from adaptkit.transfer.students import depths_of, fresh, make_shallow
 from tests.tiny import LAW_ARCHITECTURES, tiny
 
@@ -226,6 +227,24 @@ def test_the_command_writes_a_base(tmp_path):
     assert three.config.num_hidden_layers == 3
     assert AutoConfig.from_pretrained(tmp_path / "three").hidden_dropout_prob == 0.1  # as the source's own
     assert torch.equal(three.encoder.layer[2].output.dense.weight, six.encoder.layer[5].output.dense.weight)
+
+
+def test_what_writes_keeps_its_head(tmp_path):
+    """The map to the vocabulary is a model's own where it is not its table of embeddings."""
+    source = AutoModelForCausalLM.from_config(tiny("llama").config)
+    source.save_pretrained(tmp_path / "source")
+    load_tokenizer("all-MiniLM-L6-v2").save_pretrained(tmp_path / "source")
+    mixed = ["mix", str(tmp_path / "source"), "--num_hidden_layers", "1", "--beta", "1", "--output_dir", str(tmp_path / "one")]
+    cli.main(mixed)
+    one = AutoModelForCausalLM.from_pretrained(tmp_path / "one")
+    assert not torch.equal(one.lm_head.weight, one.model.embed_tokens.weight)
+    assert torch.equal(one.lm_head.weight, source.lm_head.weight)
+    bare = tmp_path / "bare"
+    source.model.save_pretrained(bare)
+    load_tokenizer("all-MiniLM-L6-v2").save_pretrained(bare)
+    assert writer_of([str(tmp_path / "source")]) == "AutoModelForCausalLM"
+    assert writer_of([str(tmp_path / "source"), str(bare)]) is None
+    assert writer_of(["all-MiniLM-L6-v2"]) is None
 
 
 def test_the_command_writes_a_narrower_base(tmp_path, capsys):
