@@ -3,9 +3,9 @@
     ADAPTKIT_DATA=... python benchmarks/speed_ups.py [--seeds 1 2 3] [--epochs 1] [--cases ...] [--work DIR]
 
 recipes/classify.py with all of them (the default), and with one of them off at a time; 6,920 rows, batches of 32, rate 2e-3, 872
-rows to judge after each epoch and 1,821 to test. The cases are in turns for each seed; the last two are for a machine that computes in
-bf16. The last layer and the attention are tested to give the same, the others change what is trained. The frozen trunk has a benchmark of its own. `--work` keeps what is trained, and goes on from there when it is
-started again.
+rows to judge after each epoch and 1,821 to test. The cases are in turns for each seed; the last two are for a machine that
+computes in bf16. The last layer and the attention are tested to give the same, the others change what is trained. The frozen
+trunk has a benchmark of its own. `--work` keeps what is trained, and goes on from there when it is started again.
 """
 
 import argparse
@@ -33,7 +33,12 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", default="1")
     parser.add_argument(
-        "--cases", nargs="+", choices=CASES, default=list(CASES)[:-2], help="by name (default: all but the last two)"
+        "--cases",
+        nargs="+",
+        choices=CASES,
+        metavar="NAME",
+        default=list(CASES)[:-2],
+        help="by name (default: all but the last two)",
     )
     parser.add_argument("--work", help="where all is kept (default: nowhere)")
     given = parser.parse_args()
