@@ -6,7 +6,8 @@ Base, method, the seven sources and the settings are those of few_labels.py, and
 topic of news (four labels, AG News), the domain of a request (ten, CLINC150), whether a request is in scope (two, CLINC150), how
 two marked words are related (ten, SemEval 2010 task 8, direction left out), and what the first name in a sentence names (four,
 CoNLL-2003). 200 labelled rows of each, others with each seed, none of them seen by a source; at most 2,000 rows to test. Rank
-correlations (Spearman) are those of accuracy and score, both averaged over the seeds.
+correlations (Spearman) are those of accuracy and score, both averaged over the seeds; beside them, those of each seed by itself,
+averaged, and of the accuracies of two seeds with each other: how well one training tells what another will show.
 """
 
 import argparse
@@ -107,13 +108,36 @@ def main() -> None:
         found = {(one.name, source, one.seed): value for (one, source), value in zip(runs, values, strict=True)}
         told = {(one.name, one.seed): scores(one.train_file, store) for one in drawn}
     show_ranking(found, told, list(sources), given.targets, given.seeds)
+    if len(given.seeds) > 1:
+        show_agreement(found, told, list(sources), given.targets, given.seeds)
     show_choices(found, told, list(sources), given.targets, given.seeds)
+
+
+def spearman(one: list[float], other: list[float]) -> float:
+    """Rank correlation."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(one, other).statistic)
+
+
+def show_agreement(found: Found, told: Told, sources: list[str], targets: list[str], seeds: list[int]) -> None:
+    """How well each score, and another training, knows what one training shows."""
+    from adaptkit.transfer.sources import SCORES
+
+    print("| target | another seed | " + " | ".join(SCORES) + " |\n|---|---|" + "---|" * len(SCORES))
+    total: dict[str, list[float]] = {name: [] for name in ("another seed", *SCORES)}
+    for target in targets:
+        truth = {seed: [found[target, source, seed] for source in sources] for seed in seeds}
+        total["another seed"].append(statistics.mean(spearman(truth[a], truth[b]) for a, b in itertools.combinations(seeds, 2)))
+        for name in SCORES:
+            scored = {seed: [told[target, seed][source][name] for source in sources] for seed in seeds}
+            total[name].append(statistics.mean(spearman(truth[seed], scored[seed]) for seed in seeds))
+        print(f"| {target} | " + " | ".join(f"{values[-1]:.2f}" for values in total.values()) + " |")
+    print("| mean | " + " | ".join(f"{statistics.mean(values):.2f}" for values in total.values()) + " |\n")
 
 
 def show_ranking(found: Found, told: Told, sources: list[str], targets: list[str], seeds: list[int]) -> None:
     """What each source gives, and how well each score knew it."""
-    from scipy.stats import spearmanr
-
     from adaptkit.transfer.sources import SCORES
 
     print("| target | " + " | ".join(sources) + " | " + " | ".join(f"Spearman {name}" for name in SCORES) + " |")
@@ -123,7 +147,7 @@ def show_ranking(found: Found, told: Told, sources: list[str], targets: list[str
         truth = [statistics.mean(found[target, source, seed] for seed in seeds) for source in sources]
         for name in SCORES:
             scored = [statistics.mean(told[target, seed][source][name] for seed in seeds) for source in sources]
-            total[name].append(float(spearmanr(truth, scored).statistic))
+            total[name].append(spearman(truth, scored))
         cells = [f"{value:.3f}" for value in truth] + [f"{total[name][-1]:.2f}" for name in SCORES]
         print(f"| {target} | " + " | ".join(cells) + " |")
     print(
