@@ -29,7 +29,8 @@ from typing import Any
 from recipe_runs import data_folder, once, over_seeds, write_sst2
 
 METHOD = ("--method", "bottleneck[placement=pfeiffer]")
-SETTINGS = ("--learning_rate", "2e-3", "--num_train_epochs", "15", "--per_device_train_batch_size", "8")
+LABELS, EPOCHS = 200, 15
+SETTINGS = ("--learning_rate", "2e-3", "--per_device_train_batch_size", "8")
 TARGETS = ("sentences", "intents", "news")
 TESTED = 2000  # rows at most
 HELD_OUT = ("travel", "kitchen_and_dining")  # domains of the target's intents
@@ -125,17 +126,19 @@ def scores(file: str, store: Path) -> dict[str, dict[str, float]]:
 
 
 class Target:
-    """A target task with the 200 rows of one seed."""
+    """A target task with the labelled rows of one seed; with more of them as many are read in all, in fewer epochs."""
 
-    def __init__(self, folder: Path, name: str, seed: int, rows: Rows, test: Rows) -> None:
+    def __init__(self, folder: Path, name: str, seed: int, rows: Rows, test: Rows, labels: int = LABELS) -> None:
         self.name, self.seed, self.folder = name, seed, folder
-        self.train_file = write(folder / f"{name}-{seed}.jsonl", some(rows, 200, seed))
+        self.called = name if labels == LABELS else f"{name}-{labels}"
+        self.epochs = ("--num_train_epochs", str(max(1, round(EPOCHS * LABELS / labels))))
+        self.train_file = write(folder / f"{self.called}-{seed}.jsonl", some(rows, labels, seed))
         self.test_file = write(folder / f"{name}-test.jsonl", test)
 
     def train(self, how: str, *flags: str) -> float:
         """Test accuracy of recipes/classify.py with these flags."""
         files = ("--train_file", self.train_file, "--test_file", self.test_file)
-        return once("classify", self._out(how), *files, *SETTINGS, *flags, "--seed", str(self.seed))["test_accuracy"]
+        return once("classify", self._out(how), *files, *SETTINGS, *self.epochs, *flags, "--seed", str(self.seed))["test_accuracy"]
 
     def train_beside(self, how: str, source: dict[str, str]) -> float:
         """Test accuracy when the rows of a source are trained with it, under one adapter."""
@@ -146,7 +149,7 @@ class Target:
         return once("multitask", self._out(how), *flags, metric="target_test_accuracy")["target_test_accuracy"]
 
     def _out(self, how: str) -> Path:
-        return self.folder / f"{self.name}-{how}-{self.seed}".replace(" ", "-")
+        return self.folder / f"{self.called}-{how}-{self.seed}".replace(" ", "-")
 
 
 def train_sources(sources: dict[str, dict[str, Any]], store: Path, pool: ThreadPoolExecutor) -> None:

@@ -1,6 +1,6 @@
 """Are sources ranked rightly without training? What a warm start from each gives, against the scores of `adaptkit sources`.
 
-    ADAPTKIT_DATA=... python benchmarks/rank_sources.py [--targets topics scope ...] [--seeds 1 2 3] [--jobs 2] [--work DIR]
+    ADAPTKIT_DATA=... python benchmarks/rank_sources.py [--targets topics scope ...] [--labels 200] [--seeds 1 2 3] [--work DIR]
 
 Base, method, the seven sources and the settings are those of few_labels.py, and so are the first three targets. Five more: the
 topic of news (four labels, AG News), the domain of a request (ten, CLINC150), whether a request is in scope (two, CLINC150), how
@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from few_labels import METHOD, TARGETS, TESTED, Rows, Target, agnews, gather, scores, some, train_sources
+from few_labels import LABELS, METHOD, TARGETS, TESTED, Rows, Target, agnews, gather, scores, some, train_sources
 from recipe_runs import data_folder
 
 MORE = ("topics", "domains", "scope", "relation-kinds", "first-names")
@@ -89,6 +89,7 @@ def main() -> None:
     """Train from every source, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", nargs="+", choices=(*TARGETS, *MORE), default=[*TARGETS, *MORE])
+    parser.add_argument("--labels", type=int, default=LABELS, help="labelled rows of a target, where it has so many (scope: 400)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--jobs", type=int, default=2, help="recipes that run at the same time, one core each")
     parser.add_argument("--work", help="where all is kept, that of few_labels.py too (default: nowhere)")
@@ -101,7 +102,7 @@ def main() -> None:
         sources, few = gather(folder)
         train_sources(sources, store, pool)
         rows = drawn_from(given.targets, few)
-        drawn = [Target(folder, name, seed, *rows[name]) for seed in given.seeds for name in given.targets]
+        drawn = [Target(folder, name, seed, *rows[name], given.labels) for seed in given.seeds for name in given.targets]
         runs = [(one, source) for one in drawn for source in sources]
         warm = [partial(one.train, f"from {name}", *METHOD, "--warm_start", str(store / name)) for one, name in runs]
         values = list(pool.map(lambda train: train(), warm))
