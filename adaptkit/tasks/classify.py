@@ -122,9 +122,8 @@ class Classify(Task):
 
         logits = outputs.logits.float()
         if self.multi_label:
-            known = labels != -100
-            wanted = labels[known] * (1 - smoothing) + smoothing / 2
-            return functional.binary_cross_entropy_with_logits(logits[known], wanted, reduction="sum") / items
+            known, labels = (labels != -100).float(), labels * (1 - smoothing) + smoothing / 2
+            return functional.binary_cross_entropy_with_logits(logits, labels, known, reduction="sum") / items
         weight = torch.tensor(self.weights, device=logits.device) if self.weights else None
         return functional.cross_entropy(logits, labels, weight, reduction="sum", label_smoothing=smoothing) / items
 
