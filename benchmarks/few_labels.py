@@ -20,8 +20,9 @@ import random
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -164,21 +165,34 @@ def train_sources(sources: dict[str, dict[str, Any]], store: Path, pool: ThreadP
     list(pool.map(train, sources))
 
 
-def main() -> None:
-    """Train all, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def flags(about: str | None) -> argparse.ArgumentParser:
+    """What benchmarks over these sources are asked for."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--jobs", type=int, default=2, help="recipes that run at the same time, one core each")
-    parser.add_argument("--by", default="log_me", help="the score that chooses")
     parser.add_argument("--work", help="where all is kept (default: nowhere)")
-    given = parser.parse_args()
+    return parser
+
+
+@contextmanager
+def trained_sources(given: argparse.Namespace) -> Iterator[tuple[Path, ThreadPoolExecutor, dict, dict]]:
+    """The folder, with the sources' adapters in `store`; what runs recipes; the sources, and the three targets' rows."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(given.jobs) as pool:
         folder = Path(given.work or work)
         folder.mkdir(exist_ok=True)
-        store = folder / "store"
         sources, drawn = gather(folder)
-        train_sources(sources, store, pool)
+        train_sources(sources, folder / "store", pool)
+        yield folder, pool, sources, drawn
+
+
+def main() -> None:
+    """Train all, print the table."""
+    parser = flags(__doc__)
+    parser.add_argument("--by", default="log_me", help="the score that chooses")
+    given = parser.parse_args()
+    with trained_sources(given) as (folder, pool, sources, drawn):
+        store = folder / "store"
         warm = {name: (*METHOD, "--warm_start", str(store / name)) for name in sources}
         fuse = ("--fuse", *(str(store / name) for name in sources))
         targets = [Target(folder, name, seed, *drawn[name]) for seed in given.seeds for name in TARGETS]

@@ -10,19 +10,14 @@ correlations (Spearman) are those of accuracy and score, both averaged over the 
 averaged, and of the accuracies of two seeds with each other: how well one training tells what another will show.
 """
 
-import argparse
 import itertools
 import json
-import os
 import re
 import statistics
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from few_labels import LABELS, METHOD, TARGETS, TESTED, Rows, Target, agnews, gather, scores, some, train_sources
+from few_labels import LABELS, METHOD, TARGETS, TESTED, Rows, Target, agnews, flags, scores, some, trained_sources
 from recipe_runs import data_folder
 
 MORE = ("topics", "domains", "scope", "relation-kinds", "first-names")
@@ -87,20 +82,12 @@ def drawn_from(names: list[str], few: dict[str, tuple[Rows, Rows]]) -> dict[str,
 
 def main() -> None:
     """Train from every source, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = flags(__doc__)
     parser.add_argument("--targets", nargs="+", choices=(*TARGETS, *MORE), default=[*TARGETS, *MORE])
     parser.add_argument("--labels", type=int, default=LABELS, help="labelled rows of a target, where it has so many (scope: 400)")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--jobs", type=int, default=2, help="recipes that run at the same time, one core each")
-    parser.add_argument("--work", help="where all is kept, that of few_labels.py too (default: nowhere)")
     given = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = "1"
-    with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(given.jobs) as pool:
-        folder = Path(given.work or work)
-        folder.mkdir(exist_ok=True)
+    with trained_sources(given) as (folder, pool, sources, few):
         store = folder / "store"
-        sources, few = gather(folder)
-        train_sources(sources, store, pool)
         rows = drawn_from(given.targets, few)
         drawn = [Target(folder, name, seed, *rows[name], given.labels) for seed in given.seeds for name in given.targets]
         runs = [(one, source) for one in drawn for source in sources]

@@ -6,7 +6,7 @@
     python recipes/distill.py --teacher runs/tag --student_layers 2                     entities: what the teacher says of each word
     python recipes/distill.py --teacher runs/chat --train_file talks.jsonl --student_layers 8     which tokens it expects next
     python recipes/distill.py --teacher runs/translate --train_file train.en --source_lang en --target_lang de --student_layers 6 \\
-        --student_decoder_layers 2                                                      most of the time goes into the decoder
+        --student_decoder_layers 2                                                      the decoder runs once a token
     python recipes/distill.py --teacher runs/old/teacher_logits.safetensors --teacher_base all-MiniLM-L6-v2 --student cnn
     adaptkit train distill ...                                                          the same, once installed
 

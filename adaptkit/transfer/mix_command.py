@@ -67,18 +67,20 @@ def full_card(model: str) -> TaskCard | None:
 
 def writer_of(names: list[str]) -> str | None:
     """The Auto class of models that write, where all of these are such models of one kind and so have that head; else None."""
+    kinds = {(config.model_type, _writer(config)) for config in map(load_config, names)}
+    return kinds.pop()[1] if len(kinds) == 1 else None
+
+
+def _writer(config: Any) -> str | None:
+    """The Auto class that a checkpoint was saved from, where it is one of models that write."""
     import transformers
 
     mappings = {
         "AutoModelForSeq2SeqLM": transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
         "AutoModelForCausalLM": transformers.MODEL_FOR_CAUSAL_LM_MAPPING,
     }
-    kinds = set()
-    for name in names:
-        config = load_config(name)
-        known = {auto: mapping[type(config)].__name__ for auto, mapping in mappings.items() if type(config) in mapping}
-        kinds.add((config.model_type, *(auto for auto, writer in known.items() if writer in (config.architectures or ()))))
-    return next(iter(kinds))[1] if len(kinds) == 1 and len(next(iter(kinds))) > 1 else None
+    kind, saved = type(config), config.architectures or ()
+    return next((auto for auto, mapping in mappings.items() if kind in mapping and mapping[kind].__name__ in saved), None)
 
 
 def _load(name: str, card: TaskCard | None, head: str | None) -> Any:

@@ -80,6 +80,8 @@ def _check_depths(run: Run) -> None:
 def _teach_labels(run: Run, how: Distilling) -> None:
     """A student of labels: of texts, or of words."""
     given, train, task, pulls = run.arguments, run.splits.train, run.task, _pulls(run)
+    if Path(given.teacher).is_dir():
+        check_alike(task, Teacher.to_be(given.teacher))
     if given.unlabelled_file:
         unlabelled = read(given.unlabelled_file, Reading(wanted=(task.column("text"),)))
         others = [table for name, table in run.splits.items() if name != "train"]
@@ -90,7 +92,6 @@ def _teach_labels(run: Run, how: Distilling) -> None:
         if Path(given.teacher).is_file():
             teacher = Teacher.load(given.teacher)
         elif IS_MAIN:
-            check_alike(task, Teacher.to_be(given.teacher))
             teacher = Teacher.run(given.teacher, train, pulls=pulls)
             teacher.save(file)
             say(f"the teacher's logits of {len(train)} texts are in {file}; give that file as --teacher to use them again")

@@ -32,8 +32,8 @@ NOT_SETTINGS = {  # of a network that is to be like another
     "vocab_size": "the source's tokenizer goes with it",
     "num_hidden_layers": "--num_hidden_layers says it",
 }
-ENCODER = ("num_hidden_layers", "num_layers", "encoder_layers", "num_encoder_layers")  # what configurations call the depth of
-DECODER = ("num_decoder_layers", "decoder_layers")  # the first or only stack, and of one behind an encoder
+ENCODER = ("num_hidden_layers", "num_layers", "encoder_layers", "num_encoder_layers")  # depth of the first or only stack
+DECODER = ("num_decoder_layers", "decoder_layers")  # depth of a decoder behind an encoder
 KINDS = {"classify": ("bilstm", "cnn"), "tag": ("bilstm",)}  # of small networks, by task
 
 
