@@ -57,18 +57,19 @@ def log_evidence(alpha: float, beta: float, s: Array, rows: int, width: int, siz
 
 
 def h_score(features: Array, labels: Array) -> float:
-    """trace(cov(features)^-1 cov(mean features of each label)), the covariance shrunk as Ledoit and Wolf (2004) do."""
+    """(1 - a) trace(C^-1 cov(mean features of each label)): C the covariance of the features, by a share a shrunk towards a
+    multiple of the identity (Ledoit and Wolf 2004). At most the number of labels less one."""
     features = features.astype(np.float64) - features.mean(0)
     rows, width = features.shape
     spread = features.T @ features / rows
     target = np.trace(spread) / width
     off = ((spread - target * np.eye(width)) ** 2).sum()
     noise = ((features**2).sum(1) ** 2).sum() / rows**2 - (spread**2).sum() / rows
-    shrink = min(1.0, max(0.0, noise / off)) if off else 1.0
+    shrink = min(1.0, max(0.0, noise / off)) if off > 1e-12 * target**2 else 0.0
     spread = (1 - shrink) * spread + shrink * target * np.eye(width)
     known = one_hot(labels)
     means = known @ (known.T @ features / known.sum(0)[:, None])
-    return float(np.trace(np.linalg.pinv(spread) @ (means.T @ means / rows)))
+    return float((1 - shrink) * np.trace(np.linalg.pinv(spread) @ (means.T @ means / rows)))
 
 
 def probe(features: Array, labels: Array, folds: int = 5, strength: float = 1.0) -> float:

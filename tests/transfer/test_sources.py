@@ -43,9 +43,19 @@ def test_h_score_of_one_feature_is_a_ratio_of_variances():
 def test_h_score_shrinks_as_scikit_learn_does():
     covariance = pytest.importorskip("sklearn.covariance", reason="scikit-learn is not installed")
     features, labels = data(rows=30, width=20)
-    spread = covariance.ledoit_wolf(features)[0]
+    spread, share = covariance.ledoit_wolf(features)
     means = np.stack([features[labels == label].mean(0) - features.mean(0) for label in labels])
-    assert h_score(features, labels) == pytest.approx(np.trace(np.linalg.pinv(spread) @ (means.T @ means / 30)), rel=1e-6)
+    between = np.trace(np.linalg.pinv(spread) @ (means.T @ means / 30))
+    assert 0.1 < share < 0.95
+    assert h_score(features, labels) == pytest.approx((1 - share) * between, rel=1e-6)
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0, 10.0])
+def test_h_score_is_at_most_the_number_of_labels_less_one(apart):
+    """More features than rows: their covariance is shrunk far, which must not count for the source."""
+    labels = np.arange(60) % 3
+    features = np.random.default_rng(0).normal(size=(60, 100)) + apart * np.eye(100)[labels]
+    assert 0 <= h_score(features, labels) <= 2
 
 
 def test_neighbours_by_hand():
