@@ -35,6 +35,7 @@ SETTINGS = ("--learning_rate", "2e-3", "--per_device_train_batch_size", "8")
 TARGETS = ("sentences", "intents", "news")
 TESTED = 2000  # rows at most
 HELD_OUT = ("travel", "kitchen_and_dining")  # domains of the target's intents
+THOROUGH = ("--num_train_epochs", "4", "--learning_rate", "2e-3")  # how sources are trained, the intents always
 TOGETHER = ("--learning_rate", "2e-3", "--sampling_temperature", "3")
 HOWS = ("plain", "warm start", "fusion", "many tasks")
 PAIRS = {
@@ -113,7 +114,7 @@ def gather(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[Row
 
 def scores(file: str, store: Path) -> dict[str, dict[str, float]]:
     """Scores of each source for a target, without training; kept beside the target's file."""
-    if (kept := Path(file).with_suffix(".scores.json")).exists():
+    if (kept := Path(file).with_suffix(f".{store.name}.scores.json")).exists():
         return json.loads(kept.read_text())
     from adaptkit.readers import Reading, read
     from adaptkit.tasks.classify import Classify
@@ -153,14 +154,14 @@ class Target:
         return self.folder / f"{self.called}-{how}-{self.seed}".replace(" ", "-")
 
 
-def train_sources(sources: dict[str, dict[str, Any]], store: Path, pool: ThreadPoolExecutor) -> None:
+def train_sources(sources: dict[str, dict[str, Any]], store: Path, pool: ThreadPoolExecutor, thorough: bool) -> None:
     """An adapter of each source, in `store`."""
 
     def train(name: str) -> None:
         flags = {key: value for key, value in sources[name].items() if key != "recipe"}
         words = [word for key, value in flags.items() for word in (f"--{key}", *([value] if isinstance(value, str) else value))]
-        long = ("--num_train_epochs", "4", "--learning_rate", "2e-3") if name == "other-intents" else ("--num_train_epochs", "2")
-        once(sources[name]["recipe"], store / name, *words, *METHOD, *long)
+        how = THOROUGH if thorough or name == "other-intents" else ("--num_train_epochs", "2")
+        once(sources[name]["recipe"], store / name, *words, *METHOD, *how)
 
     list(pool.map(train, sources))
 
@@ -175,14 +176,16 @@ def flags(about: str | None) -> argparse.ArgumentParser:
 
 
 @contextmanager
-def trained_sources(given: argparse.Namespace) -> Iterator[tuple[Path, ThreadPoolExecutor, dict, dict]]:
+def trained_sources(
+    given: argparse.Namespace, store: str = "store", thorough: bool = False
+) -> Iterator[tuple[Path, ThreadPoolExecutor, dict, dict]]:
     """The folder, with the sources' adapters in `store`; what runs recipes; the sources, and the three targets' rows."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(given.jobs) as pool:
         folder = Path(given.work or work)
         folder.mkdir(exist_ok=True)
         sources, drawn = gather(folder)
-        train_sources(sources, folder / "store", pool)
+        train_sources(sources, folder / store, pool, thorough)
         yield folder, pool, sources, drawn
 
 
