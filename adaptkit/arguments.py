@@ -31,8 +31,10 @@ class RecipeArguments:
 
     model_name_or_path: str = flag("all-MiniLM-L6-v2", "pretrained model: a folder or a name on the Hub")
     model_revision: str | None = flag(None, "branch, tag or commit of the model on the Hub")
-    method: str = flag(
-        "lora", "what is injected: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME; full: all weights"
+    method: str | None = flag(
+        None,
+        "what is injected: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME; full: all weights "
+        "(default: that of the adapter of --warm_start, else lora)",
     )
     train: str = flag(
         "adapter", "what trains: adapter (see --method), or of the model's own weights full, head, norms, biases, last[k]"
@@ -40,7 +42,7 @@ class RecipeArguments:
     layerwise_lr_decay: float = flag(1.0, "with --train full or last[k]: each layer's rate is so much of that of the layer above")
     l2_sp: float = flag(0.0, "with --train: strength of the pull towards the pretrained weights, against forgetting (L2-SP)")
     gradual_unfreezing: bool = flag(False, "with --train full or last[k]: one more layer from the top trains in each epoch")
-    warm_start: str | None = flag(None, "folder of an adapter of the same method and base, whose weights the new one starts from")
+    warm_start: str | None = flag(None, "folder of an adapter of the same base, whose weights the new one starts from")
     fuse: list[str] | None = flag(None, "folders of bottleneck adapters (pfeiffer) that an AdapterFusion learns to mix")
     quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
@@ -107,8 +109,7 @@ def parse(kind: type, argv: list[str] | None, description: str, others: Iterable
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = own_parser(kind, description)
     if "--help_all" in argv:
-        print(parser.format_help() + "\n" + _trainer_parser().format_help())
-        raise SystemExit(0)
+        _print_all_help(parser)
     own, rest = parser.parse_known_args(argv)
     if own.config:
         argv = [*_from_yaml(own.config, kind), *argv]
@@ -128,8 +129,7 @@ def parse_known(kind: type, argv: list[str] | None, description: str | None) -> 
     if own.config:
         own, rest = parser.parse_known_args([*as_words(_read_yaml(own.config)), *argv])
     if own.help_all:
-        print(parser.format_help() + "\n" + _trainer_parser().format_help())
-        raise SystemExit(0)
+        _print_all_help(parser)
     return kind(**{name: value for name, value in vars(own).items() if name != "help_all"}), rest
 
 
@@ -186,6 +186,16 @@ def _trainer_parser() -> argparse.ArgumentParser:
 def names_of(kind: type) -> set[str]:
     """The flags that an arguments class has."""
     return {item.name for item in dataclasses.fields(kind)}
+
+
+def _print_all_help(own: argparse.ArgumentParser) -> None:
+    """A recipe's flags and Trainer's, with our defaults, and the end."""
+    from adaptkit.defaults import DEFAULTS
+
+    trainers = _trainer_parser()
+    trainers.set_defaults(**DEFAULTS, learning_rate="by the method: lora 1e-3, all weights 5e-5")
+    print(own.format_help() + "\n" + trainers.format_help())
+    raise SystemExit(0)
 
 
 def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]) -> Any:

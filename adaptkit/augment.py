@@ -5,6 +5,7 @@ Copies are made once, before training, from the seed: a run that is resumed sees
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from dataclasses import dataclass, field
@@ -17,7 +18,9 @@ from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.spans import UNSPACED
 
-_WORDS = re.compile(rf"(\s*)([{UNSPACED}]|[^\s{UNSPACED}]+)")
+_WORD = rf"[{UNSPACED}]|[^\s{UNSPACED}]+"
+_CHARACTER = re.compile(f"[{UNSPACED}]")
+_INSIDE = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)  # a word without the signs around it
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Augmentation:
 
     def text(self, text: str, generator: random.Random) -> str:
         """One changed copy of a text; never an empty one."""
-        blanks, words = map(list, zip(*_WORDS.findall(text), strict=True)) if text.strip() else ([], [])
+        blanks, words = map(list, zip(*self._words.findall(text), strict=True)) if text.strip() else ([], [])
         for i in range(len(words) - 1):
             if generator.random() < self.swap:
                 words[i], words[i + 1] = words[i + 1], words[i]
@@ -41,11 +44,18 @@ class Augmentation:
         return "".join(kept).strip() or text
 
     def _replaced(self, word: str, generator: random.Random) -> str:
-        known = self.synonyms.get(word.lower())
+        before, inside, after = _INSIDE.fullmatch(word).groups()
+        known = self.synonyms.get(inside.lower())
         if not known or generator.random() >= self.replace:
             return word
         chosen = generator.choice(known)
-        return chosen.capitalize() if word[:1].isupper() else chosen
+        return before + (chosen.capitalize() if inside[:1].isupper() else chosen) + after
+
+    @functools.cached_property
+    def _words(self) -> re.Pattern[str]:
+        """Blanks, and a word behind them. In scripts without blanks it is what the synonyms know, else a character."""
+        known = sorted((word for word in self.synonyms if _CHARACTER.match(word)), key=len, reverse=True)
+        return re.compile(rf"(\s*)({'|'.join([*map(re.escape, known), _WORD])})")
 
 
 def augment(task: Task, table: Table, how: Augmentation, seed: int) -> Table:

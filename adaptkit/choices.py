@@ -1,4 +1,4 @@
-"""What is chosen for a run before it trains, and said: the model where none is given, the attention, the frozen trunk."""
+"""What is chosen for a run before it trains, and said: method and model where none are given, the attention, the frozen trunk."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adaptkit.cards import existing_card
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.fastest import Shape, earlier_choice, fastest_attention
+from adaptkit.full import FULL
 from adaptkit.kept import Kept
 from adaptkit.launch import IS_MAIN, say
 from adaptkit.sampling import lengths_of
@@ -20,6 +22,31 @@ if TYPE_CHECKING:
 
 FROZEN_TRUNK = ("auto", "memory", "disk", "off")
 SHARE = 0.25  # of the free memory or disk that a trunk may take by itself
+
+
+def choose_method(given: Any) -> str:
+    """What trains: by --train, --fuse or --method; where none is given, as in the adapter of --warm_start, else LoRA.
+
+    Raises:
+        AdaptkitError: flags that do not go together, or a warm start from what is no adapter of adaptkit's.
+    """
+    own_weights = given.train != "adapter" or given.method == FULL
+    if own_weights and (given.fuse or given.warm_start):
+        raise AdaptkitError("--fuse and --warm_start are for adapters; --train and --method full are for a model's own weights.")
+    if own_weights:
+        return FULL
+    if given.fuse:
+        from adaptkit.transfer.fuse import fusion_of
+
+        if given.method:
+            raise AdaptkitError(f"--fuse makes the method itself; leave --method {given.method} out.")
+        return str(fusion_of(given.fuse))
+    if given.method or not given.warm_start:
+        return given.method or "lora"
+    stored = existing_card(Path(given.warm_start)).method
+    if stored == FULL:
+        raise AdaptkitError(f"--warm_start wants an adapter; {given.warm_start} is a whole model: --model_name_or_path takes it.")
+    return stored or "lora"
 
 
 def choose_base(run: Run, folder: Path) -> None:

@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--format", help="format of the file (default: detected)")
         command.add_argument("--encoding", default="utf-8", help="encoding of the file")
-        command.add_argument("--batch_size", type=_positive, default=64)
+        command.add_argument("--batch_size", type=_positive, default=64, help="rows at once (default: 64)")
         command.add_argument("--quantize", help="load the base in int8 or nf4")
         command.set_defaults(run=run)
     command = commands.add_parser("mix", help="start a network from the weights of others", description=_MIX)
@@ -91,8 +91,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--target", help="the network that they are mixed into")
     command.add_argument("--num_hidden_layers", type=_positive, help="or: a network of the source's kind with so many layers")
     command.add_argument("--config_overrides", help="its other settings: hidden_size=192,num_attention_heads=6")
-    command.add_argument("--beta", nargs="+", type=float, default=[0.5], help="the source's share, 0 to 1; several are tried")
-    command.add_argument("--layers", default="every", help="the source's layers: every, first, last, or numbers as in 0,2,5")
+    command.add_argument(
+        "--beta", nargs="+", type=float, default=[0.5], help="the source's share, 0 to 1 (default: 0.5); several are tried"
+    )
+    command.add_argument(
+        "--layers", default="every", help="the source's layers: every (default), first, last, or numbers as in 0,2,5"
+    )
     command.add_argument("--leave_unmapped", action="store_true", help="leave tensors without a counterpart as they are")
     command.add_argument("--validation_file", help="labelled rows, by which the best beta is kept")
     command.add_argument("--seed", type=int, default=0, help="of random weights")
@@ -100,9 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_mix)
     command = commands.add_parser("combine", help="make one adapter of several", description=_COMBINE)
     command.add_argument("folder", nargs="+", help="adapters of one base with the same labels")
-    command.add_argument("--how", default="average", help="average, cat, stack, magnitude_prune, ties, dare_linear, dare_ties")
+    command.add_argument(
+        "--how", default="average", help="average (default), cat, stack, magnitude_prune, ties, dare_linear, dare_ties"
+    )
     command.add_argument("--weights", nargs="+", type=float, help="of each adapter (default: alike)")
-    command.add_argument("--density", type=float, default=0.5, help="share of the values that pruning, TIES and DARE keep")
+    command.add_argument(
+        "--density", type=float, default=0.5, help="share of the values that pruning, TIES and DARE keep (default: 0.5)"
+    )
     command.add_argument("--seed", type=int, default=0, help="of the values that DARE drops")
     command.add_argument("--output_dir", required=True, help="where the adapter goes")
     command.set_defaults(run=_combine)
@@ -114,14 +122,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--text_pair_column", help="column of a second text (default: none)")
     command.add_argument("--label_column", help="column of the label (default: label)")
     command.add_argument("--format", help="format of the file (default: detected)")
-    command.add_argument("--rows", type=_positive, default=1000, help="rows to look at, at most")
-    command.add_argument("--by", default="log_me", help="sort by log_me, h_score, probe or neighbours")
+    command.add_argument("--rows", type=_positive, default=1000, help="rows to look at, at most (default: 1000)")
+    command.add_argument("--by", default="log_me", help="sort by log_me (default), h_score, probe or neighbours")
     command.add_argument("--seed", type=int, default=0, help="of the rows that are looked at")
     command.set_defaults(run=_sources)
     command = commands.add_parser("explain", help="which words an answer rests on", description=_EXPLAIN)
     command.add_argument("folder", help="an adapter or a tuned model of recipes/classify.py")
     command.add_argument("text", nargs="+", help="texts to explain")
-    command.add_argument("--how", default="gradients", help="gradients (integrated gradients) or occlusion")
+    command.add_argument("--how", default="gradients", help="gradients (integrated gradients; default) or occlusion")
     command.add_argument("--label", help="the label to explain (default: the answer)")
     command.add_argument("--html", help="write a page with coloured words, too")
     command.set_defaults(run=_explain)
@@ -131,8 +139,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--format", help="format of the file (default: detected)")
     command.add_argument("--text_column", help="column of the texts (default: text)")
     command.add_argument("--head", help="model of the same base with a language head (default: the base)")
-    command.add_argument("--max_seq_length", type=_positive, default=128)
-    command.add_argument("--batch_size", type=_positive, default=16)
+    command.add_argument("--max_seq_length", type=_positive, default=128, help="tokens read at once (default: 128)")
+    command.add_argument("--batch_size", type=_positive, default=16, help="texts at once (default: 16)")
     command.set_defaults(run=_forgetting)
     command = commands.add_parser("list", help="the adapters in a folder", description="the adapters in a folder")
     command.add_argument("folder", nargs="?", default="runs")
@@ -224,10 +232,12 @@ def _mix(arguments: argparse.Namespace) -> None:
 
 def _combine(arguments: argparse.Namespace) -> None:
     from adaptkit.cards import refuse_full
-    from adaptkit.transfer.combine import combine
+    from adaptkit.transfer.combine import HOW, combine
     from adaptkit.transfer.stack import stack
 
     given = arguments
+    if given.how not in (*HOW, "stack"):
+        raise unknown("way to combine", given.how, (*HOW, "stack"))
     refuse_full(given.output_dir)
     if given.how == "stack" and given.weights:
         raise AdaptkitError("--how stack takes no --weights: each adapter acts in full.")

@@ -1,6 +1,7 @@
 """The one error that users see: what was given, what was expected, the nearest match, what to do."""
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -40,9 +41,16 @@ def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> Adap
 
 
 def guarded(main: Callable[[], object]) -> None:
-    """Run a command; a user's error is one message on stderr and exit code 2, with no traceback."""
+    """Run a command; a user's error is one message on stderr and exit code 2, with no traceback.
+
+    Where the reader of its output has gone (`| head`), it ends without a word.
+    """
     try:
         main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed there at exit
+        raise SystemExit(1) from None
     except AdaptkitError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

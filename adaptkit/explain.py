@@ -52,7 +52,7 @@ def explain(predictor: Predictor, text: str, how: str = "gradients", label: str 
     try:
         import captum  # noqa: F401
     except ImportError:
-        raise AdaptkitError("explanations need Captum: pip install 'adaptkit[explain]'") from None
+        raise AdaptkitError("explanations need Captum: pip install captum") from None
     if how not in HOW:
         raise unknown("way to explain", how, HOW)
     task = predictor.task

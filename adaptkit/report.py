@@ -107,7 +107,7 @@ def _pyplot():
 def draw_or_say(drawn: list[bool]) -> None:
     """One line on stderr when pictures could not be drawn."""
     if not all(drawn):
-        print("pictures are not drawn: matplotlib is missing (pip install 'adaptkit[report]')", file=sys.stderr)
+        print("pictures are not drawn: matplotlib is missing (pip install matplotlib)", file=sys.stderr)
 
 
 def write_model_card(

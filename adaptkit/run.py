@@ -16,7 +16,7 @@ from adaptkit.arguments import RecipeArguments
 from adaptkit.augment import Augmentation, augment, read_synonyms
 from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
-from adaptkit.choices import choose_attention, choose_base, choose_trunk, within_positions
+from adaptkit.choices import choose_attention, choose_base, choose_method, choose_trunk, within_positions
 from adaptkit.confusions import confusions
 from adaptkit.data import load_splits, reading_from
 from adaptkit.defaults import DEFAULTS, machine_defaults, machine_notes, small_data_defaults
@@ -88,16 +88,7 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
         if not low <= getattr(arguments, name) <= 50:
             raise AdaptkitError(f"--{name} is {low} to 50, not {getattr(arguments, name)}.")
     check_part(arguments.train)
-    own_weights = arguments.train != "adapter" or arguments.method == FULL
-    if own_weights and (arguments.fuse or arguments.warm_start):
-        raise AdaptkitError("--fuse and --warm_start are for adapters; --train and --method full are for a model's own weights.")
-    if arguments.fuse:
-        from adaptkit.transfer.fuse import fusion_of
-
-        if arguments.method != "lora":
-            raise AdaptkitError(f"--fuse makes the method itself; leave --method {arguments.method} out.")
-        arguments.method = str(fusion_of(arguments.fuse))
-    arguments.method = FULL if own_weights else arguments.method
+    arguments.method = choose_method(arguments)
     careful = arguments.l2_sp or arguments.gradual_unfreezing or arguments.layerwise_lr_decay != 1
     if careful and (arguments.method != FULL or arguments.search):
         flags = "--layerwise_lr_decay, --l2_sp and --gradual_unfreezing"

@@ -30,7 +30,7 @@ def search(run: Run) -> None:
     try:
         import optuna
     except ImportError:
-        raise AdaptkitError("--search needs Optuna: pip install 'adaptkit[search]'") from None
+        raise AdaptkitError("--search needs Optuna: pip install optuna") from None
     if run.arguments.search < 2:
         raise AdaptkitError("--search is 2 trials or more.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -92,9 +92,13 @@ def _space(run: Run, trial: Any) -> dict[str, Any]:
 
 
 def _with_rank(method: str, rank: int | None) -> str:
-    """A method with another rank in each of its LoRAs; alpha stays twice the rank."""
+    """A method with another rank in each of its LoRAs, which keep their scale alpha / r, or with rslora alpha itself."""
     if rank is None or method == FULL or method.startswith("peft:"):
         return method
     union = parse(method)
-    ranked = (dataclasses.replace(one, r=rank, alpha=2 * rank) if isinstance(one, LoRA) else one for one in union)
-    return describe(tuple(ranked))
+    return describe(tuple(_ranked(one, rank) if isinstance(one, LoRA) else one for one in union))
+
+
+def _ranked(lora: LoRA, rank: int) -> LoRA:
+    given = lora.alpha is not None and not lora.rslora
+    return dataclasses.replace(lora, r=rank, alpha=lora.alpha * rank / lora.r if given else lora.alpha)

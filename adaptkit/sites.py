@@ -123,7 +123,7 @@ _ALBERT = Stack(
 )
 _MODERNBERT = Stack(
     "layers.*",
-    _maps(*(f"attn.Wqkv:{m}/qkv" for m in "qkv"), "attn.Wo", "mlp.Wi:in/in,gate", "mlp.Wo", gate="mlp.Wi:gate/in,gate"),
+    _maps(*(f"attn.Wqkv:{m}/qkv" for m in "qkv"), "attn.Wo", "mlp.Wi:in/gate,in", "mlp.Wo", gate="mlp.Wi:gate/gate,in"),
     "attn",
     ffn=("mlp_norm", "mlp.Wo"),
 )

@@ -89,6 +89,12 @@ class AdapterTrainer(Trainer):
         self._counted: nn.Module | None = None
         self._pull = PullBack(bare_model(self.model)) if extras.l2_sp else None  # before a checkpoint is loaded into the model
 
+    def get_decay_parameter_names(self, model):
+        """In adapters matrices decay, factors and biases do not, wherever they lie; for a model's own weights Trainer decides."""
+        if not any(isinstance(module, peft.PeftModel) for module in model.modules()):
+            return super().get_decay_parameter_names(model)
+        return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
+
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
         if self.extras.layerwise_lr_decay != 1:

@@ -37,7 +37,8 @@ class StudentArguments(RecipeArguments):
 
     model_name_or_path: str | None = flag(None, "student: a pretrained model, a folder or a name on the Hub")
     method: str = flag("full", "what of the student trains: full, all weights; or an adapter's method")
-    teacher: str | None = flag(None, "folder of an adapter or a model that classifies or tags, or a file of its logits")
+    output_dir: str | None = flag("runs/distill", "where the student and its reports go")
+    teacher: str | None = flag(None, "folder of an adapter or a model that classifies, tags or writes, or a file of its logits")
     teacher_base: str | None = flag(None, "model whose layers or tokenizer the student takes (default: the teacher's base)")
     student: str | None = flag(None, "student: a small network from random weights, bilstm or (texts alone) cnn")
     student_layers: int = flag(0, "student: so many layers of the teacher's base")

@@ -33,7 +33,7 @@ class PretrainArguments(RecipeArguments):
     def __post_init__(self) -> None:
         from adaptkit.tasks.pretrain import objective_of
 
-        self.method = self.method or ("lora" if self.model_name_or_path else "full")
+        self.method = self.method or (None if self.model_name_or_path else "full")
         self.objective = self.objective or objective_of(self.model_name_or_path, self.model_type)
 
     def from_nothing(self) -> dict[str, Any]:

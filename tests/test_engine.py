@@ -202,10 +202,12 @@ def test_search_tries_and_then_trains_with_the_best(small, tmp_path, capsys):
 
 
 def test_a_rank_is_put_into_every_lora():
-    assert _with_rank("lora", 4) == "lora[alpha=8,r=4]"
+    assert _with_rank("lora", 4) == "lora[r=4]"
     assert parse(_with_rank("lora[sites=attn.q|attn.v,layers=last[2],r=8]+prefix[length=3]", 16)) == parse(
-        "lora[r=16,alpha=32,sites=attn.q|attn.v,layers=last[2]]+prefix[length=3]"
+        "lora[r=16,sites=attn.q|attn.v,layers=last[2]]+prefix[length=3]"
     )
+    assert parse(_with_rank("lora[r=8,alpha=8]", 32))[0].scale == 1
+    assert parse(_with_rank("lora[r=8,alpha=6,rslora=true]", 4))[0].alpha == 6
     assert "r=4" in _with_rank("unipelt", 4)
     assert _with_rank("bottleneck", 4) == "bottleneck"
     for other in ("peft:lora[r=2]", "full"):
@@ -240,6 +242,13 @@ def test_copies_are_changed_and_labels_stay():
     assert augment(Classify(), table, how, seed=1).rows == more.rows
     with pytest.raises(AdaptkitError, match="tag needs its texts as they are"):
         augment(Tag(), table, how, seed=1)
+
+
+def test_synonyms_are_found_beside_signs_and_in_scripts_without_blanks():
+    always = Augmentation(dropout=0, swap=0, replace=1, synonyms={"good": ["fine"], "手机": ["电话"], "手": ["掌"]})
+    assert always.text('It is good, really "Good".', random.Random(0)) == 'It is fine, really "Fine".'
+    assert always.text("我的手机坏了。手", random.Random(0)) == "我的电话坏了。掌"
+    assert always.text("goods ... !", random.Random(0)) == "goods ... !"
 
 
 def test_synonyms_are_read(tmp_path):

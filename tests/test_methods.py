@@ -168,3 +168,8 @@ def test_only_the_chosen_layers_are_touched():
     assert lora
     assert all(".layers.1." in name for name in lora)
     assert {"encoder.layers.0", "decoder.layers.0"} <= {re.search(r"\w+\.layers\.\d", name)[0] for name in touched}
+
+
+def test_with_rslora_the_default_scale_falls_with_the_root_of_the_rank():
+    scales = [parse(f"lora[r={r},rslora=true]")[0].scale for r in (4, 16, 64)]
+    assert scales == [4, 2, 1]

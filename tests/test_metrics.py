@@ -172,12 +172,23 @@ def test_rouge_is_rouge_scores_and_counts_chinese():
     assert rouge(["我们去北京"], [["我们明天去北京"]])["rouge1"] == pytest.approx(2 * 5 / (5 + 7))
 
 
+@pytest.mark.parametrize(
+    "text", ["Это очень хороший дом.", "هذا بيت جميل جدا", "이 집은 아주 좋다", "यह घर बहुत अच्छा है", "บ้านหลังนี้ สวย มาก"]
+)
+def test_rouge_counts_words_of_every_script(text):
+    assert set(rouge([text], [[text]]).values()) == {1.0}
+    half = " ".join(text.split()[:-1])
+    assert 0.5 < rouge([half], [[text]])["rouge1"] < 1
+    assert rouge(["?"], [[text]])["rouge1"] == 0
+
+
 def test_the_official_score_of_semeval():
     """By hand: A 2 right of 3 said and 3 gold; B the wrong way round is wrong but said and gold; Other does not count."""
     gold = ["A(e1,e2)", "A(e1,e2)", "A(e2,e1)", "B(e1,e2)", "Other", "Other"]
     said = ["A(e1,e2)", "A(e1,e2)", "A(e1,e2)", "B(e2,e1)", "Other", "B(e1,e2)"]
     assert semeval_f1(said, gold) == pytest.approx((2 / 3 + 0) / 2)
     assert semeval_f1(gold, gold) == 1
+    assert semeval_f1(["A(e1,e2)", "B(e1,e2)"], ["A(e1,e2)", "Other"]) == 1  # B is no relation of the gold
 
 
 def test_retrieval_by_hand():

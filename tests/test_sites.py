@@ -45,6 +45,20 @@ def test_grouped_queries_and_packed_projections_have_their_own_widths():
     assert by_name["attn"].heads == 2
 
 
+@pytest.mark.parametrize("name", [name for name in CONFIGS if "ffn.gate" in {site.name for site in find_sites(tiny(name))}])
+def test_ffn_in_of_a_gated_block_is_the_branch_without_activation(name):
+    """So a factor there is the same as one on what the last map of the block reads, which is (IA)3's place."""
+    adapted = adapt(tiny(name), "ia3[sites=ffn.in]")
+    randomize(adapted)
+    plain = tiny(name)
+    factors = [value for key, value in adapted.named_parameters() if value.requires_grad]
+    last = [plain.get_submodule(site.module) for site in find_sites(plain) if site.name == "ffn.out"]
+    with torch.no_grad():
+        for module, factor in zip(last, factors, strict=True):
+            module.weight.mul_(factor)
+    torch.testing.assert_close(first(adapted.eval()(**inputs(name))), first(plain(**inputs(name))), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["bert", "llama", "vit", "opt", "distilbert"])
 def test_discovery_finds_what_the_table_says(name, monkeypatch):
     wanted = {(s.name, s.module, s.layer) for s in find_sites(tiny(name)) if s.kind in ("map", "attention")}

@@ -120,6 +120,19 @@ def test_gradients_are_clipped_by_the_norm_of_what_trains(small, tmp_path):
     assert sum(float(parameter.grad.square().sum()) for parameter in trained) ** 0.5 == pytest.approx(0.5, rel=1e-4)
 
 
+@pytest.mark.parametrize("method", ["lora", "bottleneck[placement=pfeiffer]", "ia3", "bottleneck[scale=learned]"])
+def test_matrices_decay_and_factors_and_biases_do_not(small, tmp_path, method):
+    tokenizer, encoded = small
+    model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), method)
+    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, weight_decay=0.1, report_to="none")
+    part = Part(Table([{"text": "x", "label": "a"}] * 24, "x"), encoded)
+    groups = make_trainer(model, Classify(labels=["a", "b"]), part, part, tokenizer, args).create_optimizer().param_groups
+    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert {decay[id(parameter)] for parameter in trained if parameter.ndim > 1} == {0.1}
+    assert {decay[id(parameter)] for parameter in trained if parameter.ndim < 2} == {0.0}
+
+
 @pytest.mark.parametrize("cpu", [{"avx512_bf16": True}, {"amx_bf16": True}, {}, {"architecture": "aarch64"}])
 def test_bf16_is_chosen_where_the_cpu_has_it_and_elsewhere_said_to_be_slow(monkeypatch, tmp_path, cpu):
     if torch.cuda.is_available() or torch.backends.mps.is_available():

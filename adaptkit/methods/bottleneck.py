@@ -8,8 +8,9 @@
                                                                   own norm; in pre-norm models u + f(u)
     parallel    He et al. 2021, arxiv.org/abs/2110.04366          y + f(x) at the feed-forward block, x the stream entering it
 
-U starts at zero, so a fresh adapter changes nothing (the original initialisation, 0.02 normal for both, does). Defaults of
-reduction, activation and scale follow each paper. `gate` multiplies f by sigmoid(g z), one gate a token; see `lora`.
+U starts at zero, so a fresh adapter changes nothing. Defaults of reduction, activation and scale are those of the adapters
+library's configurations (its `double_seq_bn`, `seq_bn` and `par_bn`). `gate` multiplies f by sigmoid(g z), one gate a token; see
+`lora`.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@
     y'     = y + V sum_i softmax(s)_i f_i(x)     Q, K, V: (width, width); V starts as the identity
 
 K's bias adds the same to every score and is left out; Q x is multiplied with K first, so no adapter's answer meets a full map.
+The authors' code also pulls V to the identity by a term in the loss; here V is free.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ from adaptkit.sites import LINEAR_SITES, Site
 class LoRA(Method):
     """Low-rank updates of linear maps.
 
-    Settings: `r` rank; `alpha` scale (default 2 r); `dropout` on the input; `rslora` for alpha / sqrt(r); `gate` for a
-    learned gate; `sites` (default: every linear map).
+    Settings: `r` rank; `alpha` scale (default 2 r; with `rslora` 8 at every rank); `dropout` on the input; `rslora` for
+    alpha / sqrt(r); `gate` for a learned gate; `sites` (default: every linear map).
     """
 
     name = "lora"
@@ -47,7 +47,7 @@ class LoRA(Method):
     @property
     def scale(self) -> float:
         """What B A x is multiplied with."""
-        alpha = 2 * self.r if self.alpha is None else self.alpha
+        alpha = (8 if self.rslora else 2 * self.r) if self.alpha is None else self.alpha
         return alpha / (math.sqrt(self.r) if self.rslora else self.r)
 
     def spec(self, site: Site) -> dict[str, Param]:

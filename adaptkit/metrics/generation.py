@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,18 +36,20 @@ def bleu_chrf(predictions: Sequence[str], references: Sequence[Sequence[str]], l
 def rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
     """Mean F1 of ROUGE-1, -2 and -L, 0 to 1, with the best reference of each.
 
-    rouge-score drops every character but a-z and 0-9; texts of scripts without blanks are counted by character instead.
+    rouge-score drops every character but a-z and 0-9. Where most letters of the references are others, words are what blanks part,
+    and in scripts without blanks each character is one.
     """
     from rouge_score import rouge_scorer
 
-    characters = written_in_characters([texts[0] for texts in references])
-    scorer = rouge_scorer.RougeScorer(ROUGES, use_stemmer=False, tokenizer=_Characters() if characters else None)
+    letters = re.findall(r"\w", "".join(texts[0] for texts in references[:200]))
+    others = 2 * sum(not letter.isascii() for letter in letters) > len(letters)
+    scorer = rouge_scorer.RougeScorer(ROUGES, use_stemmer=False, tokenizer=_AnyScript() if others else None)
     scores = [scorer.score_multi(list(texts), said) for said, texts in zip(predictions, references, strict=True)]
     return {name: float(np.mean([score[name].fmeasure for score in scores])) for name in ROUGES}
 
 
-class _Characters:
-    """rouge-score's tokenizer protocol: each character of an unspaced script is a word."""
+class _AnyScript:
+    """rouge-score's tokenizer protocol, with words of every script."""
 
     def tokenize(self, text: str) -> list[str]:
         return words(text)

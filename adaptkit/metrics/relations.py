@@ -15,9 +15,10 @@ from adaptkit.metrics.base import precision_recall_f1
 def semeval_f1(predictions: list[str], references: list[str], no_relation: str = "Other") -> float:
     """F1 averaged over the relations without `no_relation`, 0 to 1 (Hendrickx et al. 2010, the scorer's 9+1-way evaluation).
 
-    A relation is right only in the right direction; both directions count as one relation.
+    As in the scorer, relations count that occur among the references. A relation is right only in the right direction; both
+    directions count as one relation.
     """
-    kinds = sorted({_kind(label) for label in (*predictions, *references)} - {_kind(no_relation)})
+    kinds = sorted({_kind(label) for label in references} - {_kind(no_relation)})
     if not kinds:
         return 0.0
     said, gold = [_kind(label) for label in predictions], [_kind(label) for label in references]

@@ -6,7 +6,8 @@
                         LoRA: PEFT's merges of the factors A and B, each scaled by the root of its weight and of alpha / r
                         (TIES: Yadav et al. 2023, arXiv:2306.01708; DARE: Yu et al. 2023, arXiv:2311.03099)
 
-Heads are averaged in every case: the adapters must answer with the same labels.
+Without weights of its own, each way makes of adapters that are all the same that adapter again (where nothing is dropped). Heads
+are averaged in every case: the adapters must answer with the same labels.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def combine(
     Args:
         folders: adapters of one base with the same labels.
         how: one of `HOW`.
-        weights: of each adapter; by default they count alike. For `average` only their ratios count.
+        weights: of each adapter; by default they count alike (`_alike`). For `average` only their ratios count; the merges
+            take them as PEFT does, so TIES at 1 each is the mean of the values that agree.
         density: the share of values that TIES, DARE and pruning keep, above 0 and up to 1.
         seed: of the values that DARE drops.
 
@@ -99,7 +101,7 @@ def combine(
 
 
 def _shares(weights: Sequence[float] | None, count: int, how: str) -> list[float]:
-    shares = [1.0 / count] * count if weights is None and count else list(weights or [])
+    shares = [_alike(how, count)] * count if weights is None and count else list(weights or [])
     if count < 2:
         raise AdaptkitError("combining wants two adapters or more.")
     if len(shares) != count or not all(math.isfinite(share) and share >= 0 for share in shares) or not sum(shares):
@@ -107,6 +109,17 @@ def _shares(weights: Sequence[float] | None, count: int, how: str) -> list[float
             f"one weight is wanted for each of the {count} adapters, none below 0 and not all 0; given were {shares}."
         )
     return shares
+
+
+def _alike(how: str, count: int) -> float:
+    """The weight of each of so many adapters that count alike.
+
+    TIES divides by the number of adapters itself. Sums of the factors A and of the factors B, each with the weight's root, multiply
+    to the change of every A with every B.
+    """
+    if how in ("ties", "dare_ties"):
+        return 1.0
+    return 1.0 / count**2 if how in ("magnitude_prune", "dare_linear") else 1.0 / count
 
 
 def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:

@@ -62,8 +62,8 @@ def mix(
         leave: leave parameters of the target that have no counterpart of their shape as they are; else they are refused.
 
     Raises:
-        AdaptkitError: a parameter without a counterpart, beta out of range, layers that do not exist, no source, wider sources of
-            several widths. The target is then as it was.
+        AdaptkitError: a parameter without a counterpart, or none with one, beta out of range, layers that do not exist, no source,
+            wider sources of several widths. The target is then as it was.
     """
     if not 0 <= beta <= 1:
         raise AdaptkitError(f"beta is a share from 0 to 1, not {beta}.")
@@ -80,6 +80,8 @@ def mix(
             f"{len(left)} tensors of the target have no counterpart of their shape in the source: {_first(left)}. "
             "Leave them as they are with leave=True (--leave_unmapped)."
         )
+    if len(left) == len(own):
+        raise AdaptkitError(f"no tensor of the target has a counterpart of its shape in the source: {_first(left)}.")
     for name, parameter in own.items():
         if name not in left:
             given = [held[found[name]].to(parameter.device, torch.float32) for held, found in zip(values, pairs, strict=True)]

@@ -86,7 +86,7 @@ def _start(name: str, settings: dict[str, Any], flags: list[str], folder: Path, 
             raise AdaptkitError(f"--{flag} does not go with many tasks at once.")
     if not arguments.model_name_or_path:
         raise AdaptkitError(f"{recipe} has no model by itself: give --model_name_or_path, one for all tasks.")
-    if arguments.train != "adapter" or arguments.method == "full" or "peft:" in arguments.method:
+    if arguments.train != "adapter" or arguments.method == "full" or "peft:" in (arguments.method or ""):
         raise AdaptkitError("many tasks at once share adapters: --train adapter with a method of adaptkit's own.")
     return start(task_from(recipe, arguments), arguments, make_training)
 

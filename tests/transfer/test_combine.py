@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError, Host, adapt, cli, load_adapter, load_base, save_adapter
 from adaptkit.cards import TaskCard, read_card
-from adaptkit.transfer.combine import MERGES, combine
+from adaptkit.transfer.combine import HOW, MERGES, combine
 from tests.tiny import randomize
 
 BASE = "all-MiniLM-L6-v2"
@@ -49,6 +49,14 @@ def test_the_average_of_an_adapter_with_itself_is_the_adapter(tmp_path, method, 
     assert all(torch.equal(value, after[key]) for key, value in before.items())
     torch.testing.assert_close(states(tmp_path / "out"), states(one), rtol=0, atol=0)
     assert read_card(tmp_path / "out").method == read_card(one).method
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("count", [2, 3])
+def test_every_way_makes_of_equal_adapters_that_adapter(tmp_path, how, count):
+    one = make(tmp_path, "one")
+    combine([one] * count, tmp_path / "out", how, density=1.0)
+    torch.testing.assert_close(states(tmp_path / "out"), states(one), rtol=1e-4, atol=1e-4)
 
 
 def test_an_average_is_that_of_every_tensor(made, tmp_path):

@@ -177,6 +177,8 @@ def test_a_narrower_source_gives_nothing():
     target, source = tiny("bert", seed=1), tiny("bert", seed=2, hidden_size=20, num_attention_heads=2)
     with pytest.raises(AdaptkitError, match="embeddings.word_embeddings.weight"):
         mix(target, source, 0.5)
+    with pytest.raises(AdaptkitError, match="no tensor of the target has a counterpart"):
+        mix(target, source, 0.5, leave=True)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,13 @@ def test_neighbours_by_hand():
     assert neighbours(features, np.array([0, 0, 1, 1, 1]), 1) == pytest.approx(4 / 5)  # the last one is nearest to the second
 
 
+def test_a_draw_of_neighbours_goes_to_the_nearer():
+    features = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [1.0, 0.4], [-1.0, 0.0]])
+    for labels in ([0, 0, 1, 1, 0, 0], [1, 1, 0, 0, 1, 1]):  # names exchanged: the four nearest of the first are 0 1 1 0
+        kind = np.array(labels)
+        assert neighbours(features, kind, 4) == neighbours(features, 1 - kind, 4)
+
+
 def test_the_probe_is_held_out():
     features, _ = data(rows=60, width=200)
     noise = np.random.default_rng(1).integers(0, 2, 60)

@@ -1,5 +1,6 @@
 """A warm start takes every weight but a head for other labels, refuses what does not fit, and works from a recipe."""
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,10 @@ from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError, adapt, load_base
 from adaptkit.adapter import adapter_tensors
+from adaptkit.arguments import RecipeArguments
+from adaptkit.cards import read_card, write_json
+from adaptkit.choices import choose_method
+from adaptkit.methods import parse
 from adaptkit.transfer.warm import warm_start
 from tests.transfer.test_combine import BASE, LORA, make
 
@@ -64,3 +69,16 @@ def test_a_recipe_starts_warm(tmp_path, capsys):
         assert 0 < (value - first[key]).abs().max() < 1e-4
     with pytest.raises(AdaptkitError, match="--warm_start are for adapters"):
         classify.main([*again, "--method", "full", "--output_dir", str(tmp_path / "third")])
+
+
+def test_without_a_method_it_is_that_of_the_adapter(tmp_path):
+    given = RecipeArguments(warm_start=str(make(tmp_path, "stored", "bottleneck[placement=pfeiffer]")))
+    assert parse(choose_method(given)) == parse("bottleneck[placement=pfeiffer]")
+    assert choose_method(RecipeArguments(warm_start=given.warm_start, method="ia3")) == "ia3"  # refused when weights are read
+    card = read_card(tmp_path / "stored")
+    write_json(tmp_path / "stored/task.json", dataclasses.asdict(dataclasses.replace(card, method="full")))
+    with pytest.raises(AdaptkitError, match="whole model: --model_name_or_path takes it"):
+        choose_method(given)
+    with pytest.raises(AdaptkitError, match="there is no adapter folder"):
+        choose_method(RecipeArguments(warm_start=str(tmp_path / "nothing")))
+    assert choose_method(RecipeArguments()) == "lora"
