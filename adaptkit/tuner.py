@@ -26,7 +26,7 @@ from adaptkit.methods.base import Method
 from adaptkit.sites import find_sites
 
 
-class AdaptkitPeftType(str, enum.Enum):
+class AdaptkitPeftType(str, enum.Enum):  # noqa: UP042, as PEFT's own
     """PEFT reads `.value` in several places, and its own enum cannot be extended."""
 
     ADAPTKIT = "ADAPTKIT"

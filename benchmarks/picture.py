@@ -3,6 +3,7 @@
 python benchmarks/picture.py
 """
 
+import argparse
 import re
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def rows(text: str, title: str) -> list[list[str]]:
 
 def main() -> None:
     """Two pictures in one: steps over the roof, and whole trainings."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     import matplotlib
 
     matplotlib.use("Agg")

@@ -3,11 +3,15 @@
 import re
 from pathlib import Path
 
-from adaptkit import TaskCard, adapt, load_base, parse, save_adapter
+from adaptkit import Predictor, TaskCard, adapt, load_base, methods, parse, save_adapter, sites
 from adaptkit.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
+
+
+def python_of(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.S)
 
 
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
@@ -15,14 +19,29 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=["1", "5"]), "lora[r=2]")
     save_adapter(model, "runs/stars", card=TaskCard(task="classify", labels=["1", "5"], columns={"text": "review"}, max_length=64))
     names: dict = {}
-    for code in re.findall(r"```python\n(.*?)```", README, re.S):
+    for code in python_of("README.md"):
         exec(code, names)
     assert names["answers"][0].keys() == {"label", "score"}
     assert names["model"].active_adapters == ["default"]
     assert names["host"].stats()["adapters"].keys() == {"stars"}
-    exec(re.search(r"```python\n(.*?)```", (ROOT / "docs/host.md").read_text("utf-8"), re.S)[1], names)
+    exec(python_of("docs/host.md")[0], names)
     assert names["answers"][0].label in ("1", "5")
     assert names["host"].names() == []
+
+
+def test_the_python_of_the_pages_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(methods, "METHODS", dict(methods.METHODS))
+    monkeypatch.setattr(sites, "ARCHITECTURES", dict(sites.ARCHITECTURES))
+    rows = [f"{'good' if i % 2 else 'bad'} number {i},{5 if i % 2 else 1}" for i in range(24)]
+    (tmp_path / "reviews.csv").write_text("\n".join(["review,stars", *rows]) + "\n")
+    trunk, whole = python_of("docs/training.md")
+    names: dict = {}
+    for code in (whole, trunk, *python_of("docs/architecture.md")):
+        exec(code, names)
+    assert Predictor("runs/stars")("good number 99")[0]["label"] in ("1", "5")
+    assert adapt(load_base("all-MiniLM-L6-v2"), "shift[size=2]").merge_and_unload()
+    assert "my-encoder" in sites.ARCHITECTURES
 
 
 def test_the_make_targets_and_files_of_the_readme_exist():
