@@ -48,7 +48,8 @@ def save_adapter(model: peft.PeftModel, folder: str | Path, *, adapter_name: str
     if name not in model.peft_config:
         raise AdaptkitError(f"the model has no adapter {name!r}; it has {', '.join(model.peft_config)}.")
     base, config = model.get_base_model(), model.peft_config[name]
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in _saved_tensors(model, name).items()}
+    # copies: where two names share a tensor, as with PEFT's bias=all, a file holds both
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in _saved_tensors(model, name).items()}
     if isinstance(config, AdaptConfig):
         union = methods.parse(config.method)
         method, settings = config.method, _settings(config)
@@ -266,7 +267,8 @@ def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
         known["labels"] = [base.config.id2label[index] for index in range(base.config.num_labels)]
     known["base"] = record.name if record else getattr(base, "name_or_path", None) or None
     known["revision"] = record.revision if record else None
-    known["fingerprint"] = _fingerprint(base)
+    edited = record and method.startswith("peft:")  # some of PEFT's methods train or split weights of the base
+    known["fingerprint"] = record.fingerprint if edited else _fingerprint(base)
     return dataclasses.replace(card, **known)
 
 

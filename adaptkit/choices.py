@@ -120,6 +120,10 @@ def _no_trunk(run: Run) -> str | None:
         return "--base_dropout makes the frozen layers give something else each time."
     if arguments.adversarial_epsilon:
         return "--adversarial_epsilon needs gradients down to the embeddings."
+    if training.neftune_noise_alpha:
+        return "--neftune_noise_alpha draws other noise each time."
+    if training.gradient_checkpointing and (training.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+        return "reentrant checkpoints give no gradients where nothing below needs one."
     if not run.task.same_inputs:
         return f"{run.task.name} reads other tokens in each epoch."
     if training.world_size > 1 or training.n_gpu > 1:

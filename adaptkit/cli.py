@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -23,7 +24,9 @@ _EPILOG = """examples:
   adaptkit list runs
 """
 _MIX = "W = beta * W_source + (1 - beta) * W_target, tensor by tensor; the result is a base, or a model that answers"
-_COMBINE = "average: all weights, any method; stack: one behind the other; cat: LoRA, the sum exactly; else PEFT's merges of LoRA"
+_COMBINE = (
+    "average: all weights, any method; stack: one behind the other; cat: LoRA, the weighted sum exactly; else PEFT's merges of LoRA"
+)
 _SOURCES = "scores of frozen features, without training: LogME, H-score, a linear probe, nearest neighbours"
 _FORGETTING = "the loss of general text under the base's language head, before training and after it"
 _EXPLAIN = "what each word adds to the logit of a label, by Captum: green for it, red against it"
@@ -214,14 +217,21 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _read(arguments: argparse.Namespace) -> Any:
     """The rows of --file; what a header may hold is known from the adapter's card."""
     from adaptkit.cards import existing_card
-    from adaptkit.readers import Reading, read
+    from adaptkit.readers import Reading, detect, read
 
     card = existing_card(Path(arguments.folder))
     by = getattr(arguments, "by", None)
     wanted = (*(card.columns | arguments.columns).values(), *([by] if by else []))
     source, target = card.settings.get("source_lang"), card.settings.get("target_lang")
     languages = (source, target) if arguments.command == "evaluate" and source and target else None
-    return read(arguments.file, Reading(arguments.format, arguments.encoding, wanted=wanted, languages=languages))
+    reading = Reading(arguments.format, arguments.encoding, wanted=wanted, languages=languages)
+    file = Path(arguments.file)
+    if arguments.command == "predict" and not reading.format and file.is_file() and detect(file, reading) == "label_first":
+        reading = dataclasses.replace(reading, format="lines")  # what is to be answered has no labels; its first words may look so
+    table = read(arguments.file, reading)
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return table
 
 
 def _mix(arguments: argparse.Namespace) -> None:
@@ -298,8 +308,6 @@ def _short(method: str) -> str:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    import dataclasses
-
     from adaptkit.cards import existing_adapter, read_card
 
     folder = existing_adapter(Path(arguments.folder))

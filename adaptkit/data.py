@@ -53,8 +53,13 @@ def from_datasets(dataset: Any, name: str = "dataset") -> Splits:
     if "train" not in parts:
         raise AdaptkitError(f"{name} has the splits {', '.join(parts)} and no 'train'; give the files or rename the split.")
     validation = next((part for part in objects.SPLIT_KEYS["validation"] if part in parts), None)
-    tables = {part: _from_dataset(parts[part], f"{name}[{part}]") for part in ("train", validation, "test") if part in parts}
-    return Splits(tables["train"], tables.get(validation or ""), tables.get("test"))
+    wanted = [part for part in ("train", validation, "test") if part in parts]
+    untold = {part: found for part in wanted if part != "train" and (found := _untold(parts[part]))}
+    tables = {part: _from_dataset(parts[part], f"{name}[{part}]") for part in wanted if part not in untold}
+    notes = [
+        f"{name}[{part}] is left out: {column} is -1 in every row, so its labels are not told" for part, column in untold.items()
+    ]
+    return Splits(tables["train"], tables.get(validation or ""), tables.get("test"), notes)
 
 
 def _from_files(train_file: str, validation_file: str | None, test_file: str | None, reading: Reading) -> Splits:
@@ -105,6 +110,13 @@ def _from_dataset(dataset: Any, source: str) -> Table:
             row[key] = _named(row[key], known)
         rows.append(row)
     return Table(rows, source)
+
+
+def _untold(dataset: Any) -> str | None:
+    """The column of labels or scores that is -1 in every row, as where a benchmark keeps its test labels to itself."""
+    kinds = {key: str(getattr(feature, "dtype", "")) for key, feature in dataset.features.items()}
+    numbers = [key for key, kind in kinds.items() if "float" in kind or _class_names(dataset.features[key])]
+    return next((key for key in numbers if len(dataset) and all(value == -1 for value in dataset[key])), None)
 
 
 def _class_names(feature: Any) -> list[str] | None:

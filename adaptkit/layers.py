@@ -258,9 +258,10 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
             base.bias = nn.Parameter(new_bias.to(base.weight.dtype), requires_grad=False)
 
     def unmerge(self) -> None:
-        """Restore the base's weights to the bit."""
+        """Restore the base's weights, to the bit where the model was not moved or cast meanwhile."""
         if self._unmerged is not None:
-            weight, bias = self._unmerged
+            now = self.base_layer.weight
+            weight, bias = (None if one is None else one.to(now.device, now.dtype) for one in self._unmerged)
             self.base_layer.weight.data = weight
             if bias is None:
                 self.base_layer.bias = None

@@ -66,11 +66,10 @@ def native_config(plan: Plan, method: LoRA, base: nn.Module, head: list[str] | N
     """The settings of PEFT's LoraConfig, only those that say something."""
     ranks = {path: method.r * len(attachments) for path, attachments in plan.items() if len(attachments) > 1}
     grow = math.sqrt if method.rslora else float
-    alpha = 2 * method.r if method.alpha is None else method.alpha
     config = {
         "peft_type": "LORA",
         "r": method.r,
-        "lora_alpha": _whole(alpha),
+        "lora_alpha": _whole(method.scale * grow(method.r)),
         "lora_dropout": method.dropout,
         "use_rslora": method.rslora,
         "bias": "none",

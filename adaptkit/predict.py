@@ -114,14 +114,14 @@ class Predictor:
             raise AdaptkitError(f"{self.task.name} knows no {', '.join(strange)}; it knows {', '.join(self.task.parts)}.")
         return dataclasses.replace(self.task, columns=self.task.columns | given)
 
-    def _answers(self, task: Task, rows: Table, batch_size: int) -> list[dict[str, Any]]:
+    def _answers(self, task: Task, rows: Table, batch_size: int, gold: bool = False) -> list[dict[str, Any]]:
         if not task.answers:
             raise AdaptkitError(
                 f"{task.name} learns a language and has no answers; adaptkit.pipeline(folder) fills gaps or goes on."
             )
         if task.generates:
             return task.generate(self.model, rows, self.tokenizer, self.max_length, batch_size)
-        encoded = task.encode(rows, self.tokenizer, self.max_length, gold=False)
+        encoded = task.encode(rows, self.tokenizer, self.max_length, gold=gold)
         return task.decode(predict(self.model, task, encoded, self.tokenizer, batch_size), encoded, rows)
 
     def evaluate(self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64) -> dict[str, float]:
@@ -149,7 +149,7 @@ class Predictor:
         if len(values) != len(rows):
             raise AdaptkitError(f"{task.name} reads {len(rows)} questions in {len(values)} rows: slices want one in each.")
         check_values(table, values)
-        return slices(task, self._answers(task, rows, batch_size), rows, values)
+        return slices(task, self._answers(task, rows, batch_size, gold=True), rows, values)
 
     def confusions(self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64) -> list[dict[str, Any]]:
         """Which labels are taken for which in labelled rows, each with an example; see `adaptkit.confusions`.
@@ -160,7 +160,7 @@ class Predictor:
         task, rows = self._labelled(table, columns)
         if not task.one_label:
             raise AdaptkitError(f"{task.name} does not give one label a row here: there are no kinds of mistakes to count.")
-        return confusions(task, self._answers(task, rows, batch_size), rows)
+        return confusions(task, self._answers(task, rows, batch_size, gold=True), rows)
 
     def _labelled(self, table: Table, columns: dict[str, str] | None) -> tuple[Task, Table]:
         task = self._with(columns)
@@ -176,6 +176,8 @@ class Predictor:
         """
         if len(texts) == 1 and isinstance(texts[0], (list, tuple)) and all(isinstance(text, str) for text in texts[0]):
             texts = tuple(texts[0])
+            if not texts:
+                return []
         first, *others = self.task.asks()
         if needed := [part for part in others if part not in more]:
             raise AdaptkitError(

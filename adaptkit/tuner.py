@@ -12,6 +12,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import peft
 from peft import mapping
@@ -245,9 +246,14 @@ def _peft_method(text: str) -> peft.PeftConfig:
         if key not in config.__dataclass_fields__:
             raise unknown(f"setting of {name}", key, config.__dataclass_fields__)
     try:
-        return config(**{key: _peft_value(value) for key, value in settings.items()})
+        return config(**{key: _peft_names(key, _peft_value(value)) for key, value in settings.items()})
     except (TypeError, ValueError) as problem:
         raise AdaptkitError(f"{text}: {problem}") from problem
+
+
+def _peft_names(key: str, value: Any) -> Any:
+    """One name of a module as a list: PEFT takes a text for a pattern of whole paths."""
+    return [value] if key.endswith("_modules") and isinstance(value, str) and value.isidentifier() else value
 
 
 def _peft_value(text: str):

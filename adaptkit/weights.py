@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from adaptkit import methods
 from adaptkit.cards import CARD, CONFIG, WEIGHTS, TaskCard, existing_adapter, parse_card, parse_json
 from adaptkit.errors import AdaptkitError
 from adaptkit.files import read_together
 from adaptkit.fingerprints import same_base
 from adaptkit.full import FULL
+from adaptkit.methods.lora import LoRA
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
@@ -73,10 +76,23 @@ def read_adapter(folder: str | Path) -> AdapterFiles:
         card = parse_card(files[CARD], folder) if CARD in files else None
         if card is not None and card.method == FULL:
             raise AdaptkitError(f"{folder} holds a whole model and no adapter.")
+        if card is not None and "rslora=true" in (card.method or ""):
+            card = dataclasses.replace(card, method=_with_alpha(card.method or ""))
         if CONFIG in files:
             return AdapterFiles(folder, card, parse_json(files[CONFIG], folder / CONFIG), files.get(WEIGHTS))
     existing_adapter(folder)
     raise AdaptkitError(f"{folder} was replaced or deleted while it was read; try again.")
+
+
+def _with_alpha(method: str) -> str:
+    """A stored method with alpha written out: cards of 0.1.0 left it out, and with rslora its default was 2 r then."""
+
+    def pinned(one: methods.Method) -> methods.Method:
+        if isinstance(one, LoRA) and one.rslora and one.alpha is None:
+            return dataclasses.replace(one, alpha=2.0 * one.r)
+        return one
+
+    return methods.describe(tuple(map(pinned, methods.parse(method))), full=True)
 
 
 def read_weights(folder: Path, content: bytes | None, card: TaskCard | None) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from adaptkit import AdaptkitError, TaskCard, adapt, load_adapter, read_card, save_adapter
+from adaptkit import AdaptkitError, TaskCard, adapt, load_adapter, load_base, parse, read_card, save_adapter
 from tests.processes import start
 from tests.tiny import first, inputs, randomize, tiny
 
@@ -145,7 +145,7 @@ def test_names_that_torch_cannot_hold_are_refused_before_anything_changes(name, 
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "phi3", "t5", "modernbert"])
-@pytest.mark.parametrize("method", ["lora[r=3,alpha=5]", "lora[r=4,rslora=true,sites=attn.q|attn.v]"])
+@pytest.mark.parametrize("method", ["lora[r=3,alpha=5]", "lora[r=6,rslora=true,sites=attn.q|attn.v]"])
 def test_plain_lora_is_read_by_peft_without_adaptkit(name, method, tmp_path):
     model = adapt(tiny(name), method)
     randomize(model)
@@ -160,6 +160,33 @@ def test_plain_lora_is_read_by_peft_without_adaptkit(name, method, tmp_path):
         torch.testing.assert_close(first(theirs(**inputs(name))), expected, atol=1e-5, rtol=1e-5)
         assert torch.equal(first(ours(**inputs(name))), first(load_adapter(tmp_path / "lora", tiny(name))(**inputs(name))))
         torch.testing.assert_close(first(ours(**inputs(name))), expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["lora[r=6,rslora=true]", "lora[r=6,rslora=true]+ia3"])
+def test_an_adapter_does_not_hang_on_the_default_of_alpha(method, tmp_path):
+    model = adapt(tiny("bert"), method)
+    save_adapter(model, tmp_path / "now")
+    assert "alpha=8.0" in read_card(tmp_path / "now").method
+    old = json.loads((tmp_path / "now/task.json").read_text())
+    old["method"] = old["method"].replace("alpha=8.0,", "")  # as 0.1.0 wrote it, when the default was 2 r
+    (tmp_path / "now/task.json").write_text(json.dumps(old))
+    lora = parse(load_adapter(tmp_path / "now", tiny("bert")).peft_config["default"].method)[0]
+    assert lora.alpha == 12
+
+
+@pytest.mark.parametrize("settings", ["bias=lora_only", "bias=all", "init_lora_weights=pissa"])
+def test_pefts_methods_that_change_the_base_come_back_onto_it(settings, tmp_path):
+    base = load_base("all-MiniLM-L6-v2", task="classify", labels=["a", "b"])
+    model = adapt(base, f"peft:LORA[target_modules=query,r=2,{settings}]")
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in (parameter for parameter in model.parameters() if parameter.requires_grad):
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
+    save_adapter(model, tmp_path / "one", card=TaskCard(task="classify", labels=["a", "b"]))
+    ids = torch.arange(1000, 1012).view(2, 6)
+    with torch.no_grad():
+        back = load_adapter(tmp_path / "one")
+        torch.testing.assert_close(back(input_ids=ids).logits, model.eval()(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
 
 
 def test_pefts_lora_is_read_here(tmp_path):

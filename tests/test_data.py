@@ -101,6 +101,18 @@ def test_datasets_and_their_class_names():
         from_datasets(datasets.DatasetDict({"test": part}))
 
 
+@pytest.mark.parametrize("kind", [datasets.ClassLabel(names=["no", "yes"]), datasets.Value("float32")])
+def test_a_test_split_whose_labels_are_not_told_is_left_out(kind):
+    features = datasets.Features({"text": datasets.Value("string"), "label": kind})
+    train, test = (
+        datasets.Dataset.from_dict({"text": ["a", "b"], "label": labels}, features=features) for labels in ([1, 0], [-1, -1])
+    )
+    splits = from_datasets(datasets.DatasetDict({"train": train, "validation": train, "test": test}), "glue")
+    assert splits.test is None
+    assert len(splits.train) == len(splits.validation) == 2
+    assert splits.notes == ["glue[test] is left out: label is -1 in every row, so its labels are not told"]
+
+
 def test_validation_is_cut_from_train_and_never_from_test():
     rows = [{"text": f"t{i}", "label": "ab"[i % 2]} for i in range(40)]
     part = datasets.Dataset.from_list(rows)

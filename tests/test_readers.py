@@ -84,6 +84,11 @@ def test_parts_of_one_json_file(tmp_path):
     refused(f"{path}#train", "list of 1 fields", wanted=("text",))
 
 
+def test_a_long_text_is_no_mistake(tmp_path):
+    (tmp_path / "long.csv").write_text("text,label\n" + "word " * 40_000 + ",a\n")
+    assert len(read(tmp_path / "long.csv", Reading()).rows[0]["text"]) == 200_000
+
+
 # Blocks
 
 

@@ -80,6 +80,14 @@ def test_predict_and_evaluate_repeat_what_the_run_said(trained):
     assert scores["accuracy"] == pytest.approx(said["test_accuracy"])
     two = cli("predict", folder, "I love it, thank you so much!", "Terrible, broken again.").stdout.splitlines()
     assert [json.loads(line)["label"] for line in two] == ["positive", "negative"]
+    asked = [
+        "What a lovely kettle",
+        "What is broken again",
+        "What took you so long",
+        "What a fine day",
+    ]  # no labels, though they look so
+    (trained / "asked.txt").write_text("\n".join(asked))
+    assert cli("predict", folder, "--file", str(trained / "asked.txt")).stdout == cli("predict", folder, *asked).stdout
     assert "mood" in cli("list", str(trained)).stdout
     assert "sentence-transformers/all-MiniLM-L6-v2" in python("-m", "adaptkit.cli", "show", folder).stdout
 

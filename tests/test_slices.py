@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from adaptkit.recipes import classify
 
-from adaptkit import AdaptkitError, cli
+from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, cli, load_base, save_adapter
 from adaptkit.slices import largest_gap, show, slices
 from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
@@ -47,6 +47,16 @@ def test_too_many_values_are_refused():
     answers, table = made([1] * 101, [1] * 101)
     with pytest.raises(AdaptkitError, match="101 different values"):
         slices(TASK, answers, table, [str(i) for i in range(101)])
+
+
+def test_slices_of_vectors_have_both_texts(tmp_path):
+    model = adapt(load_base("all-MiniLM-L6-v2", task="embed"), "ia3")
+    save_adapter(model, tmp_path / "a", card=TaskCard(task="embed", columns={"text": "a", "text_pair": "b"}, max_length=32))
+    rows = [{"a": f"number {i}", "b": f"the number {i}", "kind": "even" if i % 2 == 0 else "odd"} for i in range(8)]
+    predictor = Predictor(tmp_path / "a")
+    whole, *parts = predictor.slices(Table(rows, "here"), "kind")
+    assert whole.metrics["recall_at_1"].value == predictor.evaluate(Table(rows, "here"))["recall_at_1"]
+    assert {part.name: part.rows for part in parts} == {"even": 4, "odd": 4}
 
 
 def test_the_command_shows_slices(tmp_path, capsys):

@@ -178,6 +178,11 @@ def test_trials_folds_and_seeds_share_one_trunk(small, tmp_path, capsys, monkeyp
         (["--method", UPPER, "--num_train_epochs", "1"], "every text is read once"),
         (["--method", UPPER, "--adversarial_epsilon", "1"], "needs gradients down to the embeddings"),
         (["--method", UPPER, "--base_dropout"], "something else each time"),
+        (["--method", UPPER, "--neftune_noise_alpha", "5"], "other noise each time"),
+        (
+            ["--method", UPPER, "--gradient_checkpointing", "--gradient_checkpointing_kwargs", '{"use_reentrant": true}'],
+            "reentrant checkpoints give no gradients",
+        ),
         (["--method", UPPER, "--frozen_trunk", "ram"], "unknown --frozen_trunk 'ram'"),
         (["--method", "lora[layers=3-]"], "this model has 3 layers, 0 to 2; '3-' goes beyond them"),
         (["--method", "lora[layers=upper]"], "'upper' is no choice of layers; write 6, 6-, 2-5 or last"),

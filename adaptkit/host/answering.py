@@ -148,7 +148,7 @@ class Answering:
         adapter = resident.adapter
         table = adapter.task.read(table_of(adapter.task, [row.given for row in rows], resident.name), gold=False)
         with self._tokenizing:
-            settings = adapter.task.generation(self.backbone.tokenizer)
+            settings = adapter.task.generation(self.backbone.tokenizer, self.backbone.model)
             prompts = adapter.task.prompts(self.backbone.model, table, self.backbone.tokenizer, adapter.max_length)
             return prompts, settings
 

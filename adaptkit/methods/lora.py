@@ -47,8 +47,14 @@ class LoRA(Method):
     @property
     def scale(self) -> float:
         """What B A x is multiplied with."""
-        alpha = (8 if self.rslora else 2 * self.r) if self.alpha is None else self.alpha
-        return alpha / (math.sqrt(self.r) if self.rslora else self.r)
+        return self._alpha() / (math.sqrt(self.r) if self.rslora else self.r)
+
+    def describe(self, full: bool = False) -> str:
+        """In full with alpha as it is, so that adapters on disk do not hang on a default."""
+        return Method.describe(dataclasses.replace(self, alpha=self._alpha()) if full else self, full)
+
+    def _alpha(self) -> float:
+        return self.alpha if self.alpha is not None else 8.0 if self.rslora else 2.0 * self.r
 
     def spec(self, site: Site) -> dict[str, Param]:
         spec = {"A": Param((self.r, site.width_in), "kaiming"), "B": Param((site.width_out, self.r))}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from adaptkit.readers import Reading
 
 
+csv.field_size_limit(2**31 - 1)  # a long text is no mistake
+
 Record = tuple[int, list[str]]  # the line where it begins, and its fields
 
 

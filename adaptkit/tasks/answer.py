@@ -192,10 +192,11 @@ def _answers(table: Table, index: int, value: Any, context: str) -> list[dict[st
 
 
 def _target(answers: list[dict[str, Any]], offsets: list[list[int]], nothing: int) -> list[int]:
-    """First and last token of the first answer, if it is whole in this window; else of nothing."""
-    if not answers:
+    """First and last token of the first answer without blanks around it, if it is whole in this window; else of nothing."""
+    if not answers or not (text := answers[0]["text"].strip()):
         return [nothing, nothing]
-    start, end = answers[0]["start"], answers[0]["start"] + len(answers[0]["text"])
+    start = answers[0]["start"] + answers[0]["text"].index(text)
+    end = start + len(text)
     inside = [i for i, (one, two) in enumerate(offsets) if one >= 0 and one < end and start < two]
     whole = inside and offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end
     return [inside[0], inside[-1]] if whole else [nothing, nothing]

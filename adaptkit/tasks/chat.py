@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,8 @@ class Chat(Language):
             table.need(self.column(part) or part, f"{part}_column")
         for index, row in enumerate(table.rows):
             talk: Any = self._messages(table, index, row, gold) if messages not in table.columns else row.get(messages)
+            if isinstance(talk, str) and talk.strip() and not gold:  # a line of a file
+                talk = [{"role": "user", "content": talk}]
             _check_messages(table, index, talk)
             if self.system and talk[0]["role"] != "system":
                 talk = [{"role": "system", "content": self.system}, *talk]
@@ -108,8 +111,11 @@ class Chat(Language):
             )
         return [tokenizer(text, add_special_tokens=False)["input_ids"][-room:] for text in texts]
 
-    def generation(self, tokenizer: Any) -> dict[str, Any]:
-        return {"max_new_tokens": self.max_new_tokens, "do_sample": False, "eos_token_id": tokenizer.eos_token_id}
+    def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
+        """A turn ends with the tokenizer's last token or with one of those that the base itself stops at."""
+        own = model.generation_config.eos_token_id
+        ends = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+        return {"max_new_tokens": self.max_new_tokens, "do_sample": False, "eos_token_id": sorted(ends) or None}
 
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.generation import rouge
@@ -164,13 +170,13 @@ def encode_talk(messages: list[dict[str, str]], tokenizer: Any, max_length: int)
     for turn, message in enumerate(messages):
         if message["role"] == "assistant":
             before, after = render(tokenizer, messages[:turn], True), render(tokenizer, messages[: turn + 1], False)
-            if text.startswith(before) and text.startswith(after):
-                spans.append((len(before), len(after)))
+            if place := _turn(text, before, after, message["content"].strip()):
+                spans.append(place)
             elif turn == len(messages) - 1:
                 raise AdaptkitError("the chat template does not write a question the same way with and without its answer.")
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     labels = [
-        token if any(start <= one < end for start, end in spans) else IGNORED
+        token if any(start <= one < end and two <= whole for start, end, whole in spans) else IGNORED
         for token, (one, two) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     ]
     ids, labels = encoded["input_ids"][-max_length:], labels[-max_length:]
@@ -178,17 +184,43 @@ def encode_talk(messages: list[dict[str, str]], tokenizer: Any, max_length: int)
     return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 
 
+def _turn(text: str, before: str, after: str, content: str) -> tuple[int, int, int] | None:
+    """Where tokens of a turn begin, from and to, and where the last of them ends at most; None: it is not written as it was said.
+
+    Args:
+        text: the whole conversation.
+        before, after: the conversation up to the turn, and with it as the last one.
+    """
+    if not text.startswith(before):
+        return None
+    if text.startswith(after):
+        return len(before), len(after), len(text)
+    # Some templates write the last turn in another way (Phi-3 ends it with one token more, Qwen3 thinks in it): find what was said,
+    # and behind it as much as both ways of writing share, in whole tokens.
+    place = text.find(content, len(before))
+    if place < 0 or not content:
+        return None
+    end, ending = place + len(content), after[after.rfind(content) + len(content) :]
+    while ending and not text.startswith(ending, end):
+        ending = ending[:-1]
+    return len(before), end + len(ending), end + len(ending)
+
+
 def pack(rows: list[dict[str, list[int]]], max_length: int) -> list[dict[str, list[int]]]:
     """Conversations side by side in rows of at most `max_length` tokens, the longest first; positions begin anew with each."""
     packed: list[dict[str, list[int]]] = []
+    rooms: list[tuple[int, int]] = []  # what is free in each, and which it is; the fullest first
     for row in sorted(rows, key=lambda row: -len(row["input_ids"])):
-        place = next((p for p in packed if len(p["input_ids"]) + len(row["input_ids"]) <= max_length), None)
-        if place is None:
-            place = {"input_ids": [], "labels": [], "position_ids": []}
-            packed.append(place)
-        place["input_ids"] += row["input_ids"]
-        place["labels"] += row["labels"]
-        place["position_ids"] += range(len(row["input_ids"]))
+        taken = len(row["input_ids"])
+        found = bisect.bisect_left(rooms, (taken, 0))
+        if found == len(rooms):
+            packed.append({"input_ids": [], "labels": [], "position_ids": []})
+            rooms.append((max_length, len(packed) - 1))
+        free, index = rooms.pop(found)
+        bisect.insort(rooms, (free - taken, index))
+        packed[index]["input_ids"] += row["input_ids"]
+        packed[index]["labels"] += row["labels"]
+        packed[index]["position_ids"] += range(taken)
     return packed
 
 

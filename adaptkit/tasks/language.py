@@ -54,7 +54,7 @@ class Language(Task):
         """What the model reads before it writes: ids, not padded."""
         raise NotImplementedError
 
-    def generation(self, tokenizer: Any) -> dict[str, Any]:
+    def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
         """Arguments of transformers' `generate`."""
         raise NotImplementedError
 
@@ -62,7 +62,7 @@ class Language(Task):
         prompts = self.prompts(model, table, tokenizer, max_length)
         answers: list[dict[str, Any]] = [{} for _ in prompts]
         for chosen in batches([len(ids) for ids in prompts], batch_size):
-            written = write(model, [prompts[i] for i in chosen], tokenizer.pad_token_id, self.generation(tokenizer))
+            written = write(model, [prompts[i] for i in chosen], tokenizer.pad_token_id, self.generation(tokenizer, model))
             for i, text in zip(chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
                 answers[i] = {"text": text.strip()}
         return answers

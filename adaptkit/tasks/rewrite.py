@@ -76,9 +76,10 @@ class Rewrite(Language):
     def prompts(self, model, table: Table, tokenizer, max_length: int) -> list[list[int]]:
         return self.tokenize(tokenizer, table, max_length)["input_ids"]
 
-    def generation(self, tokenizer: Any) -> dict[str, Any]:
+    def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
         chosen: dict[str, Any] = {"max_new_tokens": self.max_target_length, "num_beams": self.num_beams}
-        chosen |= {"min_new_tokens": self.min_target_length} if self.min_target_length else {}
+        least = self.min_target_length
+        chosen |= {"min_new_tokens": least} if least else {"min_length": 0}  # a base may have a least length of its own
         chosen |= {"length_penalty": self.length_penalty} if self.num_beams > 1 else {}
         return chosen | {"no_repeat_ngram_size": self.no_repeat_ngram_size}
 

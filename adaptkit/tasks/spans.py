@@ -9,11 +9,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import regex
+
 from adaptkit.tables import Table
 
 # Scripts that put no blanks between words: each of their characters is a unit.
 UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-_UNITS = re.compile(rf"[{UNSPACED}]|[^\W\s{UNSPACED}]+|[^\w\s]|_")
+_UNITS = regex.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[\p{{M}}\u200c\u200d])*|[^\w\s]|_")  # marks go on a word
 _UNSPACED = re.compile(rf"[{UNSPACED}]")
 
 Entity = dict[str, Any]  # {"start", "end", "label"}: characters, end exclusive

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from adaptkit.errors import unknown
 from adaptkit.tables import Table
 from adaptkit.tasks.rewrite import Rewrite
 
@@ -42,15 +43,22 @@ class Translate(Rewrite):
         self._set_languages(tokenizer)
         return super().prompts(model, table, tokenizer, max_length)
 
-    def generation(self, tokenizer: Any) -> dict[str, Any]:
+    def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
+        """Models of many languages are made to begin with the target's token where labels do, and to start from it where labels end
+        with it (mBART before mBART-50)."""
         self._set_languages(tokenizer)
-        known = self.target_lang and hasattr(tokenizer, "tgt_lang")
-        forced = {"forced_bos_token_id": tokenizer.convert_tokens_to_ids(self.target_lang)} if known else {}
-        return super().generation(tokenizer) | forced
+        chosen = super().generation(tokenizer, model)
+        if not (self.target_lang and hasattr(tokenizer, "tgt_lang")):
+            return chosen
+        language = _language_id(tokenizer, self.target_lang)
+        if tokenizer(text_target="a")["input_ids"][-1] == language:
+            return chosen | {"decoder_start_token_id": language, "forced_bos_token_id": None}
+        return chosen | {"forced_bos_token_id": language}
 
     def _set_languages(self, tokenizer: Any) -> None:
         for name, language in (("src_lang", self.source_lang), ("tgt_lang", self.target_lang)):
             if language and hasattr(tokenizer, name):
+                _language_id(tokenizer, language)
                 setattr(tokenizer, name, language)
 
     def score(self, answers, table: Table) -> dict[str, float]:
@@ -63,3 +71,18 @@ class Translate(Rewrite):
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
         """chrF of giving back the source."""
         return {"copy_baseline_chrf": self.score([{"text": row["source"]} for row in table.rows], table)["chrf"]}
+
+
+def _language_id(tokenizer: Any, code: str) -> int:
+    """The token of a language.
+
+    Raises:
+        AdaptkitError: the tokenizer has no such language (with the nearest one).
+    """
+    m2m = hasattr(tokenizer, "get_lang_id")
+    token = tokenizer.lang_code_to_token.get(code) if m2m else code
+    found = None if token is None else tokenizer.get_lang_id(code) if m2m else tokenizer.convert_tokens_to_ids(token)
+    if found in (None, tokenizer.unk_token_id):
+        known = [*tokenizer.lang_code_to_token] if m2m else [name for name in tokenizer.get_added_vocab() if "_" in name]
+        raise unknown("language of this model", code, known)
+    return found

@@ -165,6 +165,17 @@ def test_merged_is_unmerged(name, method):
         torch.testing.assert_close(first(merged(**batch)), apart, atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("method", AFFINE)
+def test_a_model_that_was_cast_while_merged_is_of_one_dtype(method):
+    batch, model = inputs("bert"), adapted("bert", method)
+    with torch.no_grad():
+        model.merge_adapter()
+        model.to(torch.float64)
+        model.unmerge_adapter()
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
+        torch.testing.assert_close(first(model(**batch)).float(), first(adapted("bert", method)(**batch)), atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in AFFINE])
 def test_what_cannot_be_merged_is_refused_and_left_alone(method):
     model = adapted("bert", method)

@@ -109,6 +109,26 @@ def test_answers_are_found_in_any_window(first, length, max_length, stride):
         assert task.score(answers, table) == {"exact_match": 1.0, "f1": 1.0}
 
 
+@pytest.mark.parametrize("answer", [" Mira", "Mira ", " Mira "])
+def test_blanks_around_an_answer_count_for_nothing(tokenizer, answer):
+    context = "The captain was Mira at sea."
+    rows = [{"question": "Who?", "context": context, "answers": [{"text": answer, "start": context.index(answer)}]}]
+    task = Answer()
+    table = task.read(Table(rows, "x"))
+    encoded = task.encode(table, tokenizer, 64)
+    start, end = encoded["labels"][0]
+    assert tokenizer.decode(encoded["input_ids"][0][start : end + 1]) == "mira"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("\u0939\u093f\u0928\u094d\u0926\u0940 hai", 2), ("cafe\u0301!", 2), ("\u6c34\u58f6 a", 3)]
+)
+def test_marks_belong_to_the_word_before(text, count):
+    units = units_of(text)
+    assert len(units) == count
+    assert "".join(text[start:end] for start, end in units) == text.replace(" ", "")
+
+
 def test_no_answer_is_an_answer_where_the_training_rows_have_it(tokenizer):
     rows = [
         {"question": "a?", "context": "b c d", "answers": [{"text": "c", "start": 2}]},

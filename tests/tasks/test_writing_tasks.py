@@ -1,10 +1,14 @@
 """Tasks that write: which tokens carry loss, packing without leaks, perplexity, generation. Real models, made on the spot."""
 
+import dataclasses
+import importlib
 import math
 
 import pytest
 import torch
+import transformers
 from torch.nn import functional
+from transformers import AutoModelForSeq2SeqLM
 
 from adaptkit import AdaptkitError, adapt, load_base, load_tokenizer
 from adaptkit.corpus import load_corpus
@@ -15,7 +19,7 @@ from adaptkit.tasks.chat import Chat, encode_talk, pack, render
 from adaptkit.tasks.collate import IGNORED
 from adaptkit.tasks.pretrain import Pretrain
 from adaptkit.tasks.translate import Translate
-from tests.tiny import randomize
+from tests.tiny import randomize, tiny
 
 TALK = [
     {"role": "system", "content": "Be brief."},
@@ -27,6 +31,16 @@ TALK = [
 # As Qwen and others write it.
 CHATML = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+# These write the last turn otherwise than those before: one ends the whole with one token more (as Phi-3), one thinks (as Qwen3).
+ENDS = (
+    "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% else %}<pad>{% endif %}"
+)
+THINKS = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n"
+    "{% if loop.last and m['role'] == 'assistant' %}(nothing to think)\n{% endif %}{{ m['content'] }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 )
 
@@ -59,6 +73,70 @@ def test_loss_is_on_what_the_assistant_says(llama, template):
     short = encode_talk(TALK, tokenizer, 8)
     assert len(short["input_ids"]) == 8
     assert short["input_ids"][1:] == row["input_ids"][-7:]
+
+
+@pytest.mark.parametrize(("template", "more"), [(ENDS, "<pad>"), (THINKS, "(nothing to think)")])
+def test_every_turn_carries_loss_where_the_last_is_written_otherwise(llama, template, more):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = template
+    row = encode_talk(TALK, tokenizer, 512)
+    said = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
+    assert said.count("</s>") == 2
+    assert "".join(said.replace(more, "").split()) == "Onitsway.</s>Gladly!</s>"
+    assert more in said
+
+
+def test_a_turn_ends_where_the_base_ends_it_too(llama):
+    """Instruction models stop at a token that only their generation settings name."""
+    tokenizer, model = load_tokenizer(llama), load_base(llama, task="chat").eval()
+    task = Chat(max_new_tokens=12)
+    table = task.read(Table([{"messages": "Where is my kettle?"}], "x"), gold=False)
+    long = task.generate(model, table, tokenizer, 64, 1)[0]["text"]
+    ids = tokenizer(long, add_special_tokens=False)["input_ids"]
+    assert len(ids) > 4
+    third = int(model.generate(torch.tensor(task.prompts(model, table, tokenizer, 64)), max_new_tokens=3, do_sample=False)[0, -1])
+    model.generation_config.eos_token_id = [third]
+    assert task.generation(tokenizer, model)["eos_token_id"] == sorted({third, tokenizer.eos_token_id})
+    short = task.generate(model, table, tokenizer, 64, 1)[0]["text"]
+    assert len(short) < len(long)
+    assert long.startswith(short)
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"), [("MBartTokenizer", "decoder_start_token_id"), ("MBart50Tokenizer", "forced_bos_token_id")]
+)
+def test_a_translation_begins_as_it_is_trained(kind, start):
+    """What the decoder reads first in training is what it is given in writing."""
+    names = importlib.import_module(
+        f"transformers.models.{kind.removesuffix('Tokenizer').lower()}.tokenization_{kind[:-9].lower()}"
+    )
+    letters = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", *"abcdefgh", *names.FAIRSEQ_LANGUAGE_CODES, "<mask>"]
+    tokenizer = getattr(transformers, kind)(vocab=[(letter, 0.0) for letter in letters])
+    task = Translate(source_lang="en_XX", target_lang="de_DE", max_target_length=4, num_beams=1)
+    german = tokenizer.convert_tokens_to_ids("de_DE")
+    table = task.read(Table([{"source": "abc", "target": "fgh"}], "x"))
+    encoded = task.features(table, tokenizer, 16)
+    model = tiny("mbart", AutoModelForSeq2SeqLM, vocab_size=len(letters), pad_token_id=1, eos_token_id=2, decoder_start_token_id=2)
+    read = task.feed(model, {}, torch.tensor(encoded["labels"]))["decoder_input_ids"][0].tolist()
+    chosen = task.generation(tokenizer, model)
+    assert chosen[start] == german
+    written = model.generate(torch.tensor(encoded["input_ids"]), pad_token_id=1, **chosen)[0].tolist()
+    first = read.index(german) + 1
+    assert written[:first] == read[:first]
+    with pytest.raises(AdaptkitError, match="'de_DD'; did you mean 'de_DE'"):
+        dataclasses.replace(task, target_lang="de_DD").generation(tokenizer, model)
+
+
+def test_the_least_length_of_another_task_is_put_off(t5):
+    model = load_base(t5, task="translate").eval()
+    model.generation_config.min_length = 9
+    with torch.no_grad():
+        model.lm_head.weight.zero_()
+    tokenizer, ids = load_tokenizer(t5), torch.tensor([[5, 6, 1]])
+    for least, count in ((0, 3), (5, 5)):
+        bias = {"sequence_bias": {(tokenizer.eos_token_id,): 9.0}}
+        chosen = Translate(min_target_length=least, num_beams=1, max_target_length=12).generation(tokenizer, model)
+        assert model.generate(ids, **chosen, **bias).shape[1] <= count + 2
 
 
 def test_a_template_that_refuses_is_explained(llama):
