@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from adaptkit.readers import Reading
 
 
-csv.field_size_limit(2**31 - 1)  # a long text is no mistake
+csv.field_size_limit(2**31 - 1)  # a long text is no mistake,
+LONGEST = 10_000  # and one of more lines than this is
 
 Record = tuple[int, list[str]]  # the line where it begins, and its fields
 
@@ -37,6 +38,8 @@ def _quoted(path: Path, reading: Reading) -> Iterator[Record]:
     start = 1
     try:
         for fields in reader:
+            if (lines := reader.line_num - start + 1) > LONGEST:
+                raise AdaptkitError(f"{path}:{start}: a field of {lines} lines; is a quote not closed?")
             if fields:
                 yield start, fields
             start = reader.line_num + 1

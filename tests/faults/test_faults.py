@@ -78,7 +78,7 @@ def test_labels_that_look_like_formulas_are_drawn_and_written(tmp_path):
     [
         ("a.csv", "text,label\nhello,a\nbye,b\n", "too few to cut a validation split"),
         ("a.csv", "text,label,text\nA,a,z\nB,b,z\n", r"a\.csv:1: the column 'text' is there twice"),
-        ("a.csv", "text,label\n" + "x" * 140_000 + ",a\nfoo,b", r"a\.csv:2: field larger than field limit"),
+        ("a.csv", 'text,label\n"hello,a\n' + "foo,b\n" * 10_000, r"a\.csv:2: a field of 10001 lines; is a quote not closed"),
         ("a.jsonl", '{"text": "a\\ud800", "label": "x"}\n{"text": "b", "label": "y"}\n', r"a\.jsonl:1: .*half of a surrogate pair"),
     ],
 )
