@@ -77,6 +77,9 @@ def test_parts_of_one_json_file(tmp_path):
     splits = load_splits(str(path), reading=Reading(wanted=TEXT_LABEL))
     assert [len(table) for _, table in splits.items()] == [2, 1, 1]
     assert "left out: oos_train" in splits.notes[0]
+    assert (
+        "all.json has several splits: read is 'train' (all.json#test reads another)" in read(path, Reading(wanted=TEXT_LABEL)).notes
+    )
     both = load_splits(f"{path}#train+oos_train", reading=Reading(wanted=TEXT_LABEL))
     assert both.train.rows[2] == {"text": "e", "label": "oos"}
     assert both.train.where(2).endswith("all.json:oos_train[0]")

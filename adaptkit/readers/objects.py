@@ -37,7 +37,12 @@ def read_json(path: Path, reading: Reading) -> Table:
     """A list of objects; or an object of such lists, where the training rows are taken."""
     content = _parse(path, reading)
     if isinstance(content, dict) and (keys := split_keys(content)).get("train"):
-        return read_parts(path, [keys["train"]], reading)
+        table = read_parts(path, [keys["train"]], reading)
+        if others := [name for name in keys.values() if name != keys["train"]]:
+            table.notes.append(
+                f"{path.name} has several splits: read is {keys['train']!r} ({path.name}#{others[-1]} reads another)"
+            )
+        return table
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise AdaptkitError(
             f'{path}: expected a list of objects, as in [{{"text": ...}}], or an object of lists such as {{"train": [...]}}.'
