@@ -48,8 +48,12 @@ def save_adapter(model: peft.PeftModel, folder: str | Path, *, adapter_name: str
     if name not in model.peft_config:
         raise AdaptkitError(f"the model has no adapter {name!r}; it has {', '.join(model.peft_config)}.")
     base, config = model.get_base_model(), model.peft_config[name]
-    # copies: where two names share a tensor, as with PEFT's bias=all, a file holds both
-    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in _saved_tensors(model, name).items()}
+    whole = {
+        "device": "cpu",
+        "copy": True,
+        "memory_format": torch.contiguous_format,
+    }  # two names may share one, as in PEFT's bias=all
+    tensors = {key: tensor.detach().to(**whole) for key, tensor in _saved_tensors(model, name).items()}
     if isinstance(config, AdaptConfig):
         union = methods.parse(config.method)
         method, settings = config.method, _settings(config)

@@ -87,9 +87,9 @@ def main() -> None:
     parser.add_argument("--labels", type=int, default=LABELS, help="labelled rows of a target, where it has so many (scope: 400)")
     parser.add_argument("--thorough", action="store_true", help="all sources trained as the intents' is: four epochs at 2e-3")
     given = parser.parse_args()
-    name = "thorough" if given.thorough else "store"
-    with trained_sources(given, name, given.thorough) as (folder, pool, sources, few):
-        store, start = folder / name, "from thorough" if given.thorough else "from"
+    trained, start = ("thorough", "from thorough") if given.thorough else ("store", "from")
+    with trained_sources(given, trained, given.thorough) as (folder, pool, sources, few):
+        store = folder / trained
         rows = drawn_from(given.targets, few)
         drawn = [Target(folder, name, seed, *rows[name], given.labels) for seed in given.seeds for name in given.targets]
         runs = [(one, source) for one in drawn for source in sources]

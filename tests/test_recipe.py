@@ -93,6 +93,16 @@ def test_predict_and_evaluate_repeat_what_the_run_said(trained):
 
 
 @pytest.mark.slow
+def test_a_reader_that_has_gone_is_no_error(trained):
+    """As in `adaptkit list runs | head`."""
+    command = [sys.executable, "-m", "adaptkit.cli", "list", str(trained)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.slow
 def test_what_a_user_gets_wrong_is_one_message_and_exit_code_2(trained, tmp_path):
     folder, train = str(trained / "mood"), str(trained / "train.jsonl")
     flags = ["--train_file", train, "--label_column", "mood"]

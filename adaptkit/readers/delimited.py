@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from adaptkit.readers import Reading
 
 
-csv.field_size_limit(2**31 - 1)  # a long text is no mistake,
-LONGEST = 10_000  # and one of more lines than this is
+csv.field_size_limit(2**31 - 1)  # a long text is no mistake
+LONGEST = 10_000  # lines of a field; more are a quote that was left open
 
 Record = tuple[int, list[str]]  # the line where it begins, and its fields
 

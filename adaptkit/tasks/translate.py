@@ -79,10 +79,10 @@ def _language_id(tokenizer: Any, code: str) -> int:
     Raises:
         AdaptkitError: the tokenizer has no such language (with the nearest one).
     """
-    m2m = hasattr(tokenizer, "get_lang_id")
-    token = tokenizer.lang_code_to_token.get(code) if m2m else code
-    found = None if token is None else tokenizer.get_lang_id(code) if m2m else tokenizer.convert_tokens_to_ids(token)
-    if found in (None, tokenizer.unk_token_id):
-        known = [*tokenizer.lang_code_to_token] if m2m else [name for name in tokenizer.get_added_vocab() if "_" in name]
-        raise unknown("language of this model", code, known)
-    return found
+    if hasattr(tokenizer, "get_lang_id"):  # M2M100 writes its codes in another way than its tokens
+        tokens = tokenizer.lang_code_to_token
+    else:
+        tokens = {token: token for token in tokenizer.get_added_vocab() if "_" in token}
+    if code not in tokens:
+        raise unknown("language of this model", code, tokens)
+    return tokenizer.convert_tokens_to_ids(tokens[code])
