@@ -48,12 +48,8 @@ def save_adapter(model: peft.PeftModel, folder: str | Path, *, adapter_name: str
     if name not in model.peft_config:
         raise AdaptkitError(f"the model has no adapter {name!r}; it has {', '.join(model.peft_config)}.")
     base, config = model.get_base_model(), model.peft_config[name]
-    whole = {
-        "device": "cpu",
-        "copy": True,
-        "memory_format": torch.contiguous_format,
-    }  # two names may share one, as in PEFT's bias=all
-    tensors = {key: tensor.detach().to(**whole) for key, tensor in _saved_tensors(model, name).items()}
+    saved = _saved_tensors(model, name).items()  # two names may share a tensor, as in PEFT's bias=all: each gets a copy
+    tensors = {key: one.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for key, one in saved}
     if isinstance(config, AdaptConfig):
         union = methods.parse(config.method)
         method, settings = config.method, _settings(config)
