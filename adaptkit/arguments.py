@@ -60,7 +60,9 @@ class RecipeArguments:
     format: str | None = flag(None, f"format of the files: {' '.join(FORMAT_NAMES)} (default: detected)")
     encoding: str = flag("utf-8", "encoding of the files")
     column_names: list[str] | None = flag(None, "names of the columns, for tables without a header line")
-    validation_split_percentage: int = flag(10, "how much of the training rows is cut off where there is no validation split")
+    validation_split_percentage: int = flag(
+        10, "how much of the training rows is cut off where there is no validation split; 0: every row trains, nothing is judged"
+    )
     test_split_percentage: int = flag(0, "how much of the training rows is cut off where there is no test split; 0: none")
     max_seq_length: int = flag(128, "tokens that the model reads at once")
     output_dir: str | None = flag(None, "where the adapter and its reports go (default: runs/RECIPE)")

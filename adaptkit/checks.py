@@ -140,8 +140,8 @@ def _try_once(run: Run, folder: Path) -> None:
         **{"eval_strategy": "no", "resume_from_checkpoint": None, "disable_tqdm": True, "report_to": "none"},
     )
     train = Part(few["train"].table, few["train"].encoded)
-    seconds = fit(run.model, run.task, train, few["validation"], run.tokenizer, once).metrics["train_runtime"]
-    outputs = predict(run.model, run.task, few["validation"].encoded, run.tokenizer)
+    seconds = fit(run.model, run.task, train, few.get("validation"), run.tokenizer, once).metrics["train_runtime"]
+    outputs = predict(run.model, run.task, few.get("validation", train).encoded, run.tokenizer)
     say(f"one training step took {seconds:.1f} s, one evaluation gave outputs {outputs.shape}; {peak_memory():.2f} GB used at most")
     save(run, folder / "adapter", {})
     if run.arguments.method != FULL:

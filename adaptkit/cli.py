@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "predict":
             command.add_argument("text", nargs="*", help="texts to answer")
         else:
+            command.add_argument("--tag_column", type=_positive, help="in CoNLL files: the column of the tags (default: detected)")
             view = command.add_mutually_exclusive_group()
             view.add_argument("--by", metavar="COLUMN", help="every metric for each value of a column, with 95 %% intervals")
             view.add_argument("--confusions", type=_positive, metavar="N", help="the N most frequent mistakes, with examples")
@@ -174,7 +175,7 @@ def _take_columns(argv: list[str]) -> tuple[list[str], dict[str, str]]:
     rest, columns, words = [], {}, iter(argv)
     for word in words:
         name, equals, value = word.partition("=")
-        if name.startswith("--") and name.endswith("_column") and argv[0] in ("predict", "evaluate"):
+        if name.startswith("--") and name.endswith("_column") and name != "--tag_column" and argv[0] in ("predict", "evaluate"):
             columns[name[2 : -len("_column")]] = value if equals else next(words, "")
         else:
             rest.append(word)
@@ -217,17 +218,20 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 def _read(arguments: argparse.Namespace) -> Any:
     """The rows of --file; what a header may hold is known from the adapter's card."""
     from adaptkit.cards import existing_card
-    from adaptkit.readers import Reading, detect, read
+    from adaptkit.readers import Reading, read
 
     card = existing_card(Path(arguments.folder))
     by = getattr(arguments, "by", None)
     wanted = (*(card.columns | arguments.columns).values(), *([by] if by else []))
     source, target = card.settings.get("source_lang"), card.settings.get("target_lang")
-    languages = (source, target) if arguments.command == "evaluate" and source and target else None
-    reading = Reading(arguments.format, arguments.encoding, wanted=wanted, languages=languages)
-    file = Path(arguments.file)
-    if arguments.command == "predict" and not reading.format and file.is_file() and detect(file, reading) == "label_first":
-        reading = dataclasses.replace(reading, format="lines")  # what is to be answered has no labels; its first words may look so
+    reading = Reading(
+        format=arguments.format,
+        encoding=arguments.encoding,
+        wanted=wanted,
+        tag_column=getattr(arguments, "tag_column", None),
+        languages=(source, target) if source and target else None,
+        gold=arguments.command == "evaluate",
+    )
     table = read(arguments.file, reading)
     for note in table.notes:
         print(f"note: {note}", file=sys.stderr)

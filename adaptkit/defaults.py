@@ -59,6 +59,27 @@ def _computes_bf16(cpu: dict[str, Any]) -> bool:
     return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
 
 
+ENOUGH = 100  # validation rows by which epochs can be told apart: below, the standard error of an accuracy is 3 to 5 points or more
+
+
+def data_defaults(train: int, validation: int, stops_early: bool = False) -> tuple[dict[str, Any], list[str]]:
+    """What few rows change, with notes that say so: batches and epochs; and which epoch is kept, the best or the last.
+
+    Args:
+        train, validation: rows.
+        stops_early: the validation rows are to end the training: then the best epoch is kept, however few they are.
+    """
+    found: dict[str, Any] = small_data_defaults(train)
+    notes = [f"{train} training rows are few: defaults of {found}"] if found else []
+    if not validation:
+        found |= {"eval_strategy": "no", "load_best_model_at_end": False}
+        notes.append("no validation rows: nothing is judged while training, and the last epoch is kept")
+    elif validation < ENOUGH and not stops_early:
+        found["load_best_model_at_end"] = False
+        notes.append(f"{validation} validation rows are too few to choose an epoch by: by default the last one is kept")
+    return found, notes
+
+
 def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:
     """With few rows, smaller batches and enough epochs for some hundred steps; nothing when there are rows enough."""
     if rows >= steps * DEFAULTS["per_device_train_batch_size"] / DEFAULTS["num_train_epochs"]:

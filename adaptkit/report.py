@@ -129,6 +129,7 @@ def write_model_card(
         folder=folder.name,
         rows="\n".join(rows),
         sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
+        kept="the best epoch on the validation rows was kept" if settings["load_best_model_at_end"] else "the last epoch was kept",
         settings="\n".join(f"| {key} | `{value}` |" for key, value in settings.items()),
         trained=metrics.get("trainable_parameters", 0),
         kilobytes=metrics["adapter_bytes"] / 1000,
@@ -157,8 +158,7 @@ tags: [adaptkit, peft, {task}]
 |---|---|---|
 {rows}
 
-A baseline is what the simplest guess scores on the same rows. Test rows were used once, after training; the epoch was chosen on
-the validation rows.
+A baseline is what the simplest guess scores on the same rows. Test rows were used once, after training; {kept}.
 
 Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; the file has {kilobytes:.0f} kB. Texts of more
 than {max_length} tokens {long_texts}. One run with one seed: expect a point or two of difference with another.

@@ -19,7 +19,7 @@ from adaptkit.cards import WEIGHTS, TaskCard, read_card
 from adaptkit.choices import choose_attention, choose_base, choose_method, choose_trunk, within_positions
 from adaptkit.confusions import confusions
 from adaptkit.data import load_splits, reading_from
-from adaptkit.defaults import DEFAULTS, machine_defaults, machine_notes, small_data_defaults
+from adaptkit.defaults import DEFAULTS, data_defaults, machine_defaults, machine_notes
 from adaptkit.errors import AdaptkitError
 from adaptkit.fastest import keep_choice
 from adaptkit.full import FULL, MODEL, check_part, save_full, unfreeze
@@ -84,9 +84,9 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     start_all_processes()
     if arguments.max_seq_length < 8:
         raise AdaptkitError(f"--max_seq_length {arguments.max_seq_length} leaves no room for a text.")
-    for name, low in (("validation_split_percentage", 1), ("test_split_percentage", 0)):
-        if not low <= getattr(arguments, name) <= 50:
-            raise AdaptkitError(f"--{name} is {low} to 50, not {getattr(arguments, name)}.")
+    for name in ("validation_split_percentage", "test_split_percentage"):
+        if not 0 <= getattr(arguments, name) <= 50:
+            raise AdaptkitError(f"--{name} is 0 to 50, not {getattr(arguments, name)}.")
     check_part(arguments.train)
     arguments.method = choose_method(arguments)
     careful = arguments.l2_sp or arguments.gradual_unfreezing or arguments.layerwise_lr_decay != 1
@@ -115,13 +115,18 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     )
     shares = (arguments.validation_split_percentage / 100, arguments.test_split_percentage / 100)
     splits, task = task.prepare(splits, training.seed, *shares)
-    small = small_data_defaults(len(splits.train))
-    if small:
+    judged = len(splits.validation or ())
+    fewer, said = data_defaults(len(splits.train), judged, stops_early=bool(arguments.early_stopping_patience))
+    if fewer:
         resume = training.resume_from_checkpoint
-        training = make_training(**(defaults | small))
+        training = make_training(**(defaults | fewer))
         training.resume_from_checkpoint = resume
-        splits.notes.append(f"{len(splits.train)} training rows are few: defaults of {small}")
-    splits.notes += machine_notes(training)
+    splits.notes += [*said, *machine_notes(training)]
+    if not judged and (arguments.search or arguments.early_stopping_patience or training.eval_strategy != "no"):
+        raise AdaptkitError(
+            "--search, --early_stopping_patience and --eval_strategy judge by validation rows: give --validation_file, or cut some "
+            "off with --validation_split_percentage."
+        )
     if str(training.resume_from_checkpoint).lower() == "true":
         found = last_whole_checkpoint(output_dir)
         training.resume_from_checkpoint = str(found) if found else None
@@ -202,10 +207,10 @@ def encode(run: Run) -> None:
 
 
 def train(run: Run) -> Fit:
-    """Train; afterwards the model holds its best epoch."""
+    """Train; afterwards the model holds its best epoch, or its last where none was judged."""
     if IS_MAIN and run.attention:
         keep_choice(run.output_dir, run.attention)
-    return fit(run.model, run.task, run.parts["train"], run.parts["validation"], run.tokenizer, run.training, run.extras())
+    return fit(run.model, run.task, run.parts["train"], run.parts.get("validation"), run.tokenizer, run.training, run.extras())
 
 
 def finish(run: Run, fitted: Fit) -> dict[str, Any]:
@@ -217,12 +222,12 @@ def finish(run: Run, fitted: Fit) -> dict[str, Any]:
     if not IS_MAIN:
         return {}
     metrics: dict[str, Any] = dict(fitted.metrics)
-    shown = "test" if "test" in run.parts else "validation"
-    for split, short in (("validation", "eval"), ("test", "test")):
-        if split in run.parts:
-            answers = _evaluate(run, split, short, metrics, write=split == shown)
-    part = run.parts[shown]
-    table = part.table.take(range(len(answers)))
+    judged = {split: short for split, short in (("validation", "eval"), ("test", "test")) if split in run.parts}
+    shown = list(judged)[-1] if judged else "train"
+    answers: list[dict[str, Any]] = []
+    for split, short in judged.items():
+        answers = _evaluate(run, split, short, metrics, write=split == shown)
+    table = run.parts[shown].table.take(range(len(answers)))
     metrics["trainable_parameters"] = sum(p.numel() for p in run.model.parameters() if p.requires_grad)
     save(run, run.output_dir, metrics)
     file = run.output_dir / (MODEL if run.arguments.method == FULL else WEIGHTS)
@@ -286,7 +291,8 @@ def _write_reports(run: Run, fitted: Fit, metrics: dict[str, Any], split: str, t
         if task.one_label:
             mistakes = confusions(task, answers, table)
             report.write_details(folder / "confusions.tsv", mistakes) if mistakes else (folder / "confusions.tsv").unlink(True)
-    names = ("learning_rate", "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay", "seed", "bf16")
+    names = ("learning_rate", "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay")
+    names += ("load_best_model_at_end", "seed", "bf16")
     settings = {name: getattr(run.training, name) for name in names}
     sizes = {name: len(part) for name, part in run.splits.items()}
     report.write_model_card(folder, task, read_card(folder), metrics, settings, sizes)

@@ -206,13 +206,13 @@ def make_trainer(
     model: nn.Module | None,
     task: Task,
     train: Part,
-    validation: Part,
+    validation: Part | None,
     tokenizer: PreTrainedTokenizerBase,
     args: TrainingArguments,
     extras: Extras = Extras(),
     model_init: Callable[..., nn.Module] | None = None,
 ) -> AdapterTrainer:
-    """A Trainer that judges epochs by the task's metrics on the validation rows."""
+    """A Trainer that judges epochs by the task's metrics on the validation rows, where there are any."""
     callbacks: list[TrainerCallback] = [StopOnBadLoss()]
     if extras.early_stopping_patience:
         if args.eval_strategy == "no":
@@ -220,12 +220,12 @@ def make_trainer(
         callbacks.append(EarlyStoppingCallback(extras.early_stopping_patience))
     if extras.gradual_unfreezing:
         callbacks.append(GradualUnfreezing(bare_model(model)))
+    chooses = args.load_best_model_at_end or extras.early_stopping_patience or args.save_strategy == "best"
     if args.metric_for_best_model in (None, "loss"):
-        args.metric_for_best_model = task.best_metric
-    args.greater_is_better = args.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER
+        args.metric_for_best_model = task.best_metric if chooses else None  # else Trainer would keep the best checkpoint alone
+    args.greater_is_better = (args.metric_for_best_model or "").removeprefix("eval_") not in LOWER_IS_BETTER
     args.remove_unused_columns, args.label_names = False, ["labels"]
-    order = np.argsort(lengths_of(validation.encoded), kind="stable")
-    back = np.argsort(order, kind="stable")
+    judged = evaluation(task, validation) if validation else {}
     return AdapterTrainer(
         model,
         args,
@@ -233,24 +233,33 @@ def make_trainer(
         extras=extras,
         data_collator=task.collator(tokenizer),
         train_dataset=train.encoded,
-        eval_dataset=validation.encoded.select(order),
         processing_class=tokenizer,
-        compute_metrics=lambda result: task.metrics(result.predictions[back], validation.encoded, validation.table),
         callbacks=callbacks,
         model_init=model_init,
+        **judged,
     )
+
+
+def evaluation(task: Task, validation: Part) -> dict[str, Any]:
+    """What Trainer evaluates, in the order of length, and how."""
+    order = np.argsort(lengths_of(validation.encoded), kind="stable")
+    back = np.argsort(order, kind="stable")
+    return {
+        "eval_dataset": validation.encoded.select(order),
+        "compute_metrics": lambda result: task.metrics(result.predictions[back], validation.encoded, validation.table),
+    }
 
 
 def fit(
     model: nn.Module,
     task: Task,
     train: Part,
-    validation: Part,
+    validation: Part | None,
     tokenizer: PreTrainedTokenizerBase,
     args: TrainingArguments,
     extras: Extras = Extras(),
 ) -> Fit:
-    """Train an adapter; at the end the model holds its best epoch.
+    """Train an adapter; at the end the model holds its best epoch, or its last where none is judged.
 
     Args:
         model: from `adapt`; or a transformers model whose own weights are trained.

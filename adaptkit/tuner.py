@@ -11,6 +11,7 @@ import enum
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +112,12 @@ class AdaptTuner(BaseTuner):
         for module in model.modules():
             if isinstance(module, AdaptLayer):
                 module.keep_frozen()
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args, **kwargs):
+        if kwargs.get("adapter_names") is not None:  # PEFT would drop it, and all rows go through the active adapter
+            raise AdaptkitError("adapter_names: rows with different adapters in one batch are what adaptkit.Host is for.")
+        yield
 
     def _check_can_merge(self, adapter_names: list[str] | None) -> None:
         for adapter in adapter_names or self.active_adapters:

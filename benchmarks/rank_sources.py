@@ -1,6 +1,6 @@
 """Are sources ranked rightly without training? What a warm start from each gives, against the scores of `adaptkit sources`.
 
-    ADAPTKIT_DATA=... python benchmarks/rank_sources.py [--targets ...] [--labels 200] [--thorough] [--seeds 1] [--work DIR]
+    ADAPTKIT_DATA=... python benchmarks/rank_sources.py [--targets ...] [--labels 200] [--seeds 1 2 3] [--work DIR]
 
 Base, method, the seven sources and the settings are those of few_labels.py, and so are the first three targets. Five more: the
 topic of news (four labels, AG News), the domain of a request (ten, CLINC150), whether a request is in scope (two, CLINC150), how
@@ -85,15 +85,13 @@ def main() -> None:
     parser = flags(__doc__)
     parser.add_argument("--targets", nargs="+", choices=(*TARGETS, *MORE), default=[*TARGETS, *MORE])
     parser.add_argument("--labels", type=int, default=LABELS, help="labelled rows of a target, where it has so many (scope: 400)")
-    parser.add_argument("--thorough", action="store_true", help="all sources trained as the intents' is: four epochs at 2e-3")
     given = parser.parse_args()
-    trained, start = ("thorough", "from thorough") if given.thorough else ("store", "from")
-    with trained_sources(given, trained, given.thorough) as (folder, pool, sources, few):
-        store = folder / trained
+    with trained_sources(given) as (folder, pool, sources, few):
+        store = folder / "store"
         rows = drawn_from(given.targets, few)
         drawn = [Target(folder, name, seed, *rows[name], given.labels) for seed in given.seeds for name in given.targets]
         runs = [(one, source) for one in drawn for source in sources]
-        warm = [partial(one.train, f"{start} {name}", *METHOD, "--warm_start", str(store / name)) for one, name in runs]
+        warm = [partial(one.train, f"from {name}", *METHOD, "--warm_start", str(store / name)) for one, name in runs]
         values = list(pool.map(lambda train: train(), warm))
         found = {(one.name, source, one.seed): value for (one, source), value in zip(runs, values, strict=True)}
         told = {(one.name, one.seed): scores(one.train_file, store) for one in drawn}

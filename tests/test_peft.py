@@ -141,6 +141,14 @@ def test_pefts_own_head_handling_works_with_our_type():
     assert any("classifier.modules_to_save" in key for key, p in model.named_parameters() if p.requires_grad)
 
 
+def test_rows_with_different_adapters_are_sent_to_the_host():
+    """PEFT leaves `adapter_names` aside where a tuner does not know it: every row would go through the active adapter."""
+    model = wrapped("lora")
+    for call in (model, model.generate):
+        with pytest.raises(AdaptkitError, match="adaptkit.Host"):
+            call(**inputs("bert"), adapter_names=["default", "__base__"])
+
+
 def test_config_refuses_what_it_would_ignore():
     with pytest.raises(AdaptkitError, match="takes no target_modules"):
         AdaptConfig(method="lora", target_modules=["query"])

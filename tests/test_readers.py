@@ -158,6 +158,13 @@ def test_formats_are_told_apart(tmp_path, name, body, format):
     assert detect(write(tmp_path / name, body), Reading()) == format
 
 
+def test_what_is_to_be_answered_is_not_searched_for_answers(tmp_path):
+    asked = write(tmp_path / "a.txt", "1 fine film\n0 dull film\n1 good\n0 bad\n")
+    assert read(asked, Reading(gold=False)).rows[0] == {"text": "1 fine film"}
+    source = write(tmp_path / "t.en", "one\ntwo\n")  # without t.de
+    assert read(source, Reading(gold=False, languages=("en", "de"), wanted=("source",))).rows[1] == {"source": "two"}
+
+
 # Rows
 
 

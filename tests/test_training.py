@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import TrainingArguments
 
 from adaptkit import AdaptkitError, adapt, fit, load_base, load_tokenizer
-from adaptkit.defaults import machine_defaults, machine_notes
+from adaptkit.defaults import data_defaults, machine_defaults, machine_notes
 from adaptkit.files import new_file, new_folder
 from adaptkit.metrics.modules import Classification
 from adaptkit.predict import predict
@@ -131,6 +131,20 @@ def test_matrices_decay_and_factors_and_biases_do_not(small, tmp_path, method):
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert {decay[id(parameter)] for parameter in trained if parameter.ndim > 1} == {0.1}
     assert {decay[id(parameter)] for parameter in trained if parameter.ndim < 2} == {0.0}
+
+
+@pytest.mark.parametrize("rows, validation, stops_early, expected", [
+    (5000, 500, False, {}),
+    (5000, 100, False, {}),
+    (5000, 99, False, {"load_best_model_at_end": False}),
+    (5000, 99, True, {}),
+    (5000, 0, False, {"eval_strategy": "no", "load_best_model_at_end": False}),
+    (180, 20, True, {"per_device_train_batch_size": 8, "num_train_epochs": 13}),
+])  # fmt: skip
+def test_few_rows_change_the_defaults(rows, validation, stops_early, expected):
+    found, notes = data_defaults(rows, validation, stops_early)
+    assert found == expected
+    assert bool(notes) == bool(found)
 
 
 @pytest.mark.parametrize("cpu", [{"avx512_bf16": True}, {"amx_bf16": True}, {}, {"architecture": "aarch64"}])

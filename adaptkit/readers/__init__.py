@@ -28,7 +28,8 @@ class Reading:
     """How to read. What is None is detected.
 
     `column_names`: of a table without a header. `wanted`: the columns that the task asks for, to tell a header from a row.
-    `languages`: the endings of two parallel files, source first.
+    `languages`: the endings of two parallel files, source first. `gold`: the rows hold what is to be foretold; without it they are
+    to be answered, and first words or a second file are not taken for answers.
     """
 
     format: str | None = None
@@ -37,6 +38,7 @@ class Reading:
     wanted: tuple[str, ...] = ()
     tag_column: int | None = None
     languages: tuple[str, str] | None = None
+    gold: bool = True
 
 
 Reader = Callable[[Path, Reading], Table]
@@ -86,7 +88,7 @@ def detect(path: Path, reading: Reading) -> str:
     if path.is_dir():
         return "folder"
     ending = path.suffix.lower()
-    if reading.languages and ending == f".{reading.languages[0]}":
+    if reading.gold and reading.languages and ending == f".{reading.languages[0]}":
         return "parallel"
     if ending in _ENDINGS:
         return _ENDINGS[ending]
@@ -104,6 +106,7 @@ def detect(path: Path, reading: Reading) -> str:
         return "lines"
     if filled and "\t" in filled[0] and len({line.count("\t") for line in filled[:-1] or filled}) == 1:
         return "tsv"
-    if plain.looks_label_first(filled) and (not reading.wanted or "label" in reading.wanted):
+    labelled = reading.gold and (not reading.wanted or "label" in reading.wanted)
+    if labelled and plain.looks_label_first(filled):
         return "label_first"
     return "lines"

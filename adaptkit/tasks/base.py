@@ -94,7 +94,10 @@ class Task:
         return split_groups(table, self.groups(table), seed, share)
 
     def prepare(self, splits: Splits, seed: int, validation: float = 0.1, test: float = 0.0) -> tuple[Splits, Task]:
-        """Read and check every split, learn the labels, cut off a validation split where there is none, and a test split if asked.
+        """Read and check every split, learn the labels, cut off what is missing of a validation and a test split.
+
+        Args:
+            validation, test: how large a share of the training rows; 0: none is cut off.
 
         Returns:
             Splits of checked rows, and the task with its labels.
@@ -116,7 +119,7 @@ class Task:
                 )
             cut = f"{len(tables[name])} of {count} training rows cut off for it"
             notes.append(f"no {name} data given: {cut} ({task.how_cut}, seed {wish})")
-        return Splits(train, tables["validation"], tables.get("test"), notes), task
+        return Splits(train, tables.get("validation"), tables.get("test"), notes), task
 
     # Tensors
 

@@ -42,7 +42,7 @@ class Job:
     model: Any
     task: Task
     train: Part
-    validation: Part
+    validation: Part | None
     tokenizer: Any
     weight: float = 1.0
 
@@ -143,7 +143,7 @@ class ManyTasksTrainer(AdapterTrainer):
             args.seed if args.data_seed is None else args.data_seed,
             temperature,
         )
-        args.metric_for_best_model, args.greater_is_better = "score", True
+        args.metric_for_best_model, args.greater_is_better = "score" if args.load_best_model_at_end else None, True
         args.remove_unused_columns, args.label_names = False, ["labels"]
         args.ddp_find_unused_parameters = True  # the heads of the other tasks
         super().__init__(
@@ -153,7 +153,7 @@ class ManyTasksTrainer(AdapterTrainer):
             extras=extras,
             data_collator=Collate([job.task.collator(job.tokenizer) for job in jobs]),
             train_dataset=ConcatDataset(rows),
-            eval_dataset=jobs[0].validation.encoded,
+            eval_dataset=next((job.validation.encoded for job in jobs if job.validation), None),
             callbacks=[StopOnBadLoss()],
             **kwargs,
         )
@@ -204,10 +204,12 @@ class ManyTasksTrainer(AdapterTrainer):
         return loss
 
     def evaluate(self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval") -> dict[str, float]:
-        """Every task on its validation rows; `eval_NAME_METRIC`, and `eval_score`: the mean of what each is judged by."""
+        """Every task that has validation rows; `eval_NAME_METRIC`, and `eval_score`: the mean of what each is judged by."""
         found: dict[str, float] = {}
         best = []
         for job in self.jobs:
+            if job.validation is None:
+                continue
             with self.accelerator.autocast():
                 outputs = predict(job.model, job.task, job.validation.encoded, job.tokenizer, self.args.eval_batch_size, job.name)
             metrics = job.task.metrics(outputs, job.validation.encoded, job.validation.table)

@@ -53,11 +53,14 @@ def train_tasks(given: Any, flags: list[str]) -> dict[str, Any]:
     weights = [float(settings.get("task_weight", 1.0)) for settings in tasks.values()]
     share([run.model for run in runs.values()], adapter=given.share == "adapter")
     jobs = [
-        Job(name, run.model, run.task, run.parts["train"], run.parts["validation"], run.tokenizer, weight)
+        Job(name, run.model, run.task, run.parts["train"], run.parts.get("validation"), run.tokenizer, weight)
         for (name, run), weight in zip(runs.items(), weights, strict=True)
     ]
     largest = max(runs.values(), key=lambda run: len(run.splits.train))
-    args = dataclasses.replace(largest.training, output_dir=str(folder), resume_from_checkpoint=checkpoint)
+    best = all(run.training.load_best_model_at_end for run in runs.values())  # chosen by all tasks, or not at all
+    args = dataclasses.replace(
+        largest.training, output_dir=str(folder), resume_from_checkpoint=checkpoint, load_best_model_at_end=best
+    )
     extras = dataclasses.replace(largest.extras(), cut_last_layer=False)
     trainer = ManyTasksTrainer(jobs, args, extras, given.sampling_temperature, given.task_weighting)
     shares = ", ".join(f"{name} {steps}" for name, steps in zip(runs, trainer.buckets().steps, strict=True))

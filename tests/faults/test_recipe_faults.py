@@ -30,14 +30,39 @@ def rows(tmp_path):
 
 
 @pytest.mark.parametrize("recipe, words, message", [
-    (classify, ["--validation_split_percentage", "0"], "--validation_split_percentage is 1 to 50, not 0"),
+    (classify, ["--validation_split_percentage", "51"], "--validation_split_percentage is 0 to 50, not 51"),
     (classify, ["--early_stopping_patience", "2", "--eval_strategy", "no"], "--early_stopping_patience needs evaluations"),
+    (classify, ["--validation_split_percentage", "0", "--early_stopping_patience", "2"], "judge by validation rows"),
+    (classify, ["--validation_split_percentage", "0", "--search", "2"], "judge by validation rows"),
+    (classify, ["--validation_split_percentage", "0", "--eval_strategy", "epoch"], "judge by validation rows"),
     (classify, ["--method", "full", "--quantize", "nf4"], "those of --quantize nf4 cannot be trained"),
     (score, ["--label_smoothing_factor", "0.1"], "--label_smoothing_factor does not go with score"),
 ])  # fmt: skip
 def test_flags_that_cannot_work_are_refused(tmp_path, bert, rows, recipe, words, message):
     with pytest.raises(AdaptkitError, match=message):
         recipe.main(["--train_file", rows, "--model_name_or_path", bert, "--output_dir", str(tmp_path / "o"), *words])
+
+
+def test_without_validation_rows_every_row_trains_and_the_last_epoch_is_kept(tmp_path, bert, rows, capsys):
+    flags = ["--train_file", rows, "--model_name_or_path", bert, "--validation_split_percentage", "0", "--bf16", "false"]
+    classify.main([*flags, "--num_train_epochs", "1", "--disable_tqdm", "true", "--output_dir", str(tmp_path / "out")])
+    assert "no validation rows" in capsys.readouterr().out
+    found = json.loads((tmp_path / "out/all_results.json").read_text())
+    assert found["train_samples"] == 40
+    assert not [name for name in found if name.startswith(("eval_", "test_"))]
+    assert "the last epoch was kept" in (tmp_path / "out/README.md").read_text()
+    assert Predictor(tmp_path / "out")("I love it.")[0]["label"] in ("negative", "neutral", "positive")
+    main(["check", "classify", *flags])
+    assert "one save and load gave the same weights" in capsys.readouterr().out
+
+
+def test_with_few_validation_rows_the_last_epoch_is_kept(tmp_path, bert, rows):
+    """Four rows tell no epoch from another, and of equal ones the first would be kept, which has learned least."""
+    flags = ["--train_file", rows, "--model_name_or_path", bert, "--bf16", "false", "--disable_tqdm", "true"]
+    for name, more in (("last", []), ("best", ["--load_best_model_at_end", "true"])):
+        classify.main([*flags, *more, "--num_train_epochs", "3", "--learning_rate", "1e-9", "--output_dir", str(tmp_path / name)])
+    kept = {name: [path.name for path in (tmp_path / name).glob("checkpoint-*")] for name in ("last", "best")}
+    assert kept == {"last": ["checkpoint-15"], "best": ["checkpoint-5"]}  # 36 rows in batches of 8
 
 
 def test_texts_that_must_stay_are_not_augmented(tmp_path):

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from adaptkit import AdaptkitError, Predictor, Table, load_base, load_tokenizer, pipeline
 from adaptkit.augment import Augmentation
+from adaptkit.cli import main
 from adaptkit.corpus import load_corpus
 from adaptkit.scratch import make_model, overrides
 from adaptkit.tables import split_groups
@@ -68,6 +69,19 @@ def test_steps_without_a_label_do_no_harm(tmp_path, texts, rows):
     (tmp_path / "words.jsonl").write_text("\n".join(json.dumps(row | {"id": i}) for i, row in enumerate(words)))
     few = ["--validation_file", str(tmp_path / "words.jsonl"), "--max_seq_length", "24"]
     tag.main([*flags, "--train_file", str(tmp_path / "words.jsonl"), *few, "--output_dir", str(tmp_path / "tag")])
+
+
+def test_the_column_of_the_tags_is_named_to_evaluate_too(tmp_path, texts, capsys):
+    bert = make_model("bert", texts, tmp_path / "bert", vocab_size=300)[0]
+    train = tmp_path / "a.conll"  # the last column, detected where none is named, holds tags that were not trained on
+    train.write_text("in O O\nBern B-place B-town\n\non O O\nMonday B-day B-date\n\n" * 20)
+    flags = ["--train_file", str(train), "--model_name_or_path", bert, "--max_steps", "2", "--output_dir", str(tmp_path / "out")]
+    tag.main([*flags, "--tag_column", "2", "--bf16", "false", "--disable_tqdm", "true"])
+    capsys.readouterr()
+    with pytest.raises(AdaptkitError, match="town"):
+        main(["evaluate", str(tmp_path / "out"), "--file", str(train)])
+    main(["evaluate", str(tmp_path / "out"), "--file", str(train), "--tag_column", "2"])
+    assert json.loads(capsys.readouterr().out)["samples"] == 40
 
 
 def test_characters_without_a_piece_of_their_own_are_tagged(tmp_path):

@@ -92,6 +92,17 @@ def test_one_adapter_answers_for_all_tasks_and_each_folder_is_whole(tmp_path, ta
     assert "steps in an epoch" in capsys.readouterr().out
 
 
+def test_a_task_without_validation_rows_trains_all_of_them_and_the_others_are_judged(tmp_path, tasks):
+    content = yaml.safe_load(tasks.read_text())
+    content["more"]["validation_split_percentage"] = 0
+    tasks.write_text(yaml.safe_dump(content))
+    run(tasks, tmp_path / "out")
+    found = json.loads((tmp_path / "out/all_results.json").read_text())
+    assert found["more_train_samples"] == 12
+    assert {"mood_eval_accuracy", "names_eval_f1"} <= found.keys()
+    assert "more_eval_accuracy" not in found
+
+
 def test_with_the_base_alone_in_common_each_task_has_its_adapter(tmp_path, tasks):
     saved = run(tasks, tmp_path / "out", "--share", "base")
     first, second = (split(saved[name])[0] for name in ("mood", "more"))

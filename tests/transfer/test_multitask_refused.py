@@ -138,7 +138,8 @@ def test_a_temperature_near_nothing_leaves_each_task_a_step():
 def test_a_perplexity_counts_as_its_inverse(tmp_path, pair):
     (tmp_path / "text.txt").write_text("the warm day and the cold day came and went\n" * 40)
     tasks = pair | {"two": {"recipe": "pretrain", "train_file": str(tmp_path / "text.txt"), "max_seq_length": 32}}
-    found = run(tmp_path, tasks, "--model_name_or_path", "all-MiniLM-L6-v2", "--learning_rate", "1e-3")
+    flags = ["--learning_rate", "1e-3", "--load_best_model_at_end", "true"]
+    found = run(tmp_path, tasks, "--model_name_or_path", "all-MiniLM-L6-v2", *flags)
     states = sorted((tmp_path / "out").glob("checkpoint-*/trainer_state.json"))
     best = json.loads(states[0].read_text())["best_metric"]
     entries = [one for one in json.loads(states[-1].read_text())["log_history"] if "eval_score" in one]
