@@ -20,8 +20,9 @@ from adaptkit.full import FULL
 from adaptkit.judge import Finding, judge_lengths, judge_texts
 from adaptkit.launch import say
 from adaptkit.predict import predict
-from adaptkit.run import Run, encode, new_model, save, start
+from adaptkit.run import Run, encode, new_model, save
 from adaptkit.sampling import lengths_of
+from adaptkit.start import start
 from adaptkit.tasks.base import Task
 from adaptkit.training import Part, fit, peak_memory
 

@@ -26,9 +26,9 @@ def recipe(
     """
     arguments, make_training = parse(kind, argv, description or "")
 
-    from adaptkit import checks, run, search, series
+    from adaptkit import checks, run, search, series, start
 
-    task = run.task_from(name, arguments)
+    task = start.task_from(name, arguments)
     if arguments.check and prepare:
         from adaptkit.errors import AdaptkitError
 
@@ -36,7 +36,7 @@ def recipe(
     if arguments.check:
         checks.check(task, arguments, make_training)
         return
-    started = run.start(task, arguments, make_training)
+    started = start.start(task, arguments, make_training)
     if prepare:
         prepare(started)
     if arguments.search:

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adaptkit import report, tasks
+from adaptkit import report
 from adaptkit.adapter import save_adapter
 from adaptkit.arguments import RecipeArguments
 from adaptkit.augment import Augmentation, augment, read_synonyms
 from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
-from adaptkit.choices import choose_attention, choose_base, choose_method, choose_trunk, within_positions
+from adaptkit.choices import choose_attention, choose_base, choose_trunk, within_positions
 from adaptkit.confusions import confusions
-from adaptkit.data import load_splits, reading_from
-from adaptkit.defaults import DEFAULTS, data_defaults, machine_defaults, machine_notes
-from adaptkit.errors import AdaptkitError
 from adaptkit.fastest import keep_choice
-from adaptkit.full import FULL, MODEL, check_part, save_full, unfreeze
+from adaptkit.full import FULL, MODEL, save_full, unfreeze
 from adaptkit.kept import Kept
-from adaptkit.launch import IS_MAIN, say, start_all_processes
+from adaptkit.launch import IS_MAIN, say
 from adaptkit.methods import PRESETS
 from adaptkit.predict import predict
 from adaptkit.tables import Splits
 from adaptkit.tasks.base import Task
-from adaptkit.training import Extras, Fit, Part, bare_model, fit, last_whole_checkpoint
+from adaptkit.training import Extras, Fit, Part, bare_model, fit
 from adaptkit.tuner import adapt
 
 
@@ -68,78 +63,6 @@ def train_whole(run: Run) -> dict[str, Any]:
     """Load, train, evaluate, save, report. Returns the content of `all_results.json`."""
     load(run)
     return finish(run, train(run))
-
-
-def task_from(name: str, arguments: RecipeArguments) -> Task:
-    """The task with the columns and settings that the flags give."""
-    kind = tasks.find(name)
-    columns = dict(kind.embedded) if arguments.embedded() else {}
-    columns |= {part: value for part in kind.parts if (value := getattr(arguments, f"{part}_column", None))}
-    names = {item.name for item in dataclasses.fields(kind)} - {"columns", "labels"}
-    return kind(columns=columns, **{name: getattr(arguments, name) for name in names if hasattr(arguments, name)})
-
-
-def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., Any]) -> Run:
-    """Check the flags, read the data. Nothing is written and no model is loaded yet."""
-    start_all_processes()
-    if arguments.max_seq_length < 8:
-        raise AdaptkitError(f"--max_seq_length {arguments.max_seq_length} leaves no room for a text.")
-    for name in ("validation_split_percentage", "test_split_percentage"):
-        if not 0 <= getattr(arguments, name) <= 50:
-            raise AdaptkitError(f"--{name} is 0 to 50, not {getattr(arguments, name)}.")
-    check_part(arguments.train)
-    arguments.method = choose_method(arguments)
-    careful = arguments.l2_sp or arguments.gradual_unfreezing or arguments.layerwise_lr_decay != 1
-    if careful and (arguments.method != FULL or arguments.search):
-        flags = "--layerwise_lr_decay, --l2_sp and --gradual_unfreezing"
-        raise AdaptkitError(f"{flags} are for --train full or last[k], and not for --search.")
-    if arguments.method == FULL and arguments.quantize:
-        raise AdaptkitError(f"--method full trains all weights, and those of --quantize {arguments.quantize} cannot be trained.")
-    output_dir = Path(arguments.output_dir or f"runs/{task.name}")
-    defaults = DEFAULTS | task.defaults | machine_defaults()
-    defaults |= {"output_dir": str(output_dir), "learning_rate": arguments.default_rate()}
-    training = make_training(**defaults)
-    _check_reporters(training.report_to)
-    if arguments.gradual_unfreezing and (training.world_size > 1 or training.n_gpu > 1):
-        raise AdaptkitError("--gradual_unfreezing works in one process on one device.")
-    if str(training.resume_from_checkpoint).lower() in ("false", "no", "0"):
-        training.resume_from_checkpoint = None
-    if training.label_smoothing_factor and not task.smooths:
-        raise AdaptkitError(f"--label_smoothing_factor does not go with {task.name}.")
-    if IS_MAIN and not (arguments.overwrite_output_dir or training.resume_from_checkpoint or arguments.check):
-        refuse_full(output_dir)
-    splits = load_splits(
-        *(arguments.train_file, arguments.validation_file, arguments.test_file),
-        *(arguments.dataset_name, arguments.dataset_config_name),
-        reading=reading_from(arguments, task.wanted()),
-    )
-    shares = (arguments.validation_split_percentage / 100, arguments.test_split_percentage / 100)
-    splits, task = task.prepare(splits, training.seed, *shares)
-    judged = len(splits.validation or ())
-    fewer, said = data_defaults(len(splits.train), judged, stops_early=bool(arguments.early_stopping_patience))
-    if fewer:
-        resume = training.resume_from_checkpoint
-        training = make_training(**(defaults | fewer))
-        training.resume_from_checkpoint = resume
-    splits.notes += [*said, *machine_notes(training)]
-    if not judged and (arguments.search or arguments.early_stopping_patience or training.eval_strategy != "no"):
-        raise AdaptkitError(
-            "--search, --early_stopping_patience and --eval_strategy judge by validation rows: give --validation_file, or cut some "
-            "off with --validation_split_percentage."
-        )
-    if str(training.resume_from_checkpoint).lower() == "true":
-        found = last_whole_checkpoint(output_dir)
-        training.resume_from_checkpoint = str(found) if found else None
-        splits.notes.append(
-            f"going on from {found}" if found else f"no whole checkpoint in {output_dir}: starting from the beginning"
-        )
-    elif training.resume_from_checkpoint and not Path(training.resume_from_checkpoint).is_dir():
-        raise AdaptkitError(
-            f"--resume_from_checkpoint {training.resume_from_checkpoint}: there is no such folder; true takes the last."
-        )
-    for note in splits.notes:
-        say(f"note: {note}")
-    return Run(task, arguments, training, splits, output_dir, max_length=arguments.max_seq_length)
 
 
 def load(run: Run) -> None:
@@ -314,22 +237,3 @@ def _closing(task: Task, metrics: dict[str, Any]) -> list[tuple[str, str]]:
         ("peak memory", f"{metrics['peak_memory_gb']:.2f} GB"),
         ("file", f"{metrics['adapter_bytes'] / 1000:.0f} kB, {metrics['trainable_parameters']:,} parameters"),
     ]
-
-
-def _check_reporters(names: list[str]) -> None:
-    from importlib.util import find_spec
-
-    for name in names:
-        if name in ("tensorboard", "wandb", "mlflow") and find_spec(name) is None:
-            raise AdaptkitError(f"--report_to {name}: the package {name} is not installed; pip install {name}")
-
-
-def refuse_full(folder: Path) -> None:
-    """Refuse to write into a folder that holds something, unless it is said that it may be."""
-    if folder.is_file():
-        raise AdaptkitError(f"--output_dir {folder} is a file.")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise AdaptkitError(
-            f"--output_dir {folder} is not empty; give another one, or --overwrite_output_dir, or --resume_from_checkpoint true "
-            "to go on from its last checkpoint."
-        )

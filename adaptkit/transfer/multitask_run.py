@@ -14,8 +14,9 @@ from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.fastest import earlier_choice, keep_choice
 from adaptkit.files import new_file
 from adaptkit.launch import IS_MAIN, say
-from adaptkit.run import Run, finish, load, refuse_full, start, task_from
-from adaptkit.training import Fit, drive, last_whole_checkpoint
+from adaptkit.run import Run, finish, load
+from adaptkit.start import asked_checkpoint, find_checkpoint, refuse_full, start, task_from
+from adaptkit.training import Fit, drive
 from adaptkit.transfer.multitask import WEIGHTINGS, Job, ManyTasksTrainer, own_history, share
 from adaptkit.transfer.task_file import arguments_of, read_tasks, words_of
 
@@ -113,18 +114,12 @@ def _check_together(runs: dict[str, Run]) -> None:
 
 
 def _checkpoint(given: Any, folder: Path) -> str | None:
-    wanted = given.resume_from_checkpoint
-    if wanted is None or wanted.lower() in ("false", "no", "0"):
-        return None
-    if wanted.lower() != "true":
-        if not Path(wanted).is_dir():
-            raise AdaptkitError(f"--resume_from_checkpoint {wanted}: there is no such folder; true takes the last.")
-        if not all((Path(wanted) / file).is_file() for file in ("trainer_state.json", "model.safetensors")):
-            raise AdaptkitError(f"--resume_from_checkpoint {wanted}: that is no checkpoint of many tasks; true takes the last.")
-        return wanted
-    found = last_whole_checkpoint(folder)
-    say(f"going on from {found}" if found else f"no whole checkpoint in {folder}: starting from the beginning")
-    return str(found) if found else None
+    found, notes = find_checkpoint(asked_checkpoint(given), folder)
+    for note in notes:
+        say(note)
+    if found and not all((Path(found) / file).is_file() for file in ("trainer_state.json", "model.safetensors")):
+        raise AdaptkitError(f"--resume_from_checkpoint {found}: that is no checkpoint of many tasks; true takes the last.")
+    return found
 
 
 def _report(folder: Path, runs: dict[str, Run], found: dict[str, dict[str, Any]], given: Any) -> None:
