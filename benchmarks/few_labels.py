@@ -1,6 +1,6 @@
 """What other tasks give to one with 200 labels: warm start, fusion, many tasks at once.
 
-    ADAPTKIT_DATA=... python benchmarks/few_labels.py [--seeds 1 2 3] [--jobs 2] [--work DIR]
+    ADAPTKIT_DATA=... python benchmarks/few_labels.py [--hows plain "warm start"] [--seeds 1 2 3] [--work DIR]
 
 Base all-MiniLM-L6-v2, method bottleneck[placement=pfeiffer]. Seven sources, at most 3,000 rows, four epochs at 2e-3: sentiment of
 phrases up to six words (6,000 rows), news of the world or sports, similarity, relations, names, reviews in Chinese, and 120 intents
@@ -188,7 +188,8 @@ def trained_sources(given: argparse.Namespace) -> Iterator[tuple[Path, ThreadPoo
 def main() -> None:
     """Train all, print the table."""
     parser = flags(__doc__)
-    parser.add_argument("--by", default="log_me", help="the score that chooses")
+    parser.add_argument("--by", default="probe", help="the score that chooses")
+    parser.add_argument("--hows", nargs="+", choices=HOWS, default=HOWS, help="what is compared (default: all)")
     given = parser.parse_args()
     with trained_sources(given) as (folder, pool, sources, drawn):
         store = folder / "store"
@@ -200,22 +201,25 @@ def main() -> None:
         for one in targets:
             chosen = max(told[one], key=lambda name: told[one][name][given.by])
             print(f"{one.name}, seed {one.seed}: chosen {chosen}", file=sys.stderr, flush=True)
-            work_list.append((one, "plain", partial(one.train, "plain", *METHOD)))
-            work_list.append((one, "fusion", partial(one.train, "fusion", *fuse)))
-            work_list.append((one, "many tasks", partial(one.train_beside, f"beside {chosen}", sources[chosen])))
-            work_list.append((one, "warm start", partial(one.train, f"from {chosen}", *warm[chosen])))
+            trainings = {
+                "plain": partial(one.train, "plain", *METHOD),
+                "fusion": partial(one.train, "fusion", *fuse),
+                "many tasks": partial(one.train_beside, f"beside {chosen}", sources[chosen]),
+                "warm start": partial(one.train, f"from {chosen}", *warm[chosen]),
+            }
+            work_list += [(one, how, trainings[how]) for how in given.hows]
         values = pool.map(lambda job: job[2](), work_list)
         found = {(one.name, how, one.seed): value for (one, how, _), value in zip(work_list, values, strict=True)}
-    show_gains(found, given.seeds)
+    show_gains(found, given.hows, given.seeds)
 
 
-def show_gains(found: dict[tuple[str, str, int], float], seeds: list[int]) -> None:
+def show_gains(found: dict[tuple[str, str, int], float], hows: list[str], seeds: list[int]) -> None:
     """Accuracies of each way to use sources."""
-    print("| target | " + " | ".join(HOWS) + " |")
-    print("|---|" + "---|" * len(HOWS))
+    print("| target | " + " | ".join(hows) + " |")
+    print("|---|" + "---|" * len(hows))
     for target in TARGETS:
-        print(f"| {target} | " + " | ".join(over_seeds([found[target, how, seed] for seed in seeds]) for how in HOWS) + " |")
-    means = [statistics.mean(found[target, how, seed] for target in TARGETS for seed in seeds) for how in HOWS]
+        print(f"| {target} | " + " | ".join(over_seeds([found[target, how, seed] for seed in seeds]) for how in hows) + " |")
+    means = [statistics.mean(found[target, how, seed] for target in TARGETS for seed in seeds) for how in hows]
     print("| mean | " + " | ".join(f"{value:.4f}" for value in means) + " |\n")
 
 

@@ -5,22 +5,26 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm.auto import tqdm
 
 from adaptkit.aligned import aligned
-from adaptkit.base import full_name, load_tokenizer
+from adaptkit.base import align_padding, full_name, load_base, load_config, load_tokenizer
+from adaptkit.cards import existing_card
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.host import Host
 from adaptkit.host.store import Store
 from adaptkit.readers import Reading, read
 from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
+from adaptkit.transfer.head_input import HeadInput
 from adaptkit.transfer.sources import SCORES
+from adaptkit.transfer.warm import warm_start
+from adaptkit.tuner import adapt
 
 
 def run(given: argparse.Namespace) -> None:
@@ -51,7 +55,8 @@ def rank(table: Table, bases: list[str], store: str | None, rows: int = 1000, se
     counts = np.unique(labels, return_counts=True)[1]
     if len(counts) < 2 or len(labels) < 10:
         raise AdaptkitError(f"{table.source}: {len(labels)} rows with {len(counts)} labels are too few to tell sources apart.")
-    adapters = Store(store).cards() if store else {}
+    stored = Store(store) if store else None
+    adapters = stored.cards() if stored else {}
     by_base: dict[str, list[str | None]] = {full_name(base): [None] for base in bases}
     for name, card in adapters.items():
         if card.base and (card.method or "").partition(":")[0] not in ("full", "peft"):
@@ -62,37 +67,54 @@ def rank(table: Table, bases: list[str], store: str | None, rows: int = 1000, se
     sources = [(base, name) for base, names in by_base.items() for name in names]
     bar = tqdm(sources, desc="sources", disable=not sys.stderr.isatty(), leave=False)
     for base, names in by_base.items():
-        tokenizer = load_tokenizer(base)
-        host = Host(base) if len(names) == 1 else Host.from_store(str(store), base=base, slots=2)
-        with host:
-            for name in names:
-                began = time.perf_counter()
-                vectors = features(host, tokenizer, texts, name)
-                scores = {score: function(vectors, labels) for score, function in SCORES.items()}
-                found.append({"source": name or Path(base).name, "base": base, **scores, "seconds": time.perf_counter() - began})
-                bar.update()
+        tokenizer, model = load_tokenizer(base), task_model(base)
+        align_padding(model, tokenizer)
+        for name in names:
+            began = time.perf_counter()
+            with started_from(model, stored.path(name) if stored and name else None):
+                vectors = features(model, tokenizer, texts)
+            scores = {score: function(vectors, labels) for score, function in SCORES.items()}
+            found.append({"source": name or Path(base).name, "base": base, **scores, "seconds": time.perf_counter() - began})
+            bar.update()
     bar.close()
     return found
 
 
-@torch.no_grad()
-def features(host: Host, tokenizer: Any, texts: list[tuple[str, ...]], adapter: str | None, batch_size: int = 64) -> np.ndarray:
-    """The mean of the last hidden states of each text or pair, `(texts, width)`, from the base with an adapter or without."""
+def task_model(base: str) -> Any:
+    """A base with a head that is new, whatever head its checkpoint has."""
+    return load_base(base, task=Classify.auto_class, labels=load_config(base).num_labels + 1).eval()
+
+
+@contextmanager
+def started_from(model: Any, folder: Path | None) -> Iterator[None]:
+    """While the block runs, a task model is what a training with `--warm_start` begins with; None: as it is."""
+    if folder is None:
+        yield
+        return
+    adapted = adapt(model, existing_card(folder).method or "", head=[])
+    try:
+        warm_start(adapted, folder)
+        adapted.requires_grad_(False)
+        yield
+    finally:
+        adapted.unload()
+
+
+def features(model: Any, tokenizer: Any, texts: list[tuple[str, ...]], batch_size: int = 64) -> np.ndarray:
+    """What the new head of a task model reads of each text or pair, `(texts, width)`."""
+    reads = HeadInput(model)
     order = sorted(range(len(texts)), key=lambda index: sum(map(len, texts[index])))
     found: list[np.ndarray] = [np.zeros(0)] * len(texts)
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         sides = (list(side) for side in zip(*(texts[i] for i in chosen), strict=True))
         inputs = dict(tokenizer(*sides, padding=True, truncation=True, max_length=128, return_tensors="pt"))
-        states = host.hidden(inputs, adapter).float().cpu()
-        mask = inputs["attention_mask"][..., None].float()
-        means = ((states * mask).sum(1) / mask.sum(1)).numpy()
-        for index, mean in zip(chosen, means, strict=True):
-            found[index] = mean
+        for index, vector in zip(chosen, reads({key: value.to(model.device) for key, value in inputs.items()}).cpu(), strict=True):
+            found[index] = vector.numpy()
     return np.stack(found)
 
 
-def show(found: list[dict[str, Any]], by: str = "log_me") -> str:
+def show(found: list[dict[str, Any]], by: str) -> str:
     """A table, the best source first."""
     found = sorted(found, key=lambda row: -row[by])
     rows = [("source", *SCORES, "seconds")]

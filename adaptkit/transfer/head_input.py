@@ -1,0 +1,46 @@
+"""What a fresh head reads of a text: not the states of all its tokens, but what the base hands to the part that is new."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class HeadInput:
+    """Of one task model: for rows of inputs, what its new part is given, `(rows, width)`.
+
+    BERT gives the pooled first token, RoBERTa the first token, Llama the last one. Where the new part gets the states of all
+    tokens, a gradient tells which it looks at, as in `adaptkit.last_layer`; of several it is the mean.
+
+    Args:
+        model: from `load_base`, with a new head.
+    """
+
+    def __init__(self, model: Any):
+        self.model = model
+        self._new = [model.get_submodule(path) for path in model.adaptkit_base.head]
+
+    def __call__(self, inputs: dict[str, Tensor]) -> Tensor:
+        read: list[Tensor] = []
+
+        def keep(module: nn.Module, args: tuple) -> tuple | None:
+            if read:
+                return None
+            read.append(args[0].detach().requires_grad_())
+            return (read[0], *args[1:])
+
+        hooks = [module.register_forward_pre_hook(keep) for module in self._new]
+        try:
+            with torch.enable_grad():
+                scores = self.model(**inputs).logits
+        finally:
+            for hook in hooks:
+                hook.remove()
+        states = read[0]
+        if states.dim() == 2:
+            return states.detach().float()
+        (gradient,) = torch.autograd.grad(scores.sum(), states)
+        looked_at = (gradient != 0).any(-1, keepdim=True)
+        return ((states * looked_at).sum(1) / looked_at.sum(1)).detach().float()
