@@ -115,8 +115,8 @@ def features(model: Any, tokenizer: Any, texts: list[tuple[str, ...]], batch_siz
 
 
 def show(found: list[dict[str, Any]], by: str) -> str:
-    """A table, the best source first."""
-    found = sorted(found, key=lambda row: -row[by])
+    """A table, the best source first; of equal ones (an accuracy is a whole number of rows) the one with more evidence."""
+    found = sorted(found, key=lambda row: (row[by], row["log_me"]), reverse=True)
     rows = [("source", *SCORES, "seconds")]
     rows += [(row["source"], *(f"{row[score]:.4f}" for score in SCORES), f"{row['seconds']:.1f}") for row in found]
     return "\n".join([aligned(rows), f"\nbest by {by}: {found[0]['source']}; start from an adapter with --warm_start"])
