@@ -61,7 +61,7 @@ class RecipeArguments:
     encoding: str = flag("utf-8", "encoding of the files")
     column_names: list[str] | None = flag(None, "names of the columns, for tables without a header line")
     validation_split_percentage: int = flag(
-        10, "how much of the training rows is cut off where there is no validation split; 0: every row trains, nothing is judged"
+        10, "how much of the training rows is cut off where there is no validation split; 0: all rows train, no epoch is judged"
     )
     test_split_percentage: int = flag(0, "how much of the training rows is cut off where there is no test split; 0: none")
     max_seq_length: int = flag(128, "tokens that the model reads at once")
@@ -205,9 +205,10 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]
     known = {action.dest for action in parser._actions}
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
     given, _ = parser.parse_known_args(rest)
-    if given.eval_strategy != given.save_strategy and given.load_best_model_at_end and "--save_strategy" not in rest:
-        follows = {"save_strategy": given.eval_strategy, "load_best_model_at_end": given.eval_strategy != "no"}
-        parser.set_defaults(**follows)  # the best epoch is among those that are both judged and saved
+    if given.eval_strategy == "no":
+        parser.set_defaults(load_best_model_at_end=False)
+    elif "--save_strategy" not in rest:
+        parser.set_defaults(save_strategy=given.eval_strategy)  # the best epoch is among those that are both judged and saved
     try:
         training, left = parser.parse_args_into_dataclasses(args=rest, return_remaining_strings=True, look_for_args_file=False)
     except ValueError as problem:

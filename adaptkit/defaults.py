@@ -62,19 +62,19 @@ def _computes_bf16(cpu: dict[str, Any]) -> bool:
 ENOUGH = 100  # validation rows by which epochs can be told apart: below, the standard error of an accuracy is 3 to 5 points or more
 
 
-def data_defaults(train: int, validation: int, stops_early: bool = False) -> tuple[dict[str, Any], list[str]]:
+def data_defaults(train: int, validation: int, choose: bool = False) -> tuple[dict[str, Any], list[str]]:
     """What few rows change, with notes that say so: batches and epochs; and which epoch is kept, the best or the last.
 
     Args:
         train, validation: rows.
-        stops_early: the validation rows are to end the training: then the best epoch is kept, however few they are.
+        choose: keep the best epoch, however few the validation rows are, as long as there are any.
     """
     found: dict[str, Any] = small_data_defaults(train)
     notes = [f"{train} training rows are few: defaults of {found}"] if found else []
     if not validation:
         found |= {"eval_strategy": "no", "load_best_model_at_end": False}
         notes.append("no validation rows: nothing is judged while training, and the last epoch is kept")
-    elif validation < ENOUGH and not stops_early:
+    elif validation < ENOUGH and not choose:
         found["load_best_model_at_end"] = False
         notes.append(f"{validation} validation rows are too few to choose an epoch by: by default the last one is kept")
     return found, notes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,6 @@ def new_model(run: Run, method: str) -> Any:
     arguments = run.arguments
     plain = "eager" if run.attention.get("attention") == "eager" else None  # sdpa is the own choice of every model that has it
     set_seed(run.training.seed)
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft asks transformers by the old name
     full = method == FULL
     what = arguments.train if arguments.train != "adapter" else FULL
     base = load_base(

@@ -45,21 +45,20 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
     defaults = DEFAULTS | task.defaults | machine_defaults()
     defaults |= {"output_dir": str(output_dir), "learning_rate": arguments.default_rate()}
-    training = make_training(**defaults)
+    training = make_training(**(defaults | {"load_best_model_at_end": False}))  # the rest is settled when the rows are counted
     _check_training(training, task, arguments)
     checkpoint = asked_checkpoint(training)
     if IS_MAIN and not (arguments.overwrite_output_dir or checkpoint or arguments.check):
         refuse_full(output_dir)
     splits, task = _read(task, arguments, training.seed)
-    stops_early = bool(arguments.early_stopping_patience)
-    fewer, said = data_defaults(len(splits.train), len(splits.validation or ()), stops_early)
-    if fewer:
-        training = make_training(**(defaults | fewer))
-    if not splits.validation and (arguments.search or stops_early or training.eval_strategy != "no"):
-        raise AdaptkitError(
-            "--search, --early_stopping_patience and --eval_strategy judge by validation rows: give --validation_file, or cut some "
-            "off with --validation_split_percentage."
-        )
+    judged = len(splits.validation or ())
+    if arguments.folds > 1:
+        judged = (judged + len(splits.train)) // arguments.folds
+    # A perplexity counts tokens, of which a row may have many; and who names a way to choose wants a choice.
+    choose = task.lower_is_better or bool(arguments.early_stopping_patience or training.metric_for_best_model)
+    by_data, said = data_defaults(len(splits.train), judged, choose)
+    training = make_training(**(defaults | by_data))
+    _check_judged(judged, training, arguments)
     training.resume_from_checkpoint, going_on = find_checkpoint(checkpoint, output_dir)
     splits.notes += [*said, *machine_notes(training), *going_on]
     for note in splits.notes:
@@ -93,6 +92,16 @@ def _check_training(training: Any, task: Task, arguments: RecipeArguments) -> No
         raise AdaptkitError("--gradual_unfreezing works in one process on one device.")
     if training.label_smoothing_factor and not task.smooths:
         raise AdaptkitError(f"--label_smoothing_factor does not go with {task.name}.")
+
+
+def _check_judged(judged: int, training: Any, arguments: RecipeArguments) -> None:
+    """Refuse what judges by validation rows where there are none."""
+    evaluates = training.eval_strategy != "no" or training.eval_on_start or training.load_best_model_at_end
+    if not judged and (arguments.search or arguments.early_stopping_patience or evaluates):
+        raise AdaptkitError(
+            "--search, --early_stopping_patience, --load_best_model_at_end and --eval_strategy judge by validation rows: give "
+            "--validation_file, or cut some off with --validation_split_percentage."
+        )
 
 
 def _read(task: Task, arguments: RecipeArguments, seed: int) -> tuple[Splits, Task]:

@@ -220,10 +220,11 @@ def make_trainer(
         callbacks.append(EarlyStoppingCallback(extras.early_stopping_patience))
     if extras.gradual_unfreezing:
         callbacks.append(GradualUnfreezing(bare_model(model)))
-    chooses = args.load_best_model_at_end or extras.early_stopping_patience or args.save_strategy == "best"
+    if validation is None and (args.eval_strategy != "no" or args.eval_on_start or args.load_best_model_at_end):
+        raise AdaptkitError("there are no validation rows: eval_strategy='no', and no load_best_model_at_end nor eval_on_start.")
     if args.metric_for_best_model in (None, "loss"):
-        args.metric_for_best_model = task.best_metric if chooses else None  # else Trainer would keep the best checkpoint alone
-    args.greater_is_better = (args.metric_for_best_model or "").removeprefix("eval_") not in LOWER_IS_BETTER
+        args.metric_for_best_model = task.best_metric
+    args.greater_is_better = args.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER
     args.remove_unused_columns, args.label_names = False, ["labels"]
     judged = evaluation(task, validation) if validation else {}
     return AdapterTrainer(
@@ -264,10 +265,10 @@ def fit(
     Args:
         model: from `adapt`; or a transformers model whose own weights are trained.
         train, validation: rows, and what `Task.encode` made of them.
-        args: Trainer's; start from `DEFAULTS` and `machine_defaults()`.
+        args: Trainer's; start from `DEFAULTS` and `machine_defaults()`, with `data_defaults(...)` where rows are few.
 
     Raises:
-        AdaptkitError: the loss is not a number.
+        AdaptkitError: the loss is not a number, or an evaluation is asked for and there are no validation rows.
     """
     return drive(make_trainer(model, task, train, validation, tokenizer, args, extras))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import enum
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -198,14 +199,16 @@ def adapt(
     config = make_config(method, base, modules)
     check_adapter_name(adapter_name)
     keep_trainable(base)
-    if isinstance(model, peft.PeftModel):
-        if adapter_name in model.peft_config:
-            raise AdaptkitError(f"the model has an adapter {adapter_name!r} already; choose another adapter_name.")
-        model.add_adapter(adapter_name, config)
-        model.set_adapter(adapter_name)
-        return model
-    base.requires_grad_(False)
-    return peft.get_peft_model(base, config, adapter_name)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")  # peft asks transformers by the old name
+        if isinstance(model, peft.PeftModel):
+            if adapter_name in model.peft_config:
+                raise AdaptkitError(f"the model has an adapter {adapter_name!r} already; choose another adapter_name.")
+            model.add_adapter(adapter_name, config)
+            model.set_adapter(adapter_name)
+            return model
+        base.requires_grad_(False)
+        return peft.get_peft_model(base, config, adapter_name)
 
 
 def keep_trainable(base: nn.Module) -> None:

@@ -7,8 +7,8 @@ phrases up to six words (6,000 rows), news of the world or sports, similarity, r
 of eight domains (12,000 rows). Targets, 200 labelled rows, other rows and seeds each time: sentiment of sentences (SST-2), the 30
 intents of two other domains (CLINC150), business or technology (AG News); at most 2,000 rows to test. All 200 rows are trained on,
 15 epochs in batches of 8 at 2e-3, and the last epoch is kept. `chosen` is the source that `adaptkit sources` puts first, from the
-same 200 rows. Many tasks: the chosen source's rows and the target's under one adapter. `--work` keeps what is trained, and goes on
-from there when it is started again. How well sources are ranked: rank_sources.py.
+same 200 rows. Many tasks: the chosen source's rows and the target's under one adapter, three epochs in batches of 32. `--work`
+keeps what is trained, and goes on from there when it is started again. How well sources are ranked: rank_sources.py.
 """
 
 import argparse
@@ -191,6 +191,8 @@ def main() -> None:
     parser.add_argument("--by", default="probe", help="the score that chooses")
     parser.add_argument("--hows", nargs="+", choices=HOWS, default=HOWS, help="what is compared (default: all)")
     given = parser.parse_args()
+    from adaptkit.transfer.sources_command import value
+
     with trained_sources(given) as (folder, pool, sources, drawn):
         store = folder / "store"
         warm = {name: (*METHOD, "--warm_start", str(store / name)) for name in sources}
@@ -199,7 +201,7 @@ def main() -> None:
         told = {one: scores(one.train_file, store) for one in targets}
         work_list: list[tuple[Target, str, Callable[[], float]]] = []
         for one in targets:
-            chosen = max(told[one], key=lambda name: told[one][name][given.by])
+            chosen = max(told[one], key=lambda name: value(told[one][name], given.by))
             print(f"{one.name}, seed {one.seed}: chosen {chosen}", file=sys.stderr, flush=True)
             trainings = {
                 "plain": partial(one.train, "plain", *METHOD),

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adaptkit.errors import AdaptkitError
+
 
 class HeadInput:
     """Of one task model: for rows of inputs, what its new part is given, `(rows, width)`.
@@ -16,6 +18,9 @@ class HeadInput:
 
     Args:
         model: from `load_base`, with a new head.
+
+    Raises:
+        AdaptkitError: when called: the head depends on no token.
     """
 
     def __init__(self, model: Any):
@@ -43,4 +48,6 @@ class HeadInput:
             return states.detach().float()
         (gradient,) = torch.autograd.grad(scores.sum(), states)
         looked_at = (gradient != 0).any(-1, keepdim=True)
+        if not looked_at.any(1).all():
+            raise AdaptkitError(f"the new head of this {type(self.model).__name__} depends on no token of some rows.")
         return ((states * looked_at).sum(1) / looked_at.sum(1)).detach().float()

@@ -127,7 +127,7 @@ class Collate:
 
 class ManyTasksTrainer(AdapterTrainer):
     """Trains all tasks. The best epoch is the one with the highest mean of the tasks' best metrics, `eval_score`; a perplexity
-    counts as its inverse."""
+    counts as its inverse. With too few validation rows in one of them the last epoch is kept."""
 
     def __init__(self, jobs: list[Job], args: Any, extras: Any, temperature: float = 1.0, weighting: str = "fixed", **kwargs: Any):
         self.jobs, self.weighting = jobs, weighting
@@ -143,7 +143,7 @@ class ManyTasksTrainer(AdapterTrainer):
             args.seed if args.data_seed is None else args.data_seed,
             temperature,
         )
-        args.metric_for_best_model, args.greater_is_better = "score" if args.load_best_model_at_end else None, True
+        args.metric_for_best_model, args.greater_is_better = "score", True
         args.remove_unused_columns, args.label_names = False, ["labels"]
         args.ddp_find_unused_parameters = True  # the heads of the other tasks
         super().__init__(

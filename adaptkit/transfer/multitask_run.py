@@ -58,9 +58,8 @@ def train_tasks(given: Any, flags: list[str]) -> dict[str, Any]:
         for (name, run), weight in zip(runs.items(), weights, strict=True)
     ]
     largest = max(runs.values(), key=lambda run: len(run.splits.train))
-    best = all(run.training.load_best_model_at_end for run in runs.values())  # chosen by all tasks, or not at all
     args = dataclasses.replace(
-        largest.training, output_dir=str(folder), resume_from_checkpoint=checkpoint, load_best_model_at_end=best
+        largest.training, output_dir=str(folder), resume_from_checkpoint=checkpoint, **_judging(list(runs.values()))
     )
     extras = dataclasses.replace(largest.extras(), cut_last_layer=False)
     trainer = ManyTasksTrainer(jobs, args, extras, given.sampling_temperature, given.task_weighting)
@@ -76,6 +75,15 @@ def train_tasks(given: Any, flags: list[str]) -> dict[str, Any]:
     if IS_MAIN:
         _report(folder, runs, found, given)
     return {f"{name}_{key}": value for name, metrics in found.items() for key, value in metrics.items()}
+
+
+def _judging(runs: list[Run]) -> dict[str, Any]:
+    """The epoch is chosen by all tasks or not at all; those that have validation rows are judged."""
+    strategies = [run.training.eval_strategy for run in runs if run.training.eval_strategy != "no"]
+    best = all(run.training.load_best_model_at_end for run in runs)
+    if not best and any(run.training.load_best_model_at_end for run in runs):
+        say("note: some tasks have too few validation rows to choose an epoch by: the last one is kept for all")
+    return {"eval_strategy": strategies[0] if strategies else "no", "load_best_model_at_end": best}
 
 
 def _start(name: str, settings: dict[str, Any], flags: list[str], folder: Path, given: Any) -> Run:

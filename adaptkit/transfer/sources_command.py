@@ -57,7 +57,8 @@ def rank(table: Table, bases: list[str], store: str | None, rows: int = 1000, se
         raise AdaptkitError(f"{table.source}: {len(labels)} rows with {len(counts)} labels are too few to tell sources apart.")
     stored = Store(store) if store else None
     adapters = stored.cards() if stored else {}
-    by_base: dict[str, list[str | None]] = {full_name(base): [None] for base in bases}
+    asked = {full_name(base) for base in bases}
+    by_base: dict[str, list[str | None]] = {base: [None] for base in sorted(asked)}
     for name, card in adapters.items():
         if card.base and (card.method or "").partition(":")[0] not in ("full", "peft"):
             by_base.setdefault(card.base, [None]).append(name)
@@ -67,7 +68,13 @@ def rank(table: Table, bases: list[str], store: str | None, rows: int = 1000, se
     sources = [(base, name) for base, names in by_base.items() for name in names]
     bar = tqdm(sources, desc="sources", disable=not sys.stderr.isatty(), leave=False)
     for base, names in by_base.items():
-        tokenizer, model = load_tokenizer(base), task_model(base)
+        try:
+            tokenizer, model = load_tokenizer(base), task_model(base)
+        except AdaptkitError as problem:
+            if base in asked:
+                raise
+            print(f"note: adapters of {base} are left out: {problem}", file=sys.stderr)
+            continue
         align_padding(model, tokenizer)
         for name in names:
             began = time.perf_counter()
@@ -77,6 +84,8 @@ def rank(table: Table, bases: list[str], store: str | None, rows: int = 1000, se
             found.append({"source": name or Path(base).name, "base": base, **scores, "seconds": time.perf_counter() - began})
             bar.update()
     bar.close()
+    if not found:
+        raise AdaptkitError(f"no source is left: none of {', '.join(by_base)} can have a head for labels.")
     return found
 
 
@@ -114,9 +123,14 @@ def features(model: Any, tokenizer: Any, texts: list[tuple[str, ...]], batch_siz
     return np.stack(found)
 
 
+def value(row: dict[str, Any], by: str) -> tuple[float, float]:
+    """What a source's row of scores is sorted by."""
+    return row[by], row["log_me"]
+
+
 def show(found: list[dict[str, Any]], by: str) -> str:
     """A table, the best source first; of equal ones (an accuracy is a whole number of rows) the one with more evidence."""
-    found = sorted(found, key=lambda row: (row[by], row["log_me"]), reverse=True)
+    found = sorted(found, key=lambda row: value(row, by), reverse=True)
     rows = [("source", *SCORES, "seconds")]
     rows += [(row["source"], *(f"{row[score]:.4f}" for score in SCORES), f"{row['seconds']:.1f}") for row in found]
     return "\n".join([aligned(rows), f"\nbest by {by}: {found[0]['source']}; start from an adapter with --warm_start"])

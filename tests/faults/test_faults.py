@@ -96,7 +96,10 @@ def test_endings_in_capitals_are_endings(tmp_path):
 def test_flags_that_hang_together_follow_the_one_that_is_given(tmp_path):
     _, make = parse_flags(ClassifyArguments, ["--eval_strategy", "no"], "")
     training = make(**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)
-    assert (training.save_strategy, training.load_best_model_at_end) == ("no", False)
+    assert (training.save_strategy, training.load_best_model_at_end) == ("epoch", False)
+    _, make = parse_flags(ClassifyArguments, ["--eval_strategy", "steps", "--eval_steps", "5", "--save_steps", "5"], "")
+    training = make(**DEFAULTS | {"load_best_model_at_end": False}, output_dir=str(tmp_path), use_cpu=True)
+    assert (training.save_strategy, training.load_best_model_at_end) == ("steps", False)
     _, make = parse_flags(ClassifyArguments, ["--save_strategy", "no"], "")
     with pytest.raises(AdaptkitError, match="contradict each other"):
         make(**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)

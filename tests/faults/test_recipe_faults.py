@@ -4,7 +4,9 @@ import json
 import shutil
 
 import pytest
+import torch
 from adaptkit.recipes import chat, classify, pretrain, score, tag, translate
+from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError, Predictor, Reading, load_adapter, read_table
 from adaptkit.cli import main
@@ -33,6 +35,7 @@ def rows(tmp_path):
     (classify, ["--validation_split_percentage", "51"], "--validation_split_percentage is 0 to 50, not 51"),
     (classify, ["--early_stopping_patience", "2", "--eval_strategy", "no"], "--early_stopping_patience needs evaluations"),
     (classify, ["--validation_split_percentage", "0", "--early_stopping_patience", "2"], "judge by validation rows"),
+    (classify, ["--validation_split_percentage", "0", "--load_best_model_at_end", "true"], "contradict each other"),
     (classify, ["--validation_split_percentage", "0", "--search", "2"], "judge by validation rows"),
     (classify, ["--validation_split_percentage", "0", "--eval_strategy", "epoch"], "judge by validation rows"),
     (classify, ["--method", "full", "--quantize", "nf4"], "those of --quantize nf4 cannot be trained"),
@@ -59,10 +62,24 @@ def test_without_validation_rows_every_row_trains_and_the_last_epoch_is_kept(tmp
 def test_with_few_validation_rows_the_last_epoch_is_kept(tmp_path, bert, rows):
     """Four rows tell no epoch from another, and of equal ones the first would be kept, which has learned least."""
     flags = ["--train_file", rows, "--model_name_or_path", bert, "--bf16", "false", "--disable_tqdm", "true"]
-    for name, more in (("last", []), ("best", ["--load_best_model_at_end", "true"])):
-        classify.main([*flags, *more, "--num_train_epochs", "3", "--learning_rate", "1e-9", "--output_dir", str(tmp_path / name)])
-    kept = {name: [path.name for path in (tmp_path / name).glob("checkpoint-*")] for name in ("last", "best")}
-    assert kept == {"last": ["checkpoint-15"], "best": ["checkpoint-5"]}  # 36 rows in batches of 8
+    flags += ["--num_train_epochs", "3", "--learning_rate", "1e-6", "--save_total_limit", "9"]
+    for name, step, more in (
+        ("last", 15, []),  # 36 rows in batches of 8
+        ("best", 5, ["--load_best_model_at_end", "true"]),
+        ("named", 5, ["--metric_for_best_model", "f1"]),
+        ("plateau", 5, ["--lr_scheduler_type", "reduce_lr_on_plateau"]),  # it watches the validation rows
+    ):
+        classify.main([*flags, *more, "--output_dir", str(tmp_path / name)])
+        folders = (tmp_path / name, tmp_path / name / f"checkpoint-{step}")
+        heads = [load_file(folder / "adapter_model.safetensors")["base_model.model.classifier.weight"] for folder in folders]
+        assert torch.equal(*heads)
+
+
+def test_folds_are_judged_by_their_own_rows(tmp_path, bert, rows, capsys):
+    flags = ["--train_file", rows, "--model_name_or_path", bert, "--folds", "2", "--validation_split_percentage", "0", *FEW[:-2]]
+    classify.main([*flags, "--bf16", "false", "--output_dir", str(tmp_path / "out")])
+    assert "20 validation rows are too few" in capsys.readouterr().out
+    assert "eval_accuracy" in json.loads((tmp_path / "out/all_results.json").read_text())
 
 
 def test_texts_that_must_stay_are_not_augmented(tmp_path):

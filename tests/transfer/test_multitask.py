@@ -94,13 +94,17 @@ def test_one_adapter_answers_for_all_tasks_and_each_folder_is_whole(tmp_path, ta
 
 def test_a_task_without_validation_rows_trains_all_of_them_and_the_others_are_judged(tmp_path, tasks):
     content = yaml.safe_load(tasks.read_text())
-    content["more"]["validation_split_percentage"] = 0
+    content["mood"]["validation_split_percentage"] = 0  # the largest
     tasks.write_text(yaml.safe_dump(content))
-    run(tasks, tmp_path / "out")
+    run(tasks, tmp_path / "out", "--logging_steps", "1")
     found = json.loads((tmp_path / "out/all_results.json").read_text())
-    assert found["more_train_samples"] == 12
-    assert {"mood_eval_accuracy", "names_eval_f1"} <= found.keys()
-    assert "more_eval_accuracy" not in found
+    assert found["mood_train_samples"] == 24
+    assert {"more_eval_accuracy", "names_eval_f1"} <= found.keys()
+    assert "mood_eval_accuracy" not in found
+    state = next((tmp_path / "out").glob("checkpoint-*/trainer_state.json"))
+    judged = {key for entry in json.loads(state.read_text())["log_history"] for key in entry if key.endswith(("_accuracy", "_f1"))}
+    assert "eval_more_accuracy" in judged
+    assert not any(key.startswith("eval_mood") for key in judged)
 
 
 def test_with_the_base_alone_in_common_each_task_has_its_adapter(tmp_path, tasks):
