@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--label_column", help="column of the label (default: label)")
     command.add_argument("--format", help="format of the file (default: detected)")
     command.add_argument("--rows", type=_positive, default=1000, help="rows to look at, at most (default: 1000)")
-    command.add_argument("--by", default="probe", help="sort by probe (default), log_me, h_score or neighbours")
+    command.add_argument("--by", default="neighbours", help="sort by neighbours (default), probe, log_me or h_score")
     command.add_argument("--seed", type=int, default=0, help="of the rows that are looked at")
     command.set_defaults(run=_sources)
     command = commands.add_parser("explain", help="which words an answer rests on", description=_EXPLAIN)

@@ -188,7 +188,7 @@ def trained_sources(given: argparse.Namespace) -> Iterator[tuple[Path, ThreadPoo
 def main() -> None:
     """Train all, print the table."""
     parser = flags(__doc__)
-    parser.add_argument("--by", default="probe", help="the score that chooses")
+    parser.add_argument("--by", default="neighbours", help="the score that chooses")
     parser.add_argument("--hows", nargs="+", choices=HOWS, default=HOWS, help="what is compared (default: all)")
     given = parser.parse_args()
     from adaptkit.transfer.sources_command import value
