@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--by", default="neighbours", help="the score that chooses")
     parser.add_argument("--hows", nargs="+", choices=HOWS, default=HOWS, help="what is compared (default: all)")
     given = parser.parse_args()
-    from adaptkit.transfer.sources_command import value
+    from adaptkit.transfer.sources_command import sort_key
 
     with trained_sources(given) as (folder, pool, sources, drawn):
         store = folder / "store"
@@ -201,7 +201,7 @@ def main() -> None:
         told = {one: scores(one.train_file, store) for one in targets}
         work_list: list[tuple[Target, str, Callable[[], float]]] = []
         for one in targets:
-            chosen = max(told[one], key=lambda name: value(told[one][name], given.by))
+            chosen = max(told[one], key=lambda name: sort_key(told[one][name], given.by))
             print(f"{one.name}, seed {one.seed}: chosen {chosen}", file=sys.stderr, flush=True)
             trainings = {
                 "plain": partial(one.train, "plain", *METHOD),

@@ -146,19 +146,19 @@ def show_ranking(found: Found, told: Told, sources: list[str], targets: list[str
 def show_choices(found: Found, told: Told, sources: list[str], targets: list[str], seeds: list[int]) -> None:
     """What the source that each score puts first gives."""
     from adaptkit.transfer.sources import SCORES
-    from adaptkit.transfer.sources_command import value
+    from adaptkit.transfer.sources_command import sort_key
 
     def first(target: str, seed: int, score: str) -> float:
         """Accuracy from the source that a score puts first."""
-        return found[target, max(sources, key=lambda source: value(told[target, seed][source], score)), seed]
+        return found[target, max(sources, key=lambda source: sort_key(told[target, seed][source], score)), seed]
 
     drawn = list(itertools.product(targets, seeds))
     chosen = {name: [first(*one, name) for one in drawn] for name in SCORES}
     chosen["the best of each row"] = [max(found[target, source, seed] for source in sources) for target, seed in drawn]
     chosen["drawn by chance"] = [found[target, source, seed] for target, seed in drawn for source in sources]
     print("| the start is chosen by | mean accuracy |\n|---|---|")
-    for name, accuracies in chosen.items():
-        print(f"| {name} | {statistics.mean(accuracies):.4f} |")
+    for name, values in chosen.items():
+        print(f"| {name} | {statistics.mean(values):.4f} |")
 
 
 if __name__ == "__main__":

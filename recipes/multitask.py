@@ -14,8 +14,8 @@ tasks.yaml names the tasks; each has the recipe it belongs to and flags of that 
 
 All other flags (--model_name_or_path, --method, --max_seq_length, ... and Trainer's) hold for every task. Each step belongs to
 one task; the epoch with the best mean of the tasks' metrics is kept, or the last one where a task has fewer than 100 validation
-rows. The output folder holds a folder for each task, with an
-adapter that answers, serves and loads like one that was trained alone, and README.md with a row for each task.
+rows. The output folder holds a folder for each task, with an adapter that answers, serves and loads like one that was trained
+alone, and README.md with a row for each task.
 """
 
 from dataclasses import dataclass

@@ -133,7 +133,7 @@ def test_matrices_decay_and_factors_and_biases_do_not(small, tmp_path, method):
     assert {decay[id(parameter)] for parameter in trained if parameter.ndim < 2} == {0.0}
 
 
-@pytest.mark.parametrize("rows, validation, stops_early, expected", [
+@pytest.mark.parametrize("rows, validation, choose, expected", [
     (5000, 500, False, {}),
     (5000, 100, False, {}),
     (5000, 99, False, {"load_best_model_at_end": False}),
@@ -141,8 +141,8 @@ def test_matrices_decay_and_factors_and_biases_do_not(small, tmp_path, method):
     (5000, 0, False, {"eval_strategy": "no", "load_best_model_at_end": False}),
     (180, 20, True, {"per_device_train_batch_size": 8, "num_train_epochs": 13}),
 ])  # fmt: skip
-def test_few_rows_change_the_defaults(rows, validation, stops_early, expected):
-    found, notes = data_defaults(rows, validation, stops_early)
+def test_few_rows_change_the_defaults(rows, validation, choose, expected):
+    found, notes = data_defaults(rows, validation, choose)
     assert found == expected
     assert bool(notes) == bool(found)
 

@@ -85,7 +85,7 @@ def rank(table: Table, bases: list[str], store: str | None, rows: int = 1000, se
             bar.update()
     bar.close()
     if not found:
-        raise AdaptkitError(f"no source is left: none of {', '.join(by_base)} can have a head for labels.")
+        raise AdaptkitError("no source is left; the notes say why.")
     return found
 
 
@@ -123,14 +123,14 @@ def features(model: Any, tokenizer: Any, texts: list[tuple[str, ...]], batch_siz
     return np.stack(found)
 
 
-def value(row: dict[str, Any], by: str) -> tuple[float, float]:
+def sort_key(row: dict[str, Any], by: str) -> tuple[float, float]:
     """What a source's row of scores is sorted by."""
     return row[by], row["log_me"]
 
 
 def show(found: list[dict[str, Any]], by: str) -> str:
     """A table, the best source first; of equal ones (an accuracy is a whole number of rows) the one with more evidence."""
-    found = sorted(found, key=lambda row: value(row, by), reverse=True)
+    found = sorted(found, key=lambda row: sort_key(row, by), reverse=True)
     rows = [("source", *SCORES, "seconds")]
     rows += [(row["source"], *(f"{row[score]:.4f}" for score in SCORES), f"{row['seconds']:.1f}") for row in found]
     return "\n".join([aligned(rows), f"\nbest by {by}: {found[0]['source']}; start from an adapter with --warm_start"])

@@ -9,7 +9,7 @@ from adaptkit.recipes import classify
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
-from adaptkit import AdaptkitError, adapt, cli, save_adapter
+from adaptkit import AdaptkitError, adapt, cli, load_base, save_adapter
 from adaptkit.transfer.head_input import HeadInput
 from adaptkit.transfer.sources import SCORES, h_score, log_me, neighbours, probe
 from adaptkit.transfer.sources_command import started_from, task_model
@@ -161,6 +161,21 @@ def test_both_texts_of_a_pair_are_read(tmp_path, capsys):
         found.append(float(capsys.readouterr().out.splitlines()[1].split()[4]))  # neighbours
     assert found[0] < 0.7
     assert found[1] > 0.95
+
+
+def test_adapters_whose_base_has_no_head_for_labels_are_left_out_aloud(tmp_path, capsys):
+    tiny("marian").save_pretrained(tmp_path / "base")
+    save_adapter(adapt(load_base(str(tmp_path / "base")), "lora[r=2]"), tmp_path / "store/one")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"t {i}", "label": "ab"[i % 2]}) + "\n" for i in range(20)))
+    flags = ["sources", "--target", str(tmp_path / "rows.jsonl"), "--store", str(tmp_path / "store")]
+    cli.main([*flags, "--base", BASE])
+    said = capsys.readouterr()
+    assert f"note: adapters of {tmp_path / 'base'} are left out" in said.err
+    assert said.out.splitlines()[1].split()[0] == "all-MiniLM-L6-v2"
+    with pytest.raises(AdaptkitError, match="no source is left"):
+        cli.main(flags)
+    with pytest.raises(AdaptkitError, match="base"):
+        cli.main([*flags, "--base", str(tmp_path / "base")])
 
 
 def test_what_makes_no_sense_is_refused(tmp_path):
