@@ -52,6 +52,7 @@ class RecipeArguments:
         "auto", "layers below all that trains run once a text: auto, memory, disk (where it is kept), off; see lora[layers=last[2]]"
     )
     whole_last_layer: bool = flag(False, "compute the last layer for every token, also where the head reads one")
+    cuda_graphs: bool = flag(True, "on one GPU: record a training step for each shape of batch, and replay it")
     train_file: str | None = flag(None, "training rows, in one of the formats of --format; file.json#part takes a part of it")
     validation_file: str | None = flag(None, "validation rows; cut off the training rows when not given")
     test_file: str | None = flag(None, "test rows, used once, at the end")

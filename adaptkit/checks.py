@@ -24,7 +24,8 @@ from adaptkit.run import Run, encode, new_model, save
 from adaptkit.sampling import lengths_of
 from adaptkit.start import start
 from adaptkit.tasks.base import Task
-from adaptkit.training import Part, fit, peak_memory
+from adaptkit.trainer import Part
+from adaptkit.training import fit, peak_memory
 
 WHOLE = 10**6  # a length that cuts nothing
 

@@ -14,7 +14,7 @@ from adaptkit.kept import Kept
 from adaptkit.launch import IS_MAIN, say
 from adaptkit.sampling import lengths_of
 from adaptkit.scratch import make_model
-from adaptkit.training import bare_model
+from adaptkit.trainer import bare_model
 from adaptkit.trunk import Trunk, frozen_layers
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from torch import Tensor
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.predict import Predictor
 from adaptkit.tasks.classify import Classify
-from adaptkit.training import bare_model
+from adaptkit.trainer import bare_model
 
 HOW = ("gradients", "occlusion")
 COMPLETE = 0.01  # the largest share of the difference that integrated gradients may miss

@@ -12,7 +12,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.predict import Predictor
 from adaptkit.tables import Table
 from adaptkit.tasks.chat import PLAIN_TEMPLATE
-from adaptkit.training import bare_model
+from adaptkit.trainer import bare_model
 
 transformers_pipeline: Any = transformers.pipeline  # its overloads know literal names only
 

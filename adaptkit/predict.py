@@ -22,7 +22,7 @@ from adaptkit.sampling import lengths_of
 from adaptkit.slices import Slice, check_values, slices
 from adaptkit.tables import Table
 from adaptkit.tasks.base import Task
-from adaptkit.training import bare_model
+from adaptkit.trainer import bare_model
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -23,7 +23,8 @@ from adaptkit.methods import PRESETS
 from adaptkit.predict import predict
 from adaptkit.tables import Splits
 from adaptkit.tasks.base import Task
-from adaptkit.training import Extras, Fit, Part, bare_model, fit
+from adaptkit.trainer import Extras, Part, bare_model
+from adaptkit.training import Fit, fit
 from adaptkit.tuner import adapt
 
 
@@ -52,6 +53,7 @@ class Run:
             half_base=given.dtype == "auto",
             kept=self.kept,
             cut_last_layer=not given.whole_last_layer,
+            cuda_graphs=given.cuda_graphs,
             layerwise_lr_decay=given.layerwise_lr_decay,
             l2_sp=given.l2_sp,
             gradual_unfreezing=given.gradual_unfreezing,

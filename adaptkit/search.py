@@ -15,7 +15,8 @@ from adaptkit.launch import IS_MAIN, say
 from adaptkit.methods import describe, parse
 from adaptkit.methods.lora import LoRA
 from adaptkit.run import Run, load, new_model
-from adaptkit.training import bare_model, make_trainer, precision
+from adaptkit.trainer import bare_model
+from adaptkit.training import make_trainer, precision
 from adaptkit.trunk import Trunk
 
 RANKS = (4, 8, 16, 32)

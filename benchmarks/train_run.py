@@ -6,16 +6,16 @@
     dynamic     the same, each batch padded to its longest row
     best        the same with Trainer's own fast settings: group_by_length, bf16
     adaptkit    recipes/classify.py with the same epochs, batch and learning rate; all else chosen by itself
+    launched    the same, --cuda_graphs false
 
-Each training is a process of its own, the contenders in turns for each seed. `training`: Trainer's train_runtime, with the
-evaluation after each epoch. `whole`: the process from its start to the test accuracy. 6,920 sentences to train, 872 to judge,
-1,821 to test.
+`--device cpu` (the default) or cuda. Each training is a process of its own, the contenders in turns for each seed. `training`:
+Trainer's train_runtime, with the evaluation after each epoch. `whole`: the process from its start to the test accuracy. 6,920
+sentences to train, 872 to judge, 1,821 to test.
 """
 
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,13 +28,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).parents[1]
 METHOD = "lora[sites=attn.q|attn.v]"
 RATE = 2e-3
-CONTENDERS = ("default", "dynamic", "best", "adaptkit")
+CONTENDERS = ("default", "dynamic", "best", "launched", "adaptkit")
 
 
 def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str, float]:
     """PEFT and Trainer, as their documentation shows it."""
     import numpy as np
     import peft
+    import torch
     from datasets import load_dataset
     from transformers import (
         AutoModelForSequenceClassification,
@@ -60,7 +61,8 @@ def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str,
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"), num_train_epochs=epochs, per_device_train_batch_size=32, per_device_eval_batch_size=64,
         learning_rate=RATE, warmup_steps=0.06, weight_decay=0.01, eval_strategy="epoch", save_strategy="epoch", seed=seed,
-        load_best_model_at_end=True, metric_for_best_model="accuracy", use_cpu=True, disable_tqdm=True, report_to="none", **fast,
+        load_best_model_at_end=True, metric_for_best_model="accuracy", use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
+        report_to="none", **fast,
     )  # fmt: skip
     trainer = Trainer(
         peft.get_peft_model(base, config),
@@ -84,24 +86,29 @@ def with_adaptkit(folder: Path, epochs: float, seed: int, *more: str) -> dict[st
     flags = [word for key, file in files.items() for word in (f"--{key}", str(folder / file))]
     out = folder / f"adaptkit-{os.getpid()}"
     settings = ["--num_train_epochs", str(epochs), "--seed", str(seed), "--output_dir", str(out), "--disable_tqdm", "true"]
-    classify.main([*flags, "--learning_rate", str(RATE), *settings, *(more or ("--method", METHOD))])
+    classify.main([*flags, "--learning_rate", str(RATE), "--method", METHOD, *settings, *more])
     return json.loads((out / "all_results.json").read_text())
 
 
 def run_one(given: argparse.Namespace) -> None:
     """One training in this process; its figures as JSON on the last line."""
+    from adaptkit.training import peak_memory
+
     folder, seed = Path(given.folder), given.seeds[0]
     name = given.contenders[0]
-    found = with_adaptkit(folder, given.epochs, seed) if name == "adaptkit" else with_trainer(name, folder, given.epochs, seed)
+    more = ("--cuda_graphs", "false") if name == "launched" else ()
+    ours = name in ("adaptkit", "launched")
+    found = with_adaptkit(folder, given.epochs, seed, *more) if ours else with_trainer(name, folder, given.epochs, seed)
     kept = {key: found[key] for key in ("test_accuracy", "train_runtime", "train_samples_per_second")}
-    print(json.dumps(kept | {"memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9}))
+    print(json.dumps(kept | {"memory": peak_memory()}))
 
 
-def start(folder: Path, name: str, seed: int, epochs: float) -> dict[str, float]:
+def start(folder: Path, name: str, seed: int, given: argparse.Namespace) -> dict[str, float]:
     """One training in a process of its own."""
-    command = [sys.executable, __file__, "--contenders", name, "--seeds", str(seed), "--epochs", str(epochs)]
+    command = [sys.executable, __file__, "--contenders", name, "--seeds", str(seed), "--epochs", str(given.epochs)]
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if given.device == "cpu" else {})
     began = time.perf_counter()
-    done = subprocess.run([*command, "--folder", str(folder)], capture_output=True, text=True)
+    done = subprocess.run([*command, "--folder", str(folder)], capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     return json.loads(done.stdout.splitlines()[-1]) | {"whole": time.perf_counter() - began}
@@ -124,7 +131,8 @@ def line(name: str, runs: list[dict[str, float]], ours: list[dict[str, float]] |
 def main() -> None:
     """Train everything and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--contenders", nargs="+", default=list(CONTENDERS), choices=CONTENDERS)
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="default: all that the device has")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=float, default=3)
     parser.add_argument("--once", nargs="*", default=[], choices=CONTENDERS, help="contenders that run with the first seed only")
@@ -133,6 +141,7 @@ def main() -> None:
     if given.folder:
         run_one(given)
         return
+    given.contenders = given.contenders or [name for name in CONTENDERS if given.device == "cuda" or name != "launched"]
     if not (data := os.environ.get("ADAPTKIT_DATA")):
         sys.exit("ADAPTKIT_DATA is not set: it names the folder that holds data/sst2")
     from sst2 import convert
@@ -145,7 +154,7 @@ def main() -> None:
             for name in given.contenders:
                 if name in given.once and seed != given.seeds[0]:
                     continue
-                runs[name].append(start(Path(work), name, seed, given.epochs))
+                runs[name].append(start(Path(work), name, seed, given))
                 print(f"seed {seed} {name}: {runs[name][-1]}", file=sys.stderr, flush=True)
     print("| run | training, s | examples/s | whole, s | training / ours | whole / ours | test accuracy (each seed) | memory, GB |")
     print("|" + "---|" * 8)

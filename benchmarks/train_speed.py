@@ -1,16 +1,22 @@
-"""One training step over a frozen encoder, as a multiple of the time of its matrix products alone; interleaved, medians.
+"""One training step over a frozen base, as a multiple of the time of its matrix products alone; interleaved, medians.
 
-    python benchmarks/train_speed.py [--widths 384 768] [--tokens 24 128] [--adapters_python OTHER/bin/python] [--device cuda]
+    python benchmarks/train_speed.py [--widths 384 768] [--tokens 24 128] [--adapters_python OTHER/bin/python]
+    python benchmarks/train_speed.py --device cuda --widths 768 2048 [--compile] [--attn_implementation eager]
 
 The roof is what no training can go below: the products of the linear maps of all layers in bf16, forward, and backward towards the
 activations (not the attention's products, which are small). Beside it, in turns in one process:
 
-    adaptkit         as the recipes train: frozen base in bf16 without its dropout, attention measured at start-up
+    adaptkit         as the recipes train: frozen base in bf16 without its dropout; on a CPU attention measured at start-up, on a
+                     GPU the step recorded as a CUDA graph
+    launched         on a GPU: the same without the graph, kernel by kernel
+    compiled         on a GPU, with --compile: the same without the graph, under torch.compile
     PEFT autocast    peft.LoraConfig, fp32 weights, bf16 autocast, the base's own dropout and attention, as Trainer does with bf16
     PEFT bf16        the same with the base's weights in bf16
+    PEFT compiled    on a GPU, with --compile: that under torch.compile
     AdapterHub       adapters 1.3.0 in a process of the interpreter given, which waits while others work; bf16 autocast
 
-All steps: forward, loss, backward, gradient clipping, AdamW. BERT shapes of random weights; 32 rows without padding.
+All steps: forward, loss, backward, gradient clipping, AdamW. Random weights: BERT shapes of 6 layers at 384 and 12 at 768, and at
+2048 Llama 3.2 1B's (16 layers, 8 key-value heads); 32 rows without padding.
 """
 
 import argparse
@@ -26,43 +32,67 @@ import torch
 from torch.nn import functional as F
 
 ROWS = 32
-LAYERS = {384: 6, 768: 12}
+LAYERS = {384: 6, 768: 12, 2048: 16}
+LLAMA = 2048
 METHODS = {"lora": "lora[r=8,sites=attn.q|attn.v]", "bottleneck": "bottleneck"}
 
 
+def network(width: int, **more):
+    """A classifier of random weights."""
+    torch.manual_seed(0)
+    return llama(**more) if width == LLAMA else bert(width, **more)
+
+
 def bert(width: int, **more):
-    """A BERT classifier of random weights."""
+    """A BERT classifier."""
     from transformers import BertConfig, BertForSequenceClassification
 
-    torch.manual_seed(0)
     sizes = {"hidden_size": width, "num_hidden_layers": LAYERS[width], "num_attention_heads": 12, "intermediate_size": 4 * width}
-    return BertForSequenceClassification(BertConfig(**sizes, **more))
+    silent = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0} if more.pop("silent", False) else {}
+    return BertForSequenceClassification(BertConfig(**sizes, **silent, **more))
+
+
+def llama(silent: bool = False, **more):
+    """A Llama classifier; it has no dropout."""
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    sizes = {"hidden_size": LLAMA, "num_hidden_layers": LAYERS[LLAMA], "num_attention_heads": 32, "num_key_value_heads": 8}
+    sizes |= {"intermediate_size": 8192, "vocab_size": 128256, "tie_word_embeddings": True}
+    return LlamaForSequenceClassification(LlamaConfig(**sizes, pad_token_id=0, **more))
+
+
+def maps(width: int) -> list[tuple[int, int]]:
+    """In and out of the linear maps of one layer."""
+    if width == LLAMA:
+        return [(width, width), (width, 512), (width, 512), (width, width), (width, 8192), (width, 8192), (8192, width)]
+    return [(width, width)] * 4 + [(width, 4 * width), (4 * width, width)]
 
 
 def roof(width: int, tokens: int, device: str):
     """A function that does the products of one step."""
     half = {"dtype": torch.bfloat16, "device": device}
-    x, inner = torch.randn(ROWS * tokens, width, **half), torch.randn(ROWS * tokens, 4 * width, **half)
-    square = [torch.randn(width, width, **half) for _ in range(4)]
-    up, down = torch.randn(4 * width, width, **half), torch.randn(width, 4 * width, **half)
+    inputs = {size: torch.randn(ROWS * tokens, size, **half) for pair in maps(width) for size in pair}
+    weights = [torch.randn(out, into, **half) for into, out in maps(width)]
 
     @torch.no_grad()
     def products() -> None:
         for _ in range(LAYERS[width]):
-            for weight in square:
-                F.linear(x, weight)
-            F.linear(x, up)
-            F.linear(inner, down)
+            for weight in weights:
+                F.linear(inputs[weight.shape[1]], weight)
         for _ in range(LAYERS[width]):
-            for weight in square:
-                x @ weight
-            inner @ up
-            x @ down
+            for weight in weights:
+                inputs[weight.shape[0]] @ weight
 
-    return products
+    if device == "cpu":
+        return products
+    products()  # kernels are chosen
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        products()
+    return graph.replay
 
 
-def stepper(model, tokens: int, device: str, rows: int = ROWS, half: bool = True):
+def stepper(model, tokens: int, device: str, rows: int = ROWS, half: bool = True, graphs: bool = False, compiled: bool = False):
     """A function that trains `model` by one step, as Trainer does with bf16, or without."""
     model = model.to(device).train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -73,11 +103,24 @@ def stepper(model, tokens: int, device: str, rows: int = ROWS, half: bool = True
         "attention_mask": torch.ones(rows, tokens, dtype=torch.long, device=device),
         "labels": torch.randint(0, 2, (rows,), generator=generator).to(device),
     }
+    run = torch.compile(model) if compiled else model
+
+    def backward(inputs, items):
+        with torch.autocast(device, torch.bfloat16, enabled=half):
+            loss = run(**inputs).loss
+        loss.backward()
+        return loss.detach()
+
+    if graphs:
+        from adaptkit.graphs import StepGraphs
+
+        recorded, items = StepGraphs(trained), torch.tensor(rows, device=device)
 
     def step() -> None:
-        with torch.autocast(device, torch.bfloat16, enabled=half):
-            loss = model(**batch).loss
-        loss.backward()
+        if graphs:
+            recorded.step(backward, batch, items)
+        else:
+            backward(batch, None)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -85,18 +128,17 @@ def stepper(model, tokens: int, device: str, rows: int = ROWS, half: bool = True
     return step
 
 
-def adaptkit_model(method: str, width: int, tokens: int, device: str):
+def adaptkit_model(method: str, width: int, tokens: int, device: str, attention: str):
     """As the recipes do it."""
     from adaptkit import adapt
     from adaptkit.fastest import Shape, measure
     from adaptkit.precision import Precision
 
-    attention = "sdpa"
     if device == "cpu":
         times = measure(Shape(ROWS, tokens, 12, width // 12, LAYERS[width]), torch.bfloat16)
         attention = min(times, key=times.__getitem__)
-    silent = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    model = adapt(bert(width, attn_implementation=attention, **silent), METHODS[method], head=["classifier"])
+    head = ["score"] if width == LLAMA else ["classifier"]
+    model = adapt(network(width, attn_implementation=attention, silent=True), METHODS[method], head=head)
     return Precision(torch.bfloat16).set(model), attention
 
 
@@ -104,8 +146,11 @@ def peft_model(width: int, half: bool):
     """PEFT's LoRA of the same rank on q and v."""
     import peft
 
-    config = peft.LoraConfig(r=8, lora_alpha=16, target_modules=["query", "value"], modules_to_save=["classifier"])
-    model = bert(width)
+    names = {"target_modules": ["query", "value"], "modules_to_save": ["classifier"]}
+    if width == LLAMA:
+        names = {"target_modules": ["q_proj", "v_proj"], "modules_to_save": ["score"]}
+    config = peft.LoraConfig(r=8, lora_alpha=16, **names)
+    model = network(width)
     return peft.get_peft_model(model.to(torch.bfloat16) if half else model, config)
 
 
@@ -118,7 +163,7 @@ def hub_steps() -> None:
         word, *rest = line.split()
         if word == "make":
             method, width, tokens, device = rest[0], int(rest[1]), int(rest[2]), rest[3]
-            model = bert(width)
+            model = network(width)
             adapters.init(model)
             lora = adapters.LoRAConfig(r=8, alpha=16, selfattn_lora=True, attn_matrices=["q", "v"])
             model.add_adapter("a", config=lora if method == "lora" else "double_seq_bn")
@@ -167,27 +212,43 @@ def row(width: int, tokens: int, method: str, given: argparse.Namespace, hub: Hu
     device, timers = given.device, {}
     timers["roof"] = lambda: _time(products, device)
     products = roof(width, tokens, device)
-    model, attention = adaptkit_model(method, width, tokens, device)
-    ours = stepper(model, tokens, device)
-    timers["adaptkit"] = lambda: _time(ours, device)
+    attention = ""
+
+    def ours(**how):
+        nonlocal attention
+        model, attention = adaptkit_model(method, width, tokens, device, given.attn_implementation)
+        return stepper(model, tokens, device, **how)
+
+    def add(name: str, step) -> None:
+        timers[name] = lambda: _time(step, device)
+
+    cuda = device == "cuda"
+    add("adaptkit", ours(graphs=cuda))
+    if cuda:
+        add("launched", ours())
+    if given.compile:
+        add("compiled", ours(compiled=True))
     if method == "lora":
-        autocast, half = (stepper(peft_model(width, half), tokens, device) for half in (False, True))
-        timers["PEFT autocast"], timers["PEFT bf16"] = lambda: _time(autocast, device), lambda: _time(half, device)
+        add("PEFT autocast", stepper(peft_model(width, False), tokens, device))
+        add("PEFT bf16", stepper(peft_model(width, True), tokens, device))
+    if method == "lora" and given.compile:
+        add("PEFT compiled", stepper(peft_model(width, True), tokens, device, compiled=True))
     if hub:
         hub.send(f"make {method} {width} {tokens} {device}")
         timers["AdapterHub"] = hub.step
     times: dict[str, list[float]] = {name: [] for name in timers}
-    for turn in range(given.rounds + 1):
+    for turn in range(given.rounds + WARM):
         for name, timer in timers.items():
             taken = timer()
-            if turn:
+            if turn >= WARM:
                 times[name].append(taken)
     middle = {name: statistics.median(values) for name, values in times.items()}
     cells = [f"{middle[name] / middle['roof']:.2f}" if name in middle else "-" for name in COLUMNS]
-    return f"| {width} | {tokens} | {method} | {middle['roof']:.0f} | {' | '.join(cells)} | {attention} |"
+    return f"| {width} | {tokens} | {method} | {middle['roof']:.3g} | {' | '.join(cells)} | {attention} |"
 
 
-COLUMNS = ("adaptkit", "PEFT autocast", "PEFT bf16", "AdapterHub")
+COLUMNS = ("adaptkit", "launched", "compiled", "PEFT autocast", "PEFT bf16", "PEFT compiled", "AdapterHub")
+WARM = 3  # rounds that do not count: kernels are chosen, compiled and recorded
 
 
 def main() -> None:
@@ -197,6 +258,9 @@ def main() -> None:
     parser.add_argument("--tokens", nargs="+", type=int, default=[24, 128])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
+    parser.add_argument("--attn_implementation", default="sdpa", help="of adaptkit on a GPU")
     parser.add_argument("--adapters_python", help="an interpreter that has AdapterHub's adapters")
     parser.add_argument("--hub", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -204,10 +268,10 @@ def main() -> None:
         hub_steps()
         return
     hub = Hub(given.adapters_python) if given.adapters_python else None
-    print(f"| width | tokens | method | roof, ms | {' | '.join(COLUMNS)} | attention |\n|{'---|' * 9}", flush=True)
+    print(f"| width | tokens | method | roof, ms | {' | '.join(COLUMNS)} | attention |\n|{'---|' * (5 + len(COLUMNS))}", flush=True)
     for width in given.widths:
         for tokens in given.tokens:
-            for method in METHODS:
+            for method in given.methods:
                 print(row(width, tokens, method, given, hub), flush=True)
 
 

@@ -17,7 +17,8 @@ from adaptkit.predict import predict
 from adaptkit.sampling import LengthBuckets, padding_share
 from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
-from adaptkit.training import Part, make_trainer
+from adaptkit.trainer import Part
+from adaptkit.training import make_trainer
 
 pairs = st.integers(1, 6).flatmap(
     lambda n: st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=1, max_size=60)

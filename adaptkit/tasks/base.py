@@ -49,6 +49,7 @@ class Task:
     base_knows: ClassVar[bool] = False  # the frozen base without an adapter can do this too, and is scored beside it
     smooths: ClassVar[bool] = True  # the loss knows label smoothing
     same_inputs: ClassVar[bool] = True  # the model reads the same tokens in every epoch
+    recordable: ClassVar[bool] = True  # the loss does the same for every batch of one shape, without asking what is in it
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads for one row
     how_cut: ClassVar[str] = "no text on both sides"  # how `cut` divides
     long_texts: ClassVar[str] = "are cut"  # what becomes of texts that are too long

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.readers.text import is_number
 from adaptkit.tables import Splits, Table, divide, split_validation
 from adaptkit.tasks.base import Task, read_texts, unknown_label
+
+if TYPE_CHECKING:
+    import torch
 
 RARE = 5
 
@@ -117,14 +121,13 @@ class Classify(Task):
         return self.labels.index(row["label"])
 
     def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
-        import torch
         from torch.nn import functional
 
         logits = outputs.logits.float()
         if self.multi_label:
             known, labels = (labels != -100).float(), labels * (1 - smoothing) + smoothing / 2
             return functional.binary_cross_entropy_with_logits(logits, labels, known, reduction="sum") / items
-        weight = torch.tensor(self.weights, device=logits.device) if self.weights else None
+        weight = _on_device(tuple(self.weights), logits.device) if self.weights else None
         return functional.cross_entropy(logits, labels, weight, reduction="sum", label_smoothing=smoothing) / items
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
@@ -207,3 +210,11 @@ def majority(task: Task, table: Table) -> tuple[str, float]:
     """The most frequent gold answer and its share: what guessing it every time would score."""
     answer, count = Counter(task.gold_text(row) for row in table.rows).most_common(1)[0]
     return answer, count / len(table)
+
+
+@cache
+def _on_device(weights: tuple[float, ...], device: torch.device) -> torch.Tensor:
+    """Label weights where the logits are; copied there once."""
+    import torch
+
+    return torch.tensor(weights, device=device)

@@ -18,9 +18,15 @@ def by_column(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
 
 @dataclass(frozen=True)
 class Pad:
-    """Makes tensors of encoded rows, filled on the right. `values`: what each column is filled with, 0 by default."""
+    """Makes tensors of encoded rows, filled on the right.
+
+    values: what each column is filled with, 0 by default. multiple: lists get a length that it divides, so that batches have fewer
+    shapes; but none longer than `most`, if they are not.
+    """
 
     values: dict[str, Any]
+    multiple: int = 1
+    most: int = 0
 
     @classmethod
     def for_tokenizer(cls, tokenizer: Any) -> Pad:
@@ -35,5 +41,6 @@ class Pad:
     def filled(self, name: str, values: list[Any]) -> list[Any]:
         if not isinstance(values[0], list):
             return values
-        width, fill = max(map(len, values)), self.values.get(name, 0)
+        longest, fill = max(map(len, values)), self.values.get(name, 0)
+        width = max(longest, min(self.most, -(-longest // self.multiple) * self.multiple))
         return [value + [fill] * (width - len(value)) for value in values]

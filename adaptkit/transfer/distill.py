@@ -64,7 +64,7 @@ class Teacher:
             AdaptkitError: it does not give labels to texts or words.
         """
         from adaptkit.predict import Predictor, predict
-        from adaptkit.training import bare_model
+        from adaptkit.trainer import bare_model
 
         predictor = Predictor(folder)
         task = predictor.task
@@ -189,6 +189,7 @@ class _Saying:
 class _Distilled:
     """What a task of its own kind does otherwise while a student learns: the teacher's logits are a column of the training rows."""
 
+    recordable: ClassVar[bool] = False  # how many labels are judged is read from the batch
     teacher: ClassVar[Teacher]
     how: ClassVar[Distilling]
     pulls: ClassVar[Sequence[Pull]]

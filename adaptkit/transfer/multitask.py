@@ -28,7 +28,7 @@ from adaptkit.predict import predict
 from adaptkit.sampling import TaskBuckets, lengths_of
 from adaptkit.sites import backbone_of
 from adaptkit.tasks.base import Task
-from adaptkit.training import AdapterTrainer, Part, StopOnBadLoss, bare_model
+from adaptkit.trainer import AdapterTrainer, Part, StopOnBadLoss, bare_model
 
 WEIGHTINGS = ("fixed", "uncertainty", "balanced")
 MEMORY = 0.9  # of the running mean of gradient lengths
@@ -128,6 +128,8 @@ class Collate:
 class ManyTasksTrainer(AdapterTrainer):
     """Trains all tasks. The best epoch is the one with the highest mean of the tasks' best metrics, `eval_score`; a perplexity
     counts as its inverse. With too few validation rows in one of them the last epoch is kept."""
+
+    recordable = False  # it reads which task a batch is of
 
     def __init__(self, jobs: list[Job], args: Any, extras: Any, temperature: float = 1.0, weighting: str = "fixed", **kwargs: Any):
         self.jobs, self.weighting = jobs, weighting

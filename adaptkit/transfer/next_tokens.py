@@ -102,6 +102,8 @@ class _Read:
 class _Taught:
     """A task of its own kind whose training rows a teacher has read."""
 
+    recordable: ClassVar[bool] = False  # what the teacher said is looked up for each batch
+
     teacher: ClassVar[NextTokens]
     hard: ClassVar[float]
     causal: bool

@@ -12,7 +12,7 @@ from adaptkit import AdaptkitError, cli
 from adaptkit.base import load_tokenizer
 from adaptkit.predict import Predictor
 from adaptkit.scratch import make_model
-from adaptkit.training import bare_model
+from adaptkit.trainer import bare_model
 from adaptkit.transfer.attention_maps import AttentionMaps, Watched
 from adaptkit.transfer.inside import MAPS, HiddenStates
 from tests.tiny import tiny

@@ -24,7 +24,8 @@ from adaptkit.sampling import TaskBuckets
 from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.tag import Tag
-from adaptkit.training import Extras, Part, bare_model, make_trainer
+from adaptkit.trainer import Extras, Part, bare_model
+from adaptkit.training import make_trainer
 from adaptkit.transfer.multitask import Job, ManyTasks, ManyTasksTrainer, own_history, share
 from tests.test_recipe import without_dropout
 from tests.tiny import randomize
