@@ -19,7 +19,6 @@ from adaptkit.launch import say
 
 USUAL = 2  # steps of a shape that run as always: kernels are chosen, and it shows which parameters get gradients
 MOST = 64  # shapes that are recorded; others run as always
-MULTIPLE = 8  # texts are padded to a multiple of so many tokens, so that shapes come again
 
 Batch = dict[str, Tensor]
 Step = Callable[[Batch, Tensor], Tensor]  # (inputs, labels of the optimizer step) -> loss; adds to the gradients

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from transformers import Trainer, TrainerCallback
 
 from adaptkit.adversarial import on_embeddings
 from adaptkit.errors import AdaptkitError
-from adaptkit.graphs import MULTIPLE, StepGraphs
+from adaptkit.graphs import StepGraphs
 from adaptkit.kept import Kept
 from adaptkit.last_layer import LastLayer
 from adaptkit.sampling import LengthBuckets, lengths_of
@@ -79,9 +78,7 @@ class AdapterTrainer(Trainer):
         self.graphs: StepGraphs | None = None  # while training
         self.recorded = 0  # steps that were recorded as graphs
         if why_not_recorded(self) is None and isinstance(self.data_collator, Pad):
-            self.data_collator = dataclasses.replace(
-                self.data_collator, multiple=MULTIPLE, most=max(lengths_of(self.train_dataset), default=0)
-            )
+            self.data_collator = self.data_collator.in_few_shapes(self.train_dataset)
 
     def get_decay_parameter_names(self, model):
         """In adapters matrices decay, factors and biases do not, wherever they lie; for a model's own weights Trainer decides."""
@@ -97,11 +94,21 @@ class AdapterTrainer(Trainer):
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any):
         self.graphs = StepGraphs(self.model.parameters()) if why_not_recorded(self) is None else None
+        self.model.zero_grad = self._zero_grad
         try:
             with last_layer(self):
                 return super()._inner_training_loop(*args, **kwargs)
         finally:
             self.recorded, self.graphs = len(self.graphs or ()), None
+            del self.model.zero_grad
+
+    def _zero_grad(self) -> None:
+        """As the model's own, without walking over what is frozen."""
+        for parameter in self._trained():
+            parameter.grad = None
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         labels = inputs["labels"]
@@ -163,8 +170,7 @@ class AdapterTrainer(Trainer):
         """As in Trainer, without looking for gradients of what is frozen, of which there are many times more."""
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             return super()._clip_grad_norm(model)
-        trained = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        return self.accelerator.clip_grad_norm_(trained, self.args.max_grad_norm)
+        return self.accelerator.clip_grad_norm_(self._trained(), self.args.max_grad_norm)
 
     def _get_train_sampler(self, train_dataset=None):
         if self.args.train_sampling_strategy != "group_by_length":

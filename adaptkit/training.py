@@ -17,10 +17,12 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
+from adaptkit.encoded import Encoded
 from adaptkit.errors import AdaptkitError
 from adaptkit.precision import Precision
 from adaptkit.sampling import lengths_of, padding_share
 from adaptkit.tasks.base import Task
+from adaptkit.tasks.collate import Pad
 from adaptkit.trainer import AdapterTrainer, Extras, Part, StopOnBadLoss, bare_model
 from adaptkit.transfer.careful import GradualUnfreezing
 from adaptkit.trunk import Trunk
@@ -62,13 +64,14 @@ def make_trainer(
     args.greater_is_better = args.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER
     args.remove_unused_columns, args.label_names = False, ["labels"]
     judged = evaluation(task, validation) if validation else {}
+    collate = task.collator(tokenizer)
     return AdapterTrainer(
         model,
         args,
         task=task,
         extras=extras,
-        data_collator=task.collator(tokenizer),
-        train_dataset=train.encoded,
+        data_collator=collate,
+        train_dataset=Encoded.of(train.encoded) if isinstance(collate, Pad) else train.encoded,
         processing_class=tokenizer,
         callbacks=callbacks,
         model_init=model_init,

@@ -50,7 +50,8 @@ def one(name: str, given: argparse.Namespace) -> None:
         torch.cuda.init()
     base = load_base(given.folder, task="classify", labels=2, quantize=quantize, attn_implementation="sdpa" if cuda else "eager")
     model = unfreeze(base) if method == "full" else adapt(base, method)
-    model = Precision(None if given.fp32 else torch.bfloat16).set(model).to(given.device)
+    model = model.to(given.device)
+    Precision(None if given.fp32 else torch.bfloat16).of(model).__enter__()  # for as long as the process runs
     gc.collect()
     if checkpointed:
         base.gradient_checkpointing_enable({"use_reentrant": False})

@@ -37,10 +37,11 @@ LLAMA = 2048
 METHODS = {"lora": "lora[r=8,sites=attn.q|attn.v]", "bottleneck": "bottleneck"}
 
 
-def network(width: int, **more):
+def network(width: int, device: str, **more):
     """A classifier of random weights."""
     torch.manual_seed(0)
-    return llama(**more) if width == LLAMA else bert(width, **more)
+    with torch.device(device):
+        return llama(**more) if width == LLAMA else bert(width, **more)
 
 
 def bert(width: int, **more):
@@ -138,11 +139,12 @@ def adaptkit_model(method: str, width: int, tokens: int, device: str, attention:
         times = measure(Shape(ROWS, tokens, 12, width // 12, LAYERS[width]), torch.bfloat16)
         attention = min(times, key=times.__getitem__)
     head = ["score"] if width == LLAMA else ["classifier"]
-    model = adapt(network(width, attn_implementation=attention, silent=True), METHODS[method], head=head)
-    return Precision(torch.bfloat16).set(model), attention
+    model = adapt(network(width, device, attn_implementation=attention, silent=True), METHODS[method], head=head)
+    Precision(torch.bfloat16).of(model).__enter__()  # for as long as the program runs
+    return model, attention
 
 
-def peft_model(width: int, half: bool):
+def peft_model(width: int, half: bool, device: str):
     """PEFT's LoRA of the same rank on q and v."""
     import peft
 
@@ -150,7 +152,7 @@ def peft_model(width: int, half: bool):
     if width == LLAMA:
         names = {"target_modules": ["q_proj", "v_proj"], "modules_to_save": ["score"]}
     config = peft.LoraConfig(r=8, lora_alpha=16, **names)
-    model = network(width)
+    model = network(width, device)
     return peft.get_peft_model(model.to(torch.bfloat16) if half else model, config)
 
 
@@ -163,7 +165,7 @@ def hub_steps() -> None:
         word, *rest = line.split()
         if word == "make":
             method, width, tokens, device = rest[0], int(rest[1]), int(rest[2]), rest[3]
-            model = network(width)
+            model = network(width, "cpu")
             adapters.init(model)
             lora = adapters.LoRAConfig(r=8, alpha=16, selfattn_lora=True, attn_matrices=["q", "v"])
             model.add_adapter("a", config=lora if method == "lora" else "double_seq_bn")
@@ -229,10 +231,10 @@ def row(width: int, tokens: int, method: str, given: argparse.Namespace, hub: Hu
     if given.compile:
         add("compiled", ours(compiled=True))
     if method == "lora":
-        add("PEFT autocast", stepper(peft_model(width, False), tokens, device))
-        add("PEFT bf16", stepper(peft_model(width, True), tokens, device))
+        add("PEFT autocast", stepper(peft_model(width, False, device), tokens, device))
+        add("PEFT bf16", stepper(peft_model(width, True, device), tokens, device))
     if method == "lora" and given.compile:
-        add("PEFT compiled", stepper(peft_model(width, True), tokens, device, compiled=True))
+        add("PEFT compiled", stepper(peft_model(width, True, device), tokens, device, compiled=True))
     if hub:
         hub.send(f"make {method} {width} {tokens} {device}")
         timers["AdapterHub"] = hub.step

@@ -125,4 +125,4 @@ def test_a_file_from_a_gpu_is_read_on_a_cpu(bases, tmp_path):
     randomize(model, seed=3, std=0.1)
     save_adapter(model, tmp_path / "a", card=TaskCard(task="classify", labels=["no", "yes"]))
     assert all(tensor.device.type == "cpu" for tensor in load_file(tmp_path / "a/adapter_model.safetensors").values())
-    assert Predictor(tmp_path / "a")("well done")["label"] in ("no", "yes")
+    assert Predictor(tmp_path / "a")(["well done"])[0]["label"] in ("no", "yes")

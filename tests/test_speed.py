@@ -16,7 +16,8 @@ from adaptkit.fastest import Shape, earlier_choice, fastest_attention, keep_choi
 from adaptkit.kept import Kept
 from adaptkit.precision import Precision
 from adaptkit.scratch import make_model
-from tests.tiny import randomize, tiny
+from adaptkit.sites import backbone_of
+from tests.tiny import inputs, randomize, tiny
 
 UPPER = "lora[layers=last[1],dropout=0.1]"
 
@@ -60,6 +61,37 @@ def test_a_frozen_base_is_halved_and_comes_back_to_the_bit(name):
                 parameter.data += 1.0
     for key, parameter in model.named_parameters():
         assert torch.equal(parameter, before[key] + 1.0 if parameter.requires_grad else before[key]), key
+
+
+@pytest.mark.parametrize("name", ["bert", "llama", "t5", "modernbert"])
+@pytest.mark.parametrize("method", ["lora", "bottleneck", "prefix[length=3]", "ia3", "unipelt"])
+def test_a_backbone_in_bf16_is_not_autocast_inside(name, method):
+    """It gives bf16 from bf16; fp32 weights outside of it are still cast, and gradients reach all that trains."""
+    model = adapt(tiny(name), method, head=[])
+    randomize(model, std=0.05)
+    batch, seen = inputs(name, rows=2), []
+    expected = model(**batch)[0]
+    for layer in model.modules():
+        if type(layer).__name__.endswith("Norm"):
+            layer.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    with Precision(torch.bfloat16).of(model), torch.autocast("cpu", torch.bfloat16):
+        found = model(**batch)[0]
+        assert torch.is_autocast_enabled("cpu")
+        found.float().square().mean().backward()
+    assert seen
+    assert not any(seen)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), expected, rtol=0.1, atol=0.1)
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters() if p.requires_grad)
+    assert "forward" not in vars(backbone_of(model.get_base_model())[0])
+
+
+@pytest.mark.parametrize("method", ["peft:LoRA[r=2]", "peft:LoHa[r=2]"])
+def test_a_backbone_that_holds_fp32_is_autocast(method):
+    model = adapt(tiny("bert"), method, head=[])
+    with Precision(torch.bfloat16).of(model), torch.autocast("cpu", torch.bfloat16):
+        assert "forward" not in vars(model.get_base_model())
+        model(**inputs("bert", rows=2))[0].float().mean().backward()
 
 
 def test_what_is_asked_to_stay_stays():

@@ -11,12 +11,14 @@ from transformers import TrainingArguments
 
 from adaptkit import AdaptkitError, adapt, fit, load_base, load_tokenizer
 from adaptkit.defaults import data_defaults, machine_defaults, machine_notes
+from adaptkit.encoded import Encoded
 from adaptkit.files import new_file, new_folder
 from adaptkit.metrics.modules import Classification
 from adaptkit.predict import predict
 from adaptkit.sampling import LengthBuckets, padding_share
 from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
+from adaptkit.tasks.collate import Pad
 from adaptkit.trainer import Part
 from adaptkit.training import make_trainer
 
@@ -45,6 +47,61 @@ def test_buckets_hold_every_row_once_and_change_with_the_epoch(lengths, batch, e
     assert sorted(order) == list(range(len(lengths)))
     assert list(sampler) == order
     assert 0 <= padding_share(sampler, batch) < 1
+
+
+numbers = st.one_of(st.integers(-9, 9), st.floats(-9, 9, width=32))
+
+
+@given(st.lists(st.lists(numbers, max_size=12), min_size=1, max_size=8), st.lists(st.integers(0, 1), min_size=8, max_size=8))
+def test_a_batch_is_what_torch_makes_of_filled_lists(lists, marks):
+    width = max(map(len, lists))
+    filled = [one + [5] * (width - len(one)) for one in lists]
+    batch = Pad({"a": 5})([{"a": one, "b": mark, "_c": "x"} for one, mark in zip(lists, marks, strict=False)])
+    assert batch.keys() == {"a", "b"}
+    expected = torch.tensor(filled)
+    assert torch.equal(batch["a"], expected if width else expected.long())
+    assert batch["a"].dtype == (expected.dtype if width else torch.int64)
+    assert batch["b"].tolist() == marks[: len(lists)]
+
+
+def test_lists_of_lists_are_filled_with_lists():
+    batch = Pad({"a": [7.0, 8.0]})([{"a": [[1.0, 2.0]]}, {"a": [[3.0, 4.0], [5.0, 6.0]]}, {"a": []}])
+    assert batch["a"].tolist() == [[[1, 2], [7, 8]], [[3, 4], [5, 6]], [[7, 8], [7, 8]]]
+
+
+def test_texts_are_filled_up_to_a_multiple_and_nothing_else_is():
+    lengths = [3, 9, 13, 8]
+    rows = Dataset.from_list([{"input_ids": [1] * n, "labels": [0.0, 1.0, 0.0], "length": n} for n in lengths])
+    pad = Pad({"input_ids": 0}).in_few_shapes(Encoded(rows))
+    assert pad == Pad({"input_ids": 0}).in_few_shapes(rows)
+    widths = [pad([rows[i] for i in batch])["input_ids"].shape[1] for batch in ([0], [0, 1], [2], [3], [0, 1, 2])]
+    assert widths == [8, 13, 13, 8, 13]  # 16 would be longer than any text
+    assert pad([rows[0]])["input_ids"].tolist() == [[1, 1, 1, 0, 0, 0, 0, 0]]
+    assert pad([rows[1]])["labels"].tolist() == [[0, 1, 0]]
+    assert pad.in_few_shapes(rows.select([0, 0])) == pad  # one shape is few
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(-9, 9), max_size=5), min_size=2, max_size=9), st.data())
+def test_rows_in_memory_are_the_rows(lists, data):
+    more = {"score": [0.5 * i for i in range(len(lists))], "name": [None, *"abcdefgh"[: len(lists) - 1]]}
+    rows = Dataset.from_dict({"ids": lists, "flags": [[True] * len(one) for one in lists], **more})
+    rows = rows.select(data.draw(st.permutations(range(len(lists)))))
+    kept = Encoded.of(rows)
+    assert isinstance(kept, Encoded)
+    assert len(kept) == len(rows)
+    assert [
+        {key: list(v) if key in ("ids", "flags") else v for key, v in kept[i].items()} for i in range(len(rows))
+    ] == rows.to_list()
+    assert list(kept["score"]) == list(rows["score"])
+
+
+def test_large_tables_stay_where_they_are(monkeypatch):
+    import adaptkit.encoded
+
+    rows = Dataset.from_dict({"ids": [[1, 2], [3]]})
+    monkeypatch.setattr(adaptkit.encoded, "MOST", 10)
+    assert Encoded.of(rows) is rows
 
 
 def test_buckets_waste_little():
