@@ -19,6 +19,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_NAMES = ("all-MiniLM-L6-v2", MINILM)
 
 QUANTIZE = ("int8", "nf4")
+FEWEST_TOKENS = 3  # beside the special ones: without its files a tokenizer of some kinds has up to two
 
 # The dropout settings of configurations, the heads' own left out: a frozen base has nothing to regularise.
 _DROPOUTS = (
@@ -122,14 +123,30 @@ def full_name(name_or_path: str) -> str:
 
 
 def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a base; one without a padding token pads with its end-of-text token."""
+    """The tokenizer of a base; one without a padding token pads with its end-of-text token.
+
+    Raises:
+        AdaptkitError: there is none, or one without a vocabulary, as transformers makes it of a folder that holds only a model.
+    """
     from transformers import AutoTokenizer
 
     source = _resolve(name_or_path)
-    tokenizer = _load(lambda: AutoTokenizer.from_pretrained(source, revision=revision), name_or_path)
+    try:
+        tokenizer = _load(lambda: AutoTokenizer.from_pretrained(source, revision=revision), name_or_path)
+    except TypeError as problem:  # some kinds open a file without a name
+        raise _no_tokenizer(name_or_path) from problem
+    if len(tokenizer) - len(tokenizer.all_special_ids) < FEWEST_TOKENS:
+        raise _no_tokenizer(name_or_path)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _no_tokenizer(name: str) -> AdaptkitError:
+    return AdaptkitError(
+        f"{name} holds no tokenizer, or one without a vocabulary: put the files of the model's own there "
+        f"(AutoTokenizer.from_pretrained(MODEL).save_pretrained({name!r}))."
+    )
 
 
 def align_padding(model: Any, tokenizer: Any) -> None:

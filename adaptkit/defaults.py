@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from adaptkit.launch import wants_cpu
+
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
@@ -35,9 +37,9 @@ PART_RATES = {"head": 1e-3, "norms": 1e-3, "biases": 1e-3}  # of small parts of 
 
 def machine_defaults() -> dict[str, Any]:
     """bf16 where the machine computes in it; the CPU where there is nothing else."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_available() and not wants_cpu():
         return {"bf16": torch.cuda.is_bf16_supported()}
-    if torch.backends.mps.is_available():
+    if torch.backends.mps.is_available() and not wants_cpu():
         return {}
     return {"use_cpu": True, "bf16": _computes_bf16(_cpu())}
 

@@ -15,15 +15,19 @@ IS_MAIN = int(os.environ.get("RANK", "0")) == 0
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
 
+def wants_cpu() -> bool:
+    """Whether `accelerate launch --cpu` started this process."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
+
+
 def start_all_processes() -> None:
     """Replace this process by torchrun if accelerate started only one of several; else do nothing.
 
     Raises:
         AdaptkitError: several were asked for, but it cannot be seen how many.
     """
-    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
     several = "MASTER_ADDR" in os.environ  # accelerate sets it for two processes or more
-    if not (on_cpu and several) or any(name in os.environ for name in _RANKS):
+    if not (wants_cpu() and several) or any(name in os.environ for name in _RANKS):
         return
     count = _processes_asked_for()
     if count is None:

@@ -25,6 +25,7 @@ import statistics
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -34,6 +35,7 @@ from torch.nn import functional as F
 ROWS = 32
 LAYERS = {384: 6, 768: 12, 2048: 16}
 LLAMA = 2048
+LASTING = ExitStack()  # what holds for as long as the program runs
 METHODS = {"lora": "lora[r=8,sites=attn.q|attn.v]", "bottleneck": "bottleneck"}
 
 
@@ -140,7 +142,7 @@ def adaptkit_model(method: str, width: int, tokens: int, device: str, attention:
         attention = min(times, key=times.__getitem__)
     head = ["score"] if width == LLAMA else ["classifier"]
     model = adapt(network(width, device, attn_implementation=attention, silent=True), METHODS[method], head=head)
-    Precision(torch.bfloat16).of(model).__enter__()  # for as long as the program runs
+    LASTING.enter_context(Precision(torch.bfloat16).of(model))
     return model, attention
 
 

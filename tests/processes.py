@@ -19,8 +19,9 @@ import torch
 
 ROOT = Path(__file__).parents[1]
 IMPORTED = ["adaptkit.recipes.classify", "adaptkit.checks", "adaptkit.training", "adaptkit.host", "transformers.trainer"]
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(IMPORTED)
+CONTEXT = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "forkserver")  # a fork has no GPU
+if not torch.cuda.is_available():
+    CONTEXT.set_forkserver_preload(IMPORTED)
 
 
 def _python(words: list[str], stdout: str, stderr: str, threads: int) -> None:

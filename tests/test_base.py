@@ -184,3 +184,11 @@ def test_a_masked_head_over_an_encoder_that_has_none(tmp_path):
     ids = torch.tensor([[101, 103, 2003, 102]])
     with torch.no_grad():
         torch.testing.assert_close(again(input_ids=ids).logits, model.eval()(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "deberta-v2", "gpt2", "qwen2", "t5", "llama", "marian"])
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path, name):
+    """transformers makes a tokenizer of special tokens alone, which reads every text as unknown."""
+    tiny(name).save_pretrained(tmp_path / "base")
+    with pytest.raises(AdaptkitError, match=r"holds no tokenizer|cannot load"):
+        load_tokenizer(str(tmp_path / "base"))

@@ -51,7 +51,8 @@ def test_a_run_leaves_an_adapter_and_every_report(trained):
     files = {path.name for path in folder.iterdir() if path.is_file()}
     assert files == {
         *("adapter_model.safetensors", "adapter_config.json", "task.json", "all_results.json", "README.md"),
-        *("predictions_test.tsv", "per_label.tsv", "attention.json", "curves.png", "confusion.png", "confusions.tsv"),
+        *("predictions_test.tsv", "per_label.tsv", "curves.png", "confusion.png", "confusions.tsv"),
+        *([] if torch.cuda.is_available() else ["attention.json"]),  # measured on a CPU
     }
     results = json.loads((folder / "all_results.json").read_text())
     assert results["test_accuracy"] > results["test_majority_baseline"] + 0.2

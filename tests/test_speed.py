@@ -130,6 +130,7 @@ def test_the_attention_is_measured():
     assert "4 rows of 16 tokens" in choice["why"]
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="attention is measured on CPUs, and this machine has a GPU")
 def test_a_run_that_goes_on_takes_the_attention_it_began_with(small, tmp_path, capsys):
     run(small, tmp_path / "out", "--max_steps", "4", "--method", "lora[r=2]")
     assert "attention: " in capsys.readouterr().out

@@ -118,4 +118,5 @@ def _masking(tokenizer: Any, share: float, seed: int | None = None):
 
     if tokenizer.mask_token is None:
         raise AdaptkitError("the tokenizer has no mask token: this model is not for --objective mlm; try clm.")
+    seed = 2**32 - 1 if seed == 0 else seed  # transformers before 5.23 takes 0 for none
     return DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=share, seed=seed)

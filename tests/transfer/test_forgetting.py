@@ -122,6 +122,7 @@ def test_a_whole_model_is_held_against_the_base_that_it_was_trained_from(decoder
 
 
 def test_prompts_change_no_network_and_are_refused(decoder, capsys):
+    trained(decoder, "any")
     trained(decoder, "prompt", "peft:PROMPT_TUNING[num_virtual_tokens=4]", random=False)
     with pytest.raises(AdaptkitError, match="PROMPT_TUNING puts its prompt before the text"):
         forgetting(decoder / "prompt", decoder / "general.txt")
