@@ -95,6 +95,19 @@ def test_the_figures_of_training_are_the_benchmarks():
     assert said.groups() == (*(runs[name] for name in order), *(f"{float(scores[name]):.3f}" for name in order))
 
 
+def test_the_figures_of_a_gpu_are_the_benchmarks():
+    results = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
+    rows = re.findall(r"^\| 768 \| (24|128) \| lora(?: \(second run\))? \| (.*) \|$", results, re.M)
+    printed = {tokens: row.split(" | ") for tokens, row in reversed(rows)}
+    compiled = rows[-1][1].split(" | ")
+    for tokens in ("24", "128"):
+        ours, theirs = re.search(rf"^\| {tokens} \| \*\*([\d.]+)\*\* \| ([\d.]+) \|", README, re.M).groups()
+        assert (ours, theirs) == tuple(f"{float(printed[tokens][column]):.1f}" for column in (1, 5))
+    assert re.search(r"([\d.]+) \(([\d.]+) without, in that run\)", README).groups() == tuple(
+        f"{float(compiled[column]):.1f}" for column in (6, 5)
+    )
+
+
 def test_the_cards_of_a_store_are_listed(tmp_path, capsys):
     model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), "ia3")
     save_adapter(model, tmp_path / "one", card=TaskCard(task="classify"))
