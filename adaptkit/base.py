@@ -134,18 +134,21 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrained
     try:
         tokenizer = _load(lambda: AutoTokenizer.from_pretrained(source, revision=revision), name_or_path)
     except TypeError as problem:  # some kinds open a file without a name
-        raise _no_tokenizer(name_or_path) from problem
-    if len(tokenizer) - len(tokenizer.all_special_ids) < FEWEST_TOKENS:
+        raise _no_tokenizer(name_or_path, problem) from problem
+    files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
+    bare = Path(source).is_dir() and not any((Path(source) / file).is_file() for file in files)
+    if bare and len(tokenizer) - len(tokenizer.all_special_ids) < FEWEST_TOKENS:
         raise _no_tokenizer(name_or_path)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def _no_tokenizer(name: str) -> AdaptkitError:
+def _no_tokenizer(name: str, problem: Exception | None = None) -> AdaptkitError:
+    why = f" ({str(problem).splitlines()[0]})" if problem else ""
     return AdaptkitError(
-        f"{name} holds no tokenizer, or one without a vocabulary: put the files of the model's own there "
-        f"(AutoTokenizer.from_pretrained(MODEL).save_pretrained({name!r}))."
+        f"{name} holds no tokenizer{why}: put the files of the model's own there, with "
+        "AutoTokenizer.from_pretrained(MODEL).save_pretrained(FOLDER)."
     )
 
 

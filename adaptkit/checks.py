@@ -108,16 +108,15 @@ def estimate(run: Run, config: Any) -> list[str]:
     kept = rows * tokens * layers * (20 * hidden + 2 * heads * tokens) * size
     memory = (weights * (16 if full else 4) + kept) / 1e9
     work = (6 if full else 4) * dense * sum(lengths) * run.task.inputs_per_row * run.training.num_train_epochs
-    seconds = work / (_matrix_speed(torch.bfloat16 if size == 2 else torch.float32) / 3)
+    seconds = work / (_matrix_speed(torch.bfloat16 if size == 2 else torch.float32, run.training.device) / 3)
     return [
         f"estimate: {weights / 1e6:.1f} M parameters, about {max(memory, 0.05):.1f} GB beside the program itself, "
         f"about {_duration(seconds)} for {run.training.num_train_epochs:g} epochs"
     ]
 
 
-def _matrix_speed(dtype: torch.dtype) -> float:
-    """Operations a second of a matrix product on this machine."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def _matrix_speed(dtype: torch.dtype, device: torch.device) -> float:
+    """Operations a second of a matrix product there."""
     one = torch.ones(512, 512, dtype=dtype, device=device)
     float((one @ one)[0, 0])
     began, count = time.perf_counter(), 10

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pyarrow
@@ -11,25 +10,45 @@ from torch.utils.data import Dataset as TorchDataset
 if TYPE_CHECKING:
     from datasets import Dataset
 
-MOST = 5e8  # bytes: larger tables stay where they are
+MOST_BYTES = 5e8  # larger tables stay where they are
+
+
+class Lists:
+    """A column of lists of numbers; row `i` is a view, `(length,)`, of an array that holds all of them."""
+
+    def __init__(self, column: Any):
+        self._ends, self._values = column.offsets.to_numpy(), column.values.to_numpy()
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, row: int) -> Any:
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        return self._values[self._ends[row] : self._ends[row + 1]]
 
 
 class Encoded(TorchDataset):
-    """A table of encoded rows; lists of numbers are views of one array a column, all else is as `datasets` gives it.
+    """Encoded rows, without the columns that do not reach the model, which begin with _; lists of numbers are arrays.
 
     A row is a dict; `encoded["length"]` is a column.
     """
 
     def __init__(self, encoded: Dataset):
-        table = encoded.with_format("arrow")[:]
+        kept = [name for name in encoded.column_names if not name.startswith("_")]
+        table = encoded.select_columns(kept).with_format("arrow")[:]
         self._rows = len(table)
-        self._columns = {name: _column(table.column(name).combine_chunks()) for name in table.column_names}
+        self._columns = {name: _column(table.column(name).combine_chunks()) for name in kept}
 
     @classmethod
     def of(cls, encoded: Any) -> Any:
-        """The rows in memory, where they are few enough, and a table."""
-        table = getattr(encoded, "data", None)
-        return cls(encoded) if table is not None and table.nbytes <= MOST else encoded
+        """The same rows in memory; as they are where they are too many, or more than a table."""
+        from datasets import Dataset
+
+        if type(encoded) is not Dataset or encoded.format["type"] or encoded.format["columns"] != encoded.column_names:
+            return encoded
+        bytes_a_row = encoded.data.nbytes / max(1, len(encoded.data))
+        return cls(encoded) if bytes_a_row * len(encoded) <= MOST_BYTES else encoded
 
     def __len__(self) -> int:
         return self._rows
@@ -45,6 +64,4 @@ def _column(array: Any) -> Any:
     lists = pyarrow.types.is_list(array.type) and pyarrow.types.is_primitive(array.type.value_type)
     if not lists or array.null_count or array.values.null_count or pyarrow.types.is_boolean(array.type.value_type):
         return array.to_pylist()
-    ends = array.offsets.to_numpy()
-    values = array.values.to_numpy()
-    return [values[start:end] for start, end in pairwise(ends)]
+    return Lists(array)

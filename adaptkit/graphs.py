@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from adaptkit.launch import say
 
-USUAL = 2  # steps of a shape that run as always: kernels are chosen, and it shows which parameters get gradients
-MOST = 64  # shapes that are recorded; others run as always
+WARM_UP = 2  # steps of a shape that run as always: kernels are chosen, and it shows which parameters get gradients
+MOST_SHAPES = 64  # that are recorded; others run as always
 
 Batch = dict[str, Tensor]
 Step = Callable[[Batch, Tensor], Tensor]  # (inputs, labels of the optimizer step) -> loss; adds to the gradients
@@ -26,7 +26,7 @@ Shape = tuple[tuple[str, torch.Size, torch.dtype], ...]
 
 
 @dataclass
-class Recorded:
+class StepGraph:
     """One graph, where it reads, and where it leaves the loss."""
 
     graph: Any  # torch.cuda.CUDAGraph
@@ -44,74 +44,84 @@ class Recorded:
 
 
 class StepGraphs:
-    """The recorded steps of one training.
+    """The recorded steps of one training. Where a parameter is frozen, freed or replaced meanwhile, all are recorded anew.
 
     Args:
-        parameters: all that may get gradients. Neither they nor their data may be replaced while graphs are used.
+        parameters: all of the model.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]):
-        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self._gradients: dict[nn.Parameter, Tensor] = {}  # of those that get one: where the graphs add to it
-        self._recorded: dict[Shape, Recorded] = {}
-        self._seen: Counter[Shape] = Counter()
-        self._pool = torch.cuda.graph_pool_handle()  # one for all: only one of them runs at a time
+        self._parameters = list(parameters)
         self._stopped = False
+        self._begin()
 
-    def __len__(self) -> int:
-        return len(self._recorded)
+    def _begin(self) -> None:
+        self.count = 0
+        self._graphs: dict[Shape, StepGraph] = {}
+        self._seen: Counter[Shape] = Counter()
+        self._gradients: dict[nn.Parameter, Tensor] = {}  # where the gradients are, of parameters that get one
+        self._state = self._as_they_are()
+        self._pool = torch.cuda.graph_pool_handle()  # one for all: only one of them runs at a time
+
+    def _as_they_are(self) -> list[tuple[bool, int]]:
+        return [(parameter.requires_grad, parameter.data_ptr()) for parameter in self._parameters]
 
     def step(self, step: Step, inputs: Batch, items: Tensor) -> Tensor:
         """One training step over a batch on the GPU, `(rows, ...)` each: its loss. Gradients are added to `grad`."""
+        if self._as_they_are() != self._state:
+            self._begin()
+        self._attach()
         shape = tuple((name, tensor.shape, tensor.dtype) for name, tensor in sorted(inputs.items()))
-        if shape in self._recorded:
-            self._attach()
-            return self._recorded[shape].replay(inputs, items)
+        if shape in self._graphs:
+            return self._graphs[shape].replay(inputs, items)
         self._seen[shape] += 1
-        if self._stopped or self._seen[shape] <= USUAL or len(self._recorded) == MOST:
-            loss = step(inputs, items)
-            self._learn()
-            return loss
+        if self._stopped or self._seen[shape] <= WARM_UP or self.count == MOST_SHAPES:
+            return self._as_always(step, inputs, items)
         return self._record(shape, step, inputs, items)
 
-    def _learn(self) -> None:
-        """Have a place for every gradient that there is."""
-        for parameter in self._parameters:
-            if parameter.grad is not None and parameter not in self._gradients:
-                self._gradients[parameter] = torch.zeros_like(parameter.grad)
+    def _as_always(self, step: Step, inputs: Batch, items: Tensor) -> Tensor:
+        loss = step(inputs, items)
+        self._gradients |= {p: p.grad for p in self._parameters if p.grad is not None}
+        return loss
 
     def _attach(self) -> None:
         """Let every gradient lie in its place: what there is is kept, what there is not is zero."""
-        fresh = []
-        for parameter, place in self._gradients.items():
-            if parameter.grad is None:
-                fresh.append(place)
-            elif parameter.grad is not place:
-                place.copy_(parameter.grad)
-            parameter.grad = place
-        if fresh:
-            torch._foreach_zero_(fresh)
+        gone = [parameter for parameter in self._gradients if parameter.grad is None]
+        if gone:
+            torch._foreach_zero_([self._gradients[parameter] for parameter in gone])
+        for parameter in gone:
+            parameter.grad = self._gradients[parameter]
 
     def _record(self, shape: Shape, step: Step, inputs: Batch, items: Tensor) -> Tensor:
-        self._attach()
-        stream = torch.cuda.current_stream()
-        graph = torch.cuda.CUDAGraph()
+        stream, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
         read, counted = {name: tensor.clone() for name, tensor in inputs.items()}, items.clone()
         try:
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):  # other threads load batches
                 loss = step(dict(read), counted)
         except RuntimeError as problem:
             torch.cuda.set_stream(stream)
-            self._stop(problem)
-            return step(inputs, items)
-        self._recorded[shape] = Recorded(graph, read, counted, loss)
-        return self._recorded[shape].replay(inputs, items)
+            _take_random_numbers_out_of_recording()
+            self._stop(first_of(problem))
+            return self._as_always(step, inputs, items)
+        self._graphs[shape] = StepGraph(graph, read, counted, loss)
+        self.count += 1
+        return self._graphs[shape].replay(inputs, items)
 
-    def _stop(self, problem: RuntimeError) -> None:
-        """Go on without graphs: torch's random numbers leave the recording, which has failed."""
+    def _stop(self, problem: BaseException) -> None:
         self._stopped = True
-        generator = torch.cuda.default_generators[torch.cuda.current_device()]
-        generator.graphsafe_set_state(generator.clone_state())
-        while isinstance(problem.__context__, RuntimeError):  # what came first says why
-            problem = problem.__context__
+        if not isinstance(problem, Exception):  # Ctrl-C
+            raise problem
         say(f"note: steps of this training cannot be recorded as CUDA graphs, and run as always: {str(problem).splitlines()[0]}")
+
+
+def _take_random_numbers_out_of_recording() -> None:
+    """Where recording fails torch leaves the generator in it, and the next dropout is refused; a copy of the state is not in it."""
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.graphsafe_set_state(generator.clone_state())
+
+
+def first_of(problem: BaseException) -> BaseException:
+    """What came first of several errors, each raised while the one before was handled: it says why."""
+    while problem.__context__ is not None:
+        problem = problem.__context__
+    return problem

@@ -7,13 +7,15 @@ on a GPU it would take norms in fp32, and with them the residual stream, which i
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import peft
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from adaptkit.layers import AdaptLayer
 from adaptkit.sites import backbone_of
@@ -25,12 +27,14 @@ HALVES = (torch.float16, torch.bfloat16)
 class Precision:
     """The precisions to train in.
 
-    autocast: the dtype that autocast computes in, or None without it. half_base: what is frozen and in fp32 goes into bf16, where
-    autocast computes in that; quantized weights stay as they are.
+    autocast: the dtype that autocast computes in, or None without it.
+    half_base: what is frozen and in fp32 goes into bf16, where autocast computes in that; quantized weights stay as they are.
+    copied: the model will be copied to other GPUs at every step (DataParallel), so its modules keep their own `forward`.
     """
 
     autocast: torch.dtype | None = None
     half_base: bool = True
+    copied: bool = False
 
     def wanted(self, parameter: nn.Parameter) -> torch.dtype:
         """The dtype of one parameter while it trains, or while others train."""
@@ -43,6 +47,9 @@ class Precision:
         """The model in these precisions."""
         for parameter in _not_kept(model):
             parameter.data = parameter.data.to(self.wanted(parameter))
+        backbone = _backbone(model)
+        if self.autocast == torch.bfloat16 and not self.copied and _is_in(backbone, torch.bfloat16):
+            backbone.forward = NotAutocast(backbone, torch.bfloat16)
         return model
 
     @contextmanager
@@ -53,32 +60,47 @@ class Precision:
         frozen = {parameter: parameter.data.cpu() for parameter in changed if not parameter.requires_grad}
         self.set(model)
         try:
-            with self._inside(model):
-                yield
+            yield
         finally:
+            if isinstance(inside := vars(_backbone(model)).get("forward"), NotAutocast):
+                inside.restore(_backbone(model))
             for parameter, (dtype, device) in zip(changed, before, strict=True):
                 parameter.data = frozen.get(parameter, parameter.data).to(device, dtype)
 
-    def _inside(self, model: nn.Module) -> AbstractContextManager[None]:
-        """The backbone without autocast, where all of it but the adapters is in what autocast computes in."""
-        backbone, _ = backbone_of(model.get_base_model() if isinstance(model, peft.PeftModel) else model)
-        adapted = {id(weight) for weight in _adapter_weights(backbone)}
-        base = {p.dtype for p in backbone.parameters() if p.is_floating_point() and id(p) not in adapted}
-        return _without_autocast(backbone) if self.autocast and base == {self.autocast} else nullcontext()
 
+class NotAutocast:
+    """Stands in for the `forward` of a module that is in one precision: what comes in is cast to it, and inside nothing is."""
 
-@contextmanager
-def _without_autocast(module: nn.Module) -> Iterator[None]:
-    """A module whose `forward` is not autocast, by an attribute of its own, as accelerate places its hooks."""
-    own = vars(module).get("forward")
-    device = next(module.parameters()).device.type
-    module.forward = torch.autocast(device, enabled=False)(module.forward)
-    try:
-        yield
-    finally:
+    def __init__(self, module: nn.Module, dtype: torch.dtype):
+        self.own = vars(module).get("forward")  # accelerate's, perhaps
+        self.forward = module.forward
+        self.dtype, self.device = dtype, next(module.parameters()).device.type
+        functools.update_wrapper(self, module.forward)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(self.device, enabled=False):
+            return self.forward(*map(self._cast, args), **{name: self._cast(value) for name, value in kwargs.items()})
+
+    def _cast(self, value: Any) -> Any:
+        return value.to(self.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+    def restore(self, module: nn.Module) -> None:
+        """Give the module its own `forward` back."""
         del module.forward
-        if own is not None:
-            module.forward = own
+        if self.own is not None:
+            module.forward = self.own
+
+
+def _backbone(model: nn.Module) -> nn.Module:
+    return backbone_of(model.get_base_model() if isinstance(model, peft.PeftModel) else model)[0]
+
+
+def _is_in(module: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether all of a module but its adapters is in one dtype. Buffers of positions count, frequencies of rotary ones do not."""
+    adapters = {id(weight) for weight in _adapter_weights(module)}
+    weights = [p.dtype for p in module.parameters() if p.is_floating_point() and id(p) not in adapters]
+    positions = [buffer.dtype for buffer in module.buffers() if buffer.is_floating_point() and buffer.dim() > 1]
+    return {*weights, *positions} == {dtype}
 
 
 def _adapter_weights(model: nn.Module) -> list[nn.Parameter]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,11 +52,11 @@ class LengthBuckets(Sampler[int]):
         return iter(np.concatenate([*batches, short] if short is not None else batches).tolist())
 
 
-def padding_share(sampler: LengthBuckets, batch_size: int) -> float:
-    """The share of the tokens of one epoch that are padding, in batches of `batch_size` rows."""
+def padding_share(sampler: LengthBuckets, batch_size: int, width: Callable[[int], int] = int) -> float:
+    """The share of one epoch's tokens that are padding, in batches of `batch_size` rows; `width`: of a batch, by its longest."""
     ordered = sampler.lengths[list(sampler)]
     batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
-    return 1 - ordered.sum() / sum(len(batch) * batch.max() for batch in batches)
+    return 1 - ordered.sum() / sum(len(batch) * width(int(batch.max())) for batch in batches)
 
 
 class TaskBuckets(Sampler[int]):

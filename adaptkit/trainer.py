@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -76,8 +77,9 @@ class AdapterTrainer(Trainer):
         self._counted: nn.Module | None = None
         self._pull = PullBack(bare_model(self.model)) if extras.l2_sp else None  # before a checkpoint is loaded into the model
         self.graphs: StepGraphs | None = None  # while training
-        self.recorded = 0  # steps that were recorded as graphs
-        if why_not_recorded(self) is None and isinstance(self.data_collator, Pad):
+        self.graph_count = 0
+        self.why_not_recorded = why_not_recorded(self)
+        if self.why_not_recorded is None and not task.reads_padding and type(self.data_collator) is Pad:
             self.data_collator = self.data_collator.in_few_shapes(self.train_dataset)
 
     def get_decay_parameter_names(self, model):
@@ -93,19 +95,13 @@ class AdapterTrainer(Trainer):
         return optimizer
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any):
-        self.graphs = StepGraphs(self.model.parameters()) if why_not_recorded(self) is None else None
-        self.model.zero_grad = self._zero_grad
+        self.graphs = StepGraphs(self.model.parameters()) if self.why_not_recorded is None else None
         try:
-            with last_layer(self):
+            with last_layer(self), quick_zero_grad(self.model):
                 return super()._inner_training_loop(*args, **kwargs)
         finally:
-            self.recorded, self.graphs = len(self.graphs or ()), None
-            del self.model.zero_grad
-
-    def _zero_grad(self) -> None:
-        """As the model's own, without walking over what is frozen."""
-        for parameter in self._trained():
-            parameter.grad = None
+            self.graph_count = self.graphs.count if self.graphs else 0
+            self.graphs = None
 
     def _trained(self) -> list[nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -134,11 +130,8 @@ class AdapterTrainer(Trainer):
         return model(**self.task.feed(bare_model(self.model), batch, inputs["labels"]))
 
     def training_step(self, model, inputs, num_items_in_batch=None):
-        if self.graphs is not None:
-            inputs = self._prepare_inputs(inputs)
-            items = (inputs["labels"] != -100).sum() if num_items_in_batch is None else num_items_in_batch
-            items = torch.as_tensor(items, device=inputs["labels"].device)
-            return self.graphs.step(partial(super().training_step, model), inputs, items)
+        if self.graphs is not None and all(isinstance(value, torch.Tensor) for value in inputs.values()):
+            return self._recorded_step(partial(super().training_step, model), model, inputs, num_items_in_batch)
         if not self.extras.adversarial_epsilon:
             return super().training_step(model, inputs, num_items_in_batch)
         embeddings = bare_model(self.model).get_input_embeddings()
@@ -147,6 +140,16 @@ class AdapterTrainer(Trainer):
             attack.strike()
             super().training_step(model, inputs, num_items_in_batch)
         return loss
+
+    def _recorded_step(self, step, model, inputs, num_items_in_batch):
+        """A training step by a graph, which does not switch model and optimizer to training: an evaluation may lie before it."""
+        if not model.training:
+            model.train()
+        if hasattr(self.optimizer, "train"):  # of optimizers without a schedule
+            self.optimizer.train()
+        inputs = self._prepare_inputs(inputs)
+        items = (inputs["labels"] != -100).sum() if num_items_in_batch is None else num_items_in_batch
+        return self.graphs.step(step, inputs, torch.as_tensor(items, device=inputs["labels"].device))
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         inputs = self._prepare_inputs(inputs)
@@ -206,9 +209,35 @@ class StopOnBadLoss(TrainerCallback):
             )
 
 
+class ZeroGrad:
+    """Stands in for the `zero_grad` of a model: the same, without walking over its modules at every step."""
+
+    def __init__(self, model: nn.Module):
+        self.zero_grad, self.parameters = model.zero_grad, list(model.parameters())
+
+    def __call__(self, set_to_none: bool = True) -> None:
+        if not set_to_none:
+            self.zero_grad(set_to_none=False)
+        for parameter in self.parameters if set_to_none else ():
+            parameter.grad = None
+
+
+@contextmanager
+def quick_zero_grad(model: nn.Module) -> Iterator[None]:
+    """The model with that `zero_grad` while the block runs."""
+    model.zero_grad = ZeroGrad(model)
+    try:
+        yield
+    finally:
+        del model.zero_grad
+
+
 def bare_model(model: nn.Module) -> Any:
     """The transformers model, without PEFT's wrapping."""
     return model.get_base_model() if isinstance(model, peft.PeftModel) else model
+
+
+LAYERDROP = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
 
 
 def why_not_recorded(trainer: AdapterTrainer) -> str | None:
@@ -223,6 +252,9 @@ def why_not_recorded(trainer: AdapterTrainer) -> str | None:
         "fp16 scales the loss": args.fp16,
         "gradient checkpoints keep the state of random numbers": args.gradient_checkpointing,
         "memory is given back between steps": args.torch_empty_cache_steps is not None,
+        "the model lies on several devices": trainer.is_model_parallel,
+        "the optimizer steps in the backward pass": "lomo" in args.optim or "layerwise" in args.optim,
+        "layers are left out by chance": any(getattr(config, name, 0) for name in LAYERDROP),
         "the frozen trunk looks texts up": extras.kept is not None,
         "a step is two, one of them against the loss": extras.adversarial_epsilon > 0,
         "what trains changes with the epoch": extras.gradual_unfreezing,

@@ -19,6 +19,7 @@ from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, Trainer
 
 from adaptkit.encoded import Encoded
 from adaptkit.errors import AdaptkitError
+from adaptkit.launch import say
 from adaptkit.precision import Precision
 from adaptkit.sampling import lengths_of, padding_share
 from adaptkit.tasks.base import Task
@@ -71,7 +72,7 @@ def make_trainer(
         task=task,
         extras=extras,
         data_collator=collate,
-        train_dataset=Encoded.of(train.encoded) if isinstance(collate, Pad) else train.encoded,
+        train_dataset=Encoded.of(train.encoded) if type(collate) is Pad else train.encoded,
         processing_class=tokenizer,
         callbacks=callbacks,
         model_init=model_init,
@@ -114,6 +115,8 @@ def fit(
 def drive(trainer: AdapterTrainer) -> Fit:
     """Let a trainer train, in the precision and from the trunk that are asked for. Ctrl-C stops it and keeps what it has."""
     model, args, extras = trainer.model, trainer.args, trainer.extras
+    if trainer.why_not_recorded and args.device.type == "cuda":
+        say(f"CUDA graphs: not here: {trainer.why_not_recorded}")
     try:
         with precision(args, extras).of(model), frozen_trunk(model, extras), trainer.task.while_training(bare_model(model)):
             metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
@@ -121,12 +124,13 @@ def drive(trainer: AdapterTrainer) -> Fit:
         metrics = {"epoch": trainer.state.epoch or 0.0}
         print(f"\nstopped at step {trainer.state.global_step}; going on with the adapter as it is", file=sys.stderr)
     metrics |= {"train_samples": len(trainer.train_dataset), "peak_memory_gb": peak_memory()}
-    if trainer.recorded:
-        metrics["cuda_graphs"] = trainer.recorded
+    if trainer.graph_count:
+        metrics["cuda_graphs"] = trainer.graph_count
     if extras.kept is not None:
         metrics["trunk_gb"] = round(extras.kept.size / 1e9, 3)
     if args.train_sampling_strategy == "group_by_length":
-        metrics["padding"] = round(padding_share(trainer.buckets(), args.train_batch_size), 4)
+        width = trainer.data_collator.width if type(trainer.data_collator) is Pad else int
+        metrics["padding"] = round(padding_share(trainer.buckets(), args.train_batch_size, width), 4)
     return Fit(metrics, trainer.state.log_history)
 
 
@@ -141,7 +145,7 @@ def frozen_trunk(model: nn.Module, extras: Extras) -> AbstractContextManager[Any
 
 def precision(args: TrainingArguments, extras: Extras) -> Precision:
     """The precisions that are asked for."""
-    return Precision(torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None, extras.half_base)
+    return Precision(torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None, extras.half_base, copied=args.n_gpu > 1)
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
@@ -159,8 +163,8 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
 
 
 def peak_memory() -> float:
-    """GB that this process has used at most: on the GPU where there is one, else in all."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 1e9, 3)
+    """GB that this process has held at most: of the GPU where it uses one, else in all."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_reserved():
+        return round(torch.cuda.max_memory_reserved() / 1e9, 3)
     unit = 1 if sys.platform == "darwin" else 1024
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9, 3)

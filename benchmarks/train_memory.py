@@ -35,7 +35,7 @@ CASES = {
 def one(name: str, given: argparse.Namespace) -> None:
     """Train a few steps; peak and start as JSON."""
     import torch
-    from train_speed import LASTING, stepper
+    from train_speed import stepper
 
     from adaptkit import adapt, load_base
     from adaptkit.full import unfreeze
@@ -51,7 +51,7 @@ def one(name: str, given: argparse.Namespace) -> None:
     base = load_base(given.folder, task="classify", labels=2, quantize=quantize, attn_implementation="sdpa" if cuda else "eager")
     model = unfreeze(base) if method == "full" else adapt(base, method)
     model = model.to(given.device)
-    LASTING.enter_context(Precision(None if given.fp32 else torch.bfloat16).of(model))
+    Precision(None if given.fp32 else torch.bfloat16).set(model)
     gc.collect()
     if checkpointed:
         base.gradient_checkpointing_enable({"use_reentrant": False})

@@ -25,7 +25,6 @@ import statistics
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -35,7 +34,6 @@ from torch.nn import functional as F
 ROWS = 32
 LAYERS = {384: 6, 768: 12, 2048: 16}
 LLAMA = 2048
-LASTING = ExitStack()  # what holds for as long as the program runs
 METHODS = {"lora": "lora[r=8,sites=attn.q|attn.v]", "bottleneck": "bottleneck"}
 
 
@@ -142,8 +140,7 @@ def adaptkit_model(method: str, width: int, tokens: int, device: str, attention:
         attention = min(times, key=times.__getitem__)
     head = ["score"] if width == LLAMA else ["classifier"]
     model = adapt(network(width, device, attn_implementation=attention, silent=True), METHODS[method], head=head)
-    LASTING.enter_context(Precision(torch.bfloat16).of(model))
-    return model, attention
+    return Precision(torch.bfloat16).set(model), attention
 
 
 def peft_model(width: int, half: bool, device: str):
@@ -268,6 +265,8 @@ def main() -> None:
     parser.add_argument("--adapters_python", help="an interpreter that has AdapterHub's adapters")
     parser.add_argument("--hub", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.compile and given.device == "cpu":
+        parser.error("--compile is for --device cuda")
     if given.hub:
         hub_steps()
         return

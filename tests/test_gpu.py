@@ -7,13 +7,15 @@ import pytest
 import torch
 from adaptkit.recipes import classify
 from safetensors.torch import load_file
+from transformers import TrainerCallback, TrainingArguments, set_seed
 
-from adaptkit import Extras, Host, Part, Predictor, TaskCard, adapt, fit, load_base, load_tokenizer, save_adapter
+from adaptkit import Extras, Host, Part, Predictor, TaskCard, adapt, load_base, load_tokenizer, save_adapter
 from adaptkit.corpus import load_corpus
 from adaptkit.defaults import DEFAULTS
 from adaptkit.scratch import make_model
 from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
+from adaptkit.training import drive, make_trainer
 from tests.host.build import auto_of, batch_for, host_for, seen, write_adapters
 from tests.tiny import randomize, tiny
 
@@ -41,10 +43,17 @@ class Asking(Classify):
         return super().loss(outputs, batch, labels, items, smoothing)
 
 
-def trained(base, folder, method, kind=Classify, graphs=True, **settings):
-    """The weights of an adapter after two epochs over 80 rows, and what `fit` says."""
-    from transformers import TrainingArguments, set_seed
+class Freed(TrainerCallback):
+    """What trains in the first of three layers is frozen until the third epoch."""
 
+    def on_epoch_begin(self, args, state, control, model=None, **kwargs):
+        for name, parameter in model.named_parameters():
+            if "adaptkit_weights" in name and "layer.0." in name:
+                parameter.requires_grad_(state.epoch >= 2)
+
+
+def trained(base, folder, method, kind=Classify, graphs=True, callbacks=(), **settings):
+    """The weights of an adapter after four epochs over 80 rows, and what `drive` says."""
     rows = [{"text": row["text"], "label": row["sentiment"]} for row in load_corpus("train")[:80]]
     labels = sorted({row["label"] for row in rows})
     task = kind(labels=labels)
@@ -57,7 +66,10 @@ def trained(base, folder, method, kind=Classify, graphs=True, **settings):
     defaults = DEFAULTS | {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "logging_steps": 1}
     defaults |= {"per_device_train_batch_size": 8, "num_train_epochs": 4, "learning_rate": 3e-3, "disable_tqdm": True}
     args = TrainingArguments(output_dir=str(folder), **(defaults | settings))
-    found = fit(model, task, part, None, tokenizer, args, Extras(cuda_graphs=graphs))
+    trainer = make_trainer(model, task, part, part, tokenizer, args, Extras(cuda_graphs=graphs))
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    found = drive(trainer)
     return {name: p.detach().cpu() for name, p in model.named_parameters() if p.requires_grad}, found
 
 
@@ -67,7 +79,15 @@ def assert_same(one, other, **tolerance):
         torch.testing.assert_close(tensor, other[name], **tolerance)
 
 
-@pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 2}, {"bf16": True}], ids=["fp32", "accumulated", "bf16"])
+MORE = {
+    "fp32": {},
+    "accumulated": {"gradient_accumulation_steps": 2},
+    "bf16": {"bf16": True},
+    "evaluated": {"eval_strategy": "steps", "eval_steps": 7},
+}
+
+
+@pytest.mark.parametrize("settings", MORE.values(), ids=MORE)
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 def test_recorded_steps_train_the_same(bases, tmp_path, kind, method, settings):
@@ -79,6 +99,13 @@ def test_recorded_steps_train_the_same(bases, tmp_path, kind, method, settings):
     assert_same(on, off, **close)
     losses = [[entry["loss"] for entry in found.history if "loss" in entry] for found in (said, plain)]
     assert losses[0] == pytest.approx(losses[1], rel=0.02 if "bf16" in settings else 1e-3)
+
+
+def test_what_is_freed_in_the_middle_trains_from_then_on(bases, tmp_path):
+    on, said = trained(bases / "bert", tmp_path / "on", "lora[r=4]", callbacks=[Freed()])
+    off, _ = trained(bases / "bert", tmp_path / "off", "lora[r=4]", graphs=False, callbacks=[Freed()])
+    assert said.metrics["cuda_graphs"] >= 1
+    assert_same(on, off, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["lora[r=4]", "lora[r=4,dropout=0.2]"])

@@ -1,5 +1,6 @@
 """What makes training fast changes no result: precisions, the attention that is chosen, the frozen trunk in a recipe."""
 
+import copy
 import itertools
 import json
 import math
@@ -14,9 +15,10 @@ from adaptkit import AdaptkitError, adapt, load_base
 from adaptkit.corpus import load_corpus
 from adaptkit.fastest import Shape, earlier_choice, fastest_attention, keep_choice, measure
 from adaptkit.kept import Kept
-from adaptkit.precision import Precision
+from adaptkit.precision import NotAutocast, Precision
 from adaptkit.scratch import make_model
 from adaptkit.sites import backbone_of
+from adaptkit.trainer import quick_zero_grad
 from tests.tiny import inputs, randomize, tiny
 
 UPPER = "lora[layers=last[1],dropout=0.1]"
@@ -64,7 +66,7 @@ def test_a_frozen_base_is_halved_and_comes_back_to_the_bit(name):
 
 
 @pytest.mark.parametrize("name", ["bert", "llama", "t5", "modernbert"])
-@pytest.mark.parametrize("method", ["lora", "bottleneck", "prefix[length=3]", "ia3", "unipelt"])
+@pytest.mark.parametrize("method", ["lora", "bottleneck", "prefix[length=3]", "unipelt"])
 def test_a_backbone_in_bf16_is_not_autocast_inside(name, method):
     """It gives bf16 from bf16; fp32 weights outside of it are still cast, and gradients reach all that trains."""
     model = adapt(tiny(name), method, head=[])
@@ -86,12 +88,50 @@ def test_a_backbone_in_bf16_is_not_autocast_inside(name, method):
     assert "forward" not in vars(backbone_of(model.get_base_model())[0])
 
 
-@pytest.mark.parametrize("method", ["peft:LoRA[r=2]", "peft:LoHa[r=2]"])
-def test_a_backbone_that_holds_fp32_is_autocast(method):
-    model = adapt(tiny("bert"), method, head=[])
-    with Precision(torch.bfloat16).of(model), torch.autocast("cpu", torch.bfloat16):
-        assert "forward" not in vars(model.get_base_model())
-        model(**inputs("bert", rows=2))[0].float().mean().backward()
+@pytest.mark.parametrize("name, method", [("bert", "peft:LoRA[r=2]"), ("bert", "peft:LoHa[r=2]"), ("m2m_100", "lora")])
+def test_a_backbone_that_holds_fp32_is_autocast(name, method):
+    """Weights of PEFT's, or positions in a buffer."""
+    model = adapt(tiny(name), method, head=[])
+    with Precision(torch.bfloat16).of(model):
+        assert "forward" not in vars(backbone_of(model.get_base_model())[0])
+
+
+def test_inside_nothing_is_cast_but_what_comes_in():
+    model = adapt(tiny("bert"), "lora", head=[])
+    embedded = torch.randn(2, 5, 32)
+    for precision in (Precision(torch.bfloat16, copied=True), Precision(torch.float16), Precision(torch.bfloat16, half_base=False)):
+        with precision.of(model):
+            assert "forward" not in vars(model.get_base_model())
+    with Precision(torch.bfloat16).of(model):
+        assert isinstance(vars(model.get_base_model())["forward"], NotAutocast)
+        assert model(inputs_embeds=embedded)[0].dtype == torch.bfloat16  # without autocast outside
+
+
+def test_a_copy_of_a_model_that_trains_is_a_copy():
+    """As averages of weights take them."""
+    model = adapt(tiny("bert"), "lora", head=[])
+    batch = inputs("bert", rows=2)
+    with Precision(torch.bfloat16).of(model), quick_zero_grad(model):
+        copied = copy.deepcopy(model)
+        for parameter in copied.parameters():
+            parameter.data.zero_()
+        assert not copied(**batch)[0].any()
+        assert model(**batch)[0].any()
+        copied(**batch)[0].sum().backward()
+        copied.zero_grad()
+        assert all(parameter.grad is None for parameter in copied.parameters())
+
+
+def test_gradients_go_as_the_model_lets_them():
+    model = adapt(tiny("bert"), "lora", head=[])
+    with quick_zero_grad(model):
+        model(**inputs("bert", rows=2))[0].sum().backward()
+        model.zero_grad(set_to_none=False)
+        grads = [parameter.grad for parameter in model.parameters() if parameter.requires_grad]
+        assert not any(grad.any() for grad in grads)
+        model.zero_grad()
+        assert all(parameter.grad is None for parameter in model.parameters())
+    assert "zero_grad" not in vars(model)
 
 
 def test_what_is_asked_to_stay_stays():

@@ -84,15 +84,14 @@ def test_texts_are_filled_up_to_a_multiple_and_nothing_else_is():
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(-9, 9), max_size=5), min_size=2, max_size=9), st.data())
 def test_rows_in_memory_are_the_rows(lists, data):
-    more = {"score": [0.5 * i for i in range(len(lists))], "name": [None, *"abcdefgh"[: len(lists) - 1]]}
+    more = {"score": [0.5 * i for i in range(len(lists))], "name": [None, *"abcdefgh"[: len(lists) - 1]], "_owner": lists}
     rows = Dataset.from_dict({"ids": lists, "flags": [[True] * len(one) for one in lists], **more})
     rows = rows.select(data.draw(st.permutations(range(len(lists)))))
     kept = Encoded.of(rows)
     assert isinstance(kept, Encoded)
     assert len(kept) == len(rows)
-    assert [
-        {key: list(v) if key in ("ids", "flags") else v for key, v in kept[i].items()} for i in range(len(rows))
-    ] == rows.to_list()
+    found = [kept[i] | {"ids": kept[i]["ids"].tolist()} for i in range(len(rows))]
+    assert found == rows.remove_columns("_owner").to_list()
     assert list(kept["score"]) == list(rows["score"])
 
 
@@ -100,8 +99,34 @@ def test_large_tables_stay_where_they_are(monkeypatch):
     import adaptkit.encoded
 
     rows = Dataset.from_dict({"ids": [[1, 2], [3]]})
-    monkeypatch.setattr(adaptkit.encoded, "MOST", 10)
+    monkeypatch.setattr(adaptkit.encoded, "MOST_BYTES", 30)
     assert Encoded.of(rows) is rows
+    assert isinstance(Encoded.of(rows.select([0])), Encoded)
+    assert Encoded.of(few := rows.select([0] * 9)) is few
+
+
+def test_what_is_more_than_a_table_stays_as_it_is():
+    rows = Dataset.from_dict({"ids": [[1, 2], [3]], "more": [1, 2]})
+    changed = rows.with_transform(lambda batch: {"ids": [[7]] * len(batch["ids"])})
+    for other in (changed, rows.with_format("torch"), rows.with_format(columns=["ids"]), [{"ids": [1]}], Encoded(rows)):
+        assert Encoded.of(other) is other
+
+
+def test_a_tokenizer_without_padding_pads_nothing_or_says_so():
+    assert Pad({"a": None})([{"a": [1, 2]}, {"a": [3, 4]}])["a"].tolist() == [[1, 2], [3, 4]]
+    with pytest.raises(AdaptkitError, match="need a padding token for a"):
+        Pad({"a": None})([{"a": [1, 2]}, {"a": [3]}])
+
+
+def test_padding_is_counted_as_it_is_filled():
+    lengths = [3, 4, 9, 10, 17, 18]
+    rows = Dataset.from_list([{"input_ids": [1] * n, "length": n} for n in lengths])
+    pad, sampler = Pad({"input_ids": 0}).in_few_shapes(rows), LengthBuckets(lengths, 2, 1)
+    order = list(sampler)
+    batches = [pad([rows[i] for i in order[start : start + 2]])["input_ids"] for start in (0, 2, 4)]
+    tokens = sum(batch.numel() for batch in batches)
+    assert padding_share(sampler, 2, pad.width) == pytest.approx(1 - sum(lengths) / tokens)
+    assert padding_share(sampler, 2) < padding_share(sampler, 2, pad.width)
 
 
 def test_buckets_waste_little():

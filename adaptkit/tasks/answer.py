@@ -30,6 +30,8 @@ class Answer(Task):
 
     name = "answer"
     auto_class = "AutoModelForQuestionAnswering"
+    recordable = True
+    reads_padding = True  # logits of first and last tokens stand against those of all others
     parts = {"question": "question", "context": "context", "answers": "answers"}
     gold = ("answers",)
     embedded = {"context": "text", "answers": "answer"}

@@ -49,7 +49,8 @@ class Task:
     base_knows: ClassVar[bool] = False  # the frozen base without an adapter can do this too, and is scored beside it
     smooths: ClassVar[bool] = True  # the loss knows label smoothing
     same_inputs: ClassVar[bool] = True  # the model reads the same tokens in every epoch
-    recordable: ClassVar[bool] = True  # the loss does the same for every batch of one shape, without asking what is in it
+    recordable: ClassVar[bool] = False  # the loss does the same for every batch of one shape, whatever is in it and whenever
+    reads_padding: ClassVar[bool] = False  # the loss depends on how far texts are filled up
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads for one row
     how_cut: ClassVar[str] = "no text on both sides"  # how `cut` divides
     long_texts: ClassVar[str] = "are cut"  # what becomes of texts that are too long

@@ -39,6 +39,7 @@ class Classify(Task):
 
     name = "classify"
     auto_class = "AutoModelForSequenceClassification"
+    recordable = True
     parts = {"text": "text", "text_pair": None, "label": "label"}
     embedded = {"label": "intent"}
     how_cut = "stratified"
@@ -217,4 +218,5 @@ def _on_device(weights: tuple[float, ...], device: torch.device) -> torch.Tensor
     """Label weights where the logits are; copied there once."""
     import torch
 
-    return torch.tensor(weights, device=device)
+    with torch.inference_mode(False):  # training needs them too
+        return torch.tensor(weights, device=device)

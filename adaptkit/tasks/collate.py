@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adaptkit.errors import AdaptkitError
+
 IGNORED = -100
 MULTIPLE = 8  # of tokens
 
@@ -50,13 +52,25 @@ class Pad:
         columns = [name for name in rows[0] if name != "length" and not name.startswith("_")]
         return {name: self._tensor(name, [row[name] for row in rows]) for name in columns}
 
+    def width(self, longest: int) -> int:
+        """Tokens that a batch of texts is filled up to."""
+        return max(longest, min(self.most, -(-longest // MULTIPLE) * MULTIPLE))
+
+    def _needless(self, name: str, full: bool) -> int:
+        """What stands for a filling that is not used."""
+        if not full:
+            raise AdaptkitError(f"texts of different lengths need a padding token for {name}, and this tokenizer has none.")
+        return 0
+
     def _tensor(self, name: str, values: list[Any]) -> Tensor:
         if not isinstance(values[0], list | np.ndarray):
             return torch.tensor(values)
         arrays = [np.asarray(value) for value in values if len(value)]
         width, fill = max(map(len, values)), self.values.get(name, 0)
         if name in self.texts:
-            width = max(width, min(self.most, -(-width // MULTIPLE) * MULTIPLE))
+            width = self.width(width)
+        if fill is None:
+            fill = self._needless(name, all(len(value) == width for value in values))
         kind = np.result_type(*{array.dtype for array in arrays}).kind if arrays else "i"
         inner = arrays[0].shape[1:] if arrays else ()
         filled = np.full((len(values), width, *inner), fill, {"f": np.float32, "b": np.bool_}.get(kind, np.int64))

@@ -33,6 +33,7 @@ class Embed(Task):
 
     name = "embed"
     auto_class = "AutoModel"
+    recordable = True
     parts = {"text": "text", "text_pair": "text_pair", "score": None}
     gold = ("text_pair", "score")
     embedded = {"text": "summary", "text_pair": "text"}

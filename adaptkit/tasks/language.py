@@ -20,6 +20,7 @@ class Language(Task):
     """A task whose loss is that of tokens. The best epoch is the one with the lowest perplexity."""
 
     best_metric = "perplexity"
+    recordable = True
     lower_is_better = True
     base_knows = True
     causal = True  # the logits of a token are about the next one

@@ -30,6 +30,7 @@ class Tag(Task):
 
     name = "tag"
     auto_class = "AutoModelForTokenClassification"
+    recordable = True
     parts = {"text": "text", "entities": "entities", "tokens": "tokens", "tags": "tags"}
     gold = ("entities", "tags")
     best_metric = "f1"
