@@ -90,7 +90,7 @@ def test_rows_in_memory_are_the_rows(lists, data):
     kept = Encoded.of(rows)
     assert isinstance(kept, Encoded)
     assert len(kept) == len(rows)
-    found = [kept[i] | {"ids": kept[i]["ids"].tolist()} for i in range(len(rows))]
+    found = [kept[i] | {"ids": list(kept[i]["ids"])} for i in range(len(rows))]
     assert found == rows.remove_columns("_owner").to_list()
     assert list(kept["score"]) == list(rows["score"])
 
