@@ -36,8 +36,8 @@ class Precision:
     half_base: bool = True
     copied: bool = False
 
-    def wanted(self, parameter: nn.Parameter) -> torch.dtype:
-        """The dtype of one parameter while it trains, or while others train."""
+    def wanted(self, parameter: Tensor) -> torch.dtype:
+        """The dtype of one parameter (or table of positions) while it trains, or while others train."""
         if self.autocast and parameter.requires_grad and parameter.dtype in HALVES:
             return torch.float32
         halved = self.half_base and self.autocast == torch.bfloat16 and not parameter.requires_grad
@@ -96,11 +96,19 @@ def _backbone(model: nn.Module) -> nn.Module:
 
 
 def _is_in(module: nn.Module, dtype: torch.dtype) -> bool:
-    """Whether all of a module but its adapters is in one dtype. Buffers of positions count, frequencies of rotary ones do not."""
+    """Whether all of a module but its adapters is in one dtype."""
+    return {tensor.dtype for tensor in (*_own(module), *_tables(module)) if tensor.is_floating_point()} == {dtype}
+
+
+def _own(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not an adapter's."""
     adapters = {id(weight) for weight in _adapter_weights(module)}
-    weights = [p.dtype for p in module.parameters() if p.is_floating_point() and id(p) not in adapters]
-    positions = [buffer.dtype for buffer in module.buffers() if buffer.is_floating_point() and buffer.dim() > 1]
-    return {*weights, *positions} == {dtype}
+    return [parameter for parameter in module.parameters() if id(parameter) not in adapters]
+
+
+def _tables(module: nn.Module) -> list[Tensor]:
+    """Buffers that meet the residual stream, as the positions of M2M100; those of one dimension are frequencies of rotations."""
+    return [buffer for buffer in module.buffers() if buffer.is_floating_point() and buffer.dim() > 1]
 
 
 def _adapter_weights(model: nn.Module) -> list[nn.Parameter]:
@@ -108,7 +116,9 @@ def _adapter_weights(model: nn.Module) -> list[nn.Parameter]:
     return [weight for layer in layers for weight in layer.adaptkit_weights.parameters()]
 
 
-def _not_kept(model: nn.Module) -> list[nn.Parameter]:
-    """All parameters but the frozen ones of adapters: those are saved with every checkpoint, to the bit."""
+def _not_kept(model: nn.Module) -> list[Tensor]:
+    """All parameters but the frozen ones of adapters, which checkpoints save to the bit; and the tables of a frozen backbone."""
     kept = {id(weight) for weight in _adapter_weights(model) if not weight.requires_grad}
-    return [parameter for parameter in model.parameters() if id(parameter) not in kept]
+    backbone = _backbone(model)
+    tables = [] if any(parameter.requires_grad for parameter in _own(backbone)) else _tables(backbone)
+    return [*(parameter for parameter in model.parameters() if id(parameter) not in kept), *tables]
