@@ -101,7 +101,7 @@ class StepGraphs:
         except RuntimeError as problem:
             torch.cuda.set_stream(stream)
             _take_random_numbers_out_of_recording()
-            self._stop(first_of(problem))
+            self._stop(_first_of(problem))
             return self._as_always(step, inputs, items)
         self._graphs[shape] = StepGraph(graph, read, counted, loss)
         self.count += 1
@@ -120,7 +120,7 @@ def _take_random_numbers_out_of_recording() -> None:
     generator.graphsafe_set_state(generator.clone_state())
 
 
-def first_of(problem: BaseException) -> BaseException:
+def _first_of(problem: BaseException) -> BaseException:
     """What came first of several errors, each raised while the one before was handled: it says why."""
     while problem.__context__ is not None:
         problem = problem.__context__

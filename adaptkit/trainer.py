@@ -111,8 +111,7 @@ class AdapterTrainer(Trainer):
         outputs = self._outputs(model, inputs)
         task = self.task_of(inputs)
         training = model.training
-        items = (labels != -100).sum() if num_items_in_batch is None else num_items_in_batch
-        items = torch.as_tensor(items).clamp(min=1)  # a step may hold no label at all
+        items = _labels_of_step(labels, num_items_in_batch).clamp(min=1)  # a step may hold no label at all
         smoothing = self.args.label_smoothing_factor if training else 0.0
         loss = task.loss(outputs, inputs, labels, items, smoothing)
         if training and num_items_in_batch is not None and self.args.average_tokens_across_devices:
@@ -148,8 +147,8 @@ class AdapterTrainer(Trainer):
         if hasattr(self.optimizer, "train"):  # of optimizers without a schedule
             self.optimizer.train()
         inputs = self._prepare_inputs(inputs)
-        items = (inputs["labels"] != -100).sum() if num_items_in_batch is None else num_items_in_batch
-        return self.graphs.step(step, inputs, torch.as_tensor(items, device=inputs["labels"].device))
+        items = _labels_of_step(inputs["labels"], num_items_in_batch)
+        return self.graphs.step(step, inputs, items.to(inputs["labels"].device))
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         inputs = self._prepare_inputs(inputs)
@@ -197,6 +196,11 @@ class AdapterTrainer(Trainer):
         self.processing_class.save_pretrained(folder)
 
 
+def _labels_of_step(labels: torch.Tensor, counted: torch.Tensor | int | None) -> torch.Tensor:
+    """How many labels an optimizer step holds: as Trainer has counted them, or those of the one batch."""
+    return (labels != -100).sum() if counted is None else torch.as_tensor(counted)
+
+
 class StopOnBadLoss(TrainerCallback):
     """A loss that is not a number never comes back: stop and say so."""
 
@@ -217,8 +221,8 @@ class ZeroGrad:
 
     def __call__(self, set_to_none: bool = True) -> None:
         if not set_to_none:
-            self.zero_grad(set_to_none=False)
-        for parameter in self.parameters if set_to_none else ():
+            return self.zero_grad(set_to_none=False)
+        for parameter in self.parameters:
             parameter.grad = None
 
 
