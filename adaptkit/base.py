@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from adaptkit.errors import AdaptkitError, nearest_beside, unknown
 from adaptkit.fingerprints import checkpoint_files, fingerprint
+from adaptkit.machine import emulates, only_cpu, widen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +22,7 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_NAMES = ("all-MiniLM-L6-v2", MINILM)
 
 QUANTIZE = ("int8", "nf4")
+AUTO = ("auto", None)  # dtypes that leave the choice to us
 FEWEST_TOKENS = 3  # beside the special ones: without its files a tokenizer of some kinds has up to two
 
 # The dropout settings of configurations, the heads' own left out: a frozen base has nothing to regularise.
@@ -34,6 +38,7 @@ class BaseInfo:
     """What is known of a loaded base; `load_base` leaves it at `model.adaptkit_base`.
 
     `head`: paths of the modules whose parameters the checkpoint did not hold.
+    `stored_in`: the dtype of the weights on disk, where they were put in fp32 since the processor does not compute in it.
     """
 
     name: str
@@ -41,6 +46,7 @@ class BaseInfo:
     fingerprint: str
     head: tuple[str, ...]
     quantize: str | None = None
+    stored_in: torch.dtype | None = None
 
 
 def load_base(
@@ -64,7 +70,9 @@ def load_base(
         task: `classify`, ... (see `adaptkit.tasks`), the name of a transformers class, or None for the bare backbone.
         labels: the labels' names in order, or their number.
         quantize: None, `"int8"` or `"nf4"` (bitsandbytes; works on CPU too). The new parts of the head stay in full precision.
-        dtype, device_map, revision, attn_implementation: as in `from_pretrained`.
+        dtype: "auto" is the dtype of the weights on disk, but fp32 where the model runs on a processor that would have to emulate
+            that, as far as memory allows.
+        device_map, revision, attn_implementation: as in `from_pretrained`.
         base_dropout: keep the base's own dropout in training. Off by default: nothing frozen needs it.
         config: settings of the model's configuration.
 
@@ -112,7 +120,9 @@ def load_base(
         model, _ = _load(lambda: load([*inside, *output]), name_or_path)
     model.requires_grad_(False)
     files = checkpoint_files(_folder(source, revision)) if quantize else None
-    model.adaptkit_base = BaseInfo(full_name(name_or_path), revision, fingerprint(model, files), tuple(head), quantize)
+    known = fingerprint(model, files)
+    stored_in = widen(model) if dtype in AUTO and only_cpu() else None
+    model.adaptkit_base = BaseInfo(full_name(name_or_path), revision, known, tuple(head), quantize, stored_in)
     return model
 
 
@@ -271,13 +281,13 @@ def _silence_dropout(settings) -> None:
 
 
 def _quantization(quantize: str, dtype, skip: list[str]):
-    import torch
     from transformers import BitsAndBytesConfig
 
     skip_modules = skip or None
     if quantize == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip_modules)
-    compute = torch.bfloat16 if dtype in ("auto", None) else getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    fast = torch.float32 if only_cpu() and emulates(torch.bfloat16) else torch.bfloat16
+    compute = fast if dtype in AUTO else getattr(torch, dtype) if isinstance(dtype, str) else dtype
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

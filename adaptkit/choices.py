@@ -12,6 +12,7 @@ from adaptkit.fastest import Shape, earlier_choice, fastest_attention
 from adaptkit.full import FULL
 from adaptkit.kept import Kept
 from adaptkit.launch import IS_MAIN, say
+from adaptkit.machine import emulated
 from adaptkit.sampling import lengths_of
 from adaptkit.scratch import make_model
 from adaptkit.trainer import bare_model
@@ -81,6 +82,14 @@ def choose_attention(run: Run, config: Any) -> None:
     say(f"attention: {run.attention['attention']} ({run.attention['why']})")
 
 
+def say_dtype(run: Run) -> None:
+    """What the dtype of the base means on this processor."""
+    if stored := bare_model(run.model).adaptkit_base.stored_in:
+        say(f"base in float32: it is stored in {str(stored)[6:]}, for which this CPU has no instructions")
+    elif run.training.use_cpu and (slow := emulated(run.model)):
+        say(f"note: this CPU has no instructions for {str(slow)[6:]}, the base's: in --dtype float32 it is many times as fast")
+
+
 def choose_trunk(run: Run) -> None:
     """Whether the frozen layers below all that trains run once a text, and where what they give is kept.
 
@@ -146,7 +155,7 @@ def _no_use(run: Run, layers: int) -> str | None:
 def _trunk_bytes(run: Run, model: Any) -> int:
     """What all texts take, about: padding is not kept, equal texts are kept once."""
     tokens = sum(sum(lengths_of(part.encoded)) for name, part in run.parts.items() if name != "test")
-    half = (run.training.bf16 and run.extras().half_base) or run.arguments.dtype in ("bfloat16", "float16")
+    half = (run.training.bf16 and run.extras().half_base) or model.dtype.itemsize == 2
     return tokens * run.task.inputs_per_row * model.config.get_text_config().hidden_size * (2 if half else 4)
 
 

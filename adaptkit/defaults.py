@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptkit.launch import wants_cpu
+from adaptkit.machine import emulates, has_instructions, only_cpu
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -37,28 +37,16 @@ PART_RATES = {"head": 1e-3, "norms": 1e-3, "biases": 1e-3}  # of small parts of 
 
 def machine_defaults() -> dict[str, Any]:
     """bf16 where the machine computes in it; the CPU where there is nothing else."""
-    if torch.cuda.is_available() and not wants_cpu():
-        return {"bf16": torch.cuda.is_bf16_supported()}
-    if torch.backends.mps.is_available() and not wants_cpu():
-        return {}
-    return {"use_cpu": True, "bf16": _computes_bf16(_cpu())}
+    if only_cpu():
+        return {"use_cpu": True, "bf16": has_instructions(torch.bfloat16)}
+    return {"bf16": torch.cuda.is_bf16_supported(including_emulation=False)} if torch.cuda.is_available() else {}
 
 
 def machine_notes(training: TrainingArguments) -> list[str]:
     """What a user should know of the settings on this machine."""
-    cpu = _cpu()
-    if training.use_cpu and training.bf16 and cpu.get("architecture") == "x86_64" and not _computes_bf16(cpu):
+    if training.use_cpu and training.bf16 and emulates(torch.bfloat16):
         return ["this CPU has no instructions for bf16 (AVX512-bf16, AMX): --bf16 takes many times as long as fp32 here"]
     return []
-
-
-def _cpu() -> dict[str, Any]:
-    """What the processor can do."""
-    return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}
-
-
-def _computes_bf16(cpu: dict[str, Any]) -> bool:
-    return bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
 
 
 ENOUGH = 100  # validation rows by which epochs can be told apart: below, the standard error of an accuracy is 3 to 5 points or more

@@ -13,7 +13,7 @@ from adaptkit.arguments import RecipeArguments
 from adaptkit.augment import Augmentation, augment, read_synonyms
 from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
 from adaptkit.cards import WEIGHTS, TaskCard, read_card
-from adaptkit.choices import choose_attention, choose_base, choose_trunk, within_positions
+from adaptkit.choices import choose_attention, choose_base, choose_trunk, say_dtype, within_positions
 from adaptkit.confusions import confusions
 from adaptkit.fastest import keep_choice
 from adaptkit.full import FULL, MODEL, save_full, unfreeze
@@ -76,6 +76,7 @@ def load(run: Run) -> None:
         encode(run)
     choose_attention(run, config)
     run.model = new_model(run, run.arguments.method)
+    say_dtype(run)
     choose_trunk(run)
     trained = sum(parameter.numel() for parameter in run.model.parameters() if parameter.requires_grad)
     everything = sum(parameter.numel() for parameter in run.model.parameters())

@@ -1,0 +1,138 @@
+"""What the machine computes in: no base is left in a dtype that the processor would have to emulate."""
+
+import psutil
+import pytest
+import torch
+
+from adaptkit import adapt, load_adapter, load_base, save_adapter
+from adaptkit.base import load_tokenizer
+from adaptkit.machine import emulated, emulates, has_instructions, only_cpu, widen
+from recipes import classify
+from tests.tiny import inputs, randomize, tiny
+
+pytestmark = pytest.mark.skipif(not only_cpu(), reason="models run on a GPU here")
+
+OLD: dict[str, bool] = {"avx2": True}
+NEW = {"avx512_bf16": True, "avx512_fp16": True}
+HALVES = ("bfloat16", "float16")
+
+
+@pytest.fixture
+def cpu(monkeypatch):
+    """Lets the processor be another one: what it can do, and its architecture."""
+
+    def becomes(can: dict[str, bool], architecture: str = "x86_64") -> None:
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": architecture} | can)
+
+    becomes(OLD)
+    return becomes
+
+
+@pytest.fixture(params=HALVES)
+def stored(request, tmp_path):
+    """The folder of a base that is stored in half precision, and its dtype."""
+    dtype = getattr(torch, request.param)
+    tiny("m2m_100").to(dtype).save_pretrained(tmp_path / "base")  # its positions lie in a buffer
+    return tmp_path / "base", dtype
+
+
+@pytest.mark.parametrize("can, architecture, both", [
+    (OLD, "x86_64", (True, True)),
+    (NEW, "x86_64", (False, False)),
+    ({"amx_bf16": True}, "x86_64", (False, True)),
+    (OLD, "aarch64", (False, False)),  # not known: taken on trust
+])  # fmt: skip
+def test_what_is_emulated_is_told_by_the_instructions(cpu, can, architecture, both):
+    cpu(can, architecture)
+    assert (emulates(torch.bfloat16), emulates(torch.float16)) == both
+    assert not emulates(torch.float32)
+    assert has_instructions(torch.float32)
+
+
+def test_a_base_is_in_fp32_where_its_dtype_would_be_emulated(cpu, stored):
+    folder, dtype = stored
+    fast = load_base(str(folder))
+    as_stored = load_base(str(folder), dtype=dtype)
+    cpu(NEW)
+    on_a_newer = load_base(str(folder))
+    assert (fast.dtype, fast.config.dtype, fast.adaptkit_base.stored_in) == (torch.float32, torch.float32, dtype)
+    assert {as_stored.dtype, on_a_newer.dtype} == {dtype}
+    assert as_stored.adaptkit_base.stored_in is on_a_newer.adaptkit_base.stored_in is None
+    for model in (as_stored, on_a_newer):
+        assert model.adaptkit_base.fingerprint == fast.adaptkit_base.fingerprint
+        for (name, wide), narrow in zip(fast.named_parameters(), model.parameters(), strict=True):
+            assert torch.equal(wide, narrow.float()), name
+    assert {tensor.dtype for tensor in (*fast.parameters(), *fast.buffers()) if tensor.is_floating_point()} == {torch.float32}
+    assert {str(fast.config.dtype), str(on_a_newer.config.dtype)} == {"torch.float32", str(dtype)}
+
+
+def test_it_stays_as_stored_where_memory_is_short(cpu, stored, monkeypatch):
+    folder, dtype = stored
+    model = load_base(str(folder), dtype=dtype)
+    more = sum(tensor.numel() * 2 for tensor in (*model.parameters(), *model.buffers()) if tensor.dtype == dtype)
+    free = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=2 * more - 1))
+    assert (widen(model), model.dtype, emulated(model)) == (None, dtype, dtype)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=2 * more))
+    assert (widen(model), model.dtype, emulated(model)) == (dtype, torch.float32, None)
+
+
+def test_tied_weights_stay_tied_and_what_lies_elsewhere_is_left_alone(cpu):
+    model = tiny("m2m_100").to(torch.bfloat16)
+    assert model.encoder.embed_tokens.weight is model.shared.weight
+    model.encoder.layers[0].to("meta")
+    assert widen(model) is emulated(model) is None
+    model = tiny("m2m_100").to(torch.bfloat16)
+    assert widen(model) == torch.bfloat16
+    assert model.encoder.embed_tokens.weight is model.shared.weight
+
+
+def test_an_adapter_goes_from_one_machine_to_another(cpu, tmp_path):
+    tiny("bert").to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    model = adapt(load_base(str(tmp_path / "base")), "lora+bottleneck", head=[])
+    randomize(model, 1, 0.3)
+    save_adapter(model, tmp_path / "adapter")
+    with torch.no_grad():
+        here = model.eval()(**inputs("bert"))[0]
+        again = load_adapter(tmp_path / "adapter").eval()(**inputs("bert"))[0]
+        cpu(NEW)
+        elsewhere = load_adapter(tmp_path / "adapter").eval()(**inputs("bert"))[0]
+    assert torch.equal(here, again)
+    assert (here.dtype, elsewhere.dtype) == (torch.float32, torch.bfloat16)
+    torch.testing.assert_close(elsewhere.float(), here, atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("can, dtype, computed", [
+    (OLD, "auto", torch.float32), (NEW, "auto", torch.bfloat16), (OLD, "bfloat16", torch.bfloat16), (OLD, "float16", torch.float16),
+])  # fmt: skip
+def test_nf4_computes_in_what_the_processor_computes_in(cpu, can, dtype, computed):
+    cpu(can)
+    base = load_base("all-MiniLM-L6-v2", task="classify", labels=2, quantize="nf4", dtype=dtype)
+    packed = [module for module in base.modules() if type(module).__name__ == "Linear4bit"]
+    assert packed
+    assert {module.compute_dtype for module in packed} == {computed}
+
+
+def test_what_is_not_packed_of_a_quantized_base_is_in_fp32_too(cpu, tmp_path):
+    base = load_base("all-MiniLM-L6-v2").to(torch.bfloat16)
+    base.save_pretrained(tmp_path)
+    packed = load_base(str(tmp_path), task="classify", labels=2, quantize="nf4")
+    assert packed.adaptkit_base.stored_in == torch.bfloat16
+    assert {parameter.dtype for parameter in packed.parameters()} == {torch.uint8, torch.float32}
+
+
+def test_a_run_says_what_it_computes_in(cpu, tmp_path, capsys):
+    load_base("all-MiniLM-L6-v2").to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    load_tokenizer("all-MiniLM-L6-v2").save_pretrained(tmp_path / "base")
+    rows = [f"{word} weather in town number {i}\t{word}" for i in range(8) for word in ("good", "bad")]
+    (tmp_path / "rows.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n", "utf-8")
+    asked = f"--train_file {tmp_path}/rows.tsv --model_name_or_path {tmp_path}/base --max_steps 1 --validation_split_percentage 0"
+    classify.main([*asked.split(), "--output_dir", str(tmp_path / "fast")])
+    assert "base in float32: it is stored in bfloat16, for which this CPU has no instructions" in capsys.readouterr().out
+    classify.main([*asked.split(), "--dtype", "bfloat16", "--output_dir", str(tmp_path / "slow")])
+    assert (
+        "this CPU has no instructions for bfloat16, the base's: in --dtype float32 it is many times as fast"
+        in capsys.readouterr().out
+    )
+    classify.main([*asked.split(), "--dtype", "float32", "--output_dir", str(tmp_path / "plain")])
+    assert "no instructions" not in capsys.readouterr().out
