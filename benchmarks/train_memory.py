@@ -1,6 +1,6 @@
 """Peak memory of training at BERT-base shape, by what is trained: each case a process of its own, a few steps.
 
-    python benchmarks/train_memory.py [--rows 32] [--tokens 128] [--device cuda] [--fp32]
+    python benchmarks/train_memory.py [--rows 32] [--tokens 128] [--device cuda] [--fp32] [--cases ...]
 
 On a CPU `peak` is the largest resident size of the process, `above the program` what came after the imports; on a GPU `peak` is
 what torch allocated at most. Random weights of BERT-base (109 M parameters), bf16 autocast (--fp32: none), AdamW.
@@ -73,6 +73,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--fp32", action="store_true", help="for a CPU that does not compute in bf16")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -84,7 +85,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bert(768).bert.save_pretrained(folder)
         print("| what trains | parameters | peak, GB | above the program, GB |\n|---|---|---|---|", flush=True)
-        for name in CASES:
+        for name in given.cases:
             command = [sys.executable, __file__, "--case", name, "--folder", folder, "--device", given.device]
             sizes = ["--rows", str(given.rows), "--tokens", str(given.tokens), "--steps", str(given.steps)]
             sizes += ["--fp32"] if given.fp32 else []

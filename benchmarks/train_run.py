@@ -4,7 +4,7 @@
 
     default     peft + transformers.Trainer as they come: padded to 128 tokens, fp32, the base's own dropout
     dynamic     the same, each batch padded to its longest row
-    best        the same with Trainer's own fast settings: group_by_length, bf16
+    best        the same with Trainer's own fast settings: group_by_length, and bf16 where the machine computes in it
     adaptkit    recipes/classify.py with the same epochs, batch and learning rate; all else chosen by itself
     launched    the same, --cuda_graphs false
 
@@ -47,6 +47,7 @@ def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str,
     )
 
     from adaptkit.base import _resolve  # where the packaged MiniLM lies
+    from adaptkit.defaults import machine_defaults
 
     set_seed(seed)
     source = _resolve("all-MiniLM-L6-v2")
@@ -57,7 +58,7 @@ def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str,
     rows = rows.map(lambda batch: tokenizer(batch["text"], truncation=True, max_length=128, **fixed), batched=True)
     base = AutoModelForSequenceClassification.from_pretrained(source, num_labels=2)
     config = peft.LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules=["query", "value"])
-    fast = {"bf16": True, "train_sampling_strategy": "group_by_length"} if kind == "best" else {}
+    fast = {"bf16": machine_defaults()["bf16"], "train_sampling_strategy": "group_by_length"} if kind == "best" else {}
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"), num_train_epochs=epochs, per_device_train_batch_size=32, per_device_eval_batch_size=64,
         learning_rate=RATE, warmup_steps=0.06, weight_decay=0.01, eval_strategy="epoch", save_strategy="epoch", seed=seed,

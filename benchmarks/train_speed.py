@@ -1,10 +1,11 @@
 """One training step over a frozen base, as a multiple of the time of its matrix products alone; interleaved, medians.
 
-    python benchmarks/train_speed.py [--widths 384 768] [--tokens 24 128] [--adapters_python OTHER/bin/python]
+    python benchmarks/train_speed.py [--widths 384 768] [--tokens 24 128] [--fp32] [--adapters_python OTHER/bin/python]
     python benchmarks/train_speed.py --device cuda --widths 768 2048 [--compile] [--attn_implementation eager]
 
-The roof is what no training can go below: the products of the linear maps of all layers in bf16, forward, and backward towards the
-activations (not the attention's products, which are small). Beside it, in turns in one process:
+The roof is what no training can go below: the products of the linear maps of all layers, forward, and backward towards the
+activations (not the attention's products, which are small). In bf16; with --fp32, for a CPU that does not compute in bf16, all are
+in fp32 without autocast. Beside it, in turns in one process:
 
     adaptkit         as the recipes train: frozen base in bf16 without its dropout; on a CPU attention measured at start-up, on a
                      GPU the step recorded as a CUDA graph
@@ -12,6 +13,7 @@ activations (not the attention's products, which are small). Beside it, in turns
     compiled         on a GPU, with --compile: the same without the graph, under torch.compile
     PEFT autocast    peft.LoraConfig, fp32 weights, bf16 autocast, the base's own dropout and attention, as Trainer does with bf16
     PEFT bf16        the same with the base's weights in bf16
+    PEFT fp32        with --fp32: the same without autocast
     PEFT compiled    on a GPU, with --compile: that under torch.compile
     AdapterHub       adapters 1.3.0 in a process of the interpreter given, which waits while others work; bf16 autocast
 
@@ -69,9 +71,9 @@ def maps(width: int) -> list[tuple[int, int]]:
     return [(width, width)] * 4 + [(width, 4 * width), (4 * width, width)]
 
 
-def roof(width: int, tokens: int, device: str):
+def roof(width: int, tokens: int, device: str, dtype: torch.dtype):
     """A function that does the products of one step."""
-    half = {"dtype": torch.bfloat16, "device": device}
+    half = {"dtype": dtype, "device": device}
     inputs = {size: torch.randn(ROWS * tokens, size, **half) for pair in maps(width) for size in pair}
     weights = [torch.randn(out, into, **half) for into, out in maps(width)]
 
@@ -129,18 +131,18 @@ def stepper(model, tokens: int, device: str, rows: int = ROWS, half: bool = True
     return step
 
 
-def adaptkit_model(method: str, width: int, tokens: int, device: str, attention: str):
+def adaptkit_model(method: str, width: int, tokens: int, device: str, attention: str, dtype: torch.dtype):
     """As the recipes do it."""
     from adaptkit import adapt
     from adaptkit.fastest import Shape, measure
     from adaptkit.precision import Precision
 
     if device == "cpu":
-        times = measure(Shape(ROWS, tokens, 12, width // 12, LAYERS[width]), torch.bfloat16)
+        times = measure(Shape(ROWS, tokens, 12, width // 12, LAYERS[width]), dtype)
         attention = min(times, key=times.__getitem__)
     head = ["score"] if width == LLAMA else ["classifier"]
     model = adapt(network(width, device, attn_implementation=attention, silent=True), METHODS[method], head=head)
-    return Precision(torch.bfloat16).set(model), attention
+    return Precision(None if dtype == torch.float32 else dtype).set(model), attention
 
 
 def peft_model(width: int, half: bool, device: str):
@@ -210,15 +212,16 @@ def _time(step, device: str) -> float:
 
 def row(width: int, tokens: int, method: str, given: argparse.Namespace, hub: Hub | None) -> str:
     """One line of the table."""
-    device, timers = given.device, {}
+    device, half, timers = given.device, not given.fp32, {}
+    dtype = torch.bfloat16 if half else torch.float32
     timers["roof"] = lambda: _time(products, device)
-    products = roof(width, tokens, device)
+    products = roof(width, tokens, device, dtype)
     attention = ""
 
     def ours(**how):
         nonlocal attention
-        model, attention = adaptkit_model(method, width, tokens, device, given.attn_implementation)
-        return stepper(model, tokens, device, **how)
+        model, attention = adaptkit_model(method, width, tokens, device, given.attn_implementation, dtype)
+        return stepper(model, tokens, device, half=half, **how)
 
     def add(name: str, step) -> None:
         timers[name] = lambda: _time(step, device)
@@ -229,7 +232,9 @@ def row(width: int, tokens: int, method: str, given: argparse.Namespace, hub: Hu
         add("launched", ours())
     if given.compile:
         add("compiled", ours(compiled=True))
-    if method == "lora":
+    if method == "lora" and not half:
+        add("PEFT fp32", stepper(peft_model(width, False, device), tokens, device, half=False))
+    if method == "lora" and half:
         add("PEFT autocast", stepper(peft_model(width, False, device), tokens, device))
         add("PEFT bf16", stepper(peft_model(width, True, device), tokens, device))
     if method == "lora" and given.compile:
@@ -248,7 +253,7 @@ def row(width: int, tokens: int, method: str, given: argparse.Namespace, hub: Hu
     return f"| {width} | {tokens} | {method} | {middle['roof']:.3g} | {' | '.join(cells)} | {attention} |"
 
 
-COLUMNS = ("adaptkit", "launched", "compiled", "PEFT autocast", "PEFT bf16", "PEFT compiled", "AdapterHub")
+COLUMNS = ("adaptkit", "launched", "compiled", "PEFT autocast", "PEFT bf16", "PEFT fp32", "PEFT compiled", "AdapterHub")
 WARM = 3  # rounds that do not count: kernels are chosen, compiled and recorded
 
 
@@ -261,12 +266,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
+    parser.add_argument("--fp32", action="store_true", help="all in fp32")
     parser.add_argument("--attn_implementation", default="sdpa", help="of adaptkit on a GPU")
     parser.add_argument("--adapters_python", help="an interpreter that has AdapterHub's adapters")
     parser.add_argument("--hub", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.compile and given.device == "cpu":
         parser.error("--compile is for --device cuda")
+    if given.fp32 and (given.compile or given.adapters_python):
+        parser.error("--fp32 goes with neither --compile nor --adapters_python")
     if given.hub:
         hub_steps()
         return
