@@ -65,6 +65,9 @@ class RecipeArguments:
         10, "how much of the training rows is cut off where there is no validation split; 0: all rows train, no epoch is judged"
     )
     test_split_percentage: int = flag(0, "how much of the training rows is cut off where there is no test split; 0: none")
+    max_train_samples: int | None = flag(None, "train on so many rows, drawn by the seed (default: all)")
+    max_eval_samples: int | None = flag(None, "judge by so many validation rows (default: all)")
+    max_predict_samples: int | None = flag(None, "test on so many rows (default: all)")
     max_seq_length: int = flag(128, "tokens that the model reads at once")
     output_dir: str | None = flag(None, "where the adapter and its reports go (default: runs/RECIPE)")
     overwrite_output_dir: bool = flag(False, "write to an output_dir that is not empty")
@@ -206,10 +209,7 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]
     known = {action.dest for action in parser._actions}
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
     given, _ = parser.parse_known_args(rest)
-    if given.eval_strategy == "no":
-        parser.set_defaults(load_best_model_at_end=False)
-    elif "--save_strategy" not in rest:
-        parser.set_defaults(save_strategy=given.eval_strategy)  # the best epoch is among those that are both judged and saved
+    parser.set_defaults(**_when_to_judge_and_save(given, {word.partition("=")[0] for word in rest}))
     try:
         training, left = parser.parse_args_into_dataclasses(args=rest, return_remaining_strings=True, look_for_args_file=False)
     except ValueError as problem:
@@ -219,6 +219,17 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]
         error = unknown("flag", f"--{stranger}", [f"--{name}" for name in known | own])
         raise AdaptkitError(str(error).partition(" Known: ")[0] + " See --help and --help_all.")
     return training
+
+
+def _when_to_judge_and_save(given: argparse.Namespace, asked: set[str]) -> dict[str, Any]:
+    """Defaults by which what is judged is saved too, since the best is chosen among what is both; one follows the other."""
+    if given.eval_strategy == "no" or given.save_strategy == "no":
+        return {"load_best_model_at_end": False}
+    if "--save_strategy" not in asked:
+        return {"save_strategy": given.eval_strategy} | ({"save_steps": given.eval_steps} if given.eval_steps else {})
+    if "--eval_strategy" not in asked and given.save_strategy != "best":
+        return {"eval_strategy": given.save_strategy, "eval_steps": given.save_steps}
+    return {}
 
 
 def _read_yaml(path: str) -> dict[str, Any]:

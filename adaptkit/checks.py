@@ -24,7 +24,6 @@ from adaptkit.run import Run, encode, new_model, save
 from adaptkit.sampling import lengths_of
 from adaptkit.start import start
 from adaptkit.tasks.base import Task
-from adaptkit.trainer import Part
 from adaptkit.training import fit, peak_memory
 
 WHOLE = 10**6  # a length that cuts nothing
@@ -134,15 +133,14 @@ def _try_once(run: Run, folder: Path) -> None:
     """One training step, one evaluation batch, one save and load."""
     choose_attention(run, load_config(run.base, run.arguments.model_revision))
     run.model = new_model(run, run.arguments.method)
-    few = {name: _few(part) for name, part in run.parts.items()}
+    few = {name: part.first(64) for name, part in run.parts.items()}
     once = dataclasses.replace(
         run.training,
         **{"output_dir": str(folder), "max_steps": 1, "save_strategy": "no", "load_best_model_at_end": False},
         **{"eval_strategy": "no", "resume_from_checkpoint": None, "disable_tqdm": True, "report_to": "none"},
     )
-    train = Part(few["train"].table, few["train"].encoded)
-    seconds = fit(run.model, run.task, train, few.get("validation"), run.tokenizer, once).metrics["train_runtime"]
-    outputs = predict(run.model, run.task, few.get("validation", train).encoded, run.tokenizer)
+    seconds = fit(run.model, run.task, few["train"], few.get("validation"), run.tokenizer, once).metrics["train_runtime"]
+    outputs = predict(run.model, run.task, few.get("validation", few["train"]).encoded, run.tokenizer)
     say(f"one training step took {seconds:.1f} s, one evaluation gave outputs {outputs.shape}; {peak_memory():.2f} GB used at most")
     save(run, folder / "adapter", {})
     if run.arguments.method != FULL:
@@ -158,13 +156,6 @@ def _steps(run: Run) -> int:
         return training.max_steps
     rows = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     return round(-(-len(run.parts["train"].encoded) // rows) * training.num_train_epochs)
-
-
-def _few(part: Part, count: int = 64) -> Part:
-    """The first encoded rows of a split, and the rows that they belong to."""
-    encoded = part.encoded.select(range(min(count, len(part.encoded))))
-    owners = encoded["_row"] if "_row" in encoded.column_names else range(min(len(encoded), len(part.table)))
-    return Part(part.table.take(range(max(owners) + 1)), encoded)
 
 
 def _compare(run: Run, folder: Path) -> None:

@@ -11,7 +11,7 @@ from transformers import Pipeline
 from adaptkit.errors import AdaptkitError
 from adaptkit.predict import Predictor
 from adaptkit.tables import Table
-from adaptkit.tasks.chat import PLAIN_TEMPLATE
+from adaptkit.tasks.chat import template_of
 from adaptkit.trainer import bare_model
 
 transformers_pipeline: Any = transformers.pipeline  # its overloads know literal names only
@@ -24,8 +24,8 @@ def pipeline(folder: str | Path, **base_options: Any) -> Pipeline:
     """A transformers pipeline for an adapter's task, with its labels, its tokenizer and the length it was trained on.
 
     classify: text-classification (all labels with `top_k=None`); tag: token-classification, words put together into entities, long
-    texts in windows; chat: text-generation, with messages too; pretrain: fill-mask or text-generation. score, relate, answer,
-    translate, summarize and embed: `TaskPipeline`.
+    texts in windows; chat: text-generation, with messages too, after the system message of the training where they have none;
+    pretrain: fill-mask or text-generation. score, relate, answer, translate, summarize and embed: `TaskPipeline`.
 
     Args:
         folder: an adapter from a recipe.
@@ -49,7 +49,7 @@ def pipeline(folder: str | Path, **base_options: Any) -> Pipeline:
             "token-classification", **shared, aggregation_strategy="first", stride=min(task.doc_stride, length // 2)
         )
     if task.name == "chat":
-        tokenizer.chat_template = tokenizer.chat_template or PLAIN_TEMPLATE
+        tokenizer.chat_template = template_of(tokenizer, task.system)
         return transformers_pipeline("text-generation", **shared, do_sample=False, max_new_tokens=task.max_new_tokens)
     if task.name == "pretrain":
         return transformers_pipeline("fill-mask" if task.objective == "mlm" else "text-generation", **shared)

@@ -16,7 +16,7 @@ from adaptkit.methods import describe, parse
 from adaptkit.methods.lora import LoRA
 from adaptkit.run import Run, load, new_model
 from adaptkit.trainer import bare_model
-from adaptkit.training import make_trainer, precision
+from adaptkit.training import check_best_metric, make_trainer, precision
 from adaptkit.trunk import Trunk
 
 RANKS = (4, 8, 16, 32)
@@ -36,6 +36,7 @@ def search(run: Run) -> None:
         raise AdaptkitError("--search is 2 trials or more.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     load(run)
+    check_best_metric(run.model, run.task, run.parts["validation"], run.tokenizer, run.training)
     task, folder = run.task, run.output_dir / "search"
     args = dataclasses.replace(run.training, output_dir=str(folder), save_strategy="no", load_best_model_at_end=False)
     asked: list[Any] = []
@@ -51,11 +52,12 @@ def search(run: Run) -> None:
         return model
 
     trainer = make_trainer(None, task, run.parts["train"], run.parts["validation"], run.tokenizer, args, run.extras(), model_init)
+    metric = args.metric_for_best_model.removeprefix("eval_")
     best = trainer.hyperparameter_search(
         hp_space=lambda trial: _space(run, trial),
-        compute_objective=lambda metrics: metrics[f"eval_{task.best_metric}"],
+        compute_objective=lambda metrics: metrics[f"eval_{metric}"],
         n_trials=run.arguments.search,
-        direction="minimize" if task.lower_is_better else "maximize",
+        direction="maximize" if args.greater_is_better else "minimize",
         backend="optuna",
         sampler=optuna.samplers.TPESampler(seed=run.training.seed),
     )
@@ -63,18 +65,18 @@ def search(run: Run) -> None:
     if run.training.world_size > 1:
         torch.distributed.broadcast_object_list(shared, src=0)
     chosen, score = dict(shared[0][0]), shared[0][1]
-    say(f"best of {run.arguments.search}: {chosen}, validation {task.best_metric} {score:.4f}")
+    say(f"best of {run.arguments.search}: {chosen}, validation {metric} {score:.4f}")
     if IS_MAIN:
         shutil.rmtree(folder, ignore_errors=True)
-        _write_trials(run, asked)
+        _write_trials(run, asked, metric)
     run.arguments.method = _with_rank(run.arguments.method, chosen.pop("rank", None))
     run.training = dataclasses.replace(run.training, **chosen)
 
 
-def _write_trials(run: Run, asked: list[Any]) -> None:
+def _write_trials(run: Run, asked: list[Any], metric: str) -> None:
     """`search.tsv`: every trial, its settings and its score."""
     trials = [trial for trial in asked[0].study.trials if trial.value is not None]
-    rows = [{"trial": trial.number, run.task.best_metric: float(trial.value), **trial.params} for trial in trials]
+    rows = [{"trial": trial.number, metric: float(trial.value), **trial.params} for trial in trials]
     run.output_dir.mkdir(parents=True, exist_ok=True)
     report.write_details(run.output_dir / "search.tsv", rows)
 

@@ -21,6 +21,8 @@ from adaptkit.tables import Splits
 from adaptkit.tasks.base import Task
 from adaptkit.training import last_whole_checkpoint
 
+MOST = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
+
 
 def task_from(name: str, arguments: RecipeArguments) -> Task:
     """The task with the columns and settings that the flags give."""
@@ -60,6 +62,8 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     training = make_training(**(defaults | by_data))
     _check_judged(judged, training, arguments)
     training.resume_from_checkpoint, going_on = find_checkpoint(checkpoint, output_dir)
+    if judged and training.save_strategy == "no":
+        said.append("nothing is saved while training (--save_strategy no): the last epoch is kept")
     splits.notes += [*said, *machine_notes(training), *going_on]
     for note in splits.notes:
         say(f"note: {note}")
@@ -73,6 +77,9 @@ def _check_flags(arguments: RecipeArguments) -> None:
     for name in ("validation_split_percentage", "test_split_percentage"):
         if not 0 <= getattr(arguments, name) <= 50:
             raise AdaptkitError(f"--{name} is 0 to 50, not {getattr(arguments, name)}.")
+    for name in MOST.values():
+        if (count := getattr(arguments, name)) is not None and count < 1:
+            raise AdaptkitError(f"--{name} is 1 or more, not {count}.")
     check_part(arguments.train)
     arguments.method = choose_method(arguments)
     careful = arguments.l2_sp or arguments.gradual_unfreezing or arguments.layerwise_lr_decay != 1
@@ -112,7 +119,8 @@ def _read(task: Task, arguments: RecipeArguments, seed: int) -> tuple[Splits, Ta
         reading=reading_from(arguments, task.wanted()),
     )
     shares = (arguments.validation_split_percentage / 100, arguments.test_split_percentage / 100)
-    return task.prepare(splits, seed, *shares)
+    splits, task = task.prepare(splits, seed, *shares)
+    return splits.at_most({split: getattr(arguments, name) for split, name in MOST.items()}, seed), task
 
 
 def asked_checkpoint(training: Any) -> str | None:

@@ -77,6 +77,16 @@ class Splits:
         found = (("train", self.train), ("validation", self.validation), ("test", self.test))
         return [(name, table) for name, table in found if table is not None]
 
+    def at_most(self, most: dict[str, int | None], seed: int) -> Splits:
+        """So many rows of each split, drawn by `seed` and in their old order; all of them where it has fewer, or for None."""
+        tables, notes = dict(self.items()), list(self.notes)
+        for name, table in self.items():
+            count = most.get(name)
+            if count is not None and count < len(table):
+                tables[name] = table.take(sorted(random.Random(seed).sample(range(len(table)), count)))
+                notes.append(f"{count:,} of {len(table):,} {name} rows are used (seed {seed})")
+        return Splits(tables["train"], tables.get("validation"), tables.get("test"), notes)
+
 
 def split_validation(table: Table, labels: Sequence[str], seed: int, share: float = 0.1) -> tuple[Table, Table]:
     """Cut a validation split: the same share of each label (at least one row of a label that has two), shuffled by `seed`.

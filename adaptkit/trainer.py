@@ -37,6 +37,12 @@ class Part:
     table: Table
     encoded: Dataset
 
+    def first(self, count: int) -> Part:
+        """The first encoded rows, and the rows that they belong to: a long text may be several."""
+        encoded = self.encoded.select(range(min(count, len(self.encoded))))
+        owners = encoded["_row"] if "_row" in encoded.column_names else range(min(len(encoded), len(self.table)))
+        return Part(self.table.take(range(max(owners) + 1)), encoded)
+
 
 @dataclass(frozen=True)
 class Extras:

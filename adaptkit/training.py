@@ -18,9 +18,10 @@ from torch import nn
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
 from adaptkit.encoded import Encoded
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.launch import say
 from adaptkit.precision import Precision
+from adaptkit.predict import predict
 from adaptkit.sampling import lengths_of, padding_share
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.collate import Pad
@@ -38,6 +39,7 @@ class Fit:
 
 
 LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
+FEW = 8  # rows that tell which metrics a task has
 
 
 def make_trainer(
@@ -107,9 +109,30 @@ def fit(
         args: Trainer's; start from `DEFAULTS` and `machine_defaults()`, with `data_defaults(...)` where rows are few.
 
     Raises:
-        AdaptkitError: the loss is not a number, or an evaluation is asked for and there are no validation rows.
+        AdaptkitError: the loss is not a number, an evaluation is asked for and there are no validation rows, or
+            `metric_for_best_model` is none of the task's metrics.
     """
-    return drive(make_trainer(model, task, train, validation, tokenizer, args, extras))
+    trainer = make_trainer(model, task, train, validation, tokenizer, args, extras)
+    if validation is not None:
+        check_best_metric(model, task, validation, tokenizer, args)
+    return drive(trainer)
+
+
+def check_best_metric(
+    model: nn.Module, task: Task, validation: Part, tokenizer: PreTrainedTokenizerBase, args: TrainingArguments
+) -> None:
+    """Refuse a `--metric_for_best_model` that evaluations do not give, before hours are spent: a few rows tell.
+
+    Raises:
+        AdaptkitError: there is no such metric.
+    """
+    asked = (args.metric_for_best_model or task.best_metric).removeprefix("eval_")
+    if asked in ("loss", task.best_metric):
+        return
+    few = validation.first(FEW)
+    known = task.metrics(predict(model, task, few.encoded, tokenizer), few.encoded, few.table)
+    if asked not in known:
+        raise unknown("--metric_for_best_model", asked, known)
 
 
 def drive(trainer: AdapterTrainer) -> Fit:

@@ -177,13 +177,15 @@ def test_the_best_trial_is_what_is_trained_in_the_end(small, tmp_path):
         "8",
         "--eval_strategy",
         "steps",
+        "--metric_for_best_model",
+        "mae",
     ]
     score.main(flags(small, tmp_path / "out", *words, "--eval_steps", "8", "--save_steps", "8", "--search", "4"))
     head, *lines = [line.split("\t") for line in (tmp_path / "out/search.tsv").read_text().splitlines()]
     trials = [dict(zip(head, line, strict=True)) for line in lines]
-    best = max(trials, key=lambda trial: float(trial["spearmanr"]))
+    best = min(trials, key=lambda trial: float(trial["mae"]))
     results = json.loads((tmp_path / "out/all_results.json").read_text())
-    assert results["eval_spearmanr"] == pytest.approx(float(best["spearmanr"]), abs=1e-4)
+    assert results["eval_mae"] == pytest.approx(float(best["mae"]), abs=1e-4)
     assert len({trial["rank"] for trial in trials}) > 1
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,21 @@ PLAIN_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}\n{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
+
+
+def template_of(tokenizer: Any, system: str | None) -> Any:
+    """The tokenizer's chat template, or the plain one; it puts `system` before conversations that have no system message."""
+    template = tokenizer.chat_template or PLAIN_TEMPLATE
+    if not system:
+        return template
+    if isinstance(template, dict):  # several, by name
+        return {name: _before(system, one) for name, one in template.items()}
+    return _before(system, template)
+
+
+def _before(system: str, template: str) -> str:
+    message = "{'role': 'system', 'content': " + json.dumps(system, ensure_ascii=False) + "}"
+    return "{% if messages[0]['role'] != 'system' %}{% set messages = [" + message + "] + messages %}{% endif %}" + template
 
 
 @dataclass(frozen=True)

@@ -100,9 +100,20 @@ def test_flags_that_hang_together_follow_the_one_that_is_given(tmp_path):
     _, make = parse_flags(ClassifyArguments, ["--eval_strategy", "steps", "--eval_steps", "5", "--save_steps", "5"], "")
     training = make(**DEFAULTS | {"load_best_model_at_end": False}, output_dir=str(tmp_path), use_cpu=True)
     assert (training.save_strategy, training.load_best_model_at_end) == ("steps", False)
-    _, make = parse_flags(ClassifyArguments, ["--save_strategy", "no"], "")
-    with pytest.raises(AdaptkitError, match="contradict each other"):
-        make(**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)
+    for words, judged, saved, best in (
+        ("--save_strategy no", ("epoch", None), "no", False),
+        ("--save_strategy=steps --save_steps=7", ("steps", 7), ("steps", 7), True),
+        ("--eval_strategy steps --eval_steps 7", ("steps", 7), ("steps", 7), True),
+        ("--save_strategy best", ("epoch", None), "best", True),
+    ):
+        training = parse_flags(ClassifyArguments, words.split(), "")[1](**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)
+        assert (training.eval_strategy, training.eval_steps) == judged
+        assert saved in (training.save_strategy, (training.save_strategy, training.save_steps))
+        assert training.load_best_model_at_end is best
+    for words in ("--save_strategy no --load_best_model_at_end true", "--eval_strategy epoch --save_strategy steps"):
+        _, make = parse_flags(ClassifyArguments, words.split(), "")
+        with pytest.raises(AdaptkitError, match="contradict each other"):
+            make(**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)
 
 
 @pytest.fixture

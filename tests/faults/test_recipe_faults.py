@@ -13,6 +13,7 @@ from adaptkit.cli import main
 from adaptkit.corpus import load_corpus
 from adaptkit.readers import read
 from adaptkit.scratch import make_model
+from adaptkit.tables import Splits, Table
 from adaptkit.tasks.tag import Tag
 
 FEW = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--disable_tqdm", "true", "--eval_strategy", "no"]
@@ -39,6 +40,10 @@ def rows(tmp_path):
     (classify, ["--validation_split_percentage", "0", "--search", "2"], "judge by validation rows"),
     (classify, ["--validation_split_percentage", "0", "--eval_strategy", "epoch"], "judge by validation rows"),
     (classify, ["--method", "full", "--quantize", "nf4"], "those of --quantize nf4 cannot be trained"),
+    (classify, ["--metric_for_best_model", "acuracy"], "unknown --metric_for_best_model 'acuracy'; did you mean 'accuracy'"),
+    (classify, ["--metric_for_best_model", "eval_rouge1"], "Known: accuracy, f1"),
+    (classify, ["--search", "2", "--metric_for_best_model", "recal"], "did you mean 'recall'"),
+    (classify, ["--max_train_samples", "0"], "--max_train_samples is 1 or more, not 0"),
     (score, ["--label_smoothing_factor", "0.1"], "--label_smoothing_factor does not go with score"),
 ])  # fmt: skip
 def test_flags_that_cannot_work_are_refused(tmp_path, bert, rows, recipe, words, message):
@@ -57,6 +62,29 @@ def test_without_validation_rows_every_row_trains_and_the_last_epoch_is_kept(tmp
     assert Predictor(tmp_path / "out")("I love it.")[0]["label"] in ("negative", "neutral", "positive")
     main(["check", "classify", *flags])
     assert "one save and load gave the same weights" in capsys.readouterr().out
+
+
+def test_fewer_rows_are_used_where_that_is_asked_for(tmp_path, bert, rows, capsys):
+    same = ["--train_file", rows, "--model_name_or_path", bert, "--validation_split_percentage", "25", "--test_file", rows, *FEW]
+    most = ["--max_train_samples", "12", "--max_eval_samples", "5", "--max_predict_samples", "99"]
+    classify.main([*same, *most, "--output_dir", str(tmp_path / "few")])
+    said = capsys.readouterr().out
+    assert "12 of 30 train rows are used" in said
+    assert "5 of 10 validation rows are used" in said
+    found = json.loads((tmp_path / "few/all_results.json").read_text())
+    assert (found["train_samples"], found["eval_samples"], found["test_samples"]) == (12, 5, 40)
+
+
+def test_rows_are_drawn_by_the_seed_and_stay_in_order():
+    table = Table([{"n": n} for n in range(100)], "rows", list(range(2, 102)))
+    splits = Splits(table, test=table, notes=["as before"])
+    one, again, other = (splits.at_most({"train": 20, "validation": 3, "test": None}, seed) for seed in (1, 1, 2))
+    assert one.train.rows == again.train.rows != other.train.rows
+    assert [row["n"] for row in one.train.rows] == sorted({row["n"] for row in one.train.rows})
+    assert one.train.where(0) == f"rows:{one.train.rows[0]['n'] + 2}"
+    assert len(one.train) == 20
+    assert (one.validation, one.test) == (None, table)
+    assert one.notes == ["as before", "20 of 100 train rows are used (seed 1)"]
 
 
 def test_with_few_validation_rows_the_last_epoch_is_kept(tmp_path, bert, rows):

@@ -15,7 +15,7 @@ from adaptkit.corpus import load_corpus
 from adaptkit.predict import predict
 from adaptkit.scratch import make_model, overrides
 from adaptkit.tables import Table
-from adaptkit.tasks.chat import Chat, encode_talk, pack, render
+from adaptkit.tasks.chat import Chat, encode_talk, pack, render, template_of
 from adaptkit.tasks.collate import IGNORED
 from adaptkit.tasks.pretrain import Pretrain
 from adaptkit.tasks.translate import Translate
@@ -43,6 +43,20 @@ THINKS = (
     "{% if loop.last and m['role'] == 'assistant' %}(nothing to think)\n{% endif %}{{ m['content'] }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 )
+
+
+@pytest.mark.parametrize("template", [None, CHATML, {"default": CHATML, "tool_use": ENDS}])
+@pytest.mark.parametrize("system", [None, "Say \"hm\", {{ and }}.\nBe kind to Zoë \U0001f600 'now'."])
+def test_a_template_puts_the_system_message_where_there_is_none(llama, template, system):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = template
+    for talk in (TALK[1:4], TALK[:4]):
+        told = talk if talk[0]["role"] == "system" or not system else [{"role": "system", "content": system}, *talk]
+        wanted = render(tokenizer, told, True)
+        again = load_tokenizer(llama)
+        again.chat_template = template
+        again.chat_template = template_of(again, system)
+        assert render(again, talk, True) == wanted
 
 
 @pytest.fixture(scope="module")
