@@ -209,7 +209,7 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]
     known = {action.dest for action in parser._actions}
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
     given, _ = parser.parse_known_args(rest)
-    parser.set_defaults(**_when_to_judge_and_save(given, {word.partition("=")[0] for word in rest}))
+    parser.set_defaults(**_when_to_judge_and_save(given, {word.partition("=")[0].replace("-", "_") for word in rest}))
     try:
         training, left = parser.parse_args_into_dataclasses(args=rest, return_remaining_strings=True, look_for_args_file=False)
     except ValueError as problem:
@@ -225,9 +225,9 @@ def _when_to_judge_and_save(given: argparse.Namespace, asked: set[str]) -> dict[
     """Defaults by which what is judged is saved too, since the best is chosen among what is both; one follows the other."""
     if given.eval_strategy == "no" or given.save_strategy == "no":
         return {"load_best_model_at_end": False}
-    if "--save_strategy" not in asked:
-        return {"save_strategy": given.eval_strategy} | ({"save_steps": given.eval_steps} if given.eval_steps else {})
-    if "--eval_strategy" not in asked and given.save_strategy != "best":
+    if "__save_strategy" not in asked:
+        return {"save_strategy": given.eval_strategy, "save_steps": given.eval_steps or given.logging_steps}
+    if "__eval_strategy" not in asked and given.save_strategy != "best" and given.load_best_model_at_end:
         return {"eval_strategy": given.save_strategy, "eval_steps": given.save_steps}
     return {}
 

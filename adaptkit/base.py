@@ -12,7 +12,7 @@ import torch
 
 from adaptkit.errors import AdaptkitError, nearest_beside, unknown
 from adaptkit.fingerprints import checkpoint_files, fingerprint
-from adaptkit.machine import emulates, only_cpu, widen
+from adaptkit.machine import only_cpu, widen
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,8 +70,8 @@ def load_base(
         task: `classify`, ... (see `adaptkit.tasks`), the name of a transformers class, or None for the bare backbone.
         labels: the labels' names in order, or their number.
         quantize: None, `"int8"` or `"nf4"` (bitsandbytes; works on CPU too). The new parts of the head stay in full precision.
-        dtype: "auto" is the dtype of the weights on disk, but fp32 where the model runs on a processor that would have to emulate
-            that, as far as memory allows.
+        dtype: "auto" is the dtype of the weights on disk. On a machine without a GPU, and with `device_map="cpu"`, it is fp32 where
+            the processor would have to emulate that dtype and half of the free memory is enough.
         device_map, revision, attn_implementation: as in `from_pretrained`.
         base_dropout: keep the base's own dropout in training. Off by default: nothing frozen needs it.
         config: settings of the model's configuration.
@@ -121,7 +121,7 @@ def load_base(
     model.requires_grad_(False)
     files = checkpoint_files(_folder(source, revision)) if quantize else None
     known = fingerprint(model, files)
-    stored_in = widen(model) if dtype in AUTO and only_cpu() else None
+    stored_in = widen(model) if dtype in AUTO and (only_cpu() or device_map == "cpu") else None
     model.adaptkit_base = BaseInfo(full_name(name_or_path), revision, known, tuple(head), quantize, stored_in)
     return model
 
@@ -286,8 +286,7 @@ def _quantization(quantize: str, dtype, skip: list[str]):
     skip_modules = skip or None
     if quantize == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip_modules)
-    fast = torch.float32 if only_cpu() and emulates(torch.bfloat16) else torch.bfloat16
-    compute = fast if dtype in AUTO else getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    compute = torch.bfloat16 if dtype in AUTO else getattr(torch, dtype) if isinstance(dtype, str) else dtype
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

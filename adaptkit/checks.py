@@ -14,7 +14,7 @@ import torch
 from adaptkit.adapter import adapter_tensors, load_adapter
 from adaptkit.arguments import RecipeArguments
 from adaptkit.base import load_config, load_tokenizer
-from adaptkit.choices import choose_attention, choose_base, within_positions
+from adaptkit.choices import choose_attention, choose_base, say_dtype, within_positions
 from adaptkit.errors import AdaptkitError
 from adaptkit.full import FULL
 from adaptkit.judge import Finding, judge_lengths, judge_texts
@@ -133,6 +133,7 @@ def _try_once(run: Run, folder: Path) -> None:
     """One training step, one evaluation batch, one save and load."""
     choose_attention(run, load_config(run.base, run.arguments.model_revision))
     run.model = new_model(run, run.arguments.method)
+    say_dtype(run)
     few = {name: part.first(64) for name, part in run.parts.items()}
     once = dataclasses.replace(
         run.training,

@@ -39,7 +39,7 @@ def machine_defaults() -> dict[str, Any]:
     """bf16 where the machine computes in it; the CPU where there is nothing else."""
     if only_cpu():
         return {"use_cpu": True, "bf16": has_instructions(torch.bfloat16)}
-    return {"bf16": torch.cuda.is_bf16_supported(including_emulation=False)} if torch.cuda.is_available() else {}
+    return {"bf16": torch.cuda.is_bf16_supported()} if torch.cuda.is_available() else {}
 
 
 def machine_notes(training: TrainingArguments) -> list[str]:

@@ -1,8 +1,9 @@
 """A fingerprint of a base: two numbers from every weight of its layers.
 
 It does not change with the head, the dtype in which the base is loaded, or quantization (then the numbers come from the
-checkpoint's files), and it differs between two fine-tunings of one architecture. Numbers of the same dtype must be equal; of
-different dtypes, equal to the rounding of the coarser one.
+checkpoint's files), and it differs between two fine-tunings of one architecture. It names the coarsest dtype that holds its
+numbers, so weights of bf16 that were put into fp32 are what they were. Numbers of the same dtype must be equal; of different
+dtypes, equal to the rounding of the coarser one.
 """
 
 from __future__ import annotations
@@ -34,13 +35,16 @@ def fingerprint(model: nn.Module, checkpoint: list[Path] | None = None) -> str:
     names = _layer_weights(model)
     quantized = any(not p.dtype.is_floating_point for p in names.values())
     from_files = _file_reader(checkpoint, backbone_of(model)[1]) if quantized and checkpoint else None
-    values, dtypes = [], set()
-    for name in sorted(names):
-        numbers, dtype = (from_files or _memory_reader(names))(name)
-        values += numbers
-        dtypes.add(dtype)
-    dtype = max(dtypes & set(_ROUNDING), key=lambda d: _ROUNDING[d], default="float32")
-    return f"1:{dtype}:{base64.b64encode(np.asarray(values, '<f4').tobytes()).decode()}"
+    read = from_files or _memory_reader(names)
+    values = [number for name in sorted(names) for number in read(name)]
+    return f"1:{_coarsest(values)}:{base64.b64encode(np.asarray(values, '<f4').tobytes()).decode()}"
+
+
+def _coarsest(values: list[float]) -> str:
+    """The coarsest dtype that holds the numbers as they are."""
+    numbers = torch.tensor([value for value in values if np.isfinite(value)], dtype=torch.float32)
+    by_rounding = sorted(_ROUNDING, key=_ROUNDING.__getitem__, reverse=True)
+    return next(name for name in by_rounding if torch.equal(numbers.to(getattr(torch, name)).float(), numbers))
 
 
 def same_base(one: str, other: str) -> bool:
@@ -91,19 +95,18 @@ def _positions(name: str, numel: int) -> list[int]:
     return [zlib.crc32(f"{name}#{i}".encode()) % numel for i in range(_PER_TENSOR)]
 
 
-def _memory_reader(tensors: dict[str, Tensor]) -> Callable[[str], tuple[list[float], str]]:
-    def read(name: str) -> tuple[list[float], str]:
+def _memory_reader(tensors: dict[str, Tensor]) -> Callable[[str], list[float]]:
+    def read(name: str) -> list[float]:
         tensor = tensors[name]
-        dtype = str(tensor.dtype).removeprefix("torch.")
         if not tensor.dtype.is_floating_point or tensor.is_meta:
-            return [float("nan")] * _PER_TENSOR, dtype
+            return [float("nan")] * _PER_TENSOR
         flat = tensor.detach().reshape(-1)
-        return flat[torch.tensor(_positions(name, flat.numel()), device=flat.device)].float().tolist(), dtype
+        return flat[torch.tensor(_positions(name, flat.numel()), device=flat.device)].float().tolist()
 
     return read
 
 
-def _file_reader(files: list[Path], prefix: str) -> Callable[[str], tuple[list[float], str]]:
+def _file_reader(files: list[Path], prefix: str) -> Callable[[str], list[float]]:
     from safetensors import safe_open
 
     where: dict[str, tuple[Path, str]] = {}
@@ -111,9 +114,9 @@ def _file_reader(files: list[Path], prefix: str) -> Callable[[str], tuple[list[f
         with safe_open(file, "pt") as tensors:
             where |= {name.removeprefix(prefix): (file, name) for name in tensors.keys()}  # noqa: SIM118
 
-    def read(name: str) -> tuple[list[float], str]:
+    def read(name: str) -> list[float]:
         if name not in where:
-            return [float("nan")] * _PER_TENSOR, ""
+            return [float("nan")] * _PER_TENSOR
         file, key = where[name]
         with safe_open(file, "pt") as tensors:
             return _memory_reader({name: tensors.get_tensor(key)})(name)

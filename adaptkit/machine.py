@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import platform
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +14,7 @@ from adaptkit.launch import wants_cpu
 if TYPE_CHECKING:
     from torch import nn
 
-# What a processor needs for products in a dtype, by its names in torch.
+# What a processor needs for products in a dtype, by its names in torch and in Linux.
 _INSTRUCTIONS = {torch.bfloat16: ("avx512_bf16", "amx_bf16"), torch.float16: ("avx512_fp16", "amx_fp16")}
 _SHARE = 0.5  # of the free memory that wider weights may take
 
@@ -32,38 +35,55 @@ def emulates(dtype: torch.dtype) -> bool:
 
 
 def _cpu() -> dict[str, Any]:
-    return dict(torch.cpu.get_capabilities()) if hasattr(torch.cpu, "get_capabilities") else {}
+    if hasattr(torch.cpu, "get_capabilities"):
+        return dict(torch.cpu.get_capabilities())
+    flags = Path("/proc/cpuinfo")  # of an older torch's machine
+    if not flags.is_file():
+        return {}
+    return {"architecture": platform.machine()} | dict.fromkeys(flags.read_text().split(), True)
 
 
-def emulated(model: nn.Module) -> torch.dtype | None:
-    """The dtype of a model's weights that the processor would have to emulate; None: none, or the model lies elsewhere too."""
-    return next((tensor.dtype for tensor in _emulated(model)), None)
+def free_memory() -> int:
+    """Bytes of memory that are free, for one of the processes that were started together; a container's limit counts."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit.is_file() and (most := limit.read_text().strip()).isdigit():
+        free = min(free, int(most) - int(used.read_text()))
+    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def emulated(model: nn.Module) -> list[torch.Tensor]:
+    """The weights in which the processor would have to emulate products; none where a part of the model lies elsewhere."""
+    tensors = [*model.parameters(), *model.buffers()]
+    if any(tensor.device.type != "cpu" for tensor in tensors):  # on a GPU, or on the disk
+        return []
+    slow = {dtype for dtype in _INSTRUCTIONS if emulates(dtype)}
+    return [tensor for tensor in tensors if tensor.dtype in slow]
+
+
+def more_in_fp32(tensors: list[torch.Tensor]) -> int:
+    """How many bytes more tensors take in fp32."""
+    return sum(tensor.numel() * (torch.float32.itemsize - tensor.dtype.itemsize) for tensor in tensors)
 
 
 def widen(model: nn.Module) -> torch.dtype | None:
     """Put a model that lies on a processor in fp32 where it would have to be emulated, if half of the free memory holds that.
 
-    The values stay the same; weights that are quantized stay as they are.
+    The values stay the same. Weights that are quantized stay as they are, and are multiplied in fp32.
 
     Returns:
-        The dtype that it was in; None where nothing was changed.
+        The dtype that it was in; None where no weight was changed.
     """
-    import psutil
-
-    narrow = _emulated(model)
-    more = sum(tensor.numel() * (torch.float32.itemsize - tensor.dtype.itemsize) for tensor in narrow)
-    if not narrow or more > _SHARE * psutil.virtual_memory().available:
+    for module in model.modules():
+        if (dtype := getattr(module, "compute_dtype", None)) and emulates(dtype):  # of bitsandbytes
+            module.compute_dtype = torch.float32
+    narrow = emulated(model)
+    if not narrow or more_in_fp32(narrow) > _SHARE * free_memory():
         return None
     before = narrow[0].dtype
     for tensor in narrow:
         tensor.data = tensor.data.float()
     model.config.dtype = torch.float32
     return before
-
-
-def _emulated(model: nn.Module) -> list[torch.Tensor]:
-    tensors = [*model.parameters(), *model.buffers()]
-    if any(tensor.device.type != "cpu" for tensor in tensors):  # a part of it lies on a GPU, or on the disk
-        return []
-    slow = {dtype for dtype in _INSTRUCTIONS if emulates(dtype)}
-    return [tensor for tensor in tensors if tensor.dtype in slow]

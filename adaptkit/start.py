@@ -59,8 +59,12 @@ def start(task: Task, arguments: RecipeArguments, make_training: Callable[..., A
     # A perplexity counts tokens, of which a row may have many; and who names a way to choose wants a choice.
     choose = task.lower_is_better or bool(arguments.early_stopping_patience or training.metric_for_best_model)
     by_data, said = data_defaults(len(splits.train), judged, choose)
-    training = make_training(**(defaults | by_data))
+    training = make_training(**(defaults | by_data | {"metric_for_best_model": task.best_metric}))
+    if training.metric_for_best_model == "loss":  # so the user said; without a default Trainer says it by itself, too
+        training.metric_for_best_model = "eval_loss"
     _check_judged(judged, training, arguments)
+    if arguments.search and not splits.validation:
+        raise AdaptkitError("--search judges by validation rows beside those of --folds: give --validation_file.")
     training.resume_from_checkpoint, going_on = find_checkpoint(checkpoint, output_dir)
     if judged and training.save_strategy == "no":
         said.append("nothing is saved while training (--save_strategy no): the last epoch is kept")
@@ -80,6 +84,8 @@ def _check_flags(arguments: RecipeArguments) -> None:
     for name in MOST.values():
         if (count := getattr(arguments, name)) is not None and count < 1:
             raise AdaptkitError(f"--{name} is 1 or more, not {count}.")
+    if arguments.folds and arguments.max_eval_samples:
+        raise AdaptkitError("--max_eval_samples does not go with --folds, each of which is judged by its own rows.")
     check_part(arguments.train)
     arguments.method = choose_method(arguments)
     careful = arguments.l2_sp or arguments.gradual_unfreezing or arguments.layerwise_lr_decay != 1

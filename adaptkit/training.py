@@ -127,12 +127,14 @@ def check_best_metric(
         AdaptkitError: there is no such metric.
     """
     asked = (args.metric_for_best_model or task.best_metric).removeprefix("eval_")
-    if asked in ("loss", task.best_metric):
-        return
-    few = validation.first(FEW)
-    known = task.metrics(predict(model, task, few.encoded, tokenizer), few.encoded, few.table)
+    known = {"loss", task.best_metric}
+    for part in (validation.first(FEW), validation):  # some metrics want rows of every kind
+        if asked in known:
+            return
+        known |= task.metrics(predict(model, task, part.encoded, tokenizer), part.encoded, part.table).keys()
     if asked not in known:
-        raise unknown("--metric_for_best_model", asked, known)
+        written = "It is of written answers, which are judged at the end only." if task.generates and asked in task.reported else ""
+        raise unknown("--metric_for_best_model", asked, known, written)
 
 
 def drive(trainer: AdapterTrainer) -> Fit:

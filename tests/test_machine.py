@@ -1,12 +1,15 @@
 """What the machine computes in: no base is left in a dtype that the processor would have to emulate."""
 
+from pathlib import Path
+
 import psutil
 import pytest
 import torch
 
-from adaptkit import adapt, load_adapter, load_base, save_adapter
+from adaptkit import AdaptkitError, adapt, load_adapter, load_base, save_adapter
 from adaptkit.base import load_tokenizer
-from adaptkit.machine import emulated, emulates, has_instructions, only_cpu, widen
+from adaptkit.cards import read_card
+from adaptkit.machine import emulated, emulates, has_instructions, more_in_fp32, only_cpu, widen
 from recipes import classify
 from tests.tiny import inputs, randomize, tiny
 
@@ -72,19 +75,59 @@ def test_it_stays_as_stored_where_memory_is_short(cpu, stored, monkeypatch):
     more = sum(tensor.numel() * 2 for tensor in (*model.parameters(), *model.buffers()) if tensor.dtype == dtype)
     free = psutil.virtual_memory()
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=2 * more - 1))
-    assert (widen(model), model.dtype, emulated(model)) == (None, dtype, dtype)
+    assert (widen(model), model.dtype, more_in_fp32(emulated(model))) == (None, dtype, more)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=2 * more))
-    assert (widen(model), model.dtype, emulated(model)) == (dtype, torch.float32, None)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert widen(model) is None
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert (widen(model), model.dtype, emulated(model)) == (dtype, torch.float32, [])
 
 
 def test_tied_weights_stay_tied_and_what_lies_elsewhere_is_left_alone(cpu):
     model = tiny("m2m_100").to(torch.bfloat16)
     assert model.encoder.embed_tokens.weight is model.shared.weight
     model.encoder.layers[0].to("meta")
-    assert widen(model) is emulated(model) is None
+    assert (widen(model), emulated(model)) == (None, [])
     model = tiny("m2m_100").to(torch.bfloat16)
     assert widen(model) == torch.bfloat16
     assert model.encoder.embed_tokens.weight is model.shared.weight
+
+
+def test_a_card_names_the_base_on_the_disk_whatever_it_is_computed_in(cpu, tmp_path):
+    """The base in bf16, the one in fp32 that it was rounded from, and one that differs by less than bf16 rounds."""
+    kinds = {"fine": tiny("bert"), "half": tiny("bert").to(torch.bfloat16), "near": tiny("bert").to(torch.bfloat16)}
+    with torch.no_grad():
+        for parameter in kinds["near"].parameters():
+            parameter.mul_(1.006)
+    for name, model in kinds.items():
+        model.save_pretrained(tmp_path / name)
+    for number, can in enumerate((OLD, NEW)):
+        cpu(can)
+        save_adapter(adapt(load_base(str(tmp_path / "half")), "lora", head=[]), tmp_path / f"adapter-{number}")
+    cards = [read_card(tmp_path / f"adapter-{number}").fingerprint for number in (0, 1)]
+    assert cards[0] == cards[1]
+    assert cards[0].startswith("1:bfloat16:")
+    for can in (OLD, NEW):
+        cpu(can)
+        for number in (0, 1):
+            for name in ("half", "fine"):
+                load_adapter(tmp_path / f"adapter-{number}", base=load_base(str(tmp_path / name)))
+            with pytest.raises(AdaptkitError, match="another base"):
+                load_adapter(tmp_path / f"adapter-{number}", base=load_base(str(tmp_path / "near")))
+
+
+def test_a_base_on_the_processor_beside_a_gpu(cpu, stored, monkeypatch):
+    folder, dtype = stored
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    assert (load_base(str(folder)).dtype, load_base(str(folder), device_map="cpu").dtype) == (dtype, torch.float32)
+
+
+def test_an_older_torch_is_asked_by_way_of_linux(monkeypatch):
+    if not Path("/proc/cpuinfo").is_file():
+        pytest.skip("there is no /proc/cpuinfo here")
+    known = {dtype: has_instructions(getattr(torch, dtype)) for dtype in HALVES}
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert {dtype: has_instructions(getattr(torch, dtype)) for dtype in HALVES} == known
 
 
 def test_an_adapter_goes_from_one_machine_to_another(cpu, tmp_path):
@@ -131,7 +174,7 @@ def test_a_run_says_what_it_computes_in(cpu, tmp_path, capsys):
     assert "base in float32: it is stored in bfloat16, for which this CPU has no instructions" in capsys.readouterr().out
     classify.main([*asked.split(), "--dtype", "bfloat16", "--output_dir", str(tmp_path / "slow")])
     assert (
-        "this CPU has no instructions for bfloat16, the base's: in --dtype float32 it is many times as fast"
+        "this CPU has no instructions for bfloat16, the base's: in --dtype float32 it is many times as fast and takes 0.0 GB more"
         in capsys.readouterr().out
     )
     classify.main([*asked.split(), "--dtype", "float32", "--output_dir", str(tmp_path / "plain")])

@@ -95,6 +95,22 @@ def test_the_figures_of_training_are_the_benchmarks():
     assert said.groups() == (*(runs[name] for name in order), *(f"{float(scores[name]):.3f}" for name in order))
 
 
+def test_the_figures_of_training_in_fp32_are_the_benchmarks():
+    results = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8").partition("| run, in fp32 |")[2].partition("\n## ")[0]
+    runs = dict(re.findall(r"^\| `(\w+)` \| (\d+) ", results, re.M))
+    said = re.search(r"does not compute in bf16, it is (\d+), (\d+) and (\d+) s\.", README).groups()
+    assert said == tuple(runs[name] for name in ("adaptkit", "best", "dynamic"))
+
+
+def test_the_figures_of_dtypes_are_the_benchmarks():
+    results = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
+    ours, theirs = (float(ms) / 1000 for ms in re.search(r"^\| bfloat16 \| float32 \| (\d+) \| (\d+) \|", results, re.M).groups())
+    said = re.search(
+        r"stored in bf16 takes\s([\d.]+) s where PEFT, over what transformers loads, takes ([\d.]+) s", README
+    ).groups()
+    assert said == (f"{ours:.2f}", f"{theirs:.1f}")
+
+
 def test_the_figures_of_a_gpu_are_the_benchmarks():
     results = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8").partition("### The same on a GPU")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| 768 \| (24|128) \| lora(?: \(second run\))? \| (.*) \|$", results, re.M)

@@ -33,7 +33,7 @@ def template_of(tokenizer: Any, system: str | None) -> Any:
 
 def _before(system: str, template: str) -> str:
     message = "{'role': 'system', 'content': " + json.dumps(system, ensure_ascii=False) + "}"
-    return "{% if messages[0]['role'] != 'system' %}{% set messages = [" + message + "] + messages %}{% endif %}" + template
+    return "{% if messages[0]['role'] != 'system' %}{% set messages = [" + message + "] + messages %}{% endif %}\n" + template
 
 
 @dataclass(frozen=True)

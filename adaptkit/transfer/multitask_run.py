@@ -96,6 +96,10 @@ def _start(name: str, settings: dict[str, Any], flags: list[str], folder: Path, 
     for flag in NOT_TOGETHER:
         if getattr(arguments, flag):
             raise AdaptkitError(f"--{flag} does not go with many tasks at once.")
+    if any(word.partition("=")[0] == "--metric_for_best_model" for word in words):
+        raise AdaptkitError(
+            "--metric_for_best_model: the best epoch of many tasks is that of the highest mean of their own metrics."
+        )
     if not arguments.model_name_or_path:
         raise AdaptkitError(f"{recipe} has no model by itself: give --model_name_or_path, one for all tasks.")
     if arguments.train != "adapter" or arguments.method == "full" or "peft:" in (arguments.method or ""):

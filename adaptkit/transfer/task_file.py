@@ -22,6 +22,7 @@ NOT_FLAGS = ("recipe", "task_weight")
 ROWS = (  # of the flags that every recipe has, those about a task's own rows
     *("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name", "format", "encoding", "column_names"),
     *("validation_split_percentage", "test_split_percentage", "max_seq_length"),
+    *("max_train_samples", "max_eval_samples", "max_predict_samples"),
     *("augment_copies", "word_dropout", "word_swap", "synonym_file"),
 )
 OWN_ADAPTER = ("method", "warm_start")  # a task's own, too, where each task has an adapter

@@ -104,6 +104,9 @@ def test_flags_that_hang_together_follow_the_one_that_is_given(tmp_path):
         ("--save_strategy no", ("epoch", None), "no", False),
         ("--save_strategy=steps --save_steps=7", ("steps", 7), ("steps", 7), True),
         ("--eval_strategy steps --eval_steps 7", ("steps", 7), ("steps", 7), True),
+        ("--save-strategy steps --save-steps 7", ("steps", 7), ("steps", 7), True),
+        ("--eval_strategy steps", ("steps", 10), ("steps", 10), True),
+        ("--save_strategy steps --save_steps 7 --load_best_model_at_end false", ("epoch", None), ("steps", 7), False),
         ("--save_strategy best", ("epoch", None), "best", True),
     ):
         training = parse_flags(ClassifyArguments, words.split(), "")[1](**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)

@@ -6,15 +6,23 @@ import shutil
 import pytest
 import torch
 from adaptkit.recipes import chat, classify, pretrain, score, tag, translate
+from adaptkit.recipes.classify import ClassifyArguments
 from safetensors.torch import load_file
+from transformers import TrainingArguments
 
-from adaptkit import AdaptkitError, Predictor, Reading, load_adapter, read_table
+from adaptkit import AdaptkitError, Part, Predictor, Reading, adapt, load_adapter, load_base, load_tokenizer, read_table
+from adaptkit.arguments import parse
 from adaptkit.cli import main
 from adaptkit.corpus import load_corpus
 from adaptkit.readers import read
+from adaptkit.run import load
 from adaptkit.scratch import make_model
+from adaptkit.start import start, task_from
 from adaptkit.tables import Splits, Table
+from adaptkit.tasks.answer import Answer
+from adaptkit.tasks.chat import Chat
 from adaptkit.tasks.tag import Tag
+from adaptkit.training import check_best_metric, make_trainer
 
 FEW = ["--max_steps", "2", "--per_device_train_batch_size", "4", "--disable_tqdm", "true", "--eval_strategy", "no"]
 
@@ -43,6 +51,8 @@ def rows(tmp_path):
     (classify, ["--metric_for_best_model", "acuracy"], "unknown --metric_for_best_model 'acuracy'; did you mean 'accuracy'"),
     (classify, ["--metric_for_best_model", "eval_rouge1"], "Known: accuracy, f1"),
     (classify, ["--search", "2", "--metric_for_best_model", "recal"], "did you mean 'recall'"),
+    (classify, ["--folds", "2", "--max_eval_samples", "5"], "--max_eval_samples does not go with --folds"),
+    (classify, ["--folds", "2", "--search", "2", "--validation_split_percentage", "0"], "--search judges by validation rows"),
     (classify, ["--max_train_samples", "0"], "--max_train_samples is 1 or more, not 0"),
     (score, ["--label_smoothing_factor", "0.1"], "--label_smoothing_factor does not go with score"),
 ])  # fmt: skip
@@ -73,6 +83,44 @@ def test_fewer_rows_are_used_where_that_is_asked_for(tmp_path, bert, rows, capsy
     assert "5 of 10 validation rows are used" in said
     found = json.loads((tmp_path / "few/all_results.json").read_text())
     assert (found["train_samples"], found["eval_samples"], found["test_samples"]) == (12, 5, 40)
+
+
+@pytest.mark.parametrize("words, metric", [(["--metric_for_best_model", "loss"], "eval_loss"), ([], "accuracy")])
+def test_a_loss_that_is_asked_for_chooses_the_epoch(tmp_path, bert, rows, words, metric):
+    arguments, make = parse(ClassifyArguments, ["--train_file", rows, "--output_dir", str(tmp_path / "o"), *words], "")
+    run = start(task_from("classify", arguments), arguments, make)
+    run.base = bert
+    load(run)
+    trainer = make_trainer(run.model, run.task, run.parts["train"], run.parts["validation"], run.tokenizer, run.training)
+    assert (trainer.args.metric_for_best_model, trainer.args.greater_is_better) == (metric, metric == "accuracy")
+
+
+def test_a_metric_that_a_few_rows_do_not_show_is_known(bert):
+    """Of eight questions that all have answers one cannot tell how well those without are told."""
+    context = "Anna lives in Bern. Ben lives in Rome."
+    rows = [{"question": "Where?", "context": context, "answers": {"text": ["Bern"], "answer_start": [14]}}] * 8
+    rows += [{"question": "Why?", "context": context, "answers": {"text": [], "answer_start": []}}]
+    task, tokenizer = Answer(unanswerable=True), load_tokenizer(bert)
+    table = task.read(Table(rows, "rows"))
+    part = Part(table, task.encode(table, tokenizer, 64))
+    model = adapt(load_base(bert, task="answer"), "lora[r=2]")
+    for name in ("no_answer_accuracy", "loss", None):
+        check_best_metric(model, task, part, tokenizer, TrainingArguments(metric_for_best_model=name, use_cpu=True))
+    with pytest.raises(AdaptkitError, match="did you mean 'no_answer_accuracy'"):
+        check_best_metric(model, task, part, tokenizer, TrainingArguments(metric_for_best_model="no_answer_acuracy", use_cpu=True))
+
+
+def test_a_metric_of_written_answers_is_said_to_come_late(tmp_path):
+    texts = [row["reply"] for row in load_corpus("train")[:20]]
+    llama = make_model("llama", texts, tmp_path, vocab_size=400)[0]
+    task, tokenizer = Chat(), load_tokenizer(llama)
+    talks = [{"messages": [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": text}]} for text in texts]
+    table = task.read(Table(talks, "rows"))
+    part = Part(table, task.encode(table, tokenizer, 64))
+    model = adapt(load_base(llama, task="chat"), "lora[r=2]")
+    asked = TrainingArguments(metric_for_best_model="rougeL", use_cpu=True)
+    with pytest.raises(AdaptkitError, match="Known: .*perplexity.* It is of written answers, which are judged at the end only"):
+        check_best_metric(model, task, part, tokenizer, asked)
 
 
 def test_rows_are_drawn_by_the_seed_and_stay_in_order():

@@ -45,7 +45,10 @@ THINKS = (
 )
 
 
-@pytest.mark.parametrize("template", [None, CHATML, {"default": CHATML, "tool_use": ENDS}])
+INDENTED = "    {% for m in messages %}\n{{ m['role'] }}: {{ m['content'] }}{% endfor %}"
+
+
+@pytest.mark.parametrize("template", [None, CHATML, "\n" + ENDS, INDENTED, {"default": CHATML, "tool_use": ENDS}])
 @pytest.mark.parametrize("system", [None, "Say \"hm\", {{ and }}.\nBe kind to Zoë \U0001f600 'now'."])
 def test_a_template_puts_the_system_message_where_there_is_none(llama, template, system):
     tokenizer = load_tokenizer(llama)

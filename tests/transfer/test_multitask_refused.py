@@ -87,6 +87,16 @@ def test_a_task_has_flags_of_its_rows_alone(tmp_path, pair, change, problem):
         run(tmp_path, pair | {"two": pair["two"] | change})
 
 
+def test_the_best_epoch_of_many_tasks_is_not_chosen_by_a_metric_of_one(tmp_path, pair):
+    with pytest.raises(AdaptkitError, match="the highest mean of their own metrics"):
+        run(tmp_path, pair, "--metric_for_best_model", "f1")
+
+
+def test_a_task_may_use_fewer_of_its_rows(tmp_path, pair):
+    found = run(tmp_path, {"one": pair["one"] | {"max_train_samples": 5}, "two": pair["two"]})
+    assert (found["one_train_samples"], found["two_train_samples"]) == (5, 14)
+
+
 def test_tasks_with_an_adapter_each_may_have_a_method_each(tmp_path, pair):
     run(tmp_path, pair | {"two": pair["two"] | {"method": "bottleneck[reduction=64]"}}, "--share", "base")
     cards = [json.loads((tmp_path / f"out/{name}/task.json").read_text())["method"] for name in ("one", "two")]
