@@ -111,8 +111,8 @@ class Tag(Task):
         )
         columns = dict(encoded)
         columns["_row"], columns["length"] = owners, [len(ids) for ids in columns["input_ids"]]
-        rows = [table.rows[owner] for owner in owners]
-        columns["_first"] = [_first_pieces(row, *marks) for row, *marks in zip(rows, offsets, special, strict=True)]
+        starts = [{start: number for number, (start, _) in enumerate(row["units"])} for row in table.rows]
+        columns["_first"] = [_first_pieces(starts[owner], *marks) for owner, *marks in zip(owners, offsets, special, strict=True)]
         if gold:
             tags = [tags_from_entities(row["entities"], row["units"]) for row in table.rows]
             number = {label: index for index, label in enumerate(self.labels)}
@@ -204,9 +204,11 @@ def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
         )
 
 
-def _first_pieces(row: dict[str, Any], offsets, special) -> list[int]:
-    """For each piece of a window the first unit that begins in it, or -1: special pieces, and those inside a unit."""
-    starts = {start: number for number, (start, _) in enumerate(row["units"])}
+def _first_pieces(starts: dict[int, int], offsets, special) -> list[int]:
+    """For each piece of a window the first unit that begins in it, or -1: special pieces, and those inside a unit.
+
+    starts: the units of the whole text by where they begin.
+    """
     found: list[int] = []
     carried = set()
     for (start, end), is_special in zip(offsets, special, strict=True):
