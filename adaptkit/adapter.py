@@ -104,6 +104,7 @@ def load_adapter(
     if base is None:
         if card is None or card.base is None:
             raise AdaptkitError(f"{folder} has no {CARD}, so its base is not known: pass base=load_base(...).")
+        base_options["quantize"] = base_options.get("quantize") or card.quantize
         base = load_base(card.base, task=_head_of(card), labels=card.labels or None, revision=card.revision, **base_options)
     bare = base.get_base_model() if isinstance(base, peft.PeftModel) else base
     if check_base:
@@ -267,6 +268,7 @@ def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
         known["labels"] = [base.config.id2label[index] for index in range(base.config.num_labels)]
     known["base"] = record.name if record else getattr(base, "name_or_path", None) or None
     known["revision"] = record.revision if record else None
+    known["quantize"] = record.quantize if record else None
     edited = record and method.startswith("peft:")  # some of PEFT's methods train or split weights of the base
     known["fingerprint"] = record.fingerprint if edited else _fingerprint(base)
     return dataclasses.replace(card, **known)

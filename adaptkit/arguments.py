@@ -19,6 +19,25 @@ from adaptkit.errors import AdaptkitError, unknown
 
 FORMAT_NAMES = ("csv", "tsv", "json", "jsonl", "parquet", "squad", "folder", "conll", "semeval", "label_first", "parallel", "lines")
 
+# Flags of transformers' example scripts that have another name here, or no use.
+ELSEWHERE = {
+    "task_name": "--dataset_name glue --dataset_config_name sst2 names a data set",
+    "token": "set HF_TOKEN, or run hf auth login",
+    "use_auth_token": "set HF_TOKEN, or run hf auth login",
+    "cache_dir": "set HF_HOME",
+    "overwrite_cache": "encoded rows are not kept on the disk",
+    "trust_remote_code": "models whose code lies on the Hub are not loaded",
+    "pad_to_max_length": "a batch is padded to its longest row",
+    "preprocessing_num_workers": "tokenizers use all cores by themselves",
+    "use_fast_tokenizer": "tokenizers are fast ones",
+    "tokenizer_name": "the tokenizer is that of --model_name_or_path",
+    "config_name": "the configuration is that of --model_name_or_path",
+    "metric_name": "every metric of the task is reported; --metric_for_best_model chooses by one",
+    "ignore_mismatched_sizes": "a head of another size is made anew by itself",
+    "shuffle_train_dataset": "training rows are always shuffled",
+    "max_length": "--max_seq_length is the number of tokens",
+}
+
 
 def flag(default: Any = None, help: str = "", **more: Any) -> Any:
     """A field of an arguments class: its default and its help."""
@@ -209,13 +228,18 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]
     known = {action.dest for action in parser._actions}
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
     given, _ = parser.parse_known_args(rest)
-    parser.set_defaults(**_when_to_judge_and_save(given, {word.partition("=")[0].replace("-", "_") for word in rest}))
+    asked = {word.partition("=")[0].replace("-", "_").removeprefix("__") for word in rest if word.startswith("--")}
+    parser.set_defaults(**_when_to_judge_and_save(given, asked))
     try:
         training, left = parser.parse_args_into_dataclasses(args=rest, return_remaining_strings=True, look_for_args_file=False)
     except ValueError as problem:
         raise AdaptkitError(f"Trainer's flags contradict each other: {problem}") from problem
+    if asked & {"do_train", "do_eval", "do_predict"} and not training.do_train:
+        raise AdaptkitError("recipes always train; adaptkit evaluate and adaptkit predict are for adapters that are trained.")
     if left:
-        stranger = left[0].lstrip("-").partition("=")[0]
+        stranger = left[0].lstrip("-").partition("=")[0].replace("-", "_")
+        if instead := ELSEWHERE.get(stranger):
+            raise AdaptkitError(f"--{stranger} is no flag here: {instead}.")
         error = unknown("flag", f"--{stranger}", [f"--{name}" for name in known | own])
         raise AdaptkitError(str(error).partition(" Known: ")[0] + " See --help and --help_all.")
     return training
@@ -225,9 +249,9 @@ def _when_to_judge_and_save(given: argparse.Namespace, asked: set[str]) -> dict[
     """Defaults by which what is judged is saved too, since the best is chosen among what is both; one follows the other."""
     if given.eval_strategy == "no" or given.save_strategy == "no":
         return {"load_best_model_at_end": False}
-    if "__save_strategy" not in asked:
+    if "save_strategy" not in asked:
         return {"save_strategy": given.eval_strategy, "save_steps": given.eval_steps or given.logging_steps}
-    if "__eval_strategy" not in asked and given.save_strategy != "best" and given.load_best_model_at_end:
+    if "eval_strategy" not in asked and given.save_strategy != "best" and given.load_best_model_at_end:
         return {"eval_strategy": given.save_strategy, "eval_steps": given.save_steps}
     return {}
 

@@ -69,7 +69,8 @@ def load_base(
             used where it is installed).
         task: `classify`, ... (see `adaptkit.tasks`), the name of a transformers class, or None for the bare backbone.
         labels: the labels' names in order, or their number.
-        quantize: None, `"int8"` or `"nf4"` (bitsandbytes; works on CPU too). The new parts of the head stay in full precision.
+        quantize: None or `"none"`, `"int8"` or `"nf4"` (bitsandbytes; works on CPU too). The new parts of the head stay in full
+            precision.
         dtype: "auto" is the dtype of the weights on disk. On a machine without a GPU, and with `device_map="cpu"`, it is fp32 where
             the processor would have to emulate that dtype and half of the free memory is enough.
         device_map, revision, attn_implementation: as in `from_pretrained`.
@@ -86,6 +87,7 @@ def load_base(
 
     from adaptkit import tasks
 
+    quantize = None if quantize == "none" else quantize
     if quantize not in (None, *QUANTIZE):
         raise unknown("quantization", str(quantize), QUANTIZE)
     class_name = task if task and hasattr(transformers, task) else tasks.find(task).auto_class if task else "AutoModel"
@@ -254,7 +256,7 @@ def _load(action, name: str):
         logging.disable_progress_bar()
     try:
         return action()
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, ImportError) as problem:  # quantized ones want bitsandbytes
         offline = os.environ.get("HF_HUB_OFFLINE") == "1"
         where = "in the local cache (HF_HUB_OFFLINE=1)" if offline else "here or on the Hub"
         raise AdaptkitError(f"cannot load {name!r} {where}: {str(problem).splitlines()[0]}") from problem

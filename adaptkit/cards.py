@@ -29,6 +29,7 @@ class TaskCard:
     revision: str | None = None
     fingerprint: str | None = None
     method: str | None = None
+    quantize: str | None = None  # how the base was packed while the adapter was trained
     metrics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
@@ -61,7 +62,7 @@ def _check(card: TaskCard, path: Path) -> None:
         if not right:
             raise AdaptkitError(f"{path}: {name} should be {wanted}; it is {str(getattr(card, name))[:80]!r}.")
 
-    for name in ("task", "model_class", "base", "origin", "revision", "fingerprint", "method", "weights_sha256"):
+    for name in ("task", "model_class", "base", "origin", "revision", "fingerprint", "method", "quantize", "weights_sha256"):
         need(getattr(card, name) is None or isinstance(getattr(card, name), str), name, "a text")
     names = card.labels if isinstance(card.labels, list) else [None]
     need(all(isinstance(one, str) for one in names) and len(set(map(str, names))) == len(names), "labels", "different texts")

@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--format", help="format of the file (default: detected)")
         command.add_argument("--encoding", default="utf-8", help="encoding of the file")
         command.add_argument("--batch_size", type=_positive, default=64, help="rows at once (default: 64)")
-        command.add_argument("--quantize", help="load the base in int8 or nf4")
+        command.add_argument("--quantize", help="load the base in int8, nf4 or none (default: as in training)")
         command.set_defaults(run=run)
     command = commands.add_parser("mix", help="start a network from the weights of others", description=_MIX)
     command.add_argument("source", nargs="+", help="networks to take weights from: folders or names; several count as their mean")

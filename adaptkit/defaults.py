@@ -60,7 +60,10 @@ def data_defaults(train: int, validation: int, choose: bool = False) -> tuple[di
         choose: keep the best epoch, however few the validation rows are, as long as there are any.
     """
     found: dict[str, Any] = small_data_defaults(train)
-    notes = [f"{train} training rows are few: defaults of {found}"] if found else []
+    notes = []
+    if found:
+        batch, epochs = found.values()
+        notes.append(f"{train} training rows are few: by default batches of {batch} and {epochs} epochs")
     if not validation:
         found |= {"eval_strategy": "no", "load_best_model_at_end": False}
         notes.append("no validation rows: nothing is judged while training, and the last epoch is kept")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from adaptkit.arguments import parse
+from adaptkit.errors import check_exists, without_parts
 
 if TYPE_CHECKING:
     from adaptkit.run import Run
@@ -25,6 +26,9 @@ def recipe(
         AdaptkitError: whatever the user can mend.
     """
     arguments, make_training = parse(kind, argv, description or "")
+    for file in (arguments.train_file, arguments.validation_file, arguments.test_file):
+        if file:
+            check_exists(without_parts(file)[0])  # before the imports, which take seconds
 
     from adaptkit import checks, run, search, series, start
 

@@ -25,6 +25,18 @@ def nearest_beside(path: Path) -> str:
     return f" Did you mean {path.parent / close}?" if close else ""
 
 
+def check_exists(path: Path) -> None:
+    """Refuse a file or folder that is not there, with the nearest name."""
+    if not path.exists():
+        raise AdaptkitError(f"there is no file {path}.{nearest_beside(path)}")
+
+
+def without_parts(path: str) -> tuple[Path, str]:
+    """`file.json#part` as the file and the part; a file may have such a name, too."""
+    whole, _, part = (path, "", "") if Path(path).exists() else path.partition("#")
+    return Path(whole), part
+
+
 def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> AdaptkitError:
     """An error for a name that is not among `known`: lists them and names the nearest.
 

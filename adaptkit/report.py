@@ -127,6 +127,7 @@ def write_model_card(
         method=card.method,
         labels=" Labels: " + ", ".join(f"`{label}`" for label in card.labels) + "." if card.labels else "",
         folder=folder.name,
+        path=folder,
         rows="\n".join(rows),
         sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
         kept="the best epoch on the validation rows was kept" if settings["load_best_model_at_end"] else "the last epoch was kept",
@@ -152,7 +153,7 @@ tags: [adaptkit, peft, {task}]
 
 {what} for **{task}** over the model `{base}`.{labels}
 
-    adaptkit predict {folder} "your text"
+    adaptkit predict {path} "your text"
 
 | split | metric | value |
 |---|---|---|

@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, BartForSequenceClassification
 
 from adaptkit import AdaptkitError, adapt, fingerprint, load_adapter, load_base, load_tokenizer, same_base, save_adapter
+from adaptkit.cards import read_card
 from tests.tiny import first, inputs, randomize, tiny
 
 LABELS = ["down", "level", "up"]
@@ -127,7 +128,11 @@ def test_quantized_bases_train_and_answer(quantize, method, folders, tmp_path):
         expected = model.eval()(**batch).logits
         again = load_adapter(tmp_path / "a", quantize=quantize)
         torch.testing.assert_close(again(**batch).logits, expected, atol=1e-3, rtol=1e-3)
-        load_adapter(tmp_path / "a")(**batch)
+        assert read_card(tmp_path / "a").quantize == quantize
+        torch.testing.assert_close(load_adapter(tmp_path / "a")(**batch).logits, expected, atol=1e-3, rtol=1e-3)
+        whole = load_adapter(tmp_path / "a", quantize="none")
+        assert {parameter.dtype for parameter in whole.parameters()} == {torch.float32}
+        assert not torch.equal(whole(**batch).logits, expected)
     if method != "bottleneck[reduction=4]+prefix[length=3]":
         with pytest.raises(AdaptkitError, match="is quantized"):
             model.merge_and_unload()

@@ -309,3 +309,18 @@ def test_what_the_published_files_hide(data_folder):
     assert "  1 test rows stand in train too" in both[0]
     kinds = {tag for row in read(data / "conll2003/valid.txt").rows for tag in row["tags"]}
     assert kinds == {"O", *(f"{mark}-{kind}" for mark in "BI" for kind in ("PER", "ORG", "LOC", "MISC"))}
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_csv_may_part_its_fields_by_other_marks(tmp_path, mark):
+    lines = [mark.join(fields) for fields in (("text", "label"), (f'"a, b{mark} ""c"""', "x"), ("d, e", "y"))]
+    (tmp_path / "a.csv").write_text("\ufeff" + "\r\n".join(lines), "utf-8")
+    table = read(tmp_path / "a.csv", Reading(wanted=("text", "label")))
+    assert table.rows == [{"text": f'a, b{mark} "c"', "label": "x"}, {"text": "d, e", "label": "y"}]
+    assert table.notes == [f"a.csv parts its fields by {mark!r}"]
+
+
+def test_a_comma_in_the_first_line_parts(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label\na; b,x\n")
+    table = read(tmp_path / "a.csv", Reading(wanted=("text", "label")))
+    assert (table.rows, table.notes) == ([{"text": "a; b", "label": "x"}], [])

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adaptkit.errors import AdaptkitError, nearest_beside, unknown
+from adaptkit.errors import AdaptkitError, check_exists, unknown, without_parts
 from adaptkit.readers import blocks, delimited, objects, plain
 from adaptkit.readers.text import decode, lines_of
 from adaptkit.tables import Table
@@ -66,12 +66,10 @@ def read(path: str | Path, reading: Reading = Reading()) -> Table:
     Raises:
         AdaptkitError: no such file (with the nearest name), a format that is not known, a bad row, or no rows.
     """
-    path, _, parts = str(path).partition("#") if "#" in str(path) and not Path(path).exists() else (str(path), "", "")
-    path = Path(path)
+    path, parts = without_parts(str(path))
     if reading.format is not None and reading.format not in FORMATS:
         raise unknown("format", reading.format, FORMATS)
-    if not path.exists():
-        raise AdaptkitError(f"there is no file {path}.{nearest_beside(path)}")
+    check_exists(path)
     if parts:
         return objects.read_parts(path, parts.split("+"), reading)
     name = reading.format or detect(path, reading)

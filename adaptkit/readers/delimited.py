@@ -23,8 +23,13 @@ Record = tuple[int, list[str]]  # the line where it begins, and its fields
 
 
 def read_csv(path: Path, reading: Reading) -> Table:
-    """Commas, and quotes around fields that hold them."""
-    return _table(path, reading, list(_quoted(path, reading)))
+    """Commas, or what stands in their place in the first line, and quotes around fields that hold them."""
+    text = decode(path, reading.encoding)
+    delimiter = _delimiter(text)
+    table = _table(path, reading, list(_quoted(path, text, delimiter)))
+    if delimiter != ",":
+        table.notes.append(f"{path.name} parts its fields by {delimiter!r}")
+    return table
 
 
 def read_tsv(path: Path, reading: Reading) -> Table:
@@ -33,8 +38,14 @@ def read_tsv(path: Path, reading: Reading) -> Table:
     return _table(path, reading, [(number, line.split("\t")) for number, line in lines if line])
 
 
-def _quoted(path: Path, reading: Reading) -> Iterator[Record]:
-    reader = csv.reader(io.StringIO(decode(path, reading.encoding), newline=""))
+def _delimiter(text: str) -> str:
+    """A comma; where the first line has none, a semicolon (of spreadsheets where commas are in numbers), a tab or a bar."""
+    first = text.lstrip().partition("\n")[0]
+    return next((mark for mark in (",", ";", "\t", "|") if mark in first), ",")
+
+
+def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Record]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     start = 1
     try:
         for fields in reader:

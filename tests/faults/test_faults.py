@@ -1,15 +1,18 @@
 """Faults that were once there, each with the smallest case that showed it."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import peft
 import pytest
 import torch
 from adaptkit.recipes.classify import ClassifyArguments
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, TrainingArguments
 
 from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, load_adapter, load_base, load_splits, read_table, save_adapter
+from adaptkit.arguments import ELSEWHERE, names_of
 from adaptkit.arguments import parse as parse_flags
 from adaptkit.cli import main
 from adaptkit.defaults import DEFAULTS
@@ -117,6 +120,35 @@ def test_flags_that_hang_together_follow_the_one_that_is_given(tmp_path):
         _, make = parse_flags(ClassifyArguments, words.split(), "")
         with pytest.raises(AdaptkitError, match="contradict each other"):
             make(**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--token", "abc"], "--token is no flag here: set HF_TOKEN"),
+    (["--pad-to-max-length"], "--pad_to_max_length is no flag here: a batch is padded to its longest row"),
+    (["--do_eval"], "recipes always train; adaptkit evaluate"),
+    (["--do_train", "false", "--do_predict"], "recipes always train; adaptkit evaluate"),
+    (["--learning_rat", "1"], "did you mean '--learning_rate'"),
+])  # fmt: skip
+def test_flags_of_the_example_scripts_are_answered(tmp_path, words, message):
+    with pytest.raises(AdaptkitError, match=message):
+        parse_flags(ClassifyArguments, words, "")[1](**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)
+    assert parse_flags(ClassifyArguments, ["--do_train", "--do_eval"], "")[1](output_dir=str(tmp_path), use_cpu=True).do_train
+    assert not ELSEWHERE.keys() & ({item.name for item in dataclasses.fields(TrainingArguments)} | names_of(ClassifyArguments))
+
+
+def test_a_missing_file_is_told_before_the_imports(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n")
+    code = f"""
+import sys
+from adaptkit.recipes import classify
+from adaptkit.errors import AdaptkitError
+try:
+    classify.main(["--train_file", r"{tmp_path / "row.csv"}"])
+except AdaptkitError as error:
+    print(error, "torch" in sys.modules)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said == f"there is no file {tmp_path / 'row.csv'}. Did you mean {tmp_path / 'rows.csv'}? False\n"
 
 
 @pytest.fixture

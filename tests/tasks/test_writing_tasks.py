@@ -45,6 +45,14 @@ THINKS = (
 )
 
 
+def test_the_plain_template_writes_a_line_a_turn(llama):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = None
+    begin, end = tokenizer.bos_token or "", tokenizer.eos_token or ""
+    turns = ["System: Be brief.", "User: Where is my kettle?", f"Assistant: On its way.{end}", "User: Thanks."]
+    assert render(tokenizer, TALK[:4], True) == begin + "\n".join(turns) + "\nAssistant:"
+
+
 INDENTED = "    {% for m in messages %}\n{{ m['role'] }}: {{ m['content'] }}{% endfor %}"
 
 
