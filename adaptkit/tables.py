@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,25 @@ class Table:
         if len(problem) > LONGEST:
             problem = f"{problem[: LONGEST // 2]} ... {problem[-LONGEST // 2 :]}"
         return AdaptkitError(f"{self.where(index)}: {problem}")
+
+    def each(self, make: Callable[[int, dict[str, Any]], Any]) -> list[Any]:
+        """What `make` makes of every row, from its index and the row itself.
+
+        Raises:
+            AdaptkitError: that of the first row that cannot be used, with the places of the others.
+        """
+        found, bad = [], []
+        for index, row in enumerate(self.rows):
+            try:
+                found.append(make(index, row))
+            except AdaptkitError as error:
+                bad.append((index, error))
+        if len(bad) > 1:
+            others = ", ".join(self.where(index) for index, _ in bad[1:6]) + (", ..." if len(bad) > 6 else "")
+            raise AdaptkitError(f"{bad[0][1]} Nor can {len(bad) - 1} more be used: {others}.")
+        if bad:
+            raise bad[0][1]
+        return found
 
     def take(self, indexes: Iterable[int]) -> Table:
         indexes = list(indexes)

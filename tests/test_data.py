@@ -64,7 +64,9 @@ def test_a_missing_file_names_the_nearest(tmp_path):
     [
         ("txt,label\na,b\n", "no column 'text'; it has txt, label. Did you mean --text_column txt"),
         ("text,label\na,b\n ,c\n", r"train\.csv:3: the text in column 'text' is empty"),
-        ("text,label\na,b\nd,\n", r"train\.csv:3: column 'label' holds '', which is not one label"),
+        ("text,label\na,b\nd,\n", r"train\.csv:3: the label in column 'label' is empty\.$"),
+        ("text,label\na,\nb,x\nc,\nd, \n", r"csv:2: the label in .* is empty\. Nor can 2 more be used: \S*csv:4, \S*csv:5\.$"),
+        ("text,label\n" + ",x\n" * 9, r"csv:2: the text in .* is empty\. Nor can 8 more be used: \S*:3, .*csv:7, \.\.\.\.$"),
         ("text,label\na,b\nc,b\n", "every row has the label 'b'"),
     ],
 )

@@ -268,7 +268,7 @@ def read_texts(task: Task, table: Table, parts: Iterable[str]) -> list[dict[str,
     columns = {part: column for part in parts if (column := task.column(part))}
     for part, column in columns.items():
         table.need(column, f"{part}_column")
-    return [{part: text_at(table, index, row, column) for part, column in columns.items()} for index, row in enumerate(table.rows)]
+    return table.each(lambda index, row: {part: text_at(table, index, row, column) for part, column in columns.items()})
 
 
 def text_at(table: Table, index: int, row: dict[str, Any], column: str) -> str:

@@ -57,13 +57,14 @@ class Classify(Task):
             return table.with_rows(rows)
         column = self.column("label") or "label"
         table.need(column, "label_column")
-        for index, (row, given) in enumerate(zip(rows, table.rows, strict=True)):
-            row["label"] = self._labels_in(table, index, given.get(column), column)
-        return table.with_rows(rows)
+        labels = table.each(lambda index, row: self._labels_in(table, index, row.get(column), column))
+        return table.with_rows([row | {"label": label} for row, label in zip(rows, labels, strict=True)])
 
     def _labels_in(self, table: Table, index: int, value: Any, column: str) -> Any:
         if not self.multi_label:
-            if value is None or not str(value).strip() or isinstance(value, (list, dict)):
+            if value is None or not str(value).strip():
+                raise table.bad(index, f"the label in column {column!r} is empty.")
+            if isinstance(value, (list, dict)):
                 several = " Give --multi_label for rows with several." if isinstance(value, list) else ""
                 raise table.bad(index, f"column {column!r} holds {value!r}, which is not one label.{several}")
             return str(value).strip()
