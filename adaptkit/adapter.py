@@ -87,7 +87,7 @@ def load_adapter(
         adapter_name: its name inside the model.
         trainable: go on training it.
         check_base: refuse a base that is not the one the adapter was trained on.
-        base_options: for `load_base`: quantize, dtype, device_map, ...
+        base_options: for `load_base`: dtype, device_map, ...; quantize is as it was in training, unless it is given.
 
     Raises:
         AdaptkitError: no adapter there; a missing, extra, misshapen or non-finite tensor; another base; a changed file.

@@ -218,6 +218,7 @@ def _write_reports(run: Run, fitted: Fit, metrics: dict[str, Any], split: str, t
     names = ("learning_rate", "num_train_epochs", "train_batch_size", "warmup_steps", "weight_decay")
     names += ("load_best_model_at_end", "seed", "bf16")
     settings = {name: getattr(run.training, name) for name in names}
+    settings |= {"quantize": run.arguments.quantize} if run.arguments.quantize else {}
     sizes = {name: len(part) for name, part in run.splits.items()}
     report.write_model_card(folder, task, read_card(folder), metrics, settings, sizes)
     curves = report.draw_curves(folder / "curves.png", fitted.history, task.best_metric)
