@@ -208,6 +208,11 @@ def _trainer_parser() -> argparse.ArgumentParser:
     return HfArgumentParser(TrainingArguments, allow_abbrev=False)
 
 
+def flags_in(words: list[str]) -> set[str]:
+    """The names of the flags on a command line, which may be written with dashes or underscores."""
+    return {word.partition("=")[0].removeprefix("--").replace("-", "_") for word in words if word.startswith("--")}
+
+
 def names_of(kind: type) -> set[str]:
     """The flags that an arguments class has."""
     return {item.name for item in dataclasses.fields(kind)}
@@ -228,7 +233,7 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]
     known = {action.dest for action in parser._actions}
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
     given, _ = parser.parse_known_args(rest)
-    asked = {word.partition("=")[0].replace("-", "_").removeprefix("__") for word in rest if word.startswith("--")}
+    asked = flags_in(rest)
     parser.set_defaults(**_when_to_judge_and_save(given, asked))
     try:
         training, left = parser.parse_args_into_dataclasses(args=rest, return_remaining_strings=True, look_for_args_file=False)

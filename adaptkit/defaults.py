@@ -62,7 +62,7 @@ def data_defaults(train: int, validation: int, choose: bool = False) -> tuple[di
     found: dict[str, Any] = small_data_defaults(train)
     notes = []
     if found:
-        batch, epochs = found.values()
+        batch, epochs = found["per_device_train_batch_size"], found["num_train_epochs"]
         notes.append(f"{train} training rows are few: by default batches of {batch} and {epochs} epochs")
     if not validation:
         found |= {"eval_strategy": "no", "load_best_model_at_end": False}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # What a processor needs for products in a dtype, by its names in torch and in Linux.
 _INSTRUCTIONS = {torch.bfloat16: ("avx512_bf16", "amx_bf16"), torch.float16: ("avx512_fp16", "amx_fp16")}
+CONTAINER = Path("/sys/fs/cgroup")  # where Linux tells what it may use
 _SHARE = 0.5  # of the free memory that wider weights may take
 
 
@@ -48,7 +49,7 @@ def free_memory() -> int:
     import psutil
 
     free = psutil.virtual_memory().available
-    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    limit, used = (CONTAINER / f"memory.{name}" for name in ("max", "current"))
     if limit.is_file() and (most := limit.read_text().strip()).isdigit():
         free = min(free, int(most) - int(used.read_text()))
     return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

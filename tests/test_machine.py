@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from adaptkit import AdaptkitError, adapt, load_adapter, load_base, save_adapter
+from adaptkit import AdaptkitError, adapt, load_adapter, load_base, machine, save_adapter
 from adaptkit.base import load_tokenizer
 from adaptkit.cards import read_card
 from adaptkit.machine import emulated, emulates, has_instructions, more_in_fp32, only_cpu, widen
@@ -125,9 +125,23 @@ def test_a_base_on_the_processor_beside_a_gpu(cpu, stored, monkeypatch):
 def test_an_older_torch_is_asked_by_way_of_linux(monkeypatch):
     if not Path("/proc/cpuinfo").is_file():
         pytest.skip("there is no /proc/cpuinfo here")
-    known = {dtype: has_instructions(getattr(torch, dtype)) for dtype in HALVES}
+    names = ("architecture", "avx2", "avx512_bf16", "avx512_fp16", "amx_bf16")
+    known = [machine._cpu().get(name, False) for name in names]
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert {dtype: has_instructions(getattr(torch, dtype)) for dtype in HALVES} == known
+    assert [machine._cpu().get(name, False) for name in names] == known
+
+
+def test_free_memory_is_that_of_the_container_and_shared_by_processes(tmp_path, monkeypatch):
+    whole = psutil.virtual_memory()
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: whole._replace(available=5000))
+    monkeypatch.setattr(machine, "CONTAINER", tmp_path)
+    assert machine.free_memory() == 5000
+    for most, free in (("max", 5000), ("9000", 5000), ("4000", 3000)):
+        (tmp_path / "memory.max").write_text(most + "\n")
+        (tmp_path / "memory.current").write_text("1000\n")
+        assert machine.free_memory() == free
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert machine.free_memory() == 1000
 
 
 def test_an_adapter_goes_from_one_machine_to_another(cpu, tmp_path):

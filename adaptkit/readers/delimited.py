@@ -40,7 +40,7 @@ def read_tsv(path: Path, reading: Reading) -> Table:
 
 def _delimiter(text: str) -> str:
     """A comma; where the first line has none, a semicolon (of spreadsheets where commas are in numbers), a tab or a bar."""
-    first = text.lstrip().partition("\n")[0]
+    first = next((line for line in text[:100_000].splitlines() if line.strip()), "")
     return next((mark for mark in (",", ";", "\t", "|") if mark in first), ",")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from adaptkit import report
 from adaptkit.aligned import aligned
-from adaptkit.arguments import names_of, parse
+from adaptkit.arguments import flags_in, names_of, parse
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.fastest import earlier_choice, keep_choice
 from adaptkit.files import new_file
@@ -96,7 +96,7 @@ def _start(name: str, settings: dict[str, Any], flags: list[str], folder: Path, 
     for flag in NOT_TOGETHER:
         if getattr(arguments, flag):
             raise AdaptkitError(f"--{flag} does not go with many tasks at once.")
-    if any(word.partition("=")[0] == "--metric_for_best_model" for word in words):
+    if "metric_for_best_model" in flags_in(words):
         raise AdaptkitError(
             "--metric_for_best_model: the best epoch of many tasks is that of the highest mean of their own metrics."
         )

@@ -89,7 +89,7 @@ def test_a_task_has_flags_of_its_rows_alone(tmp_path, pair, change, problem):
 
 def test_the_best_epoch_of_many_tasks_is_not_chosen_by_a_metric_of_one(tmp_path, pair):
     with pytest.raises(AdaptkitError, match="the highest mean of their own metrics"):
-        run(tmp_path, pair, "--metric_for_best_model", "f1")
+        run(tmp_path, pair, "--metric-for-best-model=f1")
 
 
 def test_a_task_may_use_fewer_of_its_rows(tmp_path, pair):
