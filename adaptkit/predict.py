@@ -17,6 +17,7 @@ from adaptkit.adapter import load_adapter
 from adaptkit.base import align_padding, load_tokenizer
 from adaptkit.cards import read_card
 from adaptkit.confusions import confusions
+from adaptkit.cudnn import no_plans
 from adaptkit.errors import AdaptkitError
 from adaptkit.sampling import lengths_of
 from adaptkit.slices import Slice, check_values, slices
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 
 @torch.no_grad()
+@no_plans()
 def predict(
     model: nn.Module, task: Task, encoded: Dataset, tokenizer: Any, batch_size: int = 64, title: str = "predicting"
 ) -> np.ndarray:

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
+from adaptkit.cudnn import no_plans
 from adaptkit.encoded import Encoded
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.launch import say
@@ -39,6 +40,7 @@ class Fit:
 
 
 LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
+FEW_LENGTHS = 8  # that are worth a plan each
 FEW = 8  # rows that tell which metrics a task has
 
 
@@ -143,7 +145,8 @@ def drive(trainer: AdapterTrainer) -> Fit:
     if trainer.why_not_recorded and args.device.type == "cuda":
         say(f"CUDA graphs: not here: {trainer.why_not_recorded}")
     try:
-        with precision(args, extras).of(model), frozen_trunk(model, extras), trainer.task.while_training(bare_model(model)):
+        own, attention = trainer.task.while_training(bare_model(model)), attention_for(trainer.buckets().lengths)
+        with precision(args, extras).of(model), frozen_trunk(model, extras), own, attention:
             metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     except KeyboardInterrupt:
         metrics = {"epoch": trainer.state.epoch or 0.0}
@@ -166,6 +169,11 @@ def frozen_trunk(model: nn.Module, extras: Extras) -> AbstractContextManager[Any
     trunk = Trunk(bare_model(model), extras.kept)
     trunk.check()
     return trunk
+
+
+def attention_for(lengths: np.ndarray) -> AbstractContextManager[Any]:
+    """No plans for shapes that come and go; blocks of one length keep torch's own choice."""
+    return no_plans() if len(np.unique(lengths)) > FEW_LENGTHS else nullcontext()
 
 
 def precision(args: TrainingArguments, extras: Extras) -> Precision:

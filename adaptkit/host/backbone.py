@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
+from adaptkit.cudnn import no_plans
 from adaptkit.errors import AdaptkitError
 from adaptkit.fingerprints import fingerprint
 from adaptkit.host.layers import Batch, NotByRowError, Now, wrap
@@ -76,7 +77,8 @@ class Backbone:
         """What runs in this thread meanwhile has the batch's adapters."""
         self._now.batch = batch
         try:
-            yield
+            with no_plans():
+                yield
         except NotByRowError:
             self.mixes = False
             raise

@@ -85,6 +85,8 @@ def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, An
     """
     import torch
 
+    from adaptkit.cudnn import no_plans
+
     behind = not model.config.is_encoder_decoder
     width = max(map(len, prompts))
     gaps = [width - len(ids) for ids in prompts]
@@ -92,7 +94,7 @@ def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, An
     seen = [[0] * gap + [1] * len(ids) if behind else [1] * len(ids) + [0] * gap for ids, gap in zip(prompts, gaps, strict=True)]
     device = model.get_input_embeddings().weight.device
     inputs = {"input_ids": torch.tensor(filled, device=device), "attention_mask": torch.tensor(seen, device=device)}
-    with torch.no_grad():
+    with torch.no_grad(), no_plans():
         written = model.generate(**inputs, pad_token_id=pad, **settings)
     return written[:, width if behind else 0 :]
 
