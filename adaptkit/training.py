@@ -40,7 +40,8 @@ class Fit:
 
 
 LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
-FEW_LENGTHS = 8  # that are worth a plan each
+FEW_LENGTHS = 8  # that are worth a plan of cuDNN's each
+LONG = 1024  # tokens from which its kernels gain more than that
 FEW = 8  # rows that tell which metrics a task has
 
 
@@ -172,8 +173,8 @@ def frozen_trunk(model: nn.Module, extras: Extras) -> AbstractContextManager[Any
 
 
 def attention_for(lengths: np.ndarray) -> AbstractContextManager[Any]:
-    """No plans for shapes that come and go; blocks of one length keep torch's own choice."""
-    return no_plans() if len(np.unique(lengths)) > FEW_LENGTHS else nullcontext()
+    """No plans for shapes that come and go; blocks of one length and long texts keep torch's own choice."""
+    return no_plans() if len(np.unique(lengths)) > FEW_LENGTHS and np.median(lengths) < LONG else nullcontext()
 
 
 def precision(args: TrainingArguments, extras: Extras) -> Precision:

@@ -2,6 +2,8 @@
 
 import threading
 
+import numpy as np
+import pytest
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -65,11 +67,13 @@ def test_a_failure_gives_it_back():
     assert is_on()
 
 
-def test_training_leaves_it_out_for_texts_of_many_lengths_only():
-    with attention_for([7, 8, 9, 10, 11, 12, 13, 14, 15, 16]):
-        assert not is_on()
-    with attention_for([512] * 10 + [3]):
-        assert is_on()
+@pytest.mark.parametrize(
+    ("lengths", "on"),
+    [(range(7, 17), False), ([512] * 10 + [3], True), (range(900, 1200), True), ([9] * 500 + [*range(2000, 2100)], False)],
+)
+def test_training_leaves_it_out_for_short_texts_of_many_lengths(lengths, on):
+    with attention_for(np.asarray(lengths)):
+        assert is_on() == on
 
 
 def watched(network) -> list[bool]:
