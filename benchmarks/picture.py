@@ -1,10 +1,11 @@
-"""Draw what benchmarks/RESULTS.md says about training into docs/training.png; nothing is measured here.
+"""Draw what benchmarks/RESULTS.md says about training; nothing is measured here.
 
-python benchmarks/picture.py
+python benchmarks/picture.py [--output docs/training.png]
 """
 
 import argparse
 import re
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -13,13 +14,16 @@ ROOT = Path(__file__).parents[1]
 def rows(text: str, title: str) -> list[list[str]]:
     """The cells of the first table under a title; nothing where there is no such title."""
     section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("|")] or ["| |", "| |"]
+    behind = dropwhile(lambda line: not line.startswith("|"), section.splitlines())
+    lines = list(takewhile(lambda line: line.startswith("|"), behind)) or ["| |", "| |"]
     return [[cell.strip(" `") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in (lines[0], *lines[2:])]
 
 
 def main() -> None:
     """Two pictures in one: steps over the roof, and whole trainings."""
-    argparse.ArgumentParser(description=__doc__).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", default=ROOT / "docs/training.png")
+    given = parser.parse_args()
     import matplotlib
 
     matplotlib.use("Agg")
@@ -49,7 +53,7 @@ def main() -> None:
     for place, value in enumerate(seconds):
         right.text(value, place, f" {value:.0f} s", va="center", fontsize=9)
     right.set(xlabel="seconds of training, same accuracy", title="SST-2, one epoch", xlim=(0, max(seconds, default=1) * 1.15))
-    figure.savefig(ROOT / "docs/training.png", dpi=110)
+    figure.savefig(given.output, dpi=110)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The README says what is so: its commands, its methods, its Python, its figures."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 from adaptkit import Predictor, TaskCard, adapt, load_base, methods, parse, save_adapter, sites
@@ -93,6 +95,12 @@ def test_the_figures_of_training_are_the_benchmarks():
     trunk = re.findall(r"last\[\d\]\]` \| on \| \d+ \| ([\d.]+) \|", results)
     assert re.search(r"are ([\d.]+) times faster .* last one ([\d.]+) times", README).groups() == tuple(trunk)
     assert said.groups() == (*(runs[name] for name in order), *(f"{float(scores[name]):.3f}" for name in order))
+
+
+def test_the_picture_of_training_is_drawn_from_the_results(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks/picture.py"), "--output", str(tmp_path / "training.png")]
+    subprocess.run(command, check=True, capture_output=True)
+    assert (tmp_path / "training.png").stat().st_size > 10_000
 
 
 def test_the_figures_of_training_in_fp32_are_the_benchmarks():
