@@ -126,7 +126,11 @@ def _read(task: Task, arguments: RecipeArguments, seed: int) -> tuple[Splits, Ta
     )
     shares = (arguments.validation_split_percentage / 100, arguments.test_split_percentage / 100)
     splits, task = task.prepare(splits, seed, *shares)
-    return splits.at_most({split: getattr(arguments, name) for split, name in MOST.items()}, seed), task
+    most = {split: getattr(arguments, name) for split, name in MOST.items()}
+    there = dict(splits.items())
+    if without := [split for split, count in most.items() if count and split not in there]:
+        raise AdaptkitError(f"--{MOST[without[0]]}: there are no {without[0]} rows; give --{without[0]}_file.")
+    return splits.at_most(most, seed), task
 
 
 def asked_checkpoint(training: Any) -> str | None:

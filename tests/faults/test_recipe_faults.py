@@ -53,6 +53,7 @@ def rows(tmp_path):
     (classify, ["--search", "2", "--metric_for_best_model", "recal"], "did you mean 'recall'"),
     (classify, ["--folds", "2", "--max_eval_samples", "5"], "--max_eval_samples does not go with --folds"),
     (classify, ["--folds", "2", "--search", "2", "--validation_split_percentage", "0"], "--search judges by validation rows"),
+    (classify, ["--max_predict_samples", "5"], "--max_predict_samples: there are no test rows; give --test_file"),
     (classify, ["--max_train_samples", "0"], "--max_train_samples is 1 or more, not 0"),
     (score, ["--label_smoothing_factor", "0.1"], "--label_smoothing_factor does not go with score"),
 ])  # fmt: skip
