@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adaptkit.cudnn import no_plans
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.predict import Predictor
 from adaptkit.tasks.classify import Classify
@@ -38,6 +39,7 @@ class Explanation:
     missed: float = 0.0
 
 
+@no_plans()
 def explain(predictor: Predictor, text: str, how: str = "gradients", label: str | None = None) -> Explanation:
     """What each word of a text adds to a label.
 

@@ -8,6 +8,7 @@ from typing import Any
 import transformers
 from transformers import Pipeline
 
+from adaptkit.cudnn import no_plans
 from adaptkit.errors import AdaptkitError
 from adaptkit.predict import Predictor
 from adaptkit.tables import Table
@@ -34,7 +35,12 @@ def pipeline(folder: str | Path, **base_options: Any) -> Pipeline:
     Raises:
         AdaptkitError: no adapter there, or one without a task.
     """
-    predictor = Predictor(folder, **base_options)
+    made = _pipeline(Predictor(folder, **base_options))
+    made.forward = no_plans()(made.forward)
+    return made
+
+
+def _pipeline(predictor: Predictor) -> Pipeline:
     task, tokenizer, length = predictor.task, predictor.tokenizer, predictor.max_length
     model = bare_model(predictor.model)
     shared: dict[str, Any] = {"model": model, "tokenizer": tokenizer}

@@ -128,8 +128,7 @@ def _read(task: Task, arguments: RecipeArguments, seed: int) -> tuple[Splits, Ta
     splits, task = task.prepare(splits, seed, *shares)
     most = {split: getattr(arguments, name) for split, name in MOST.items()}
     there = dict(splits.items())
-    if without := [split for split, count in most.items() if count and split not in there]:
-        raise AdaptkitError(f"--{MOST[without[0]]}: there are no {without[0]} rows; give --{without[0]}_file.")
+    splits.notes += [f"--{MOST[split]}: there are no {split} rows" for split, count in most.items() if count and split not in there]
     return splits.at_most(most, seed), task
 
 

@@ -16,6 +16,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback
 
 from adaptkit.adversarial import on_embeddings
+from adaptkit.cudnn import attention_for
 from adaptkit.errors import AdaptkitError
 from adaptkit.graphs import StepGraphs
 from adaptkit.kept import Kept
@@ -103,7 +104,7 @@ class AdapterTrainer(Trainer):
     def _inner_training_loop(self, *args: Any, **kwargs: Any):
         self.graphs = StepGraphs(self.model.parameters()) if self.why_not_recorded is None else None
         try:
-            with last_layer(self), quick_zero_grad(self.model):
+            with last_layer(self), quick_zero_grad(self.model), attention_for(self.buckets().lengths):
                 return super()._inner_training_loop(*args, **kwargs)
         finally:
             self.graph_count = self.graphs.count if self.graphs else 0

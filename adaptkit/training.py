@@ -17,7 +17,6 @@ import torch
 from torch import nn
 from transformers import EarlyStoppingCallback, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
-from adaptkit.cudnn import no_plans
 from adaptkit.encoded import Encoded
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.launch import say
@@ -40,8 +39,6 @@ class Fit:
 
 
 LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
-FEW_LENGTHS = 8  # that are worth a plan of cuDNN's each
-LONG = 1024  # tokens from which its kernels gain more than that
 FEW = 8  # rows that tell which metrics a task has
 
 
@@ -146,8 +143,7 @@ def drive(trainer: AdapterTrainer) -> Fit:
     if trainer.why_not_recorded and args.device.type == "cuda":
         say(f"CUDA graphs: not here: {trainer.why_not_recorded}")
     try:
-        own, attention = trainer.task.while_training(bare_model(model)), attention_for(trainer.buckets().lengths)
-        with precision(args, extras).of(model), frozen_trunk(model, extras), own, attention:
+        with precision(args, extras).of(model), frozen_trunk(model, extras), trainer.task.while_training(bare_model(model)):
             metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
     except KeyboardInterrupt:
         metrics = {"epoch": trainer.state.epoch or 0.0}
@@ -170,11 +166,6 @@ def frozen_trunk(model: nn.Module, extras: Extras) -> AbstractContextManager[Any
     trunk = Trunk(bare_model(model), extras.kept)
     trunk.check()
     return trunk
-
-
-def attention_for(lengths: np.ndarray) -> AbstractContextManager[Any]:
-    """No plans for shapes that come and go; blocks of one length and long texts keep torch's own choice."""
-    return no_plans() if len(np.unique(lengths)) > FEW_LENGTHS and np.median(lengths) < LONG else nullcontext()
 
 
 def precision(args: TrainingArguments, extras: Extras) -> Precision:

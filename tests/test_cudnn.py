@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, TrainingArguments
 
-from adaptkit import Host, adapt, load_tokenizer
-from adaptkit.cudnn import no_plans
+from adaptkit import Extras, Host, Part, TaskCard, adapt, load_base, load_tokenizer, pipeline, save_adapter
+from adaptkit.cudnn import attention_for, no_plans
 from adaptkit.predict import predict
+from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.language import write
-from adaptkit.training import attention_for
+from adaptkit.training import fit
 from tests.tiny import tiny
 
 
@@ -67,13 +69,16 @@ def test_a_failure_gives_it_back():
     assert is_on()
 
 
-@pytest.mark.parametrize(
-    ("lengths", "on"),
-    [(range(7, 17), False), ([512] * 10 + [3], True), (range(900, 1200), True), ([9] * 500 + [*range(2000, 2100)], False)],
-)
-def test_training_leaves_it_out_for_short_texts_of_many_lengths(lengths, on):
+@pytest.mark.parametrize(("lengths", "on"), [(range(7, 17), False), ([512] * 10 + [3], True), (range(900, 1200), False)])
+def test_texts_of_many_lengths_leave_it_out(lengths, on):
     with attention_for(np.asarray(lengths)):
         assert is_on() == on
+
+
+def test_who_asks_for_cudnn_alone_keeps_it():
+    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION), no_plans():
+        assert is_on()
+    assert is_on()
 
 
 def watched(network) -> list[bool]:
@@ -104,5 +109,29 @@ def test_a_host_leaves_it_out():
     host = Host(tiny("bert"))
     seen = watched(host.backbone.network)
     host.hidden({"input_ids": torch.tensor([[1, 2, 3]]), "attention_mask": torch.ones(1, 3, dtype=torch.long)})
+    assert seen == [False]
+    assert is_on()
+
+
+@pytest.mark.parametrize(("count", "on"), [(12, False), (4, True)])
+def test_training_leaves_it_out_for_texts_of_many_lengths_only(tmp_path, count, on):
+    model = adapt(tiny("bert", AutoModelForSequenceClassification), "lora[r=2]", head=["classifier"])
+    texts = [[2] * (3 + i) for i in range(count)]
+    encoded = {"input_ids": texts, "attention_mask": [[1] * len(text) for text in texts], "labels": [i % 2 for i in range(count)]}
+    rows = Part(Table([{}] * count, "rows"), Dataset.from_dict(encoded | {"length": [len(text) for text in texts]}))
+    quiet = {"save_strategy": "no", "report_to": "none", "use_cpu": True, "disable_tqdm": True}
+    args = TrainingArguments(str(tmp_path), max_steps=1, per_device_train_batch_size=4, **quiet)
+    seen = watched(model.get_base_model())
+    fit(model, Classify(labels=["no", "yes"]), rows, None, load_tokenizer("all-MiniLM-L6-v2"), args, Extras(cut_last_layer=False))
+    assert seen == [on]
+    assert is_on()
+
+
+def test_a_pipeline_leaves_it_out(tmp_path):
+    model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=["no", "yes"]), "ia3")
+    save_adapter(model, tmp_path, card=TaskCard(task="classify", labels=["no", "yes"]))
+    made = pipeline(tmp_path)
+    seen = watched(made.model)
+    assert made("well done")[0]["label"] in ("no", "yes")
     assert seen == [False]
     assert is_on()

@@ -97,10 +97,32 @@ def test_the_figures_of_training_are_the_benchmarks():
     assert said.groups() == (*(runs[name] for name in order), *(f"{float(scores[name]):.3f}" for name in order))
 
 
-def test_the_picture_of_training_is_drawn_from_the_results(tmp_path):
-    command = [sys.executable, str(ROOT / "benchmarks/picture.py"), "--output", str(tmp_path / "training.png")]
-    subprocess.run(command, check=True, capture_output=True)
-    assert (tmp_path / "training.png").stat().st_size > 10_000
+def test_the_picture_of_training_is_drawn_from_the_first_table_of_each_section(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import picture
+
+    text = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
+    head, *steps = picture.rows(text, "One training step over its matrix products")
+    assert head[4:8] == ["adaptkit", "PEFT autocast", "PEFT bf16", "AdapterHub"]
+    assert len(steps) == 8
+    _, *runs = picture.rows(text, "Whole trainings on SST-2")
+    assert [row[0] for row in runs] == ["default", "dynamic", "best", "adaptkit"]
+    subprocess.run([sys.executable, str(ROOT / "benchmarks/picture.py"), "--output", str(tmp_path / "p.png")], check=True)
+
+
+def test_the_figures_of_whole_trainings_on_a_gpu_are_the_benchmarks():
+    results = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8").partition("| run on a GPU |")[2].partition("\n## ")[0]
+    seconds = dict(re.findall(r"^\| (`\w+`(?:, no plans)?) \| ([\d. ]+\d) ", results, re.M))
+    best = sum(map(float, seconds["`best`"].split())) / 2
+    said = re.search(r"takes ([\d.]+) s there;\sPEFT with Trainer takes ([\d.]+) s .*? and (\d+) s", README).groups()
+    assert said == (f"{float(seconds['`adaptkit`, no plans']):.1f}", f"{float(seconds['`default`']):.1f}", f"{best:.0f}")
+
+
+def test_the_figures_of_new_shapes_are_the_benchmarks():
+    results = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
+    plans = re.findall(r"^\| (?:train|write) \| torch's choice \| \d+ \| ([\d.]+) ", results, re.M)
+    said = re.search(r"(\d+) ms\swhenever .*? (\d+) ms when", README).groups()
+    assert said == tuple(f"{float(each):.0f}" for each in plans)
 
 
 def test_the_figures_of_training_in_fp32_are_the_benchmarks():

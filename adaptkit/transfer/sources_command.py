@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from adaptkit.aligned import aligned
 from adaptkit.base import align_padding, full_name, load_base, load_config, load_tokenizer
 from adaptkit.cards import existing_card
+from adaptkit.cudnn import no_plans
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.host.store import Store
 from adaptkit.readers import Reading, read
@@ -109,6 +110,7 @@ def started_from(model: Any, folder: Path | None) -> Iterator[None]:
         adapted.unload()
 
 
+@no_plans()
 def features(model: Any, tokenizer: Any, texts: list[tuple[str, ...]], batch_size: int = 64) -> np.ndarray:
     """What the new head of a task model reads of each text or pair, `(texts, width)`."""
     reads = HeadInput(model)
