@@ -267,7 +267,7 @@ def test_many_threads_over_a_small_store(root):
             names = [f"a{(seed * 5 + turn * k) % 6}" for k in range(1, 5)]
             for name, answer in zip(names, host([TEXTS[0]] * 4, names), strict=True):
                 if answer.label != expected[name].label or abs(answer.score - expected[name].score) > 1e-5:
-                    wrong.append((name, answer))
+                    wrong.append((name, answer, expected[name]))
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(6)]
     for thread in threads:
