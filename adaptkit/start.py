@@ -127,8 +127,9 @@ def _read(task: Task, arguments: RecipeArguments, seed: int) -> tuple[Splits, Ta
     shares = (arguments.validation_split_percentage / 100, arguments.test_split_percentage / 100)
     splits, task = task.prepare(splits, seed, *shares)
     most = {split: getattr(arguments, name) for split, name in MOST.items()}
-    there = dict(splits.items())
-    splits.notes += [f"--{MOST[split]}: there are no {split} rows" for split, count in most.items() if count and split not in there]
+    splits.notes += [
+        f"--{MOST[split]}: there are no {split} rows" for split in MOST if most[split] and getattr(splits, split) is None
+    ]
     return splits.at_most(most, seed), task
 
 

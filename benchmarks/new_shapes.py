@@ -9,6 +9,7 @@ and backward of 4 rows at these lengths, where a kernel has something to do. Mil
 
 import argparse
 import statistics
+import sys
 import time
 from contextlib import nullcontext
 
@@ -59,6 +60,8 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=32)
     parser.add_argument("--long", type=int, nargs="+", default=[512, 2048])
     given = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("new_shapes.py measures a CUDA GPU, and there is none.")
     shortest, longest = given.tokens
     seconds(2, given.heads, 8, 8, given.width, True)  # the GPU starts
     cases = {

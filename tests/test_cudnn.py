@@ -53,7 +53,7 @@ def test_the_last_of_several_threads_gives_it_back():
     thread = threading.Thread(target=other)
     with no_plans():
         thread.start()
-        inside.wait(10)
+        assert inside.wait(10)
     assert not is_on()
     leave.set()
     thread.join()
@@ -61,11 +61,8 @@ def test_the_last_of_several_threads_gives_it_back():
 
 
 def test_a_failure_gives_it_back():
-    try:
-        with no_plans():
-            raise KeyboardInterrupt
-    except KeyboardInterrupt:
-        pass
+    with pytest.raises(KeyboardInterrupt), no_plans():
+        raise KeyboardInterrupt
     assert is_on()
 
 
