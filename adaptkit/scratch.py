@@ -61,38 +61,63 @@ def make_model(
 
 
 def make_tokenizer(kind: str, texts: Iterable[str], vocab_size: int) -> Any:
-    """A tokenizer trained on texts: WordPiece for bert (each Chinese character a word), byte pairs for the others."""
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    """A tokenizer trained on texts: WordPiece for bert (each Chinese character a word), byte pairs for the others.
+
+    The same texts give the same tokenizer.
+    """
+    from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
     if kind == "bert":
         names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        tokenizer.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(vocab_size=vocab_size, special_tokens=list(names.values()), show_progress=False)
-    else:
-        names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
-        tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size,
-            special_tokens=list(names.values()),
-            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-            show_progress=False,
-        )
-    tokenizer.train_from_iterator(texts, trainer)
-    if kind == "bert":
+        tokenizer = _word_pieces(list(texts), vocab_size, list(names.values()))
         ends = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
         tokenizer.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=ends
         )
+    else:
+        names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+        tokenizer = _byte_pairs(texts, vocab_size, list(names.values()))
     if kind == "t5":
         end = [("</s>", tokenizer.token_to_id("</s>"))]
         tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=end)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+def _byte_pairs(texts: Iterable[str], vocab_size: int, special: list[str]) -> Any:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    options = {"vocab_size": vocab_size, "special_tokens": special, "show_progress": False}
+    trainer = trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **options)
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def _word_pieces(texts: list[str], vocab_size: int, special: list[str]) -> Any:
+    """WordPiece whose vocabulary depends on nothing but the texts.
+
+    The trainer numbers the signs inside of words (`##a`) in the order of a hash map, and lets their numbers decide between pairs
+    that are equally frequent (tokenizers issue 1794). So a first pass finds these signs, and a second has them in order.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    def untrained(vocab: dict[str, int]) -> Any:
+        tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        return tokenizer
+
+    def vocabulary(size: int, first: list[str]) -> dict[str, int]:
+        tokenizer = untrained({})
+        tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=first, show_progress=False))
+        return tokenizer.get_vocab()
+
+    inside = sorted(sign for sign in vocabulary(0, special) if sign.startswith("##"))
+    return untrained(vocabulary(vocab_size, special + inside))
 
 
 def overrides(text: str | None) -> dict[str, Any]:

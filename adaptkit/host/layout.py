@@ -122,7 +122,7 @@ class Layout:
 
     def fill(self, weights: dict[tuple[str, str], Tensor]) -> Tensor:
         """One slot `(width,)` in fp32 from all weights by (module path, name)."""
-        slot = torch.empty(self.width)
+        slot = torch.empty(self.width, dtype=torch.float32)
         for key, place in self.places.items():
             start = place.segment.start + place.start
             slot[start : start + place.size].view(place.shape).copy_(weights[key].mT if place.turned else weights[key])
