@@ -7,6 +7,8 @@
     best        the same with Trainer's own fast settings: group_by_length, and bf16 where the machine computes in it
     adaptkit    recipes/classify.py with the same epochs, batch and learning rate; all else chosen by itself
     launched    the same, --cuda_graphs false
+    products    no training: the matrix products of the linear maps of all layers, forward and backward towards the activations, of
+                the batches that adaptkit makes, in bf16 where the machine computes in it
 
 `--device cpu` (the default) or cuda. Each training is a process of its own, the contenders in turns for each seed. `training`:
 Trainer's train_runtime, with the evaluation after each epoch. `whole`: the process from its start to the test accuracy. 6,920
@@ -28,7 +30,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 ROOT = Path(__file__).parents[1]
 METHOD = "lora[sites=attn.q|attn.v]"
 RATE = 2e-3
-CONTENDERS = ("default", "dynamic", "best", "launched", "adaptkit")
+CONTENDERS = ("default", "dynamic", "best", "launched", "adaptkit", "products")
+ROWS = 32  # of a batch
 
 
 def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str, float]:
@@ -60,10 +63,10 @@ def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str,
     config = peft.LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules=["query", "value"])
     fast = {"bf16": machine_defaults()["bf16"], "train_sampling_strategy": "group_by_length"} if kind == "best" else {}
     arguments = TrainingArguments(
-        output_dir=str(folder / "trainer"), num_train_epochs=epochs, per_device_train_batch_size=32, per_device_eval_batch_size=64,
-        learning_rate=RATE, warmup_steps=0.06, weight_decay=0.01, eval_strategy="epoch", save_strategy="epoch", seed=seed,
+        output_dir=str(folder / "trainer"), num_train_epochs=epochs, per_device_train_batch_size=ROWS, learning_rate=RATE,
+        per_device_eval_batch_size=64, warmup_steps=0.06, weight_decay=0.01, eval_strategy="epoch", save_strategy="epoch",
         load_best_model_at_end=True, metric_for_best_model="accuracy", use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
-        report_to="none", **fast,
+        seed=seed, report_to="none", **fast,
     )  # fmt: skip
     trainer = Trainer(
         peft.get_peft_model(base, config),
@@ -91,15 +94,45 @@ def with_adaptkit(folder: Path, epochs: float, seed: int, *more: str) -> dict[st
     return json.loads((out / "all_results.json").read_text())
 
 
+def products_alone(folder: Path, epochs: float, seed: int) -> dict[str, float]:
+    """What the products take by themselves."""
+    import numpy as np
+    import torch
+    from train_speed import roof
+
+    from adaptkit.base import load_tokenizer
+    from adaptkit.defaults import machine_defaults
+    from adaptkit.sampling import LengthBuckets
+
+    texts = [line.partition("\t")[2] for line in (folder / "train.tsv").read_text("utf-8").splitlines()[1:]]
+    ids = load_tokenizer("all-MiniLM-L6-v2")(texts, truncation=True, max_length=128)["input_ids"]
+    lengths = np.array([len(row) for row in ids])
+    ordered = lengths[list(LengthBuckets(lengths, ROWS, seed))]
+    batches = [ordered[i : i + ROWS] for i in range(0, len(ordered), ROWS)]
+    device, dtype = "cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16 if machine_defaults()["bf16"] else torch.float32
+    seconds = 0.0
+    for batch in batches[: round(epochs * len(batches))] if epochs < 1 else batches * round(epochs):
+        step = roof(384, len(batch) * batch.max(), device, dtype)
+        began = time.perf_counter()
+        step()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds += time.perf_counter() - began
+    return {"test_accuracy": float("nan"), "train_runtime": seconds, "train_samples_per_second": epochs * len(lengths) / seconds}
+
+
 def run_one(given: argparse.Namespace) -> None:
     """One training in this process; its figures as JSON on the last line."""
     from adaptkit.training import peak_memory
 
     folder, seed = Path(given.folder), given.seeds[0]
     name = given.contenders[0]
-    more = ("--cuda_graphs", "false") if name == "launched" else ()
-    ours = name in ("adaptkit", "launched")
-    found = with_adaptkit(folder, given.epochs, seed, *more) if ours else with_trainer(name, folder, given.epochs, seed)
+    if name == "products":
+        found = products_alone(folder, given.epochs, seed)
+    elif name in ("adaptkit", "launched"):
+        found = with_adaptkit(folder, given.epochs, seed, *(("--cuda_graphs", "false") if name == "launched" else ()))
+    else:
+        found = with_trainer(name, folder, given.epochs, seed)
     kept = {key: found[key] for key in ("test_accuracy", "train_runtime", "train_samples_per_second")}
     print(json.dumps(kept | {"memory": peak_memory()}))
 
@@ -119,13 +152,13 @@ def line(name: str, runs: list[dict[str, float]], ours: list[dict[str, float]] |
     """A line of the table: medians of seconds, means of scores, and how often the time of adaptkit it takes."""
     middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
     each = " ".join(f"{run['test_accuracy']:.4f}" for run in runs)
-    accuracy = statistics.mean(run["test_accuracy"] for run in runs)
+    accuracy = f"{statistics.mean(run['test_accuracy'] for run in runs):.4f} ({each})" if name != "products" else "-"
     times = [
         f"{middle[key] / statistics.median(run[key] for run in ours):.1f}" if ours else "-" for key in ("train_runtime", "whole")
     ]
     return (
         f"| {name} | {middle['train_runtime']:.0f} | {middle['train_samples_per_second']:.0f} | {middle['whole']:.0f} | "
-        f"{' | '.join(times)} | {accuracy:.4f} ({each}) | {middle['memory']:.2f} |"
+        f"{' | '.join(times)} | {accuracy} | {middle['memory']:.2f} |"
     )
 
 

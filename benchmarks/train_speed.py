@@ -72,9 +72,9 @@ def maps(width: int) -> list[tuple[int, int]]:
 
 
 def roof(width: int, tokens: int, device: str, dtype: torch.dtype):
-    """A function that does the products of one step."""
+    """A function that does the products of one step over so many tokens in all."""
     half = {"dtype": dtype, "device": device}
-    inputs = {size: torch.randn(ROWS * tokens, size, **half) for pair in maps(width) for size in pair}
+    inputs = {size: torch.randn(tokens, size, **half) for pair in maps(width) for size in pair}
     weights = [torch.randn(out, into, **half) for into, out in maps(width)]
 
     @torch.no_grad()
@@ -215,7 +215,7 @@ def row(width: int, tokens: int, method: str, given: argparse.Namespace, hub: Hu
     device, half, timers = given.device, not given.fp32, {}
     dtype = torch.bfloat16 if half else torch.float32
     timers["roof"] = lambda: _time(products, device)
-    products = roof(width, tokens, device, dtype)
+    products = roof(width, ROWS * tokens, device, dtype)
     attention = ""
 
     def ours(**how):
