@@ -241,9 +241,13 @@ def _beside(base: str | None, folder: Path) -> str | None:
 
 
 def _fingerprint(base: nn.Module) -> str:
-    """Of the weights as they are now: a base may have been merged or edited since it was loaded. Packed ones cannot be read."""
+    """Of the weights as they are now: a base may have been merged or edited since it was loaded.
+
+    Of a quantized one as it was loaded: packed weights cannot be read, and bitsandbytes rounds biases where it computes.
+    """
     record = getattr(base, "adaptkit_base", None)
-    return record.fingerprint if record and record.quantize else fingerprint(base)
+    packed = any(not parameter.dtype.is_floating_point for parameter in base.parameters())
+    return record.fingerprint if record and packed else fingerprint(base)
 
 
 def _match_labels(folder: Path, base: Any, labels: list[str]) -> None:

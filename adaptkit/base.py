@@ -13,6 +13,7 @@ import torch
 from adaptkit.errors import AdaptkitError, nearest_beside, unknown
 from adaptkit.fingerprints import checkpoint_files, fingerprint
 from adaptkit.machine import only_cpu, widen
+from adaptkit.sites import backbone_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -105,6 +106,8 @@ def load_base(
     if getattr(settings, "pad_token_id", None) is None:
         eos = getattr(settings, "eos_token_id", None)
         settings.pad_token_id = eos[0] if isinstance(eos, list) else eos
+    if _stored_quantized(settings):
+        _keep_outside_whole(settings, auto_class)
     arguments = {"config": settings, "revision": revision, "dtype": dtype, "device_map": device_map}
     if attn_implementation:
         arguments["attn_implementation"] = attn_implementation
@@ -295,6 +298,22 @@ def _quantization(quantize: str, dtype, skip: list[str]):
         bnb_4bit_compute_dtype=compute,
         llm_int8_skip_modules=skip_modules,
     )
+
+
+def _stored_quantized(settings) -> bool:
+    """Whether a checkpoint holds what bitsandbytes has quantized."""
+    stored = getattr(settings, "quantization_config", None)
+    return isinstance(stored, dict) and stored.get("quant_method") == "bitsandbytes"
+
+
+def _keep_outside_whole(settings, auto_class) -> None:
+    """Ask for what a task model has around its network in full precision: where the checkpoint lacks it, it has to train."""
+    with torch.device("meta"):
+        model = getattr(auto_class, "from_config", auto_class)(settings)
+    _, prefix = backbone_of(model)
+    if outside := [name for name, _ in model.named_children() if prefix and f"{name}." != prefix]:
+        known = settings.quantization_config.get("llm_int8_skip_modules") or []
+        settings.quantization_config["llm_int8_skip_modules"] = [*known, *outside]
 
 
 def _quantized_maps(model: nn.Module, head: list[str]) -> list[str]:

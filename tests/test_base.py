@@ -197,3 +197,24 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path, name):
     tiny(name).save_pretrained(tmp_path / "base")
     with pytest.raises(AdaptkitError, match=r"holds no tokenizer|cannot load"):
         load_tokenizer(str(tmp_path / "base"))
+
+
+@pytest.mark.parametrize("quantize", ["int8", "nf4"])
+@pytest.mark.parametrize("name, kind", [("wide", "llama"), ("wide-bert", "bert")])
+def test_a_checkpoint_that_is_stored_quantized_gets_a_head_that_trains(quantize, name, kind, folders, tmp_path):
+    """What bitsandbytes has packed stays packed; the new head is whole, gets gradients, and comes back with the adapter."""
+    load_base(str(folders / name), quantize=quantize).save_pretrained(tmp_path / "packed")
+    base = load_base(str(tmp_path / "packed"), task="classify", labels=LABELS)
+    assert {type(module).__name__ for module in base.modules()} & {"Linear4bit", "Linear8bitLt"}
+    assert len(base.adaptkit_base.head) == 1
+    model = adapt(base, "lora[r=4]")
+    randomize(model)
+    batch = inputs(kind)
+    model(**batch, labels=torch.tensor([0, 1, 2])).loss.backward()
+    head = [parameter for key, parameter in model.named_parameters() if "modules_to_save" in key]
+    assert head
+    assert all(parameter.dtype.is_floating_point and parameter.grad.abs().sum() > 0 for parameter in head)
+    save_adapter(model, tmp_path / "a")
+    with torch.no_grad():
+        expected = model.eval()(**batch).logits
+        torch.testing.assert_close(load_adapter(tmp_path / "a")(**batch).logits, expected, atol=1e-3, rtol=1e-3)
