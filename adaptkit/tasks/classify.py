@@ -100,14 +100,15 @@ class Classify(Task):
 
     def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
         """The same share of each label, one text on one side; without regard to labels where there are too many of them."""
-        first = {name: index for index, name in reversed(list(enumerate(self.groups(table))))}
-        texts = table.take(first.values())
-        many = len(texts) >= 20 and len({self.gold_text(row) for row in texts.rows}) > 2 * share * len(texts)
+        groups = self.groups(table)
+        first = {name: index for index, name in reversed(list(enumerate(groups)))}
+        golds = [self.gold_text(table.rows[index]) for index in first.values()]
+        many = len(golds) >= 20 and len(set(golds)) > 2 * share * len(golds)
         if self.multi_label or many:
             return super().cut(table, seed, share)
-        _, chosen = split_validation(texts, [row["label"] for row in texts.rows], seed, share)
-        names = set(self.groups(chosen))
-        return divide(table, {index for index, name in enumerate(self.groups(table)) if name in names})
+        _, chosen = split_validation(Table([{"name": name} for name in first], table.source), golds, seed, share)
+        names = {row["name"] for row in chosen.rows}
+        return divide(table, {index for index, name in enumerate(groups) if name in names})
 
     def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         texts = [[row[part] for row in table.rows] for part in ("text", "text_pair") if part in table.columns]
