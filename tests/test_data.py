@@ -164,6 +164,18 @@ def test_of_pairs_with_few_first_texts_each_pair_is_for_itself():
     assert {row["text"] for row in splits.validation.rows} <= {row["text"] for row in splits.train.rows}
 
 
+def test_a_check_doubts_labels_that_look_like_slips():
+    labels = ["Spam", "spam", "not  spam", "not spam", "N/A", "ham", "straße", "STRASSE", "none of these"]
+    splits, task = Classify().prepare(Splits(Table([{"text": f"t{i}", "label": labels[i % 9]} for i in range(90)], "rows")), seed=1)
+    doubts = [finding.text for finding in task.findings(splits) if finding.verdict == "warn"]
+    assert doubts == [
+        "the labels 'STRASSE', 'straße' differ in nothing but case or blanks",
+        "the labels 'Spam', 'spam' differ in nothing but case or blanks",
+        "the labels 'not  spam', 'not spam' differ in nothing but case or blanks",
+        "the label 'N/A' may stand for a missing one",
+    ]
+
+
 def test_numeric_labels_are_in_numeric_order():
     rows = [{"text": f"x{i}", "label": n} for i, n in enumerate((10, 2, 1, 10))]
     assert Classify().prepare(from_datasets(datasets.Dataset.from_list(rows)), 0)[1].labels == ["1", "2", "10"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 RARE = 5
+NOTHING = {"n/a", "na", "nan", "none", "null", "nil", "-", "--", "?", "#n/a"}
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,7 @@ class Classify(Task):
         findings = [Finding("good", f"{len(self.labels)} labels in {len(splits.train)} training rows: {shown}")]
         if rare := [label for label in self.labels if counts[label] < RARE]:
             findings.append(Finding("warn", f"{len(rare)} labels have fewer than {RARE} training rows: {', '.join(rare[:10])}"))
+        findings += [Finding("warn", text) for text in odd_labels(self.labels)]
         guess, share = majority(self, splits.train)
         verdict = "warn" if share > 0.8 else "good"
         return [*findings, Finding(verdict, f"always answering {guess!r} would be right on {share:.1%} of them")]
@@ -207,6 +209,17 @@ class Classify(Task):
             return super().render(row, tokenizer)
         names = [label for label, given in zip(self.labels, row["labels"], strict=True) if given]
         return f"{tokenizer.decode(row['input_ids'])}  ->  {self.label_delimiter.join(names) or '(none)'}"
+
+
+def odd_labels(labels: list[str]) -> list[str]:
+    """What looks like a slip in names of labels, in words: the same name in other letters, names that stand for nothing."""
+    same: dict[str, list[str]] = {}
+    for label in labels:
+        same.setdefault(" ".join(label.casefold().split()), []).append(label)
+    found = [
+        f"the labels {', '.join(map(repr, names))} differ in nothing but case or blanks" for names in same.values() if names[1:]
+    ]
+    return found + [f"the label {label!r} may stand for a missing one" for label in labels if label.casefold() in NOTHING]
 
 
 def majority(task: Task, table: Table) -> tuple[str, float]:
