@@ -1,4 +1,4 @@
-"""The command line: adaptkit train | check | evaluate | predict | mix | combine | sources | explain | forgetting | list | show."""
+"""From texts to an adapter that answers, and on: each command explains itself with --help."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _EPILOG = """examples:
   adaptkit predict runs/reviews "what a lovely day"
   adaptkit predict runs/reviews --file new.csv > answers.jsonl
   adaptkit evaluate runs/reviews --file test.csv
+  adaptkit export runs/reviews --output_dir reviews-model
   adaptkit list runs
 """
 _MIX = "W = beta * W_source + (1 - beta) * W_target, tensor by tensor; the result is a base, or a model that answers"
@@ -29,6 +30,7 @@ _COMBINE = (
 )
 _SOURCES = "scores of frozen features, without training: LogME, H-score, a linear probe, nearest neighbours"
 _FORGETTING = "the loss of general text under the base's language head, before training and after it"
+_EXPORT = "an ordinary transformers model, which from_pretrained loads; adaptkit answers with it as with the adapter"
 _EXPLAIN = "what each word adds to the logit of a label, by Captum: green for it, red against it"
 
 
@@ -146,6 +148,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--max_seq_length", type=_positive, default=128, help="tokens read at once (default: 128)")
     command.add_argument("--batch_size", type=_positive, default=16, help="texts at once (default: 16)")
     command.set_defaults(run=_forgetting)
+    command = commands.add_parser("export", help="merge an adapter into its base, for other tools", description=_EXPORT)
+    command.add_argument("folder", help="the adapter")
+    command.add_argument(
+        "--dtype", default="auto", help="of the weights: auto (as the base's; default), float32, float16, bfloat16"
+    )
+    command.add_argument("--output_dir", required=True, help="where the model goes")
+    command.set_defaults(run=_export)
     command = commands.add_parser("list", help="the adapters in a folder", description="the adapters in a folder")
     command.add_argument("folder", nargs="?", default="runs")
     command.set_defaults(run=_list)
@@ -288,6 +297,13 @@ def _explain(arguments: argparse.Namespace) -> None:
     if arguments.html:
         with new_file(arguments.html) as staged:
             staged.write_text(as_html(found), "utf-8")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from adaptkit.export import export
+
+    whole = export(arguments.folder, arguments.output_dir, arguments.dtype)
+    print(f"{type(whole).__name__} in {str(whole.dtype)[6:]} is in {arguments.output_dir}")
 
 
 def _list(arguments: argparse.Namespace) -> None:

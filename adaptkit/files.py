@@ -44,6 +44,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         os.chmod(staged, 0o755)
         for file in staged.rglob("*"):
             if file.is_file():
+                os.chmod(file, 0o644)  # safetensors writes what nobody else may read
                 _flush(file)
         if path.exists():
             _exchange(staged, path)

@@ -82,6 +82,8 @@ def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
     known = {"method": FULL, "model_class": type(model).__name__, "base": ".", "versions": versions()}
     if origin := getattr(model, "adaptkit_base", None):
         known |= {"origin": origin.name, "revision": origin.revision, "fingerprint": origin.fingerprint}
+    if card.settings.get("multi_label"):
+        model.config.problem_type = "multi_label_classification"  # so that transformers' pipelines judge each label by itself
     with new_folder(folder) as staged:
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)

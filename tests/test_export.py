@@ -1,0 +1,111 @@
+"""Adapters merged into their bases are models that transformers loads by itself, and answer as the adapters did."""
+
+import stat
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, load_base, save_adapter
+from adaptkit.cli import main
+from adaptkit.corpus import load_corpus
+from adaptkit.export import export
+from adaptkit.scratch import make_model
+from tests.tiny import randomize
+
+TEXTS = [row["text"] for row in load_corpus("train")[:40]]
+LABELS = ["down", "level", "up"]
+SIZES = {"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96}
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    """Two tiny models with tokenizers, one of them in bf16, too."""
+    root = tmp_path_factory.mktemp("bases")
+    for kind in ("bert", "llama"):
+        make_model(kind, TEXTS, root / kind, vocab_size=300, **SIZES)
+    for path in (root / "bert", root / "half"):
+        model = AutoModelForSequenceClassification.from_pretrained(root / "bert").base_model
+        model.to(torch.bfloat16 if path.name == "half" else torch.float32).save_pretrained(path)
+        AutoTokenizer.from_pretrained(root / "bert").save_pretrained(path)
+    return root
+
+
+def adapter(folder, base, method="lora[r=4]", task="classify", labels=LABELS, **settings):
+    """A random adapter with its card."""
+    model = adapt(load_base(str(base), task="AutoModelForCausalLM" if task == "pretrain" else task, labels=labels), method)
+    randomize(model)
+    save_adapter(model, folder, card=TaskCard(task=task, labels=labels or [], settings=settings, max_length=64))
+    return folder
+
+
+@pytest.mark.parametrize("method", ["lora[r=4]", "ia3", "lora[r=2]+ia3[sites=attn.k]"])
+def test_what_is_exported_answers_as_the_adapter_does(method, bases, tmp_path):
+    folder = adapter(tmp_path / "a", bases / "bert", method)
+    main(["export", str(folder), "--output_dir", str(tmp_path / "whole")])
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "whole")
+    whole = AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole").eval()
+    assert list(whole.config.id2label.values()) == LABELS
+    assert whole.config.hidden_dropout_prob == 0.1  # the base's own, for who trains it further
+    batch = tokenizer(TEXTS[:4], return_tensors="pt", padding=True, truncation=True, max_length=64)
+    before = Predictor(folder)
+    with torch.no_grad():
+        torch.testing.assert_close(whole(**batch).logits, before.model(**batch).logits, atol=1e-4, rtol=1e-4)
+    after = Predictor(tmp_path / "whole")
+    for one, other in zip(before(TEXTS[:8]), after(TEXTS[:8]), strict=True):
+        assert one["label"] == other["label"]
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in (tmp_path / "whole").iterdir())
+
+
+def test_a_model_that_writes(bases, tmp_path):
+    folder = adapter(tmp_path / "a", bases / "llama", task="pretrain", labels=None, objective="clm")
+    whole = export(folder, tmp_path / "whole")
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "whole").eval()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        expected = Predictor(folder).model(input_ids=ids).logits
+        torch.testing.assert_close(again(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(whole.eval()(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype, written", [("auto", torch.bfloat16), ("float32", torch.float32), ("float16", torch.float16)])
+def test_weights_have_the_dtype_of_the_base_or_the_one_that_is_asked_for(dtype, written, bases, tmp_path):
+    folder = adapter(tmp_path / "a", bases / "half")
+    export(folder, tmp_path / "whole", dtype=dtype)
+    whole = AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole", dtype="auto")
+    assert whole.dtype == written
+
+
+def test_several_labels_are_judged_each_by_itself_by_transformers_too(bases, tmp_path):
+    folder = adapter(tmp_path / "a", bases / "bert", multi_label=True)
+    export(folder, tmp_path / "whole")
+    scores = pipeline("text-classification", str(tmp_path / "whole"), top_k=None)(TEXTS[:1])[0]
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "whole")
+    with torch.no_grad():
+        logits = Predictor(folder).model(**tokenizer(TEXTS[:1], return_tensors="pt")).logits[0]
+    expected = dict(zip(LABELS, torch.sigmoid(logits).tolist(), strict=True))
+    assert {one["label"]: one["score"] for one in scores} == pytest.approx(expected, abs=1e-4)
+
+
+def test_what_cannot_be_exported_leaves_nothing(bases, tmp_path):
+    folder = adapter(tmp_path / "a", bases / "bert", "prefix[length=2]")
+    for given, more, message in (
+        (folder, [], "cannot be merged.*not a linear change"),
+        (folder, ["--dtype", "int8"], "--dtype is auto, float32"),
+        (folder, ["--dtype", "rand"], "--dtype is auto, float32"),
+        (tmp_path / "b", [], "there is no adapter folder"),
+        (bases / "bert", [], "is not an adapter"),
+    ):
+        with pytest.raises(AdaptkitError, match=message):
+            main(["export", str(given), "--output_dir", str(tmp_path / "whole"), *more])
+        assert not (tmp_path / "whole").exists()
+    with pytest.raises(AdaptkitError, match="is not empty"):
+        main(["export", str(adapter(tmp_path / "c", bases / "bert")), "--output_dir", str(bases)])
+
+
+def test_a_base_that_is_stored_quantized_takes_no_adapter_in(bases, tmp_path):
+    load_base(str(bases / "bert"), quantize="nf4").save_pretrained(tmp_path / "packed")
+    AutoTokenizer.from_pretrained(bases / "bert").save_pretrained(tmp_path / "packed")
+    with pytest.raises(AdaptkitError, match="stored quantized"):
+        export(adapter(tmp_path / "a", tmp_path / "packed"), tmp_path / "whole")
