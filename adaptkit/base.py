@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from adaptkit.cards import CONFIG
 from adaptkit.errors import AdaptkitError, nearest_beside, unknown
 from adaptkit.fingerprints import checkpoint_files, fingerprint
 from adaptkit.machine import only_cpu, widen
@@ -222,7 +223,7 @@ def _resolve(name_or_path: str) -> str:
     """A local folder or a Hub name; for the names of MiniLM its packaged copy, where that is installed."""
     if Path(name_or_path).is_dir():
         if not (Path(name_or_path) / "config.json").is_file():
-            raise AdaptkitError(f"{name_or_path} holds no config.json: it is not the folder of a transformers model.")
+            raise AdaptkitError(f"{name_or_path} {_what_it_is(Path(name_or_path))}")
         return name_or_path
     if name_or_path in _MINILM_NAMES:
         return _packaged_minilm() or MINILM
@@ -230,6 +231,12 @@ def _resolve(name_or_path: str) -> str:
     if looks_local:
         raise AdaptkitError(f"there is no model folder {name_or_path}.{nearest_beside(Path(name_or_path).expanduser())}")
     return name_or_path
+
+
+def _what_it_is(folder: Path) -> str:
+    if (folder / CONFIG).is_file():
+        return "is an adapter and no base: start from it with --warm_start, or make a model of it with adaptkit export."
+    return "holds no config.json: it is not the folder of a transformers model."
 
 
 def _packaged_minilm() -> str | None:

@@ -307,17 +307,19 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    from adaptkit.cards import WEIGHTS, read_card
+    from adaptkit.cards import existing_card
 
     store = Path(arguments.folder)
     if not store.is_dir():
         raise AdaptkitError(f"there is no folder {store}.")
     rows = [("name", "task", "labels", "method", "kB", "score")]
     for folder in sorted(path.parent for path in store.glob("*/task.json")):
-        card = read_card(folder)
-        size = (folder / WEIGHTS).stat().st_size / 1000 if (folder / WEIGHTS).is_file() else 0
-        score = next((f"{value:.4f} {name}" for name, value in card.metrics.items() if name.startswith("test_")), "-")
-        rows.append((folder.name, card.task or "-", str(len(card.labels)), _short(card.method or "-"), f"{size:.0f}", score))
+        card = existing_card(folder)
+        size = sum(path.stat().st_size for path in folder.glob("*model*.safetensors")) / 1000  # of an adapter or a whole model
+        scores = [f"{value:.4f} {name}" for on in ("test_", "eval_") for name, value in card.metrics.items() if name.startswith(on)]
+        rows.append(
+            (folder.name, card.task or "-", str(len(card.labels)), _short(card.method or "-"), f"{size:.0f}", (scores or ["-"])[0])
+        )
     if len(rows) == 1:
         raise AdaptkitError(f"{store} holds no adapters (folders with a task.json).")
     print(aligned(rows))
@@ -328,12 +330,9 @@ def _short(method: str) -> str:
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    from adaptkit.cards import existing_adapter, read_card
+    from adaptkit.cards import existing_card
 
-    folder = existing_adapter(Path(arguments.folder))
-    card = read_card(folder)
-    if card is None:
-        raise AdaptkitError(f"{folder} has no task card: it was not made by adaptkit.")
+    card = existing_card(Path(arguments.folder))
     for key, value in dataclasses.asdict(card).items():
         if key == "fingerprint" and value:
             value = value[:24] + "..."

@@ -59,7 +59,9 @@ def explain(predictor: Predictor, text: str, how: str = "gradients", label: str 
         raise unknown("way to explain", how, HOW)
     task = predictor.task
     if type(task) is not Classify or task.multi_label or task.asks() != ["text"]:
-        raise AdaptkitError(f"explanations are for classifiers of single texts; this one was trained for {task.name}.")
+        several = " and gives several labels" if getattr(task, "multi_label", False) else ""
+        what = f"{task.name}, reads {' and '.join(task.asks())}{several}"
+        raise AdaptkitError(f"explanations are for classifiers that give one label to one text; this one is for {what}.")
     if label is not None and label not in task.labels:
         raise unknown("label", label, task.labels)
     model = predictor.model.eval()

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from adaptkit import tasks
 from adaptkit.cards import CARD, TaskCard, write_json
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.files import new_folder
@@ -82,8 +83,8 @@ def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
     known = {"method": FULL, "model_class": type(model).__name__, "base": ".", "versions": versions()}
     if origin := getattr(model, "adaptkit_base", None):
         known |= {"origin": origin.name, "revision": origin.revision, "fingerprint": origin.fingerprint}
-    if card.settings.get("multi_label"):
-        model.config.problem_type = "multi_label_classification"  # so that transformers' pipelines judge each label by itself
+    if card.task and (kind := tasks.from_card(card).problem_type):
+        model.config.problem_type = kind  # what transformers' pipelines make of the outputs
     with new_folder(folder) as staged:
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)

@@ -21,6 +21,10 @@ from adaptkit.tables import Splits
 from adaptkit.tasks.base import Task
 from adaptkit.training import last_whole_checkpoint
 
+POSITIVE = (
+    *("learning_rate", "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"),
+    "num_train_epochs",
+)
 MOST = {"train": "max_train_samples", "validation": "max_eval_samples", "test": "max_predict_samples"}
 
 
@@ -97,7 +101,10 @@ def _check_flags(arguments: RecipeArguments) -> None:
 
 
 def _check_training(training: Any, task: Task, arguments: RecipeArguments) -> None:
-    """Refuse flags of Trainer's that do not go with the task or the machine."""
+    """Refuse flags of Trainer's that cannot be, or do not go with the task or the machine."""
+    for name in POSITIVE:
+        if (value := getattr(training, name)) is not None and value <= 0:
+            raise AdaptkitError(f"--{name} is more than 0; it got {value:g}.")
     for name in training.report_to:
         if name in ("tensorboard", "wandb", "mlflow") and find_spec(name) is None:
             raise AdaptkitError(f"--report_to {name}: the package {name} is not installed; pip install {name}")

@@ -172,6 +172,9 @@ def test_what_cannot_be_loaded_is_explained(arguments, message):
 def test_a_folder_that_is_no_model(tmp_path):
     with pytest.raises(AdaptkitError, match=r"holds no config\.json"):
         load_base(str(tmp_path))
+    save_adapter(adapt(tiny("bert"), "lora[r=2]"), tmp_path / "a")
+    with pytest.raises(AdaptkitError, match="is an adapter and no base: start from it with --warm_start, or .* adaptkit export"):
+        load_base(str(tmp_path / "a"))
 
 
 def test_a_masked_head_over_an_encoder_that_has_none(tmp_path):

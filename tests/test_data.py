@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptkit import AdaptkitError, from_datasets, load_splits, read_table
+from adaptkit.judge import judge_texts
 from adaptkit.tables import Splits, Table, folds, split_validation
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.score import Score
@@ -174,6 +175,21 @@ def test_a_check_doubts_labels_that_look_like_slips():
         "the labels 'not  spam', 'not spam' differ in nothing but case or blanks",
         "the label 'N/A' may stand for a missing one",
     ]
+
+
+def test_texts_that_differ_in_blanks_are_one_text():
+    rows = [{"text": text, "label": "ab"[i % 2]} for i in range(40) for text in (f"text {i}", f" Text  {i}")]
+    splits, task = Classify().prepare(Splits(Table(rows, "rows")), seed=1)
+    train, validation = ({" ".join(row["text"].lower().split()) for row in part.rows} for _, part in splits.items())
+    assert not train & validation
+    assert any("4 of them repeat another" in str(finding) for finding in judge_texts(task, splits))
+
+
+def test_a_check_names_texts_with_several_labels():
+    rows = [{"text": f"t{i % 30}", "label": "ab"[i % 2 if i < 32 else 1 - i % 2]} for i in range(36)]
+    splits, task = Classify().prepare(Splits(Table(rows, "rows")), seed=1, validation=0)
+    doubts = [finding.text for finding in task.findings(splits) if finding.verdict == "warn"]
+    assert doubts == ["4 texts have different labels in different rows, as rows row 2 (a) and rows row 32 (b)"]
 
 
 def test_numeric_labels_are_in_numeric_order():

@@ -1,5 +1,6 @@
 """Adapters merged into their bases are models that transformers loads by itself, and answer as the adapters did."""
 
+import re
 import stat
 
 import pytest
@@ -40,9 +41,16 @@ def adapter(folder, base, method="lora[r=4]", task="classify", labels=LABELS, **
 
 
 @pytest.mark.parametrize("method", ["lora[r=4]", "ia3", "lora[r=2]+ia3[sites=attn.k]"])
-def test_what_is_exported_answers_as_the_adapter_does(method, bases, tmp_path):
+def test_what_is_exported_answers_as_the_adapter_does(method, bases, tmp_path, capsys):
     folder = adapter(tmp_path / "a", bases / "bert", method)
     main(["export", str(folder), "--output_dir", str(tmp_path / "whole")])
+    capsys.readouterr()
+    main(["list", str(tmp_path)])
+    main(["show", str(tmp_path / "whole")])
+    said = capsys.readouterr().out
+    size = (tmp_path / "whole/model.safetensors").stat().st_size / 1000
+    assert re.search(rf"^whole +classify +3 +full +{size:.0f} ", said, re.M)
+    assert re.search(r"^method +full$", said, re.M)
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "whole")
     whole = AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole").eval()
     assert list(whole.config.id2label.values()) == LABELS
@@ -86,6 +94,15 @@ def test_several_labels_are_judged_each_by_itself_by_transformers_too(bases, tmp
         logits = Predictor(folder).model(**tokenizer(TEXTS[:1], return_tensors="pt")).logits[0]
     expected = dict(zip(LABELS, torch.sigmoid(logits).tolist(), strict=True))
     assert {one["label"]: one["score"] for one in scores} == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_score_is_given_by_transformers_as_the_head_gives_it(bases, tmp_path):
+    """Without a sigmoid around it; `mean` and `spread` of the card make an answer of it."""
+    folder = adapter(tmp_path / "a", bases / "bert", task="score", labels=["score"], mean=3.0, spread=2.0)
+    export(folder, tmp_path / "whole")
+    short = TEXTS[0][:60]
+    raw = pipeline("text-classification", str(tmp_path / "whole"))(short)[0]["score"]
+    assert 3.0 + 2.0 * raw == pytest.approx(Predictor(folder)(short)[0]["score"], abs=1e-4)
 
 
 def test_what_cannot_be_exported_leaves_nothing(bases, tmp_path):

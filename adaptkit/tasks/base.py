@@ -39,6 +39,7 @@ class Task:
 
     name: ClassVar[str]
     auto_class: ClassVar[str]  # the transformers Auto class that builds the model with this task's head
+    problem_type: ClassVar[str | None] = None  # as transformers calls it, where it would assume something else
     parts: ClassVar[dict[str, str | None]]  # what a row has -> the column where it is by default; None: only where it is named
     gold: ClassVar[tuple[str, ...]] = ("label",)  # the parts that only training and scoring need
     embedded: ClassVar[dict[str, str]] = {}  # columns of the embedded corpus, where they differ
@@ -95,7 +96,7 @@ class Task:
         Where there are only a few first texts, pairs are taken as they are.
         """
         if "text_pair" in table.columns:
-            firsts = [row["text"].strip().lower() for row in table.rows]
+            firsts = [plain(row["text"]) for row in table.rows]
             if len(set(firsts)) >= FEW_FIRST:
                 return firsts
         return [self.key(row) for row in table.rows]
@@ -215,7 +216,7 @@ class Task:
     def key(self, row: dict[str, Any]) -> str:
         """What makes two rows the same question."""
         parts = [row[part] for part in self.parts if part not in self.gold and isinstance(row.get(part), str)]
-        return " ".join(parts or [self.text(row)]).strip().lower()
+        return plain(" ".join(parts or [self.text(row)]))
 
     def text(self, row: dict[str, Any]) -> str:
         """The text of a row; both where there is a pair."""
@@ -266,6 +267,11 @@ def of_kind(task: Task, kind: type, fields: dict[str, Any] | None = None, **attr
     """The same task with the methods of another class before its own. fields: changed settings; attributes: of the class."""
     settings = {item.name: getattr(task, item.name) for item in dataclasses.fields(task)} | (fields or {})
     return type(f"{kind.__name__.strip('_')}{type(task).__name__}", (kind, type(task)), attributes)(**settings)
+
+
+def plain(text: str) -> str:
+    """A text without what tokenizers drop: case, and how much white space there is."""
+    return " ".join(text.lower().split())
 
 
 def read_texts(task: Task, table: Table, parts: Iterable[str]) -> list[dict[str, Any]]:

@@ -49,6 +49,10 @@ class Classify(Task):
     reported = ("accuracy", "majority_baseline", "f1", "f1_micro", "precision", "recall", "matthews_correlation")
 
     @property
+    def problem_type(self) -> str | None:
+        return "multi_label_classification" if self.multi_label else None
+
+    @property
     def one_label(self) -> bool:
         return not self.multi_label
 
@@ -199,10 +203,22 @@ class Classify(Task):
         findings = [Finding("good", f"{len(self.labels)} labels in {len(splits.train)} training rows: {shown}")]
         if rare := [label for label in self.labels if counts[label] < RARE]:
             findings.append(Finding("warn", f"{len(rare)} labels have fewer than {RARE} training rows: {', '.join(rare[:10])}"))
-        findings += [Finding("warn", text) for text in odd_labels(self.labels)]
+        findings += [Finding("warn", text) for text in [*odd_labels(self.labels), *self._contradictions(splits.train)]]
         guess, share = majority(self, splits.train)
         verdict = "warn" if share > 0.8 else "good"
         return [*findings, Finding(verdict, f"always answering {guess!r} would be right on {share:.1%} of them")]
+
+    def _contradictions(self, table: Table) -> list[str]:
+        """How many texts stand in several rows with different labels, and where the first does."""
+        rows: dict[str, dict[str, int]] = {}
+        for index, row in enumerate(table.rows):
+            rows.setdefault(self.key(row), {}).setdefault(self.gold_text(row), index)
+        found = [list(by_label.items()) for by_label in rows.values() if len(by_label) > 1]
+        if not found:
+            return []
+        (one, here), (other, there) = found[0][:2]
+        places = f"{table.where(here)} ({one}) and {table.where(there)} ({other})"
+        return [f"{len(found)} texts have different labels in different rows, as {places}"]
 
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
         if not self.multi_label:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from adaptkit.tables import Splits, Table
-from adaptkit.tasks.base import read_texts, text_at
+from adaptkit.tasks.base import plain, read_texts, text_at
 from adaptkit.tasks.collate import IGNORED
 from adaptkit.tasks.language import Language
 
@@ -51,7 +51,7 @@ class Rewrite(Language):
         return table.with_rows(rows)
 
     def groups(self, table: Table) -> list[str]:
-        return [row["source"].strip().lower() for row in table.rows]
+        return [plain(row["source"]) for row in table.rows]
 
     def tokenize(self, tokenizer: Any, table: Table, max_length: int) -> dict[str, Any]:
         """The sources as the encoder reads them."""

@@ -28,6 +28,7 @@ class Score(Task):
 
     name = "score"
     auto_class = "AutoModelForSequenceClassification"
+    problem_type = "regression"
     recordable = True
     parts = {"text": "text", "text_pair": None, "score": "score"}
     gold = ("score",)

@@ -82,7 +82,9 @@ def rank(table: Table, bases: list[str], store: str | None, rows: int = 1000, se
             with started_from(model, stored.path(name) if stored and name else None):
                 vectors = features(model, tokenizer, texts)
             scores = {score: function(vectors, labels) for score, function in SCORES.items()}
-            found.append({"source": name or Path(base).name, "base": base, **scores, "seconds": time.perf_counter() - began})
+            found.append(
+                {"source": name or Path(base).name, "adapter": name, "base": base, **scores, "seconds": time.perf_counter() - began}
+            )
             bar.update()
     bar.close()
     if not found:
@@ -135,4 +137,6 @@ def show(found: list[dict[str, Any]], by: str) -> str:
     found = sorted(found, key=lambda row: sort_key(row, by), reverse=True)
     rows = [("source", *SCORES, "seconds")]
     rows += [(row["source"], *(f"{row[score]:.4f}" for score in SCORES), f"{row['seconds']:.1f}") for row in found]
-    return "\n".join([aligned(rows), f"\nbest by {by}: {found[0]['source']}; start from an adapter with --warm_start"])
+    best = found[0]
+    advice = "start from it with --warm_start" if best["adapter"] else "start from the base, without --warm_start"
+    return "\n".join([aligned(rows), f"\nbest by {by}: {best['source']}; {advice}"])

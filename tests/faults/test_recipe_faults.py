@@ -54,6 +54,9 @@ def rows(tmp_path):
     (classify, ["--folds", "2", "--max_eval_samples", "5"], "--max_eval_samples does not go with --folds"),
     (classify, ["--folds", "2", "--search", "2", "--validation_split_percentage", "0"], "--search judges by validation rows"),
     (classify, ["--max_train_samples", "0"], "--max_train_samples is 1 or more, not 0"),
+    (classify, ["--learning_rate", "-1"], "--learning_rate is more than 0; it got -1"),
+    (classify, ["--per_device_train_batch_size", "0"], "--per_device_train_batch_size is more than 0; it got 0"),
+    (classify, ["--num_train_epochs", "0"], "--num_train_epochs is more than 0; it got 0"),
     (score, ["--label_smoothing_factor", "0.1"], "--label_smoothing_factor does not go with score"),
 ])  # fmt: skip
 def test_flags_that_cannot_work_are_refused(tmp_path, bert, rows, recipe, words, message):
