@@ -1,6 +1,7 @@
 """The one error that users see: what was given, what was expected, the nearest match, what to do."""
 
 import difflib
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -57,6 +58,8 @@ def guarded(main: Callable[[], object]) -> None:
 
     Where the reader of its output has gone (`| head`), it ends without a word.
     """
+    # It warns at every start that a faster kernel for 4 bits is not installed, whatever is asked.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         main()
         sys.stdout.flush()

@@ -13,6 +13,7 @@ from adaptkit.tasks.base import text_at
 from adaptkit.tasks.collate import IGNORED, by_column
 from adaptkit.tasks.language import Language
 
+ROLES = {"user", "assistant", "system", "tool"}  # that chat templates know
 # For tokenizers that bring no template.
 PLAIN_TEMPLATE = (
     "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
@@ -153,6 +154,9 @@ class Chat(Language):
         for name, table in splits.items():
             turns = [sum(message["role"] == "assistant" for message in row["messages"]) for row in table.rows]
             found.append(Finding("good", f"{name}: {len(table)} conversations, {sum(turns) / len(turns):.1f} answers in each"))
+            if strange := sorted({message["role"] for row in table.rows for message in row["messages"]} - ROLES):
+                known = "user, assistant, system or tool; questions are asked as the user's"
+                found.append(Finding("warn", f"{name}: the roles {', '.join(strange)} are not {known}"))
         return found
 
     def lost(self, encoded, table: Table):

@@ -15,7 +15,7 @@ from adaptkit.augment import Augmentation
 from adaptkit.cli import main
 from adaptkit.corpus import load_corpus
 from adaptkit.scratch import make_model, overrides
-from adaptkit.tables import split_groups
+from adaptkit.tables import Splits, split_groups
 from adaptkit.tasks.answer import Answer
 from adaptkit.tasks.chat import Chat, packing_leaks
 from adaptkit.tasks.classify import Classify
@@ -172,6 +172,14 @@ def test_splits_of_labels_keep_their_size_and_texts_on_one_side():
 
 
 @pytest.mark.slow
+def test_a_check_doubts_roles_that_no_question_has():
+    talk = [{"role": "human", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+    fine = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}, talk[1]]
+    splits, task = Chat().prepare(Splits(Table([{"messages": talk}, {"messages": fine}] * 10, "talks")), seed=1, validation=0)
+    doubts = [finding.text for finding in task.findings(splits) if finding.verdict == "warn"]
+    assert doubts == ["train: the roles human are not user, assistant, system or tool; questions are asked as the user's"]
+
+
 def test_pipelines_of_ours_take_lists_and_batches(tmp_path, texts, rows):
     bert = make_model("bert", texts, tmp_path / "bert", vocab_size=500)[0]
     flags = ["--train_file", rows, "--model_name_or_path", bert, "--max_steps", "2", *FEW, "--eval_strategy", "no"]
