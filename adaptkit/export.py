@@ -39,10 +39,12 @@ def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> A
         raise AdaptkitError(f"{card.base} is stored quantized: rounding would change merged weights, so nothing is merged.")
     stored = model.get_base_model().adaptkit_base.stored_in or model.dtype
     try:
+        if not hasattr(model, "merge_and_unload"):  # methods of PEFT's that learn prompts
+            raise NotImplementedError("it adds to what the model reads")
         whole = model.float().merge_and_unload()
-    except (AttributeError, NotImplementedError, ValueError) as problem:  # of PEFT's own methods, some cannot
+    except (NotImplementedError, ValueError) as problem:  # of PEFT's other methods, some cannot
         raise AdaptkitError(
-            f"{folder} cannot be merged: {card.method} is no change of the base's weights. ({problem})"
+            f"{folder} cannot be merged: {card.method} is no change of the base's weights ({problem})."
         ) from problem
     whole = whole.to(stored if wanted is None else wanted)
     save_full(

@@ -120,6 +120,12 @@ class AdaptTuner(BaseTuner):
             raise AdaptkitError("adapter_names: rows with different adapters in one batch are what adaptkit.Host is for.")
         yield
 
+    def _replace_module(self, parent, child_name, new_module, child):
+        if hasattr(new_module, "base_layer"):
+            super()._replace_module(parent, child_name, new_module, child)
+        else:  # PEFT hands over `.weight`, which is there anyway, and which a head of several modules has not
+            setattr(parent, child_name, new_module)
+
     def _check_can_merge(self, adapter_names: list[str] | None) -> None:
         for adapter in adapter_names or self.active_adapters:
             for method in methods.parse(self.peft_config[adapter].method):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, load_base, save_adapter
+from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, load_adapter, load_base, save_adapter
 from adaptkit.cli import main
 from adaptkit.corpus import load_corpus
 from adaptkit.export import export
 from adaptkit.scratch import make_model
-from tests.tiny import randomize
+from tests.tiny import inputs, randomize, tiny
 
 TEXTS = [row["text"] for row in load_corpus("train")[:40]]
 LABELS = ["down", "level", "up"]
@@ -66,6 +66,19 @@ def test_what_is_exported_answers_as_the_adapter_does(method, bases, tmp_path, c
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in (tmp_path / "whole").iterdir())
 
 
+@pytest.mark.parametrize("name", ["roberta", "deberta-v2", "modernbert", "albert", "gpt2", "qwen3", "t5", "bart"])
+def test_heads_of_every_shape_come_along(name, bases, tmp_path):
+    tiny(name).save_pretrained(tmp_path / "base")
+    AutoTokenizer.from_pretrained(bases / "bert").save_pretrained(tmp_path / "base")
+    export(adapter(tmp_path / "a", tmp_path / "base", "lora[r=2]"), tmp_path / "whole")
+    whole = AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole").eval()
+    batch = {key: value for key, value in inputs(name).items() if "decoder" not in key}
+    if name in ("t5", "bart"):
+        batch["input_ids"][:, -1] = whole.config.eos_token_id
+    with torch.no_grad():
+        torch.testing.assert_close(whole(**batch).logits, load_adapter(tmp_path / "a")(**batch).logits, atol=1e-5, rtol=1e-4)
+
+
 def test_a_model_that_writes(bases, tmp_path):
     folder = adapter(tmp_path / "a", bases / "llama", task="pretrain", labels=None, objective="clm")
     whole = export(folder, tmp_path / "whole")
@@ -109,6 +122,11 @@ def test_what_cannot_be_exported_leaves_nothing(bases, tmp_path):
     folder = adapter(tmp_path / "a", bases / "bert", "prefix[length=2]")
     for given, more, message in (
         (folder, [], "cannot be merged.*not a linear change"),
+        (
+            adapter(tmp_path / "p", bases / "bert", "peft:PREFIX_TUNING[num_virtual_tokens=2]"),
+            [],
+            "no change of the base's weights",
+        ),
         (folder, ["--dtype", "int8"], "--dtype is auto, float32"),
         (folder, ["--dtype", "rand"], "--dtype is auto, float32"),
         (tmp_path / "b", [], "there is no adapter folder"),
