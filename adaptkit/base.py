@@ -107,8 +107,6 @@ def load_base(
     if getattr(settings, "pad_token_id", None) is None:
         eos = getattr(settings, "eos_token_id", None)
         settings.pad_token_id = eos[0] if isinstance(eos, list) else eos
-    if _stored_quantized(settings):
-        _keep_outside_whole(settings, auto_class)
     arguments = {"config": settings, "revision": revision, "dtype": dtype, "device_map": device_map}
     if attn_implementation:
         arguments["attn_implementation"] = attn_implementation
@@ -119,7 +117,13 @@ def load_base(
             source, output_loading_info=True, ignore_mismatched_sizes=True, **arguments, **quantization
         )
 
-    model, info = _load(lambda: load([]), name_or_path)
+    try:
+        model, info = _load(lambda: load([]), name_or_path)
+    except NotImplementedError:  # a new head cannot be drawn in whole numbers
+        if not _stored_quantized(settings):
+            raise
+        _keep_outside_whole(settings, auto_class)
+        model, info = _load(lambda: load([]), name_or_path)
     head = new_modules(model, {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])})
     if quantize and (inside := _quantized_maps(model, head)):
         output = [name for name, module in model.named_modules() if module is model.get_output_embeddings()]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from adaptkit.adapter import load_adapter
-from adaptkit.base import load_tokenizer
+from adaptkit.base import align_padding, load_tokenizer
 from adaptkit.cards import existing_adapter, existing_card, refuse_full
 from adaptkit.errors import AdaptkitError
 from adaptkit.full import save_full
@@ -47,14 +47,14 @@ def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> A
             f"{folder} cannot be merged: {card.method} is no change of the base's weights ({problem})."
         ) from problem
     whole = whole.to(stored if wanted is None else wanted)
-    save_full(
-        whole, load_tokenizer(card.base, card.revision), output_dir, dataclasses.replace(card, quantize=None, weights_sha256=None)
-    )
+    tokenizer = load_tokenizer(card.base, card.revision)
+    align_padding(whole, tokenizer)
+    save_full(whole, tokenizer, output_dir, dataclasses.replace(card, quantize=None, weights_sha256=None))
     return whole
 
 
 def _dtype(name: str) -> torch.dtype | None:
-    found = getattr(torch, name, None)
-    if name != "auto" and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise AdaptkitError(f"--dtype is auto, float32, float16 or bfloat16; it got {name!r}.")
-    return None if name == "auto" else found
+    known = {"auto": None, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+    if name not in known:
+        raise AdaptkitError(f"--dtype is {', '.join(known)}; it got {name!r}.")
+    return known[name]

@@ -103,7 +103,8 @@ def _check_flags(arguments: RecipeArguments) -> None:
 def _check_training(training: Any, task: Task, arguments: RecipeArguments) -> None:
     """Refuse flags of Trainer's that cannot be, or do not go with the task or the machine."""
     for name in POSITIVE:
-        if (value := getattr(training, name)) is not None and value <= 0:
+        idle = name == "num_train_epochs" and training.max_steps > 0
+        if (value := getattr(training, name)) is not None and not idle and not value > 0:
             raise AdaptkitError(f"--{name} is more than 0; it got {value:g}.")
     for name in training.report_to:
         if name in ("tensorboard", "wandb", "mlflow") and find_spec(name) is None:

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from adaptkit import AdaptkitError, from_datasets, load_splits, read_table
 from adaptkit.judge import judge_texts
-from adaptkit.tables import Splits, Table, folds, split_validation
+from adaptkit.tables import Splits, Table, split_validation
 from adaptkit.tasks.classify import Classify
-from adaptkit.tasks.score import Score
 
 
 def write(path, content):
@@ -137,32 +136,6 @@ def test_a_split_keeps_every_row_once_and_the_shares_of_labels(labels, seed):
         cut = sum(labels[row["n"]] == label for row in validation.rows)
         assert cut == (max(1, round(0.1 * count)) if count > 1 else 0)
     assert split_validation(table, labels, seed)[1].rows == validation.rows
-
-
-def pairs(texts: int, seconds: int) -> Splits:
-    """Each first text with each second one; three labels in turns, a score for each."""
-    made = [(i, k) for i in range(texts) for k in range(seconds)]
-    rows = [{"text": f"Text {i}", "text_pair": f"pair {i} {k}", "label": "abc"[k % 3], "score": i + k} for i, k in made]
-    return Splits(Table(rows, "pairs"))
-
-
-@pytest.mark.parametrize("kind", [Classify, Score])
-def test_of_pairs_a_first_text_stands_on_one_side(kind):
-    """In a validation split that is cut off, and in folds: an adapter that has seen the premise is not asked about it again."""
-    task = kind(columns={"text_pair": "text_pair"})
-    splits, task = task.prepare(pairs(40, 3), seed=3)
-    train, validation = ({row["text"] for row in part.rows} for part in (splits.train, splits.validation))
-    assert not train & validation
-    assert len(splits.validation) == 12
-    whole = task.read(pairs(40, 3).train)
-    for rest, fold in folds(whole, task.groups(whole), 4, seed=1):
-        assert not {row["text"] for row in rest.rows} & {row["text"] for row in fold.rows}
-
-
-def test_of_pairs_with_few_first_texts_each_pair_is_for_itself():
-    splits, _ = Classify(columns={"text_pair": "text_pair"}).prepare(pairs(4, 30), seed=3)
-    assert len(splits.validation) == 12
-    assert {row["text"] for row in splits.validation.rows} <= {row["text"] for row in splits.train.rows}
 
 
 def test_a_check_doubts_labels_that_look_like_slips():

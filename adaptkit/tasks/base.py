@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from adaptkit.errors import AdaptkitError, nearest
 from adaptkit.tables import Splits, Table, split_groups
 
-FEW_FIRST = 20  # first texts of pairs; of fewer, one is too large a part of the rows to leave out whole
-
 if TYPE_CHECKING:
     import numpy as np
     from datasets import Dataset
@@ -91,14 +89,7 @@ class Task:
         """Refuse rows whose answers the training rows do not know."""
 
     def groups(self, table: Table) -> list[str]:
-        """A name for each row; rows of one name stay on one side when a split is cut: of pairs those with the same first text.
-
-        Where there are only a few first texts, pairs are taken as they are.
-        """
-        if "text_pair" in table.columns:
-            firsts = [plain(row["text"]) for row in table.rows]
-            if len(set(firsts)) >= FEW_FIRST:
-                return firsts
+        """A name for each row; rows of one name stay on one side when a split is cut."""
         return [self.key(row) for row in table.rows]
 
     def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:

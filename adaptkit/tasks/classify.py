@@ -50,7 +50,7 @@ class Classify(Task):
 
     @property
     def problem_type(self) -> str | None:
-        return "multi_label_classification" if self.multi_label else None
+        return "multi_label_classification" if self.multi_label else "single_label_classification"
 
     @property
     def one_label(self) -> bool:
