@@ -129,7 +129,7 @@ def load_base(
         output = [name for name, module in model.named_modules() if module is model.get_output_embeddings()]
         model, _ = _load(lambda: load([*inside, *output]), name_or_path)
     model.requires_grad_(False)
-    files = checkpoint_files(_folder(source, revision)) if quantize else None
+    files = checkpoint_files(_folder(source, revision)) if quantize or _stored_quantized(settings) else None
     known = fingerprint(model, files)
     stored_in = widen(model) if dtype in AUTO and (only_cpu() or device_map == "cpu") else None
     model.adaptkit_base = BaseInfo(full_name(name_or_path), revision, known, tuple(head), quantize, stored_in)

@@ -58,7 +58,7 @@ def guarded(main: Callable[[], object]) -> None:
 
     Where the reader of its output has gone (`| head`), it ends without a word.
     """
-    # It warns at every start that a faster kernel for 4 bits is not installed, whatever is asked.
+    # bitsandbytes warns at every start that a faster kernel for 4 bits is not installed, whatever is asked.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         main()

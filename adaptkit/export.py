@@ -38,9 +38,9 @@ def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> A
     if not all(parameter.dtype.is_floating_point for parameter in model.parameters()):
         raise AdaptkitError(f"{card.base} is stored quantized: rounding would change merged weights, so nothing is merged.")
     stored = model.get_base_model().adaptkit_base.stored_in or model.dtype
+    if not hasattr(model, "merge_and_unload"):  # methods of PEFT's that learn prompts
+        raise AdaptkitError(f"{folder} cannot be merged: {card.method} adds to what the model reads.")
     try:
-        if not hasattr(model, "merge_and_unload"):  # methods of PEFT's that learn prompts
-            raise NotImplementedError("it adds to what the model reads")
         whole = model.float().merge_and_unload()
     except (NotImplementedError, ValueError) as problem:  # of PEFT's other methods, some cannot
         raise AdaptkitError(

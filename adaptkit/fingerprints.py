@@ -1,9 +1,9 @@
 """A fingerprint of a base: two numbers from every weight of its layers.
 
 It does not change with the head, the dtype in which the base is loaded, or quantization (then the numbers come from the
-checkpoint's files), and it differs between two fine-tunings of one architecture. It names the coarsest dtype that holds its
-numbers, so weights of bf16 that were put into fp32 are what they were. Numbers of the same dtype must be equal; of different
-dtypes, equal to the rounding of the coarser one.
+checkpoint's files; of one that is stored quantized they are its packed bytes), and it differs between two fine-tunings of one
+architecture. It names the coarsest dtype that holds its numbers, so weights of bf16 that were put into fp32 are what they were.
+Numbers of the same dtype must be equal; of different dtypes, equal to the rounding of the coarser one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from adaptkit.sites import backbone_of
 
 _IN_A_LAYER = re.compile(r"\.\d+\.")
 _PER_TENSOR = 2
-_FEWEST = 4  # numbers to judge by: of a quantized decoder without its full weights only the norms are known
 _ROUNDING = {"float32": 2**-23, "float16": 2**-10, "bfloat16": 2**-7}
 
 
@@ -54,7 +53,7 @@ def same_base(one: str, other: str) -> bool:
     if version != other_version or len(values) != len(other_values):
         return False
     known = np.isfinite(values) & np.isfinite(other_values)
-    if known.sum() < _FEWEST:
+    if known.sum() < len(values) / 4:
         return False
     if dtype == other_dtype:
         return bool((values == other_values)[known].all())
@@ -99,12 +98,15 @@ def _positions(name: str, numel: int) -> list[int]:
 def _memory_reader(tensors: dict[str, Tensor]) -> Callable[[str], list[float]]:
     def read(name: str) -> list[float]:
         tensor = tensors[name]
-        if not tensor.dtype.is_floating_point or tensor.is_meta:
-            return [float("nan")] * _PER_TENSOR
-        flat = tensor.detach().reshape(-1)
-        return flat[torch.tensor(_positions(name, flat.numel()), device=flat.device)].float().tolist()
+        packed = not tensor.dtype.is_floating_point  # bitsandbytes may lay it out anew when it first multiplies
+        return [float("nan")] * _PER_TENSOR if packed or tensor.is_meta else _numbers(name, tensor)
 
     return read
+
+
+def _numbers(name: str, tensor: Tensor) -> list[float]:
+    flat = tensor.detach().reshape(-1)
+    return flat[torch.tensor(_positions(name, flat.numel()), device=flat.device)].float().tolist()
 
 
 def _file_reader(files: list[Path], prefix: str) -> Callable[[str], list[float]]:
@@ -120,7 +122,7 @@ def _file_reader(files: list[Path], prefix: str) -> Callable[[str], list[float]]
             return [float("nan")] * _PER_TENSOR
         file, key = where[name]
         with safe_open(file, "pt") as tensors:
-            return _memory_reader({name: tensors.get_tensor(key)})(name)
+            return _numbers(name, tensors.get_tensor(key))
 
     return read
 

@@ -111,7 +111,8 @@ def products_alone(folder: Path, epochs: float, seed: int) -> dict[str, float]:
     batches = [ordered[i : i + ROWS] for i in range(0, len(ordered), ROWS)]
     device, dtype = "cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16 if machine_defaults()["bf16"] else torch.float32
     seconds = 0.0
-    for batch in batches[: round(epochs * len(batches))] if epochs < 1 else batches * round(epochs):
+    for i in range(round(epochs * len(batches))):
+        batch = batches[i % len(batches)]
         step = roof(384, len(batch) * batch.max(), device, dtype)
         began = time.perf_counter()
         step()

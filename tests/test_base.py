@@ -169,6 +169,36 @@ def test_what_cannot_be_loaded_is_explained(arguments, message):
         load_base(**arguments)
 
 
+@pytest.mark.parametrize("quantize", ["int8", "nf4"])
+def test_a_quantized_head_that_is_trained_already_is_loaded_as_it_is_stored(quantize, tmp_path):
+    tiny("roberta", AutoModelForSequenceClassification, hidden_size=64, intermediate_size=128, num_labels=64).save_pretrained(
+        tmp_path
+    )
+    load_base(str(tmp_path), task="classify", labels=64, quantize=quantize).save_pretrained(tmp_path / "packed")
+    packed = load_base(str(tmp_path / "packed"), task="classify", labels=64).eval()
+    assert packed.adaptkit_base.head == ()
+    assert not packed.classifier.dense.weight.dtype.is_floating_point
+    with torch.no_grad():
+        expected = AutoModelForSequenceClassification.from_pretrained(tmp_path / "packed").eval()(**inputs("roberta")).logits
+        torch.testing.assert_close(packed(**inputs("roberta")).logits, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_an_adapter_over_a_base_that_is_stored_quantized_knows_another_one(tmp_path):
+    """Both have the same norms, as decoders that were tuned by LoRA do."""
+    for name, seed in (("one", 0), ("other", 5)):
+        model = tiny("llama", seed=seed, hidden_size=64, intermediate_size=128)
+        for parameter in model.parameters():
+            if parameter.ndim < 2:
+                torch.nn.init.ones_(parameter)
+        model.save_pretrained(tmp_path / name / "whole")
+        load_base(str(tmp_path / name / "whole"), quantize="nf4").save_pretrained(tmp_path / name / "packed")
+    one, other = (load_base(str(tmp_path / name / "packed"), task="classify", labels=3) for name in ("one", "other"))
+    save_adapter(adapt(one, "lora[r=2]"), tmp_path / "a")
+    with pytest.raises(AdaptkitError, match="trained on another base"):
+        load_adapter(tmp_path / "a", other)
+    assert load_adapter(tmp_path / "a")
+
+
 def test_a_folder_that_is_no_model(tmp_path):
     with pytest.raises(AdaptkitError, match=r"holds no config\.json"):
         load_base(str(tmp_path))

@@ -11,6 +11,7 @@ from adaptkit import AdaptkitError, from_datasets, load_splits, read_table
 from adaptkit.judge import judge_texts
 from adaptkit.tables import Splits, Table, split_validation
 from adaptkit.tasks.classify import Classify
+from adaptkit.tasks.relate import Relate
 
 
 def write(path, content):
@@ -156,6 +157,21 @@ def test_texts_that_differ_in_blanks_are_one_text():
     train, validation = ({" ".join(row["text"].lower().split()) for row in part.rows} for _, part in splits.items())
     assert not train & validation
     assert any("4 of them repeat another" in str(finding) for finding in judge_texts(task, splits))
+
+
+def test_relations_of_texts_that_differ_in_blanks_are_of_one_text():
+    texts = [f"Ann of town {i}{blank}left" for i in range(40) for blank in (" ", "  ")]
+    rows = [{"text": text, "head": [0, 3], "tail": [7, 11], "label": "ab"[i // 2 % 2]} for i, text in enumerate(texts)]
+    splits, _ = Relate().prepare(Splits(Table(rows, "rows")), seed=1)
+    train, validation = ({" ".join(row["plain"].split()) for row in part.rows} for _, part in splits.items())
+    assert validation
+    assert not train & validation
+
+
+def test_pairs_that_are_cut_elsewhere_do_not_contradict_each_other():
+    rows = [{"text": "a b", "text_pair": "c", "label": "x"}, {"text": "a", "text_pair": "b c", "label": "y"}] * 5
+    splits, task = Classify(columns={"text_pair": "text_pair"}).prepare(Splits(Table(rows, "rows")), seed=1, validation=0)
+    assert not [finding for finding in task.findings(splits) if "different labels" in finding.text]
 
 
 def test_a_check_names_texts_with_several_labels():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.tables import Splits, Table
-from adaptkit.tasks.base import Task, read_texts
+from adaptkit.tasks.base import Task, plain, read_texts
 from adaptkit.tasks.collate import by_column
 
 BEST = 20  # starts and ends that are tried
@@ -58,7 +58,7 @@ class Answer(Task):
             raise table.bad(none[0], "the question has no answer here, but every training question has one.")
 
     def groups(self, table: Table) -> list[str]:
-        return [row["group"] for row in table.rows]
+        return [plain(row["group"]) for row in table.rows]
 
     def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
         """Windows; `_offsets`: for each token its characters in the context, (-1, -1) elsewhere; `labels`: first and last token."""

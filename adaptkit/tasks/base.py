@@ -207,7 +207,7 @@ class Task:
     def key(self, row: dict[str, Any]) -> str:
         """What makes two rows the same question."""
         parts = [row[part] for part in self.parts if part not in self.gold and isinstance(row.get(part), str)]
-        return plain(" ".join(parts or [self.text(row)]))
+        return "\0".join(map(plain, parts or [self.text(row)]))
 
     def text(self, row: dict[str, Any]) -> str:
         """The text of a row; both where there is a pair."""
@@ -261,8 +261,8 @@ def of_kind(task: Task, kind: type, fields: dict[str, Any] | None = None, **attr
 
 
 def plain(text: str) -> str:
-    """A text without what tokenizers drop: case, and how much white space there is."""
-    return " ".join(text.lower().split())
+    """A text as far as two are told apart: without case, and with one blank for any white space."""
+    return " ".join(text.casefold().split())
 
 
 def read_texts(task: Task, table: Table, parts: Iterable[str]) -> list[dict[str, Any]]:

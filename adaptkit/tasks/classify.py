@@ -14,7 +14,7 @@ import numpy as np
 from adaptkit.errors import AdaptkitError
 from adaptkit.readers.text import is_number
 from adaptkit.tables import Splits, Table, divide, split_validation
-from adaptkit.tasks.base import Task, read_texts, unknown_label
+from adaptkit.tasks.base import Task, plain, read_texts, unknown_label
 
 if TYPE_CHECKING:
     import torch
@@ -231,7 +231,7 @@ def odd_labels(labels: list[str]) -> list[str]:
     """What looks like a slip in names of labels, in words: the same name in other letters, names that stand for nothing."""
     same: dict[str, list[str]] = {}
     for label in labels:
-        same.setdefault(" ".join(label.casefold().split()), []).append(label)
+        same.setdefault(plain(label), []).append(label)
     found = [
         f"the labels {', '.join(map(repr, names))} differ in nothing but case or blanks" for names in same.values() if names[1:]
     ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.tables import Table
-from adaptkit.tasks.base import Task, text_at
+from adaptkit.tasks.base import Task, plain, text_at
 from adaptkit.tasks.classify import Classify
 
 # Typed punctuation around the entities, from the tokens that the base already knows (Zhou and Chen 2021, "An Improved Baseline
@@ -61,7 +61,7 @@ class Relate(Classify):
         return Task.cut(self, table, seed, share)
 
     def groups(self, table: Table) -> list[str]:
-        return [row["plain"] for row in table.rows]
+        return [plain(row["plain"]) for row in table.rows]
 
 
 def mark(text: str, head: dict[str, int], tail: dict[str, int]) -> str | None:
