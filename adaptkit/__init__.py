@@ -1,37 +1,111 @@
 """adaptkit: adapt a frozen pretrained Transformer to many tasks with small modules.
 
-The public names, and nothing else. They are loaded when first used, so importing the package costs nothing.
+The public names, and nothing else. They are loaded when first used, so importing the package costs
+nothing.
 """
 
 import importlib
+import warnings
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from adaptkit.adapters.card import TaskCard as TaskCard
+    from adaptkit.adapters.card import read_card as read_card
+    from adaptkit.adapters.inject import adapt as adapt
+    from adaptkit.adapters.save_load import load_adapter as load_adapter
+    from adaptkit.adapters.save_load import save_adapter as save_adapter
+    from adaptkit.adapters.tuner import AdaptConfig as AdaptConfig
+    from adaptkit.data.readers.reading import Reading as Reading
+    from adaptkit.data.sources import from_datasets as from_datasets
+    from adaptkit.data.sources import load_splits as load_splits
+    from adaptkit.data.sources import read_table as read_table
+    from adaptkit.data.splits import Splits as Splits
+    from adaptkit.data.tables import Table as Table
+    from adaptkit.errors import AdaptkitError as AdaptkitError
+    from adaptkit.host.api import Host as Host
+    from adaptkit.host.batcher import HostBusyError as HostBusyError
+    from adaptkit.inference.pipeline import pipeline as pipeline
+    from adaptkit.inference.predictor import Predictor as Predictor
+    from adaptkit.methods.base import Method as Method
+    from adaptkit.methods.base import Param as Param
+    from adaptkit.methods.base import rows as rows
+    from adaptkit.methods.bottleneck import Bottleneck as Bottleneck
+    from adaptkit.methods.grammar import parse_method as parse_method
+    from adaptkit.methods.ia3 import IA3 as IA3
+    from adaptkit.methods.lora import LoRA as LoRA
+    from adaptkit.methods.prefix import Prefix as Prefix
+    from adaptkit.methods.registry import register as register
+    from adaptkit.models.architectures import register_architecture as register_architecture
+    from adaptkit.models.find_sites import find_sites as find_sites
+    from adaptkit.models.fingerprint import fingerprint as fingerprint
+    from adaptkit.models.fingerprint import same_base as same_base
+    from adaptkit.models.load import BaseInfo as BaseInfo
+    from adaptkit.models.load import load_base as load_base
+    from adaptkit.models.sites import Site as Site
+    from adaptkit.models.sites import Stack as Stack
+    from adaptkit.models.tokenizer import load_tokenizer as load_tokenizer
+    from adaptkit.training.fit import TrainOutput as TrainOutput
+    from adaptkit.training.fit import fit as fit
+    from adaptkit.training.options import EncodedSplit as EncodedSplit
+    from adaptkit.training.options import TrainerOptions as TrainerOptions
 
-_NAMES = {
-    "adaptkit.errors": ("AdaptkitError",),
-    "adaptkit.base": ("BaseInfo", "load_base", "load_tokenizer"),
-    "adaptkit.tuner": ("AdaptConfig", "adapt"),
-    "adaptkit.adapter": ("load_adapter", "save_adapter"),
-    "adaptkit.cards": ("TaskCard", "read_card"),
-    "adaptkit.methods": ("Bottleneck", "IA3", "LoRA", "Method", "Prefix", "parse", "register"),
-    "adaptkit.methods.base": ("Param", "rows"),
-    "adaptkit.sites": ("Site", "Stack", "find_sites", "register_architecture"),
-    "adaptkit.predict": ("Predictor",),
-    "adaptkit.data": ("from_datasets", "load_splits", "read_table"),
-    "adaptkit.trainer": ("Extras", "Part"),
-    "adaptkit.training": ("fit",),
-    "adaptkit.tables": ("Splits", "Table"),
-    "adaptkit.readers": ("Reading",),
-    "adaptkit.pipelines": ("pipeline",),
-    "adaptkit.host": ("Host", "HostBusyError"),
-    "adaptkit.fingerprints": ("fingerprint", "same_base"),
+__version__ = "0.2.0"
+
+_HOME = {
+    "TaskCard": "adaptkit.adapters.card",
+    "read_card": "adaptkit.adapters.card",
+    "adapt": "adaptkit.adapters.inject",
+    "load_adapter": "adaptkit.adapters.save_load",
+    "save_adapter": "adaptkit.adapters.save_load",
+    "AdaptConfig": "adaptkit.adapters.tuner",
+    "Reading": "adaptkit.data.readers.reading",
+    "from_datasets": "adaptkit.data.sources",
+    "load_splits": "adaptkit.data.sources",
+    "read_table": "adaptkit.data.sources",
+    "Splits": "adaptkit.data.splits",
+    "Table": "adaptkit.data.tables",
+    "AdaptkitError": "adaptkit.errors",
+    "Host": "adaptkit.host.api",
+    "HostBusyError": "adaptkit.host.batcher",
+    "pipeline": "adaptkit.inference.pipeline",
+    "Predictor": "adaptkit.inference.predictor",
+    "Method": "adaptkit.methods.base",
+    "Param": "adaptkit.methods.base",
+    "rows": "adaptkit.methods.base",
+    "Bottleneck": "adaptkit.methods.bottleneck",
+    "parse_method": "adaptkit.methods.grammar",
+    "IA3": "adaptkit.methods.ia3",
+    "LoRA": "adaptkit.methods.lora",
+    "Prefix": "adaptkit.methods.prefix",
+    "register": "adaptkit.methods.registry",
+    "register_architecture": "adaptkit.models.architectures",
+    "find_sites": "adaptkit.models.find_sites",
+    "fingerprint": "adaptkit.models.fingerprint",
+    "same_base": "adaptkit.models.fingerprint",
+    "BaseInfo": "adaptkit.models.load",
+    "load_base": "adaptkit.models.load",
+    "Site": "adaptkit.models.sites",
+    "Stack": "adaptkit.models.sites",
+    "load_tokenizer": "adaptkit.models.tokenizer",
+    "TrainOutput": "adaptkit.training.fit",
+    "fit": "adaptkit.training.fit",
+    "EncodedSplit": "adaptkit.training.options",
+    "TrainerOptions": "adaptkit.training.options",
 }
-_HOME = {name: module for module, names in _NAMES.items() for name in names}
+_RENAMED = {"parse": "parse_method", "Extras": "TrainerOptions", "Part": "EncodedSplit"}  # in 0.2
 
 __all__ = ["__version__", *_HOME]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        warnings.warn(
+            f"adaptkit.{name} is adaptkit.{new} now; the old name goes in 0.3.",
+            FutureWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(_HOME[new]), new)
     if name not in _HOME:
         raise AttributeError(f"module 'adaptkit' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

@@ -1,15 +1,17 @@
 """The one error that users see: what was given, what was expected, the nearest match, what to do."""
 
+from __future__ import annotations
+
 import difflib
-import logging
-import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 
 class AdaptkitError(Exception):
-    """Something that the user gave cannot be used. The message says what, why, and how to mend it."""
+    """Something that the user gave cannot be used.
+
+    The message says what, why, and how to mend it.
+    """
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:
@@ -20,7 +22,9 @@ def nearest(given: str, known: Iterable[str]) -> str | None:
 
 
 def nearest_beside(path: Path) -> str:
-    """` Did you mean PATH?` when something of a like name lies beside a path that does not exist, else nothing."""
+    """` Did you mean PATH?` when something of a like name lies beside a path that does not exist,
+    else nothing.
+    """
     siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
     close = nearest(path.name, siblings)
     return f" Did you mean {path.parent / close}?" if close else ""
@@ -30,12 +34,6 @@ def check_exists(path: Path) -> None:
     """Refuse a file or folder that is not there, with the nearest name."""
     if not path.exists():
         raise AdaptkitError(f"there is no file {path}.{nearest_beside(path)}")
-
-
-def without_parts(path: str) -> tuple[Path, str]:
-    """`file.json#part` as the file and the part; a file may have such a name, too."""
-    whole, _, part = (path, "", "") if Path(path).exists() else path.partition("#")
-    return Path(whole), part
 
 
 def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> AdaptkitError:
@@ -51,21 +49,3 @@ def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> Adap
     more = f" and {len(names) - 100} more" if len(names) > 100 else ""
     listed = f" Known: {', '.join(names[:100])}{more}." if names else " There are none."
     return AdaptkitError(f"unknown {kind} {given!r}{guess}{listed}{' ' + hint if hint else ''}")
-
-
-def guarded(main: Callable[[], object]) -> None:
-    """Run a command; a user's error is one message on stderr and exit code 2, with no traceback.
-
-    Where the reader of its output has gone (`| head`), it ends without a word.
-    """
-    # bitsandbytes warns at every start that a faster kernel for 4 bits is not installed, whatever is asked.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    try:
-        main()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left is flushed there at exit
-        raise SystemExit(1) from None
-    except AdaptkitError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None

@@ -1,4 +1,5 @@
-"""Plain against fused attention while adapters train on a CPU in bf16: milliseconds a step, interleaved, medians.
+"""Plain against fused attention while adapters train on a CPU in bf16: milliseconds a step,
+interleaved, medians.
 
 python benchmarks/attention.py [--tokens 24] [--rounds 7]
 """
@@ -20,7 +21,9 @@ ROWS = 32
 
 def main() -> None:
     """Print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tokens", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=7)
     given = parser.parse_args()
@@ -28,7 +31,11 @@ def main() -> None:
     mask = torch.ones_like(ids)
     mask[::3, -4:] = 0
     batch = {"input_ids": ids, "attention_mask": mask, "labels": torch.randint(0, 2, (ROWS,))}
-    steps = {(method, kind): _stepper(method, kind, batch) for method in METHODS for kind in ("eager", "sdpa")}
+    steps = {
+        (method, kind): _stepper(method, kind, batch)
+        for method in METHODS
+        for kind in ("eager", "sdpa")
+    }
     times: dict = {key: [] for key in steps}
     for turn in range(given.rounds + 1):
         for key, step in steps.items():
@@ -36,14 +43,24 @@ def main() -> None:
             step()
             if turn:
                 times[key].append((time.perf_counter() - began) * 1000)
-    print(f"| method ({ROWS} rows of {given.tokens} tokens) | eager, ms | sdpa, ms | sdpa / eager |\n|---|---|---|---|")
+    print(
+        f"| method ({ROWS} rows of {given.tokens} tokens) | eager, ms | sdpa, ms | sdpa / eager "
+        "|\n|---|---|---|---|"
+    )
     for method in METHODS:
         plain, fused = (statistics.median(times[method, kind]) for kind in ("eager", "sdpa"))
-        print(f"| `{method}` | {plain:.0f} | {fused:.0f} | {fused / plain:.2f} |".replace("q|a", "q\\|a"))
+        print(
+            f"| `{method}` | {plain:.0f} | {fused:.0f} | {fused / plain:.2f} |".replace(
+                "q|a", "q\\|a"
+            )
+        )
 
 
 def _stepper(method: str, attention: str, batch: dict):
-    model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2, attn_implementation=attention), method).train()
+    model = adapt(
+        load_base("all-MiniLM-L6-v2", task="classify", labels=2, attn_implementation=attention),
+        method,
+    ).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
 
     def step() -> None:

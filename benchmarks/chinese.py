@@ -1,11 +1,14 @@
-"""What pretraining is worth, end to end, in Chinese: a small BERT from nothing, then adapted to sentiment and to entities.
+"""What pretraining is worth, end to end, in Chinese: a small BERT from nothing, then adapted to
+sentiment and to entities.
 
     ADAPTKIT_DATA=... python benchmarks/chinese.py [--epochs 4] [--work runs/chinese]
 
-1. The Chinese training texts under $ADAPTKIT_DATA/data (reviews, news, sentences, without their labels) become one text file.
-2. recipes/pretrain.py trains a tokenizer and a BERT of 4 layers, 256 wide, on it. An hour or so on one core.
-3. recipes/classify.py (ChnSentiCorp) and recipes/tag.py (CLUENER 2020; its dev rows are the test) adapt it, and the same network
-   with the same tokenizer untrained, by LoRA over the frozen network and by training all weights, for an epoch and for four.
+1. The Chinese training texts under $ADAPTKIT_DATA/data (reviews, news, sentences, without their
+labels) become one text file. 2. recipes/pretrain.py trains a tokenizer and a BERT of 4 layers, 256
+wide, on it. An hour or so on one core. 3. recipes/classify.py (ChnSentiCorp) and recipes/tag.py
+(CLUENER 2020; its dev rows are the test) adapt it, and the same network
+   with the same tokenizer untrained, by LoRA over the frozen network and by training all weights,
+   for an epoch and for four.
 
 Prints a Markdown table. What is in --work already is not trained again.
 """
@@ -21,15 +24,30 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 SIZE = "hidden_size=256,num_hidden_layers=4,num_attention_heads=4,intermediate_size=1024"
-METHODS = {"lora": ["--method", "lora", "--learning_rate", "1e-3"], "full": ["--method", "full", "--learning_rate", "3e-4"]}
+METHODS = {
+    "lora": ["--method", "lora", "--learning_rate", "1e-3"],
+    "full": ["--method", "full", "--learning_rate", "3e-4"],
+}
 SHORT = ["--max_seq_length", "64", "--per_device_train_batch_size", "32"]
 
 
 def gather(data: Path, target: Path) -> int:
     """All Chinese training texts, a line each; how many characters they have."""
-    lines = [line.rsplit("\t", 1)[0] for line in (data / "chnsenticorp/train.txt").read_text("utf-8-sig").split("\n") if line]
-    lines += [json.loads(line)["text"] for line in (data / "cluener2020/train.jsonl").read_text("utf-8").split("\n") if line]
-    lines += dict.fromkeys(line.split("\t")[1] for line in (data / "tatoeba_en_zh/cmn.txt").read_text("utf-8").split("\n") if line)
+    lines = [
+        line.rsplit("\t", 1)[0]
+        for line in (data / "chnsenticorp/train.txt").read_text("utf-8-sig").split("\n")
+        if line
+    ]
+    lines += [
+        json.loads(line)["text"]
+        for line in (data / "cluener2020/train.jsonl").read_text("utf-8").split("\n")
+        if line
+    ]
+    lines += dict.fromkeys(
+        line.split("\t")[1]
+        for line in (data / "tatoeba_en_zh/cmn.txt").read_text("utf-8").split("\n")
+        if line
+    )
     lines = [line.strip() for line in lines if line.strip()]
     target.write_text("\n".join(lines) + "\n", "utf-8")
     return sum(map(len, lines))
@@ -38,7 +56,15 @@ def gather(data: Path, target: Path) -> int:
 def recipe(name: str, out: Path, *flags: str) -> dict:
     """Run a recipe, unless it has run."""
     if not (out / "all_results.json").is_file():
-        words = [sys.executable, str(ROOT / f"recipes/{name}.py"), *flags, "--output_dir", str(out), "--disable_tqdm", "true"]
+        words = [
+            sys.executable,
+            str(ROOT / f"recipes/{name}.py"),
+            *flags,
+            "--output_dir",
+            str(out),
+            "--disable_tqdm",
+            "true",
+        ]
         print(" ".join(words[1:]), file=sys.stderr, flush=True)
         done = subprocess.run([*words, "--overwrite_output_dir"], capture_output=True, text=True)
         if done.returncode:
@@ -48,7 +74,9 @@ def recipe(name: str, out: Path, *flags: str) -> dict:
 
 def main() -> None:
     """Pretrain, adapt, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--epochs", default="4")
     parser.add_argument("--work", type=Path, default=Path("runs/chinese"))
     given = parser.parse_args()
@@ -58,12 +86,31 @@ def main() -> None:
     data, work = Path(folder) / "data", given.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     characters = gather(data, work / "chinese.txt")
-    flags = ["--train_file", str(work / "chinese.txt"), "--format", "lines", "--model_type", "bert", "--config_overrides", SIZE]
-    flags += ["--vocab_size", "6000", "--max_seq_length", "128", "--num_train_epochs", given.epochs, "--mlm_probability", "0.15"]
+    flags = [
+        "--train_file",
+        str(work / "chinese.txt"),
+        "--format",
+        "lines",
+        "--model_type",
+        "bert",
+        "--config_overrides",
+        SIZE,
+    ]
+    flags += [
+        "--vocab_size",
+        "6000",
+        "--max_seq_length",
+        "128",
+        "--num_train_epochs",
+        given.epochs,
+        "--mlm_probability",
+        "0.15",
+    ]
     flags += ["--validation_split_percentage", "2"]
     found = recipe("pretrain", work / "bert", *flags, "--per_device_train_batch_size", "32")
     print(
-        f"pretrained on {characters:,} characters, {given.epochs} epochs, {found['train_runtime'] / 60:.0f} min: "
+        f"pretrained on {characters:,} characters, {given.epochs} epochs, "
+        f"{found['train_runtime'] / 60:.0f} min: "
         f"perplexity of hidden tokens {found['eval_perplexity']:.1f}\n",
         flush=True,
     )
@@ -78,11 +125,23 @@ def main() -> None:
     ):
         for method, settings in METHODS.items():
             scores = [
-                recipe(name, work / f"{name}-{method}-{base}", *rows, *settings, *SHORT, "--model_name_or_path", str(path))
+                recipe(
+                    name,
+                    work / f"{name}-{method}-{base}",
+                    *rows,
+                    *settings,
+                    *SHORT,
+                    "--model_name_or_path",
+                    str(path),
+                )
                 for base, path in (("untrained", work / "bert/base"), ("pretrained", work / "bert"))
             ]
             before, after = (score[f"test_{metric}"] for score in scores)
-            print(f"| {title}, {metric} | {method} | {before:.4f} | {after:.4f} | {after - before:+.4f} |", flush=True)
+            print(
+                f"| {title}, {metric} | {method} | {before:.4f} | {after:.4f} | "
+                f"{after - before:+.4f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,18 @@
 """What other tasks give to one with 200 labels: warm start, fusion, many tasks at once.
 
-    ADAPTKIT_DATA=... python benchmarks/few_labels.py [--hows plain "warm start"] [--seeds 1 2 3] [--work DIR]
+    ADAPTKIT_DATA=... python benchmarks/few_labels.py [--hows plain "warm start"] [--seeds 1 2 3]
+    [--work DIR]
 
-Base all-MiniLM-L6-v2, method bottleneck[placement=pfeiffer]. Seven sources, at most 3,000 rows, four epochs at 2e-3: sentiment of
-phrases up to six words (6,000 rows), news of the world or sports, similarity, relations, names, reviews in Chinese, and 120 intents
-of eight domains (12,000 rows). Targets, 200 labelled rows, other rows and seeds each time: sentiment of sentences (SST-2), the 30
-intents of two other domains (CLINC150), business or technology (AG News); at most 2,000 rows to test. All 200 rows are trained on,
-15 epochs in batches of 8 at 2e-3, and the last epoch is kept. `chosen` is the source that `adaptkit sources` puts first, from the
-same 200 rows. Many tasks: the chosen source's rows and the target's under one adapter, three epochs in batches of 32. `--work`
-keeps what is trained, and goes on from there when it is started again. How well sources are ranked: rank_sources.py.
+Base all-MiniLM-L6-v2, method bottleneck[placement=pfeiffer]. Seven sources, at most 3,000 rows,
+four epochs at 2e-3: sentiment of phrases up to six words (6,000 rows), news of the world or sports,
+similarity, relations, names, reviews in Chinese, and 120 intents of eight domains (12,000 rows).
+Targets, 200 labelled rows, other rows and seeds each time: sentiment of sentences (SST-2), the 30
+intents of two other domains (CLINC150), business or technology (AG News); at most 2,000 rows to
+test. All 200 rows are trained on, 15 epochs in batches of 8 at 2e-3, and the last epoch is kept.
+`chosen` is the source that `adaptkit sources` puts first, from the
+same 200 rows. Many tasks: the chosen source's rows and the target's under one adapter, three epochs
+in batches of 32. `--work` keeps what is trained, and goes on from there when it is started again.
+How well sources are ranked: rank_sources.py.
 """
 
 import argparse
@@ -30,7 +34,14 @@ from recipe_runs import data_folder, once, over_seeds, write_sst2
 
 METHOD = ("--method", "bottleneck[placement=pfeiffer]")
 LABELS, EPOCHS = 200, 15
-SETTINGS = ("--learning_rate", "2e-3", "--per_device_train_batch_size", "8", "--validation_split_percentage", "0")
+SETTINGS = (
+    "--learning_rate",
+    "2e-3",
+    "--per_device_train_batch_size",
+    "8",
+    "--validation_split_percentage",
+    "0",
+)
 TARGETS = ("sentences", "intents", "news")
 TESTED = 2000  # rows at most
 HELD_OUT = ("travel", "kitchen_and_dining")  # domains of the target's intents
@@ -38,7 +49,18 @@ SOURCES = ("--num_train_epochs", "4", "--learning_rate", "2e-3")
 TOGETHER = ("--learning_rate", "2e-3", "--sampling_temperature", "3")
 HOWS = ("plain", "warm start", "fusion", "many tasks")
 PAIRS = {
-    "column_names": ["index", "genre", "file", "year", "old_index", "source1", "source2", "sentence1", "sentence2", "score"],
+    "column_names": [
+        "index",
+        "genre",
+        "file",
+        "year",
+        "old_index",
+        "source1",
+        "source2",
+        "sentence1",
+        "sentence2",
+        "score",
+    ],
     "text_column": "sentence1",
     "text_pair_column": "sentence2",
     "score_column": "score",
@@ -48,7 +70,9 @@ Rows = list[tuple[str, str]]
 
 def write(file: Path, rows: Rows) -> str:
     """Rows as JSON lines; the file's name."""
-    file.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows), "utf-8")
+    file.write_text(
+        "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows), "utf-8"
+    )
     return str(file)
 
 
@@ -60,33 +84,58 @@ def some(rows: Rows, count: int, seed: int) -> Rows:
 def agnews(name: str, kept: tuple[str, str]) -> Rows:
     """Rows with two of the four labels."""
     with (data_folder() / f"agnews/{name}.tsv").open(encoding="utf-8") as lines:
-        return [(text, label) for text, label in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if label in kept]
+        return [
+            (text, label)
+            for text, label in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+            if label in kept
+        ]
 
 
 def gather(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[Rows, Rows]]]:
-    """name -> a source as recipes/multitask.py reads it; name -> rows to draw from, and rows to test, of each target."""
+    """name -> a source as recipes/multitask.py reads it; name -> rows to draw from, and rows to
+    test, of each target.
+    """
     data = data_folder()
-    phrases = [line.rpartition("\t") for line in (data / "sst2_phrases/train.tsv").read_text("utf-8").splitlines()[1:]]
-    short = [(text.strip(), label.strip()) for text, _, label in phrases if text.strip() and len(text.split()) <= 6]
+    phrases = [
+        line.rpartition("\t")
+        for line in (data / "sst2_phrases/train.tsv").read_text("utf-8").splitlines()[1:]
+    ]
+    short = [
+        (text.strip(), label.strip())
+        for text, _, label in phrases
+        if text.strip() and len(text.split()) <= 6
+    ]
     clinc = json.loads((data / "clinc150/data_full.json").read_text("utf-8"))
     domains = json.loads((data / "clinc150/domains.json").read_text("utf-8"))
     held = {intent for domain in HELD_OUT for intent in domains[domain]}
     reviews = [
-        line.rsplit("\t", 1) for line in (data / "chnsenticorp/train.txt").read_text("utf-8-sig").splitlines() if line.strip()
+        line.rsplit("\t", 1)
+        for line in (data / "chnsenticorp/train.txt").read_text("utf-8-sig").splitlines()
+        if line.strip()
     ]
     conll = (data / "conll2003/train.txt").read_text("utf-8").split("\n\n")
     (folder / "names.txt").write_text("\n\n".join(conll[:3000]) + "\n", "utf-8")
-    cases = (data / "semeval2010_task8/TRAIN_FILE.TXT").read_text("utf-8").replace("\r", "").split("\n\n")
+    cases = (
+        (data / "semeval2010_task8/TRAIN_FILE.TXT")
+        .read_text("utf-8")
+        .replace("\r", "")
+        .split("\n\n")
+    )
     (folder / "relations.txt").write_text("\n\n".join(cases[:3000]) + "\n\n", "utf-8")
     lines = (data / "stsb/train.tsv").read_text("utf-8").splitlines()[:3000]
     (folder / "similarity.tsv").write_text("\n".join(lines) + "\n", "utf-8")
 
     def classes(name: str, rows: Rows, count: int = 3000) -> dict[str, Any]:
-        return {"recipe": "classify", "train_file": write(folder / f"{name}.jsonl", some(rows, count, 0))}
+        return {
+            "recipe": "classify",
+            "train_file": write(folder / f"{name}.jsonl", some(rows, count, 0)),
+        }
 
     sources = {
         "phrases": classes("phrases", short, 6000),
-        "other-intents": classes("other-intents", [(t, i) for t, i in clinc["train"] if i not in held], 12_000),
+        "other-intents": classes(
+            "other-intents", [(t, i) for t, i in clinc["train"] if i not in held], 12_000
+        ),
         "other-news": classes("other-news", agnews("dev", ("World", "Sports"))),
         "chinese": classes("chinese", [(text, label) for text, label in reviews]),
         "similarity": {"recipe": "score", "train_file": str(folder / "similarity.tsv"), **PAIRS},
@@ -106,7 +155,10 @@ def gather(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[Row
             [(text, intent) for text, intent in clinc["train"] if intent in held],
             some([(text, intent) for text, intent in clinc["test"] if intent in held], TESTED, 0),
         ),
-        "news": (agnews("dev", ("Business", "Sci/Tech")), some(agnews("test", ("Business", "Sci/Tech")), TESTED, 0)),
+        "news": (
+            agnews("dev", ("Business", "Sci/Tech")),
+            some(agnews("test", ("Business", "Sci/Tech")), TESTED, 0),
+        ),
     }
     return sources, targets
 
@@ -115,9 +167,10 @@ def scores(file: str, store: Path) -> dict[str, dict[str, float]]:
     """Scores of each source for a target, without training; kept beside the target's file."""
     if (kept := Path(file).with_suffix(f".{store.name}.scores.json")).exists():
         return json.loads(kept.read_text())
-    from adaptkit.readers import Reading, read
+    from adaptkit.data.readers.read import read
+    from adaptkit.data.readers.reading import Reading
     from adaptkit.tasks.classify import Classify
-    from adaptkit.transfer.sources_command import rank
+    from adaptkit.transfer.rank_sources import rank
 
     task = Classify()
     found = rank(task.read(read(file, Reading(wanted=task.wanted()))), [], str(store))
@@ -127,9 +180,13 @@ def scores(file: str, store: Path) -> dict[str, dict[str, float]]:
 
 
 class Target:
-    """A target task with the labelled rows of one seed; with more of them as many are read in all, in fewer epochs."""
+    """A target task with the labelled rows of one seed; with more of them as many are read in all,
+    in fewer epochs.
+    """
 
-    def __init__(self, folder: Path, name: str, seed: int, rows: Rows, test: Rows, labels: int = LABELS) -> None:
+    def __init__(
+        self, folder: Path, name: str, seed: int, rows: Rows, test: Rows, labels: int = LABELS
+    ) -> None:
         self.name, self.seed, self.folder = name, seed, folder
         self.called = name if labels == LABELS else f"{name}-{labels}"
         self.epochs = ("--num_train_epochs", str(max(1, round(EPOCHS * LABELS / labels))))
@@ -139,26 +196,48 @@ class Target:
     def train(self, how: str, *flags: str) -> float:
         """Test accuracy of recipes/classify.py with these flags."""
         files = ("--train_file", self.train_file, "--test_file", self.test_file)
-        return once("classify", self._out(how), *files, *SETTINGS, *self.epochs, *flags, "--seed", str(self.seed))["test_accuracy"]
+        return once(
+            "classify",
+            self._out(how),
+            *files,
+            *SETTINGS,
+            *self.epochs,
+            *flags,
+            "--seed",
+            str(self.seed),
+        )["test_accuracy"]
 
     def train_beside(self, how: str, source: dict[str, str]) -> float:
         """Test accuracy when the rows of a source are trained with it, under one adapter."""
-        mine = {"recipe": "classify", "train_file": self.train_file, "test_file": self.test_file, "validation_split_percentage": 0}
+        mine = {
+            "recipe": "classify",
+            "train_file": self.train_file,
+            "test_file": self.test_file,
+            "validation_split_percentage": 0,
+        }
         tasks = self.folder / f"{self.name}-{self.seed}.yaml"
         tasks.write_text(json.dumps({"target": mine, "source": source}), "utf-8")  # JSON is YAML
         flags = ("--tasks", str(tasks), *METHOD, *TOGETHER, "--seed", str(self.seed))
-        return once("multitask", self._out(how), *flags, metric="target_test_accuracy")["target_test_accuracy"]
+        return once("multitask", self._out(how), *flags, metric="target_test_accuracy")[
+            "target_test_accuracy"
+        ]
 
     def _out(self, how: str) -> Path:
         return self.folder / f"{self.called}-{how}-{self.seed}".replace(" ", "-")
 
 
-def train_sources(sources: dict[str, dict[str, Any]], store: Path, pool: ThreadPoolExecutor) -> None:
+def train_sources(
+    sources: dict[str, dict[str, Any]], store: Path, pool: ThreadPoolExecutor
+) -> None:
     """An adapter of each source, in `store`."""
 
     def train(name: str) -> None:
         flags = {key: value for key, value in sources[name].items() if key != "recipe"}
-        words = [word for key, value in flags.items() for word in (f"--{key}", *([value] if isinstance(value, str) else value))]
+        words = [
+            word
+            for key, value in flags.items()
+            for word in (f"--{key}", *([value] if isinstance(value, str) else value))
+        ]
         once(sources[name]["recipe"], store / name, *words, *METHOD, *SOURCES)
 
     list(pool.map(train, sources))
@@ -166,16 +245,24 @@ def train_sources(sources: dict[str, dict[str, Any]], store: Path, pool: ThreadP
 
 def flags(about: str | None) -> argparse.ArgumentParser:
     """What benchmarks over these sources are asked for."""
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--jobs", type=int, default=2, help="recipes that run at the same time, one core each")
+    parser.add_argument(
+        "--jobs", type=int, default=2, help="recipes that run at the same time, one core each"
+    )
     parser.add_argument("--work", help="where all is kept (default: nowhere)")
     return parser
 
 
 @contextmanager
-def trained_sources(given: argparse.Namespace) -> Iterator[tuple[Path, ThreadPoolExecutor, dict, dict]]:
-    """The folder, with the sources' adapters in its `store`; what runs recipes; the sources, and the three targets' rows."""
+def trained_sources(
+    given: argparse.Namespace,
+) -> Iterator[tuple[Path, ThreadPoolExecutor, dict, dict]]:
+    """The folder, with the sources' adapters in its `store`; what runs recipes; the sources, and
+    the three targets' rows.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(given.jobs) as pool:
         folder = Path(given.work or work)
@@ -189,15 +276,19 @@ def main() -> None:
     """Train all, print the table."""
     parser = flags(__doc__)
     parser.add_argument("--by", default="neighbours", help="the score that chooses")
-    parser.add_argument("--hows", nargs="+", choices=HOWS, default=HOWS, help="what is compared (default: all)")
+    parser.add_argument(
+        "--hows", nargs="+", choices=HOWS, default=HOWS, help="what is compared (default: all)"
+    )
     given = parser.parse_args()
-    from adaptkit.transfer.sources_command import sort_key
+    from adaptkit.transfer.rank_sources import sort_key
 
     with trained_sources(given) as (folder, pool, sources, drawn):
         store = folder / "store"
         warm = {name: (*METHOD, "--warm_start", str(store / name)) for name in sources}
         fuse = ("--fuse", *(str(store / name) for name in sources))
-        targets = [Target(folder, name, seed, *drawn[name]) for seed in given.seeds for name in TARGETS]
+        targets = [
+            Target(folder, name, seed, *drawn[name]) for seed in given.seeds for name in TARGETS
+        ]
         told = {one: scores(one.train_file, store) for one in targets}
         work_list: list[tuple[Target, str, Callable[[], float]]] = []
         for one in targets:
@@ -211,7 +302,10 @@ def main() -> None:
             }
             work_list += [(one, how, trainings[how]) for how in given.hows]
         values = pool.map(lambda job: job[2](), work_list)
-        found = {(one.name, how, one.seed): value for (one, how, _), value in zip(work_list, values, strict=True)}
+        found = {
+            (one.name, how, one.seed): value
+            for (one, how, _), value in zip(work_list, values, strict=True)
+        }
     show_gains(found, given.hows, given.seeds)
 
 
@@ -220,8 +314,15 @@ def show_gains(found: dict[tuple[str, str, int], float], hows: list[str], seeds:
     print("| target | " + " | ".join(hows) + " |")
     print("|---|" + "---|" * len(hows))
     for target in TARGETS:
-        print(f"| {target} | " + " | ".join(over_seeds([found[target, how, seed] for seed in seeds]) for how in hows) + " |")
-    means = [statistics.mean(found[target, how, seed] for target in TARGETS for seed in seeds) for how in hows]
+        print(
+            f"| {target} | "
+            + " | ".join(over_seeds([found[target, how, seed] for seed in seeds]) for how in hows)
+            + " |"
+        )
+    means = [
+        statistics.mean(found[target, how, seed] for target in TARGETS for seed in seeds)
+        for how in hows
+    ]
     print("| mean | " + " | ".join(f"{value:.4f}" for value in means) + " |\n")
 
 

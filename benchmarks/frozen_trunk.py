@@ -1,10 +1,13 @@
-"""The same training with and without the frozen trunk, and what training fewer layers costs in accuracy: SST-2, frozen MiniLM.
+"""The same training with and without the frozen trunk, and what training fewer layers costs in
+accuracy: SST-2, frozen MiniLM.
 
-    ADAPTKIT_DATA=... python benchmarks/frozen_trunk.py [--rows 6920] [--epochs 10] [--seeds 1 2 3] [--search 8]
+    ADAPTKIT_DATA=... python benchmarks/frozen_trunk.py [--rows 6920] [--epochs 10] [--seeds 1 2 3]
+    [--search 8]
 
-`recipes/classify.py --frozen_trunk off` and `auto` in turns, each in a process of its own, the first pass over the texts counted.
-Seconds of training are train_runtime, with the evaluation of 872 rows after each epoch. With --search, instead: the seconds
-of so many trials of three epochs, from the first trial's start to the last one's end.
+`recipes/classify.py --frozen_trunk off` and `auto` in turns, each in a process of its own, the
+first pass over the texts counted. Seconds of training are train_runtime, with the evaluation of 872
+rows after each epoch. With --search, instead: the seconds of so many trials of three epochs, from
+the first trial's start to the last one's end.
 """
 
 import argparse
@@ -28,11 +31,39 @@ CASES = {
 def train(folder: Path, method: str, rate: str, trunk: str, seed: int, *more: str) -> dict:
     """One run of the recipe: its results, and the seconds between the lines of a search."""
     out = folder / "out"
-    files = [word for split in ("train", "validation", "test") for word in (f"--{split}_file", str(folder / f"{split}.tsv"))]
-    flags = ["--method", method, "--learning_rate", rate, "--frozen_trunk", trunk, "--seed", str(seed), "--disable_tqdm", "true"]
-    command = [sys.executable, "-u", str(ROOT / "recipes/classify.py"), *files, *flags, "--output_dir", str(out), *more]
+    files = [
+        word
+        for split in ("train", "validation", "test")
+        for word in (f"--{split}_file", str(folder / f"{split}.tsv"))
+    ]
+    flags = [
+        "--method",
+        method,
+        "--learning_rate",
+        rate,
+        "--frozen_trunk",
+        trunk,
+        "--seed",
+        str(seed),
+        "--disable_tqdm",
+        "true",
+    ]
+    command = [
+        sys.executable,
+        "-u",
+        str(ROOT / "recipes/classify.py"),
+        *files,
+        *flags,
+        "--output_dir",
+        str(out),
+        *more,
+    ]
     process = subprocess.Popen(
-        [*command, "--overwrite_output_dir"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        [*command, "--overwrite_output_dir"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
     )
     assert process.stdout
     began = ended = 0.0
@@ -64,11 +95,15 @@ def lines(folder: Path, kind: str, given: argparse.Namespace):
 
 def _line(method: str, trunk: str, runs: list[dict], off: list[dict] | None) -> str:
     seconds = statistics.median(run["train_runtime"] for run in runs)
-    faster = f"{statistics.median(run['train_runtime'] for run in off) / seconds:.2f}" if off else "-"
+    faster = (
+        f"{statistics.median(run['train_runtime'] for run in off) / seconds:.2f}" if off else "-"
+    )
     each = " ".join(f"{run['test_accuracy']:.4f}" for run in runs)
     size = f"{runs[0]['trunk_gb']:.2f}" if "trunk_gb" in runs[0] else "-"
     mean = statistics.mean(run["test_accuracy"] for run in runs)
-    return f"| `{method}` | {trunk} | {seconds:.0f} | {faster} | {mean:.4f} ({each}) | {size} |".replace("q|a", "q\\|a")
+    return f"| `{method}` | {trunk} | {seconds:.0f} | {faster} | {mean:.4f} ({each}) | {size} |".replace(
+        "q|a", "q\\|a"
+    )
 
 
 def searches(folder: Path, given: argparse.Namespace):
@@ -81,15 +116,22 @@ def searches(folder: Path, given: argparse.Namespace):
             for trunk, found in both.items():
                 found.append(train(folder, method.format(upper), rate, trunk, seed, *more))
         off, on = (statistics.median(run["search"] for run in found) for found in both.values())
-        each = " ".join(f"{one['search'] / other['search']:.2f}" for one, other in zip(*both.values(), strict=True))
-        scores = " | ".join(" ".join(f"{run['eval_accuracy']:.4f}" for run in found) for found in both.values())
+        each = " ".join(
+            f"{one['search'] / other['search']:.2f}"
+            for one, other in zip(*both.values(), strict=True)
+        )
+        scores = " | ".join(
+            " ".join(f"{run['eval_accuracy']:.4f}" for run in found) for found in both.values()
+        )
         name = method.format(upper).replace("q|a", "q\\|a")
         yield f"| `{name}` | {off:.0f} | {on:.0f} | {off / on:.2f} ({each}) | {scores} |"
 
 
 def main() -> None:
     """Print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--methods", nargs="+", default=list(CASES), choices=CASES)
     parser.add_argument("--rows", type=int, default=6920)
     parser.add_argument("--epochs", type=int, default=10)
@@ -107,12 +149,18 @@ def main() -> None:
         texts = (folder / "train.tsv").read_text().splitlines(keepends=True)
         (folder / "train.tsv").write_text("".join(texts[: given.rows + 1]))
         if given.search:
-            print("| method | without, s | with, s | faster (each seed) | validation accuracy without | with |")
+            print(
+                "| method | without, s | with, s | faster (each seed) | validation accuracy "
+                "without | with |"
+            )
             print("|---|---|---|---|---|---|", flush=True)
             for line in searches(folder, given):
                 print(line, flush=True)
             return
-        print("| method | trunk | training, s | faster | test accuracy: mean (each seed) | kept, GB |\n|---|---|---|---|---|---|")
+        print(
+            "| method | trunk | training, s | faster | test accuracy: mean (each seed) | kept, "
+            "GB |\n|---|---|---|---|---|---|"
+        )
         for kind in given.methods:
             for line in lines(folder, kind, given):
                 print(line, flush=True)

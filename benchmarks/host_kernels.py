@@ -1,8 +1,10 @@
-"""Why the host copies and multiplies as it does: the alternatives beside each other, milliseconds, medians of interleaved rounds.
+"""Why the host copies and multiplies as it does: the alternatives beside each other, milliseconds,
+medians of interleaved rounds.
 
 python benchmarks/host_kernels.py [--width 384] [--tokens 16] [--rounds 31]
 
-32 rows, rank 8, fp32. The last table is a stack of 6 layers with 6 maps each: 32 of 64 slots gathered at once, or by half layers.
+32 rows, rank 8, fp32. The last table is a stack of 6 layers with 6 maps each: 32 of 64 slots
+gathered at once, or by half layers.
 """
 
 import argparse
@@ -17,14 +19,19 @@ ROWS, RANK, LAYERS, MAPS = 32, 8, 6, 6
 
 def main() -> None:
     """Print two tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=31)
     given = parser.parse_args()
     torch.set_grad_enabled(False)
     torch.manual_seed(0)
-    print(f"{given.width} wide, {given.tokens} tokens, {torch.get_num_threads()} threads\n\n| what | ms |\n|---|---|")
+    print(
+        f"{given.width} wide, {given.tokens} tokens, {torch.get_num_threads()} threads\n\n| what "
+        "| ms |\n|---|---|"
+    )
     for name, took in medians(products(given.width, given.tokens), given.rounds).items():
         print(f"| {name} | {took:.3f} |")
     print("\n| weights of a batch | ms |\n|---|---|")
@@ -49,7 +56,7 @@ def gathers(width: int, tokens: int) -> dict:
     piece = 2 * RANK * width
     slots = torch.randn(64, LAYERS * MAPS * piece)
     x = torch.randn(ROWS, tokens, width)
-    kept, desk = torch.empty(ROWS, slots.shape[1]), torch.empty(ROWS, MAPS // 2 * piece)
+    kept, buffer = torch.empty(ROWS, slots.shape[1]), torch.empty(ROWS, MAPS // 2 * piece)
 
     def chosen() -> torch.Tensor:
         return torch.tensor(sorted(random.sample(range(64), ROWS)))
@@ -61,12 +68,14 @@ def gathers(width: int, tokens: int) -> dict:
 
     def by_halves() -> None:
         numbers = chosen()
-        for start in range(0, slots.shape[1], desk.shape[1]):
-            use(torch.index_select(slots[:, start : start + desk.shape[1]], 0, numbers, out=desk))
+        for start in range(0, slots.shape[1], buffer.shape[1]):
+            use(torch.index_select(slots[:, start : start + buffer.shape[1]], 0, numbers, out=buffer))
 
     return {
         "copied at once into fresh memory, and used": lambda: use(slots.index_select(0, chosen())),
-        "copied at once into memory that is kept": lambda: use(torch.index_select(slots, 0, chosen(), out=kept)),
+        "copied at once into memory that is kept": lambda: use(
+            torch.index_select(slots, 0, chosen(), out=kept)
+        ),
         "copied by half layers into memory that is kept": by_halves,
         "used alone": lambda: use(kept),
     }
@@ -74,11 +83,11 @@ def gathers(width: int, tokens: int) -> dict:
 
 def medians(contestants: dict, rounds: int) -> dict[str, float]:
     took: dict[str, list[float]] = {name: [] for name in contestants}
-    for turn in range(rounds + 1):
+    for forward_lock in range(rounds + 1):
         for name, run in contestants.items():
             began = time.perf_counter()
             run()
-            if turn:
+            if forward_lock:
                 took[name].append((time.perf_counter() - began) * 1000)
     return {name: statistics.median(values) for name, values in took.items()}
 

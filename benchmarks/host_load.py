@@ -1,10 +1,12 @@
-"""What loading and choosing adapters costs a host: milliseconds a load at 1, 64 and 512 adapters, and the memory of 1000.
+"""What loading and choosing adapters costs a host: milliseconds a load at 1, 64 and 512 adapters,
+and the memory of 1000.
 
 python benchmarks/host_load.py [--counts 1 64 512] [--many 1000]
 
-BERT-base shape (12 layers, 768 wide), random weights, LoRA r 8 with a classifier head of 2 labels, files written by adaptkit and
-read from disk (which the system has in its cache). Loads are medians of 15, beside `PeftModel.load_adapter` of the same files.
-Choosing is everything between 32 names and a batch, without the copy of the weights, which happens while the batch runs.
+BERT-base shape (12 layers, 768 wide), random weights, LoRA r 8 with a classifier head of 2 labels,
+files written by adaptkit and read from disk (which the system has in its cache). Loads are medians
+of 15, beside `PeftModel.load_adapter` of the same files. Choosing is everything between 32 names
+and a batch, without the copy of the weights, which happens while the batch runs.
 """
 
 import argparse
@@ -24,7 +26,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from adaptkit import Host, TaskCard, adapt, save_adapter
-from adaptkit.host.answering import order
+from adaptkit.host.engine import order
 
 METHODS = {"q,v": "lora[r=8,sites=attn.q|attn.v]", "all linear": "lora[r=8]"}
 FILES = 8
@@ -33,7 +35,9 @@ FILES = 8
 def main() -> None:
     """Print two tables."""
     warnings.filterwarnings("ignore")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--counts", type=int, nargs="+", default=[1, 64, 512])
     parser.add_argument("--many", type=int, default=1000)
     given = parser.parse_args()
@@ -44,11 +48,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, method in METHODS.items():
             write(base, method, Path(folder) / name)
-        print("| adapter | loaded before | load, ms | PEFT load_adapter, ms | choose 32 rows, ms |\n|---|---|---|---|---|")
+        print(
+            "| adapter | loaded before | load, ms | PEFT load_adapter, ms | choose 32 rows, ms "
+            "|\n|---|---|---|---|---|"
+        )
         for name, method in METHODS.items():
             for row in loads(network, base, Path(folder) / name, method, given.counts):
                 print(f"| {name} | {row} |", flush=True)
-        print(f"\n{given.many} adapters on q and v in bf16: {memory(network, Path(folder) / 'q,v', given.many)}")
+        print(
+            f"\n{given.many} adapters on q and v in bf16: "
+            f"{memory(network, Path(folder) / 'q,v', given.many)}"
+        )
 
 
 def write(base, method: str, folder: Path) -> None:
@@ -64,7 +74,7 @@ def write(base, method: str, folder: Path) -> None:
 
 
 def loads(network, base, folder: Path, method: str, counts: list[int]):
-    host = Host(copied(network), slots=max(counts) + 1, room=method)
+    host = Host(copied(network), slots=max(counts) + 1, slot_capacity=method)
     theirs, peft_ms = None, "-"
     for count in sorted(counts):
         for i in range(len(host.names()), count):
@@ -85,8 +95,8 @@ def loads(network, base, folder: Path, method: str, counts: list[int]):
 def choose(host: Host, names: list[str]) -> None:
     """From names to a batch."""
     admitted = {name: host.slots.admit(name) for name in dict.fromkeys(names)}
-    residents = sorted((admitted[name] for name in names), key=order)
-    host._answering.choose(residents)
+    loaded_adapters = sorted((admitted[name] for name in names), key=order)
+    host._engine.choose(loaded_adapters)
     host.slots.release(admitted.values())
 
 
@@ -94,7 +104,9 @@ def peft_load(model, base, folder: Path, count: int):
     """PEFT with `count` adapters loaded, and the time of one more."""
     import peft
 
-    model = model or peft.PeftModel.from_pretrained(BertForSequenceClassification(base.config), folder / "0", adapter_name="a0")
+    model = model or peft.PeftModel.from_pretrained(
+        BertForSequenceClassification(base.config), folder / "0", adapter_name="a0"
+    )
     for i in range(len(model.peft_config), count):
         model.load_adapter(folder / str(i % FILES), f"a{i}")
     took = []
@@ -110,7 +122,7 @@ def memory(network, folder: Path, many: int) -> str:
     gc.collect()
     process = psutil.Process()
     before = process.memory_info().rss
-    host = Host(network, slots=many, room=METHODS["q,v"])
+    host = Host(network, slots=many, slot_capacity=METHODS["q,v"])
     began = time.perf_counter()
     for i in range(many):
         host.load(f"a{i}", folder / str(i % FILES))
@@ -118,7 +130,10 @@ def memory(network, folder: Path, many: int) -> str:
     grown = process.memory_info().rss - before
     stats = host.stats()["bytes"]
     slots, heads = stats["slots"] / 1e9, stats["heads"] / 1e9
-    return f"slots {slots:.3f} GB, heads {heads:.4f} GB; the process grew by {grown / 1e9:.3f} GB in {took:.1f} s"
+    return (
+        f"slots {slots:.3f} GB, heads {heads:.4f} GB; the process grew by {grown / 1e9:.3f} GB "
+        f"in {took:.1f} s"
+    )
 
 
 def copied(network):

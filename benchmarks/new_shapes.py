@@ -1,10 +1,13 @@
-"""What attention costs on a GPU the first time that it sees a shape, and the next times: torch's own choice beside `no_plans`.
+"""What attention costs on a GPU the first time that it sees a shape, and the next times: torch's
+own choice beside `no_plans`.
 
-    python benchmarks/new_shapes.py [--rows 32] [--heads 12] [--width 64] [--tokens 16 128] [--new 32] [--long 512 2048]
+    python benchmarks/new_shapes.py [--rows 32] [--heads 12] [--width 64] [--tokens 16 128] [--new
+    32] [--long 512 2048]
 
-bf16, a mask that hides the last token of some rows. `train`: forward and backward, each length from the first to the last of
---tokens in steps of 8. `write`: one query against one key more each time, --new times behind the last of --tokens. `long`: forward
-and backward of 4 rows at these lengths, where a kernel has something to do. Milliseconds, medians over the shapes.
+bf16, a mask that hides the last token of some rows. `train`: forward and backward, each length from
+the first to the last of --tokens in steps of 8. `write`: one query against one key more each time,
+--new times behind the last of --tokens. `long`: forward and backward of 4 rows at these lengths,
+where a kernel has something to do. Milliseconds, medians over the shapes.
 """
 
 import argparse
@@ -16,16 +19,19 @@ from contextlib import nullcontext
 import torch
 from torch.nn import functional as F
 
-from adaptkit.cudnn import no_plans
+from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
-KINDS = {"torch's choice": nullcontext, "no plans": no_plans}
+KINDS = {"torch's choice": nullcontext, "no plans": disable_cudnn_sdpa}
 AGAIN = 5
 
 
 def seconds(rows: int, heads: int, queries: int, keys: int, width: int, backward: bool) -> float:
     """Of one attention; with its gradients or without."""
     sizes = [(rows, heads, count, width) for count in (queries, keys, keys)]
-    inputs = [torch.randn(size, device="cuda", dtype=torch.bfloat16, requires_grad=backward) for size in sizes]
+    inputs = [
+        torch.randn(size, device="cuda", dtype=torch.bfloat16, requires_grad=backward)
+        for size in sizes
+    ]
     seen = torch.ones(rows, 1, queries, keys, device="cuda", dtype=torch.bool)
     seen[: rows // 4, ..., -1] = False
     torch.cuda.synchronize()
@@ -37,22 +43,30 @@ def seconds(rows: int, heads: int, queries: int, keys: int, width: int, backward
     return time.perf_counter() - began
 
 
-def line(kind: str, name: str, shapes: list[tuple[int, int, int]], given: argparse.Namespace) -> str:
+def line(
+    kind: str, name: str, shapes: list[tuple[int, int, int]], given: argparse.Namespace
+) -> str:
     """One line of the table; `shapes`: rows, queries, keys."""
     first, again = [], []
     with KINDS[kind](), torch.set_grad_enabled(name != "write"):
         for rows, queries, keys in shapes:
-            times = [1000 * seconds(rows, given.heads, queries, keys, given.width, name != "write") for _ in range(1 + AGAIN)]
+            times = [
+                1000 * seconds(rows, given.heads, queries, keys, given.width, name != "write")
+                for _ in range(1 + AGAIN)
+            ]
             first.append(times[0])
             again.append(statistics.median(times[1:]))
     return (
-        f"| {name} | {kind} | {len(shapes)} | {statistics.median(first):.2f} | {statistics.median(again):.2f} | {sum(first):.0f} |"
+        f"| {name} | {kind} | {len(shapes)} | {statistics.median(first):.2f} | "
+        f"{statistics.median(again):.2f} | {sum(first):.0f} |"
     )
 
 
 def main() -> None:
     """Print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=32)
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--width", type=int, default=64)
@@ -69,7 +83,11 @@ def main() -> None:
         "write": [(given.rows, 1, longest + more) for more in range(1, given.new + 1)],
         **{f"long {tokens}": [(4, tokens, tokens)] for tokens in given.long},
     }
-    print("| what | attention | shapes | first, ms | again, ms | all first, ms |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        "| what | attention | shapes | first, ms | again, ms | all first, ms "
+        "|\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     for name, shapes in cases.items():
         for kind in KINDS:
             print(line(kind, name, shapes, given), flush=True)

@@ -16,12 +16,17 @@ def rows(text: str, title: str) -> list[list[str]]:
     section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
     behind = dropwhile(lambda line: not line.startswith("|"), section.splitlines())
     lines = list(takewhile(lambda line: line.startswith("|"), behind)) or ["| |", "| |"]
-    return [[cell.strip(" `") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in (lines[0], *lines[2:])]
+    return [
+        [cell.strip(" `") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in (lines[0], *lines[2:])
+    ]
 
 
 def main() -> None:
     """Two pictures in one: steps over the roof, and whole trainings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", default=ROOT / "docs/training.png")
     given = parser.parse_args()
     import matplotlib
@@ -49,10 +54,18 @@ def main() -> None:
     }
     labels = [peers.get(row[0], row[0]) for row in runs]
     seconds = [float(row[1]) for row in runs]
-    right.barh(labels, seconds, color=["tab:green" if name == "adaptkit" else "tab:gray" for name in labels])
+    right.barh(
+        labels,
+        seconds,
+        color=["tab:green" if name == "adaptkit" else "tab:gray" for name in labels],
+    )
     for place, value in enumerate(seconds):
         right.text(value, place, f" {value:.0f} s", va="center", fontsize=9)
-    right.set(xlabel="seconds of training, same accuracy", title="SST-2, one epoch", xlim=(0, max(seconds, default=1) * 1.15))
+    right.set(
+        xlabel="seconds of training, same accuracy",
+        title="SST-2, one epoch",
+        xlim=(0, max(seconds, default=1) * 1.15),
+    )
     figure.savefig(given.output, dpi=110)
 
 

@@ -1,4 +1,6 @@
-"""What the benchmarks of whole recipes share: SST-2 as files that recipes read, and a recipe in a process of its own."""
+"""What the benchmarks of whole recipes share: SST-2 as files that recipes read, and a recipe in a
+process of its own.
+"""
 
 import json
 import os
@@ -31,12 +33,22 @@ def write_sst2(folder: Path) -> list[str]:
 
 def recipe(name: str, out: Path, *flags: str, metric: str = "test_accuracy") -> dict[str, float]:
     """Run a recipe from its start to its results; `metric` of them is said on stderr."""
-    command = [sys.executable, str(ROOT / f"recipes/{name}.py"), *flags, "--output_dir", str(out), "--disable_tqdm", "true"]
+    command = [
+        sys.executable,
+        str(ROOT / f"recipes/{name}.py"),
+        *flags,
+        "--output_dir",
+        str(out),
+        "--disable_tqdm",
+        "true",
+    ]
     done = subprocess.run([*command, "--overwrite_output_dir"], capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
     found = json.loads((out / "all_results.json").read_text())
-    print(f"{out.name}: {metric} {found.get(metric, float('nan')):.4f}", file=sys.stderr, flush=True)
+    print(
+        f"{out.name}: {metric} {found.get(metric, float('nan')):.4f}", file=sys.stderr, flush=True
+    )
     return found
 
 
@@ -50,4 +62,7 @@ def once(name: str, out: Path, *flags: str, metric: str = "test_accuracy") -> di
 def over_seeds(values: list[float]) -> str:
     """Mean, standard deviation over the seeds, and each."""
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.4f} +- {spread:.4f} ({' '.join(f'{value:.4f}' for value in values)})"
+    return (
+        f"{statistics.mean(values):.4f} +- {spread:.4f} "
+        f"({' '.join(f'{value:.4f}' for value in values)})"
+    )

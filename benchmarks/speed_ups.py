@@ -1,11 +1,15 @@
-"""What each speed-up of training does to accuracy and to time: SST-2, frozen all-MiniLM-L6-v2, LoRA r 8 on q and v.
+"""What each speed-up of training does to accuracy and to time: SST-2, frozen all-MiniLM-L6-v2, LoRA
+r 8 on q and v.
 
-    ADAPTKIT_DATA=... python benchmarks/speed_ups.py [--seeds 1 2 3] [--epochs 1] [--cases ...] [--work DIR]
+    ADAPTKIT_DATA=... python benchmarks/speed_ups.py [--seeds 1 2 3] [--epochs 1] [--cases ...]
+    [--work DIR]
 
-recipes/classify.py with all of them (the default), and with one of them off at a time; 6,920 rows, batches of 32, rate 2e-3, 872
-rows to judge after each epoch and 1,821 to test. The cases are in turns for each seed; the last two are for a machine that
-computes in bf16. The last layer and the attention are tested to give the same, the others change what is trained. The frozen
-trunk has a benchmark of its own. `--work` keeps what is trained, and goes on from there when it is started again.
+recipes/classify.py with all of them (the default), and with one of them off at a time; 6,920 rows,
+batches of 32, rate 2e-3, 872 rows to judge after each epoch and 1,821 to test. The cases are in
+turns for each seed; the last two are for a machine that computes in bf16. The last layer and the
+attention are tested to give the same, the others change what is trained. The frozen trunk has a
+benchmark of its own. `--work` keeps what is trained, and goes on from there when it is started
+again.
 """
 
 import argparse
@@ -29,7 +33,9 @@ CASES = {
 
 def main() -> None:
     """Train everything and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", default="1")
     parser.add_argument(
@@ -46,13 +52,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(given.work or work)
         folder.mkdir(exist_ok=True)
-        flags = [*write_sst2(folder), "--method", "lora[sites=attn.q|attn.v]", "--learning_rate", "2e-3"]
+        flags = [
+            *write_sst2(folder),
+            "--method",
+            "lora[sites=attn.q|attn.v]",
+            "--learning_rate",
+            "2e-3",
+        ]
         flags += ["--num_train_epochs", given.epochs]
         for seed in given.seeds:
             for name in given.cases:
                 out = folder / f"{name}-{seed}".replace(" ", "-").replace("'", "")
                 found[name].append(once("classify", out, *flags, *CASES[name], "--seed", str(seed)))
-    print("| off | training, s (median) | test accuracy: mean +- deviation (each seed) |\n|---|---|---|")
+    print(
+        "| off | training, s (median) | test accuracy: mean +- deviation (each seed) "
+        "|\n|---|---|---|"
+    )
     for name, runs in found.items():
         seconds = statistics.median(run["train_runtime"] for run in runs)
         print(f"| {name} | {seconds:.0f} | {over_seeds([run['test_accuracy'] for run in runs])} |")

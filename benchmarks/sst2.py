@@ -1,8 +1,10 @@
-"""SST-2 on all-MiniLM-L6-v2 with recipes/classify.py: test accuracy over seeds, parameters, file size, seconds.
+"""SST-2 on all-MiniLM-L6-v2 with recipes/classify.py: test accuracy over seeds, parameters, file
+size, seconds.
 
     ADAPTKIT_DATA=... python benchmarks/sst2.py [--seeds 1 2 3] [--methods lora bottleneck prefix]
 
-Reads sst2/stsa.binary.{train,dev,test} (a label and a sentence a line, latin-1) from $ADAPTKIT_DATA/data and prints Markdown.
+Reads sst2/stsa.binary.{train,dev,test} (a label and a sentence a line, latin-1) from
+$ADAPTKIT_DATA/data and prints Markdown.
 """
 
 import argparse
@@ -26,12 +28,16 @@ def convert(source: Path, target: Path) -> None:
     """`label text` lines in latin-1 -> a TSV in UTF-8."""
     lines = source.read_text("latin-1").splitlines()
     rows = [line.split(" ", 1) for line in lines if line.strip()]
-    target.write_text("label\ttext\n" + "".join(f"{label}\t{text}\n" for label, text in rows), "utf-8")
+    target.write_text(
+        "label\ttext\n" + "".join(f"{label}\t{text}\n" for label, text in rows), "utf-8"
+    )
 
 
 def main() -> None:
     """Train every method with every seed and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--methods", nargs="+", choices=RUNS, default=list(RUNS))
     given = parser.parse_args()
@@ -43,7 +49,8 @@ def main() -> None:
         for split in ("train", "dev", "test"):
             convert(Path(data) / "data/sst2" / f"stsa.binary.{split}", work / f"{split}.tsv")
         print(
-            "| method | flags | test accuracy: mean (each seed) | parameters | file, kB | seconds |\n|---|---|---|---|---|---|",
+            "| method | flags | test accuracy: mean (each seed) | parameters | file, kB | "
+            "seconds |\n|---|---|---|---|---|---|",
             flush=True,
         )
         for name in given.methods:
@@ -76,7 +83,10 @@ def _row(name: str, results: list[dict]) -> str:
     seconds = statistics.mean(result["train_runtime"] for result in results)
     size, parameters = results[0]["adapter_bytes"] / 1000, results[0]["trainable_parameters"]
     flags = " ".join(RUNS[name]).replace("|", "\\|")
-    return f"| {name} | `{flags}` | **{statistics.mean(scores):.4f}** ({each}) | {parameters:,} | {size:.0f} | {seconds:.0f} |"
+    return (
+        f"| {name} | `{flags}` | **{statistics.mean(scores):.4f}** ({each}) | {parameters:,} | "
+        f"{size:.0f} | {seconds:.0f} |"
+    )
 
 
 if __name__ == "__main__":

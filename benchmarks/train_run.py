@@ -1,6 +1,8 @@
-"""Whole trainings on SST-2 over frozen all-MiniLM-L6-v2, LoRA r 8 on q and v: seconds, examples a second, accuracy, memory.
+"""Whole trainings on SST-2 over frozen all-MiniLM-L6-v2, LoRA r 8 on q and v: seconds, examples a
+second, accuracy, memory.
 
-    ADAPTKIT_DATA=... python benchmarks/train_run.py [--contenders ...] [--seeds 1 2 3] [--epochs 3] [--once default]
+    ADAPTKIT_DATA=... python benchmarks/train_run.py [--contenders ...] [--seeds 1 2 3] [--epochs 3]
+    [--once default]
 
     default     peft + transformers.Trainer as they come: padded to 128 tokens, fp32, the base's own dropout
     dynamic     the same, each batch padded to its longest row
@@ -10,9 +12,10 @@
     products    no training: the matrix products of the linear maps of all layers, forward and backward towards the activations, of
                 the batches that adaptkit makes, in bf16 where the machine computes in it
 
-`--device cpu` (the default) or cuda. Each training is a process of its own, the contenders in turns for each seed. `training`:
-Trainer's train_runtime, with the evaluation after each epoch. `whole`: the process from its start to the test accuracy. 6,920
-sentences to train, 872 to judge, 1,821 to test.
+`--device cpu` (the default) or cuda. Each training is a process of its own, the contenders in turns
+for each seed. `training`: Trainer's train_runtime, with the evaluation after each epoch. `whole`:
+the process from its start to the test accuracy. 6,920 sentences to train, 872 to judge, 1,821 to
+test.
 """
 
 import argparse
@@ -49,19 +52,30 @@ def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str,
         set_seed,
     )
 
-    from adaptkit.base import _resolve  # where the packaged MiniLM lies
-    from adaptkit.defaults import machine_defaults
+    from adaptkit.models.names import _resolve  # where the packaged MiniLM lies
+    from adaptkit.training.defaults import machine_defaults
 
     set_seed(seed)
     source = _resolve("all-MiniLM-L6-v2")
     tokenizer = AutoTokenizer.from_pretrained(source)
     files = {split: str(folder / f"{split}.tsv") for split in ("train", "dev", "test")}
-    rows = load_dataset("csv", data_files=files, delimiter="\t", quoting=3, cache_dir=str(folder / "cache"))
+    rows = load_dataset(
+        "csv", data_files=files, delimiter="\t", quoting=3, cache_dir=str(folder / "cache")
+    )
     fixed = {"padding": "max_length"} if kind == "default" else {}
-    rows = rows.map(lambda batch: tokenizer(batch["text"], truncation=True, max_length=128, **fixed), batched=True)
+    rows = rows.map(
+        lambda batch: tokenizer(batch["text"], truncation=True, max_length=128, **fixed),
+        batched=True,
+    )
     base = AutoModelForSequenceClassification.from_pretrained(source, num_labels=2)
-    config = peft.LoraConfig(task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules=["query", "value"])
-    fast = {"bf16": machine_defaults()["bf16"], "train_sampling_strategy": "group_by_length"} if kind == "best" else {}
+    config = peft.LoraConfig(
+        task_type="SEQ_CLS", r=8, lora_alpha=16, target_modules=["query", "value"]
+    )
+    fast = (
+        {"bf16": machine_defaults()["bf16"], "train_sampling_strategy": "group_by_length"}
+        if kind == "best"
+        else {}
+    )
     arguments = TrainingArguments(
         output_dir=str(folder / "trainer"), num_train_epochs=epochs, per_device_train_batch_size=ROWS, learning_rate=RATE,
         per_device_eval_batch_size=64, warmup_steps=0.06, weight_decay=0.01, eval_strategy="epoch", save_strategy="epoch",
@@ -75,7 +89,9 @@ def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str,
         eval_dataset=rows["dev"],
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
-        compute_metrics=lambda result: {"accuracy": float(np.mean(result.predictions.argmax(-1) == result.label_ids))},
+        compute_metrics=lambda result: {
+            "accuracy": float(np.mean(result.predictions.argmax(-1) == result.label_ids))
+        },
     )
     trained = trainer.train().metrics
     return trained | trainer.evaluate(rows["test"], metric_key_prefix="test")
@@ -89,7 +105,16 @@ def with_adaptkit(folder: Path, epochs: float, seed: int, *more: str) -> dict[st
     files = {"train_file": "train.tsv", "validation_file": "dev.tsv", "test_file": "test.tsv"}
     flags = [word for key, file in files.items() for word in (f"--{key}", str(folder / file))]
     out = folder / f"adaptkit-{os.getpid()}"
-    settings = ["--num_train_epochs", str(epochs), "--seed", str(seed), "--output_dir", str(out), "--disable_tqdm", "true"]
+    settings = [
+        "--num_train_epochs",
+        str(epochs),
+        "--seed",
+        str(seed),
+        "--output_dir",
+        str(out),
+        "--disable_tqdm",
+        "true",
+    ]
     classify.main([*flags, "--learning_rate", str(RATE), "--method", METHOD, *settings, *more])
     return json.loads((out / "all_results.json").read_text())
 
@@ -100,16 +125,22 @@ def products_alone(folder: Path, epochs: float, seed: int) -> dict[str, float]:
     import torch
     from train_speed import roof
 
-    from adaptkit.base import load_tokenizer
-    from adaptkit.defaults import machine_defaults
-    from adaptkit.sampling import LengthBuckets
+    from adaptkit.data.samplers import LengthBuckets
+    from adaptkit.models.tokenizer import load_tokenizer
+    from adaptkit.training.defaults import machine_defaults
 
-    texts = [line.partition("\t")[2] for line in (folder / "train.tsv").read_text("utf-8").splitlines()[1:]]
+    texts = [
+        line.partition("\t")[2]
+        for line in (folder / "train.tsv").read_text("utf-8").splitlines()[1:]
+    ]
     ids = load_tokenizer("all-MiniLM-L6-v2")(texts, truncation=True, max_length=128)["input_ids"]
     lengths = np.array([len(row) for row in ids])
     ordered = lengths[list(LengthBuckets(lengths, ROWS, seed))]
     batches = [ordered[i : i + ROWS] for i in range(0, len(ordered), ROWS)]
-    device, dtype = "cuda" if torch.cuda.is_available() else "cpu", torch.bfloat16 if machine_defaults()["bf16"] else torch.float32
+    device, dtype = (
+        "cuda" if torch.cuda.is_available() else "cpu",
+        torch.bfloat16 if machine_defaults()["bf16"] else torch.float32,
+    )
     seconds = 0.0
     for i in range(round(epochs * len(batches))):
         batch = batches[i % len(batches)]
@@ -119,64 +150,103 @@ def products_alone(folder: Path, epochs: float, seed: int) -> dict[str, float]:
         if device == "cuda":
             torch.cuda.synchronize()
         seconds += time.perf_counter() - began
-    return {"test_accuracy": float("nan"), "train_runtime": seconds, "train_samples_per_second": epochs * len(lengths) / seconds}
+    return {
+        "test_accuracy": float("nan"),
+        "train_runtime": seconds,
+        "train_samples_per_second": epochs * len(lengths) / seconds,
+    }
 
 
 def run_one(given: argparse.Namespace) -> None:
     """One training in this process; its figures as JSON on the last line."""
-    from adaptkit.training import peak_memory
+    from adaptkit.utils.hardware import peak_memory
 
     folder, seed = Path(given.folder), given.seeds[0]
     name = given.contenders[0]
     if name == "products":
         found = products_alone(folder, given.epochs, seed)
     elif name in ("adaptkit", "launched"):
-        found = with_adaptkit(folder, given.epochs, seed, *(("--cuda_graphs", "false") if name == "launched" else ()))
+        found = with_adaptkit(
+            folder, given.epochs, seed, *(("--cuda_graphs", "false") if name == "launched" else ())
+        )
     else:
         found = with_trainer(name, folder, given.epochs, seed)
-    kept = {key: found[key] for key in ("test_accuracy", "train_runtime", "train_samples_per_second")}
+    kept = {
+        key: found[key] for key in ("test_accuracy", "train_runtime", "train_samples_per_second")
+    }
     print(json.dumps(kept | {"memory": peak_memory()}))
 
 
 def start(folder: Path, name: str, seed: int, given: argparse.Namespace) -> dict[str, float]:
     """One training in a process of its own."""
-    command = [sys.executable, __file__, "--contenders", name, "--seeds", str(seed), "--epochs", str(given.epochs)]
+    command = [
+        sys.executable,
+        __file__,
+        "--contenders",
+        name,
+        "--seeds",
+        str(seed),
+        "--epochs",
+        str(given.epochs),
+    ]
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": ""} if given.device == "cpu" else {})
     began = time.perf_counter()
-    done = subprocess.run([*command, "--folder", str(folder)], capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [*command, "--folder", str(folder)], capture_output=True, text=True, env=environment
+    )
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     return json.loads(done.stdout.splitlines()[-1]) | {"whole": time.perf_counter() - began}
 
 
 def line(name: str, runs: list[dict[str, float]], ours: list[dict[str, float]] | None) -> str:
-    """A line of the table: medians of seconds, means of scores, and how often the time of adaptkit it takes."""
+    """A line of the table: medians of seconds, means of scores, and how often the time of adaptkit
+    it takes.
+    """
     middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
     each = " ".join(f"{run['test_accuracy']:.4f}" for run in runs)
-    accuracy = f"{statistics.mean(run['test_accuracy'] for run in runs):.4f} ({each})" if name != "products" else "-"
+    accuracy = (
+        f"{statistics.mean(run['test_accuracy'] for run in runs):.4f} ({each})"
+        if name != "products"
+        else "-"
+    )
     times = [
-        f"{middle[key] / statistics.median(run[key] for run in ours):.1f}" if ours else "-" for key in ("train_runtime", "whole")
+        f"{middle[key] / statistics.median(run[key] for run in ours):.1f}" if ours else "-"
+        for key in ("train_runtime", "whole")
     ]
     return (
-        f"| {name} | {middle['train_runtime']:.0f} | {middle['train_samples_per_second']:.0f} | {middle['whole']:.0f} | "
+        f"| {name} | {middle['train_runtime']:.0f} | {middle['train_samples_per_second']:.0f} | "
+        f"{middle['whole']:.0f} | "
         f"{' | '.join(times)} | {accuracy} | {middle['memory']:.2f} |"
     )
 
 
 def main() -> None:
     """Train everything and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, help="default: all that the device has")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--contenders", nargs="+", choices=CONTENDERS, help="default: all that the device has"
+    )
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", type=float, default=3)
-    parser.add_argument("--once", nargs="*", default=[], choices=CONTENDERS, help="contenders that run with the first seed only")
+    parser.add_argument(
+        "--once",
+        nargs="*",
+        default=[],
+        choices=CONTENDERS,
+        help="contenders that run with the first seed only",
+    )
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.folder:
         run_one(given)
         return
-    given.contenders = given.contenders or [name for name in CONTENDERS if given.device == "cuda" or name != "launched"]
+    given.contenders = given.contenders or [
+        name for name in CONTENDERS if given.device == "cuda" or name != "launched"
+    ]
     if not (data := os.environ.get("ADAPTKIT_DATA")):
         sys.exit("ADAPTKIT_DATA is not set: it names the folder that holds data/sst2")
     from sst2 import convert
@@ -191,7 +261,10 @@ def main() -> None:
                     continue
                 runs[name].append(start(Path(work), name, seed, given))
                 print(f"seed {seed} {name}: {runs[name][-1]}", file=sys.stderr, flush=True)
-    print("| run | training, s | examples/s | whole, s | training / ours | whole / ours | test accuracy (each seed) | memory, GB |")
+    print(
+        "| run | training, s | examples/s | whole, s | training / ours | whole / ours | test "
+        "accuracy (each seed) | memory, GB |"
+    )
     print("|" + "---|" * 8)
     for name, found in runs.items():
         print(line(name, found, runs.get("adaptkit")))

@@ -1,11 +1,14 @@
-"""One training step over a frozen base, as a multiple of the time of its matrix products alone; interleaved, medians.
+"""One training step over a frozen base, as a multiple of the time of its matrix products alone;
+interleaved, medians.
 
-    python benchmarks/train_speed.py [--widths 384 768] [--tokens 24 128] [--fp32] [--adapters_python OTHER/bin/python]
-    python benchmarks/train_speed.py --device cuda --widths 768 2048 [--compile] [--attn_implementation eager]
+    python benchmarks/train_speed.py [--widths 384 768] [--tokens 24 128] [--fp32]
+    [--adapters_python OTHER/bin/python] python benchmarks/train_speed.py --device cuda --widths 768
+    2048 [--compile] [--attn_implementation eager]
 
-The roof is what no training can go below: the products of the linear maps of all layers, forward, and backward towards the
-activations (not the attention's products, which are small). In bf16; with --fp32, for a CPU that does not compute in bf16, all are
-in fp32 without autocast. Beside it, in turns in one process:
+The roof is what no training can go below: the products of the linear maps of all layers, forward,
+and backward towards the activations (not the attention's products, which are small). In bf16; with
+--fp32, for a CPU that does not compute in bf16, all are in fp32 without autocast. Beside it, in
+turns in one process:
 
     adaptkit         as the recipes train: frozen base in bf16 without its dropout; on a CPU attention measured at start-up, on a
                      GPU the step recorded as a CUDA graph
@@ -17,8 +20,9 @@ in fp32 without autocast. Beside it, in turns in one process:
     PEFT compiled    on a GPU, with --compile: that under torch.compile
     AdapterHub       adapters 1.3.0 in a process of the interpreter given, which waits while others work; bf16 autocast
 
-All steps: forward, loss, backward, gradient clipping, AdamW. Random weights: BERT shapes of 6 layers at 384 and 12 at 768, and at
-2048 Llama 3.2 1B's (16 layers, 8 key-value heads); 32 rows without padding.
+All steps: forward, loss, backward, gradient clipping, AdamW. Random weights: BERT shapes of 6
+layers at 384 and 12 at 768, and at 2048 Llama 3.2 1B's (16 layers, 8 key-value heads); 32 rows
+without padding.
 """
 
 import argparse
@@ -50,8 +54,17 @@ def bert(width: int, **more):
     """A BERT classifier."""
     from transformers import BertConfig, BertForSequenceClassification
 
-    sizes = {"hidden_size": width, "num_hidden_layers": LAYERS[width], "num_attention_heads": 12, "intermediate_size": 4 * width}
-    silent = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0} if more.pop("silent", False) else {}
+    sizes = {
+        "hidden_size": width,
+        "num_hidden_layers": LAYERS[width],
+        "num_attention_heads": 12,
+        "intermediate_size": 4 * width,
+    }
+    silent = (
+        {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+        if more.pop("silent", False)
+        else {}
+    )
     return BertForSequenceClassification(BertConfig(**sizes, **silent, **more))
 
 
@@ -59,7 +72,12 @@ def llama(silent: bool = False, **more):
     """A Llama classifier; it has no dropout."""
     from transformers import LlamaConfig, LlamaForSequenceClassification
 
-    sizes = {"hidden_size": LLAMA, "num_hidden_layers": LAYERS[LLAMA], "num_attention_heads": 32, "num_key_value_heads": 8}
+    sizes = {
+        "hidden_size": LLAMA,
+        "num_hidden_layers": LAYERS[LLAMA],
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+    }
     sizes |= {"intermediate_size": 8192, "vocab_size": 128256, "tie_word_embeddings": True}
     return LlamaForSequenceClassification(LlamaConfig(**sizes, pad_token_id=0, **more))
 
@@ -67,7 +85,15 @@ def llama(silent: bool = False, **more):
 def maps(width: int) -> list[tuple[int, int]]:
     """In and out of the linear maps of one layer."""
     if width == LLAMA:
-        return [(width, width), (width, 512), (width, 512), (width, width), (width, 8192), (width, 8192), (8192, width)]
+        return [
+            (width, width),
+            (width, 512),
+            (width, 512),
+            (width, width),
+            (width, 8192),
+            (width, 8192),
+            (8192, width),
+        ]
     return [(width, width)] * 4 + [(width, 4 * width), (4 * width, width)]
 
 
@@ -95,7 +121,15 @@ def roof(width: int, tokens: int, device: str, dtype: torch.dtype):
     return graph.replay
 
 
-def stepper(model, tokens: int, device: str, rows: int = ROWS, half: bool = True, graphs: bool = False, compiled: bool = False):
+def stepper(
+    model,
+    tokens: int,
+    device: str,
+    rows: int = ROWS,
+    half: bool = True,
+    graphs: bool = False,
+    compiled: bool = False,
+):
     """A function that trains `model` by one step, as Trainer does with bf16, or without."""
     model = model.to(device).train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -115,7 +149,7 @@ def stepper(model, tokens: int, device: str, rows: int = ROWS, half: bool = True
         return loss.detach()
 
     if graphs:
-        from adaptkit.graphs import StepGraphs
+        from adaptkit.training.cuda_graphs import StepGraphs
 
         recorded, items = StepGraphs(trained), torch.tensor(rows, device=device)
 
@@ -131,17 +165,23 @@ def stepper(model, tokens: int, device: str, rows: int = ROWS, half: bool = True
     return step
 
 
-def adaptkit_model(method: str, width: int, tokens: int, device: str, attention: str, dtype: torch.dtype):
+def adaptkit_model(
+    method: str, width: int, tokens: int, device: str, attention: str, dtype: torch.dtype
+):
     """As the recipes do it."""
     from adaptkit import adapt
-    from adaptkit.fastest import Shape, measure
-    from adaptkit.precision import Precision
+    from adaptkit.training.fastest_attention import Shape, measure
+    from adaptkit.training.precision import Precision
 
     if device == "cpu":
         times = measure(Shape(ROWS, tokens, 12, width // 12, LAYERS[width]), dtype)
         attention = min(times, key=times.__getitem__)
     head = ["score"] if width == LLAMA else ["classifier"]
-    model = adapt(network(width, device, attn_implementation=attention, silent=True), METHODS[method], head=head)
+    model = adapt(
+        network(width, device, attn_implementation=attention, silent=True),
+        METHODS[method],
+        head=head,
+    )
     return Precision(None if dtype == torch.float32 else dtype).set(model), attention
 
 
@@ -158,7 +198,9 @@ def peft_model(width: int, half: bool, device: str):
 
 
 def hub_steps() -> None:
-    """In AdapterHub's own environment: make a model for each line of stdin, then a step for each `step`; milliseconds on stdout."""
+    """In AdapterHub's own environment: make a model for each line of stdin, then a step for each
+    `step`; milliseconds on stdout.
+    """
     import adapters
 
     step = None
@@ -183,7 +225,11 @@ class Hub:
     def __init__(self, python: str):
         command = [python, __file__, "--hub"]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
 
     def send(self, line: str) -> None:
@@ -199,7 +245,9 @@ class Hub:
         for line in self.process.stdout:
             if line.startswith("ms "):
                 return float(line[3:])
-        sys.exit("AdapterHub's process ended; does its python have torch, transformers and adapters?")
+        sys.exit(
+            "AdapterHub's process ended; does its python have torch, transformers and adapters?"
+        )
 
 
 def _time(step, device: str) -> float:
@@ -220,7 +268,9 @@ def row(width: int, tokens: int, method: str, given: argparse.Namespace, hub: Hu
 
     def ours(**how):
         nonlocal attention
-        model, attention = adaptkit_model(method, width, tokens, device, given.attn_implementation, dtype)
+        model, attention = adaptkit_model(
+            method, width, tokens, device, given.attn_implementation, dtype
+        )
         return stepper(model, tokens, device, half=half, **how)
 
     def add(name: str, step) -> None:
@@ -238,7 +288,9 @@ def row(width: int, tokens: int, method: str, given: argparse.Namespace, hub: Hu
         add("PEFT autocast", stepper(peft_model(width, False, device), tokens, device))
         add("PEFT bf16", stepper(peft_model(width, True, device), tokens, device))
     if method == "lora" and given.compile:
-        add("PEFT compiled", stepper(peft_model(width, True, device), tokens, device, compiled=True))
+        add(
+            "PEFT compiled", stepper(peft_model(width, True, device), tokens, device, compiled=True)
+        )
     if hub:
         hub.send(f"make {method} {width} {tokens} {device}")
         timers["AdapterHub"] = hub.step
@@ -250,16 +302,30 @@ def row(width: int, tokens: int, method: str, given: argparse.Namespace, hub: Hu
                 times[name].append(taken)
     middle = {name: statistics.median(values) for name, values in times.items()}
     cells = [f"{middle[name] / middle['roof']:.2f}" if name in middle else "-" for name in COLUMNS]
-    return f"| {width} | {tokens} | {method} | {middle['roof']:.3g} | {' | '.join(cells)} | {attention} |"
+    return (
+        f"| {width} | {tokens} | {method} | {middle['roof']:.3g} | {' | '.join(cells)} | "
+        f"{attention} |"
+    )
 
 
-COLUMNS = ("adaptkit", "launched", "compiled", "PEFT autocast", "PEFT bf16", "PEFT fp32", "PEFT compiled", "AdapterHub")
+COLUMNS = (
+    "adaptkit",
+    "launched",
+    "compiled",
+    "PEFT autocast",
+    "PEFT bf16",
+    "PEFT fp32",
+    "PEFT compiled",
+    "AdapterHub",
+)
 WARM = 3  # rounds that do not count: kernels are chosen, compiled and recorded
 
 
 def main() -> None:
     """Print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--widths", nargs="+", type=int, default=[384, 768], choices=LAYERS)
     parser.add_argument("--tokens", nargs="+", type=int, default=[24, 128])
     parser.add_argument("--rounds", type=int, default=9)
@@ -279,7 +345,11 @@ def main() -> None:
         hub_steps()
         return
     hub = Hub(given.adapters_python) if given.adapters_python else None
-    print(f"| width | tokens | method | roof, ms | {' | '.join(COLUMNS)} | attention |\n|{'---|' * (5 + len(COLUMNS))}", flush=True)
+    print(
+        f"| width | tokens | method | roof, ms | {' | '.join(COLUMNS)} | attention "
+        f"|\n|{'---|' * (5 + len(COLUMNS))}",
+        flush=True,
+    )
     for width in given.widths:
         for tokens in given.tokens:
             for method in given.methods:

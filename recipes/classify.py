@@ -1,41 +1,29 @@
-"""Train an adapter that puts texts, or pairs of texts, into classes: one class each, or any number of them.
+"""Train an adapter that puts texts, or pairs of texts, into classes: one class each, or any number
+of them.
 
     python recipes/classify.py                                          intents of the embedded corpus, in a minute
-    python recipes/classify.py --train_file reviews.csv --text_column review --label_column stars --method bottleneck
-    python recipes/classify.py --train_file pairs.tsv --text_column question --text_pair_column answer
-    python recipes/classify.py --train_file films.csv --label_column genres --multi_label
-    python recipes/classify.py --dataset_name ag_news --model_name_or_path FacebookAI/roberta-base --learning_rate 5e-4
+    python recipes/classify.py --train_file reviews.csv --text_column review --label_column stars
+    --method bottleneck python recipes/classify.py --train_file pairs.tsv --text_column question
+    --text_pair_column answer python recipes/classify.py --train_file films.csv --label_column
+    genres --multi_label python recipes/classify.py --dataset_name ag_news --model_name_or_path
+    FacebookAI/roberta-base --learning_rate 5e-4
     python recipes/classify.py --config my.yaml --check                 judge the data and try one step, then stop
     accelerate launch recipes/classify.py --train_file reviews.csv      on all GPUs
     adaptkit train classify ...                                         the same, once installed
 
-The output folder holds the adapter (adapter_model.safetensors, adapter_config.json, task.json), all_results.json, README.md,
-predictions_test.tsv, per_label.tsv, curves.png and confusion.png. Trainer's flags work too (--num_train_epochs, --learning_rate,
---seed, ...); see them with --help_all.
+The output folder holds the adapter (adapter_model.safetensors, adapter_config.json, task.json),
+all_results.json, README.md, predictions_test.tsv, per_label.tsv, curves.png and confusion.png.
+Trainer's flags work too (--num_train_epochs, --learning_rate, --seed, ...); see them with
+--help_all.
 """
 
-from dataclasses import dataclass
-
-from adaptkit.arguments import RecipeArguments, flag
-from adaptkit.entry import recipe
-from adaptkit.errors import guarded
-
-
-@dataclass
-class ClassifyArguments(RecipeArguments):
-    """The flags of this recipe."""
-
-    text_column: str | None = flag(None, "column of the text (default: text)")
-    text_pair_column: str | None = flag(None, "column of a second text, for pairs")
-    label_column: str | None = flag(None, "column of the label (default: label; intent for the embedded corpus)")
-    multi_label: bool = flag(False, "a row may have any number of labels: a list, or names parted by --label_delimiter")
-    label_delimiter: str = flag("|", "what parts several labels in one field")
-    class_weights: bool = flag(False, "count rare labels as much as frequent ones")
+from adaptkit.recipe.main import recipe
+from adaptkit.utils.terminal import guarded
 
 
 def main(argv: list[str] | None = None) -> None:
     """Train (or check), evaluate, save, report."""
-    recipe("classify", ClassifyArguments, argv, __doc__)
+    recipe("classify", argv, __doc__)
 
 
 if __name__ == "__main__":

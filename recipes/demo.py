@@ -1,4 +1,5 @@
-"""Two adapters over one frozen base, trained on the embedded corpus and asked a few questions. Nothing is downloaded.
+"""Two adapters over one frozen base, trained on the embedded corpus and asked a few questions.
+Nothing is downloaded.
 
 python recipes/demo.py
 """
@@ -8,7 +9,7 @@ import shutil
 import time
 from pathlib import Path
 
-from adaptkit.errors import guarded
+from adaptkit.utils.terminal import guarded
 
 FOLDER = Path("runs/demo")
 ADAPTERS = {
@@ -16,8 +17,10 @@ ADAPTERS = {
     "sentiment": ["--label_column", "sentiment", "--method", "bottleneck[placement=pfeiffer]"],
 }
 MESSAGES = (
-    "The kettle I bought on Sunday leaks from the base and the handle is cracked. Really disappointed.",
-    "Thanks for the quick answer yesterday! Could you send the tent to my office instead of my home?",
+    "The kettle I bought on Sunday leaks from the base and the handle is cracked. Really "
+    "disappointed.",
+    "Thanks for the quick answer yesterday! Could you send the tent to my office instead of my "
+    "home?",
     "How many watts does the hand blender have?",
     "You took the money for order 5521-K twice, please sort it out.",
 )
@@ -27,7 +30,7 @@ def main() -> None:
     """Train both, print their scores beside the majority baseline, answer."""
     from adaptkit.recipes import classify
 
-    from adaptkit.host import Host
+    from adaptkit.host.api import Host
 
     began = time.perf_counter()
     shutil.rmtree(FOLDER, ignore_errors=True)
@@ -39,12 +42,22 @@ def main() -> None:
     print(f"\n{'adapter':<10} {'test accuracy':>13} {'majority':>9} {'file':>8} {'training':>9}")
     for name, got in rows:
         scores = f"{got['test_accuracy']:>13.3f} {got['test_majority_baseline']:>9.3f}"
-        print(f"{name:<10} {scores} {got['adapter_bytes'] / 1000:>5.0f} kB {got['train_runtime']:>7.1f} s")
-    print("\nand now both answer in one batch (97 test messages are few: a score above may be off by five points):")
+        print(
+            f"{name:<10} {scores} {got['adapter_bytes'] / 1000:>5.0f} kB "
+            f"{got['train_runtime']:>7.1f} s"
+        )
+    print(
+        "\nand now both answer in one batch (97 test messages are few: a score above may be off "
+        "by five points):"
+    )
     host = Host.from_store(FOLDER, slots=2)
-    answers = iter(host([message for message in MESSAGES for _ in ADAPTERS], [*ADAPTERS] * len(MESSAGES)))
+    answers = iter(
+        host([message for message in MESSAGES for _ in ADAPTERS], [*ADAPTERS] * len(MESSAGES))
+    )
     for message in MESSAGES:
-        said = ", ".join(f"{answer.label} ({answer.score:.2f})" for answer in (next(answers), next(answers)))
+        said = ", ".join(
+            f"{answer.label} ({answer.score:.2f})" for answer in (next(answers), next(answers))
+        )
         print(f"  {message}\n      -> {said}")
     print(f"\n{time.perf_counter() - began:.0f} s in all; the adapters are in {FOLDER}")
 

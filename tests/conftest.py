@@ -20,5 +20,8 @@ def data_folder() -> Path:
     """The folder of real data, models and golden tensors."""
     folder = os.environ.get("ADAPTKIT_DATA")
     if not folder:
-        pytest.skip("ADAPTKIT_DATA is not set: it names the folder with real data, models and golden tensors")
+        pytest.skip(
+            "ADAPTKIT_DATA is not set: it names the folder with real data, models and golden "
+            "tensors"
+        )
     return Path(folder)

@@ -1,7 +1,7 @@
 """Processes that begin with the libraries imported: forked from one that has done nothing else.
 
-They are real processes: with their own arguments and exit code, and what they print in files. Importing takes most of the time of
-a short process.
+They are real processes: with their own arguments and exit code, and what they print in files.
+Importing takes most of the time of a short process.
 """
 
 import multiprocessing
@@ -18,8 +18,16 @@ from subprocess import CompletedProcess
 import torch
 
 ROOT = Path(__file__).parents[1]
-IMPORTED = ["adaptkit.recipes.classify", "adaptkit.checks", "adaptkit.training", "adaptkit.host", "transformers.trainer"]
-CONTEXT = multiprocessing.get_context("spawn" if torch.cuda.is_available() else "forkserver")  # a fork has no GPU
+IMPORTED = [
+    "adaptkit.recipes.classify",
+    "adaptkit.recipe.dry_run",
+    "adaptkit.training.fit",
+    "adaptkit.host",
+    "transformers.trainer",
+]
+CONTEXT = multiprocessing.get_context(
+    "spawn" if torch.cuda.is_available() else "forkserver"
+)  # a fork has no GPU
 if not torch.cuda.is_available():
     CONTEXT.set_forkserver_preload(IMPORTED)
 
@@ -74,7 +82,9 @@ def start(*words: str) -> Started:
     files = [str(Path(folder.name) / name) for name in ("stdout", "stderr")]
     for file in files:
         Path(file).touch()
-    process = CONTEXT.Process(target=_python, args=([str(word) for word in words], *files, torch.get_num_threads()))
+    process = CONTEXT.Process(
+        target=_python, args=([str(word) for word in words], *files, torch.get_num_threads())
+    )
     process.start()
     return Started(process, folder)
 

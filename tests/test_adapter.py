@@ -1,4 +1,6 @@
-"""Adapters on disk: what is written, what is read, what is refused; and that a refusal changes nothing."""
+"""Adapters on disk: what is written, what is read, what is refused; and that a refusal changes
+nothing.
+"""
 
 import json
 import os
@@ -12,7 +14,16 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-from adaptkit import AdaptkitError, TaskCard, adapt, load_adapter, load_base, parse, read_card, save_adapter
+from adaptkit import (
+    AdaptkitError,
+    TaskCard,
+    adapt,
+    load_adapter,
+    load_base,
+    parse_method,
+    read_card,
+    save_adapter,
+)
 from tests.processes import start
 from tests.tiny import first, inputs, randomize, tiny
 
@@ -57,14 +68,29 @@ def shorten(tensors):
     "damage, message",
     [
         (lambda f: edit_weights(f, lambda t: t.pop(sorted(t)[0])), "1 tensors are missing"),
-        (lambda f: edit_weights(f, lambda t: t.update(extra=torch.ones(2))), "belong nowhere, the first is extra"),
+        (
+            lambda f: edit_weights(f, lambda t: t.update(extra=torch.ones(2))),
+            "belong nowhere, the first is extra",
+        ),
         (lambda f: edit_weights(f, rename), "missing, the first is .*belong nowhere"),
         (lambda f: edit_weights(f, shorten), "has shape"),
         (lambda f: edit_weights(f, poison), "not finite"),
-        (lambda f: edit_weights(f, lambda t: next(iter(t.values())).add_(1), keep_checksum=True), "checksum differs"),
-        (lambda f: os.truncate(f / "adapter_model.safetensors", 5000), "not a whole safetensors file"),
-        (lambda f: (f / "adapter_model.safetensors").write_bytes(b""), "not a whole safetensors file"),
-        (lambda f: (f / "adapter_model.safetensors").rename(f / "adapter_model.bin"), "a pickle .*which is not read"),
+        (
+            lambda f: edit_weights(f, lambda t: next(iter(t.values())).add_(1), keep_checksum=True),
+            "checksum differs",
+        ),
+        (
+            lambda f: os.truncate(f / "adapter_model.safetensors", 5000),
+            "not a whole safetensors file",
+        ),
+        (
+            lambda f: (f / "adapter_model.safetensors").write_bytes(b""),
+            "not a whole safetensors file",
+        ),
+        (
+            lambda f: (f / "adapter_model.safetensors").rename(f / "adapter_model.bin"),
+            "a pickle .*which is not read",
+        ),
         (lambda f: (f / "adapter_config.json").unlink(), "is not an adapter"),
         (lambda f: (f / "task.json").write_text("{"), "not valid JSON"),
         (lambda f: (f / "adapter_config.json").write_text("[]"), "should hold a JSON object"),
@@ -88,7 +114,10 @@ def test_other_bases_are_refused(saved):
     with pytest.raises(AdaptkitError, match="tensors are missing|belong nowhere|has shape"):
         load_adapter(saved, classifier(num_hidden_layers=1), check_base=False)
     five = tiny("bert", AutoModelForSequenceClassification, num_labels=5)
-    five.load_state_dict(classifier().state_dict() | {k: v for k, v in five.state_dict().items() if "classifier" in k})
+    five.load_state_dict(
+        classifier().state_dict()
+        | {k: v for k, v in five.state_dict().items() if "classifier" in k}
+    )
     with pytest.raises(AdaptkitError, match="another number of labels"):
         load_adapter(saved, five)
 
@@ -110,7 +139,9 @@ def test_a_failed_second_load_leaves_the_first_adapter_working(saved):
 
 
 def test_several_adapters_on_one_model(tmp_path):
-    """Names that contain each other, or name modules of the base; each saved alone, each itself again."""
+    """Names that contain each other, or name modules of the base; each saved alone, each itself
+    again.
+    """
     names = ("query", "en", "en_medical", "layer", "weight")
     methods = ("lora[r=2]", "lora[r=4]", "prefix[length=3]", "bottleneck[reduction=4]", "ia3")
     model, outputs = classifier(), {}
@@ -125,7 +156,9 @@ def test_several_adapters_on_one_model(tmp_path):
     assert len({float(out.sum()) for out in outputs.values()}) == len(names)
     for name in names:
         alone = load_adapter(tmp_path / name, classifier())
-        torch.testing.assert_close(first(alone(**inputs("bert"))).detach(), outputs[name], atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(
+            first(alone(**inputs("bert"))).detach(), outputs[name], atol=1e-6, rtol=1e-6
+        )
     model.delete_adapter("en")
     model.set_adapter("en_medical")
     assert torch.equal(first(model(**inputs("bert"))).detach(), outputs["en_medical"])
@@ -136,7 +169,10 @@ def test_several_adapters_on_one_model(tmp_path):
 @pytest.mark.parametrize("name", ["a.b", "train", "", "keys", "training"])
 def test_names_that_torch_cannot_hold_are_refused_before_anything_changes(name, saved):
     base = classifier()
-    for action in (lambda: adapt(base, "lora", adapter_name=name, head=HEAD), lambda: load_adapter(saved, base, adapter_name=name)):
+    for action in (
+        lambda: adapt(base, "lora", adapter_name=name, head=HEAD),
+        lambda: load_adapter(saved, base, adapter_name=name),
+    ):
         with pytest.raises(AdaptkitError, match="cannot be used inside a model"):
             action()
     assert not any("adaptkit" in key for key, _ in base.named_modules())
@@ -145,7 +181,9 @@ def test_names_that_torch_cannot_hold_are_refused_before_anything_changes(name, 
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2", "phi3", "t5", "modernbert"])
-@pytest.mark.parametrize("method", ["lora[r=3,alpha=5]", "lora[r=6,rslora=true,sites=attn.q|attn.v]"])
+@pytest.mark.parametrize(
+    "method", ["lora[r=3,alpha=5]", "lora[r=6,rslora=true,sites=attn.q|attn.v]"]
+)
 def test_plain_lora_is_read_by_peft_without_adaptkit(name, method, tmp_path):
     model = adapt(tiny(name), method)
     randomize(model)
@@ -158,7 +196,10 @@ def test_plain_lora_is_read_by_peft_without_adaptkit(name, method, tmp_path):
     with torch.no_grad():
         expected = first(model.eval()(**inputs(name)))
         torch.testing.assert_close(first(theirs(**inputs(name))), expected, atol=1e-5, rtol=1e-5)
-        assert torch.equal(first(ours(**inputs(name))), first(load_adapter(tmp_path / "lora", tiny(name))(**inputs(name))))
+        assert torch.equal(
+            first(ours(**inputs(name))),
+            first(load_adapter(tmp_path / "lora", tiny(name))(**inputs(name))),
+        )
         torch.testing.assert_close(first(ours(**inputs(name))), expected, atol=1e-6, rtol=1e-6)
 
 
@@ -168,9 +209,13 @@ def test_an_adapter_does_not_hang_on_the_default_of_alpha(method, tmp_path):
     save_adapter(model, tmp_path / "now")
     assert "alpha=8.0" in read_card(tmp_path / "now").method
     old = json.loads((tmp_path / "now/task.json").read_text())
-    old["method"] = old["method"].replace("alpha=8.0,", "")  # as 0.1.0 wrote it, when the default was 2 r
+    old["method"] = old["method"].replace(
+        "alpha=8.0,", ""
+    )  # as 0.1.0 wrote it, when the default was 2 r
     (tmp_path / "now/task.json").write_text(json.dumps(old))
-    lora = parse(load_adapter(tmp_path / "now", tiny("bert")).peft_config["default"].method)[0]
+    lora = parse_method(load_adapter(tmp_path / "now", tiny("bert")).peft_config["default"].method)[
+        0
+    ]
     assert lora.alpha == 12
 
 
@@ -186,17 +231,23 @@ def test_pefts_methods_that_change_the_base_come_back_onto_it(settings, tmp_path
     ids = torch.arange(1000, 1012).view(2, 6)
     with torch.no_grad():
         back = load_adapter(tmp_path / "one")
-        torch.testing.assert_close(back(input_ids=ids).logits, model.eval()(input_ids=ids).logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            back(input_ids=ids).logits, model.eval()(input_ids=ids).logits, atol=1e-4, rtol=1e-4
+        )
 
 
 def test_pefts_lora_is_read_here(tmp_path):
-    config = peft.LoraConfig(r=4, lora_alpha=3, target_modules=["query", "dense"], task_type="SEQ_CLS")
+    config = peft.LoraConfig(
+        r=4, lora_alpha=3, target_modules=["query", "dense"], task_type="SEQ_CLS"
+    )
     theirs = peft.get_peft_model(classifier(), config)
     randomize(theirs)
     theirs.save_pretrained(tmp_path / "theirs", save_embedding_layers=False)
     with torch.no_grad():
         expected = first(theirs.eval()(**inputs("bert")))
-        assert torch.equal(first(load_adapter(tmp_path / "theirs", classifier())(**inputs("bert"))), expected)
+        assert torch.equal(
+            first(load_adapter(tmp_path / "theirs", classifier())(**inputs("bert"))), expected
+        )
     with pytest.raises(AdaptkitError, match="its base is not known"):
         load_adapter(tmp_path / "theirs")
     edit = load_file(tmp_path / "theirs/adapter_model.safetensors")
@@ -215,7 +266,11 @@ def test_other_files_stay_and_the_card_is_filled(saved):
     save_adapter(model, saved, card=read_card(saved))
     assert (saved / "notes.txt").read_text() == "mine"
     card = read_card(saved)
-    assert (card.labels, card.task, card.model_class) == (["a", "b", "c"], "classify", "BertForSequenceClassification")
+    assert (card.labels, card.task, card.model_class) == (
+        ["a", "b", "c"],
+        "classify",
+        "BertForSequenceClassification",
+    )
     assert card.method.startswith("lora[")
     assert {"torch", "peft", "transformers"} <= card.versions.keys()
     assert [path.name for path in saved.parent.iterdir()] == ["one"]
@@ -249,6 +304,11 @@ def test_a_kill_while_saving_leaves_an_old_or_a_new_adapter(saved):
 def test_a_head_must_be_known():
     with pytest.raises(AdaptkitError, match=r"Pass head=\['classifier'\]"):
         adapt(classifier(), "lora")
-    with pytest.raises(AdaptkitError, match="unknown head module 'clasifier'; did you mean 'classifier'"):
+    with pytest.raises(
+        AdaptkitError, match="unknown head module 'clasifier'; did you mean 'classifier'"
+    ):
         adapt(classifier(), "lora", head=["clasifier"])
-    assert not any("modules_to_save" in n for n, _ in adapt(tiny("llama", AutoModelForCausalLM), "lora").named_parameters())
+    assert not any(
+        "modules_to_save" in n
+        for n, _ in adapt(tiny("llama", AutoModelForCausalLM), "lora").named_parameters()
+    )

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from itertools import pairwise
 
-from adaptkit.corpus import load_corpus
+from adaptkit.data.corpus import load_corpus
 
 ROWS = load_corpus()
 
@@ -29,7 +29,11 @@ FIXED = "53d7ea97fc7be903"
 
 
 def test_spans_and_relations():
-    kinds = {"in_order": ("product", "order_number"), "costs": ("product", "amount"), "bought_on": ("product", "date")}
+    kinds = {
+        "in_order": ("product", "order_number"),
+        "costs": ("product", "amount"),
+        "bought_on": ("product", "date"),
+    }
     kinds |= {"ship_to": ("product", "place"), "ordered_by": ("order_number", "person")}
     seen = Counter()
     for row in ROWS:

@@ -1,4 +1,6 @@
-"""Explanations: shares of integrated gradients add up, occlusion is what leaving a word out does, words are whole words."""
+"""Explanations: shares of integrated gradients add up, occlusion is what leaving a word out does,
+words are whole words.
+"""
 
 import json
 
@@ -7,8 +9,8 @@ import torch
 from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError, cli
-from adaptkit.explain import as_html, colored, explain
-from adaptkit.predict import Predictor
+from adaptkit.inference.explain import as_html, colored, explain
+from adaptkit.inference.predictor import Predictor
 
 TEXT = "an unbelievably warm & friendly <place>"
 
@@ -17,10 +19,29 @@ TEXT = "an unbelievably warm & friendly <place>"
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("explain")
     words = (("warm", "good"), ("friendly", "good"), ("cold", "bad"), ("rude", "bad"))
-    rows = [{"text": f"a {word} place {i}", "label": label} for i in range(12) for word, label in words]
+    rows = [
+        {"text": f"a {word} place {i}", "label": label} for i in range(12) for word, label in words
+    ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    flags = ["--train_file", str(folder / "rows.jsonl"), "--num_train_epochs", "4", "--learning_rate", "5e-3"]
-    classify.main([*flags, "--method", "lora[r=4]+prefix[length=3]", "--disable_tqdm", "true", "--output_dir", str(folder / "out")])
+    flags = [
+        "--train_file",
+        str(folder / "rows.jsonl"),
+        "--num_train_epochs",
+        "4",
+        "--learning_rate",
+        "5e-3",
+    ]
+    classify.main(
+        [
+            *flags,
+            "--method",
+            "lora[r=4]+prefix[length=3]",
+            "--disable_tqdm",
+            "true",
+            "--output_dir",
+            str(folder / "out"),
+        ]
+    )
     return folder / "out"
 
 
@@ -31,7 +52,9 @@ def predictor(folder):
 
 def logit(predictor, ids, label):
     with torch.no_grad():
-        return float(predictor.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, label])
+        return float(
+            predictor.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, label]
+        )
 
 
 @pytest.mark.parametrize("label", [None, "bad"])
@@ -61,8 +84,12 @@ def test_occlusion_is_what_leaving_a_word_out_does(predictor):
     ids, target = encoded["input_ids"], predictor.task.labels.index(found.label)
     for number, share in enumerate(found.shares):
         without = ids.clone()
-        without[0, [place for place, word in enumerate(encoded.word_ids(0)) if word == number]] = predictor.tokenizer.pad_token_id
-        assert share == pytest.approx(logit(predictor, ids, target) - logit(predictor, without, target), abs=1e-4)
+        without[0, [place for place, word in enumerate(encoded.word_ids(0)) if word == number]] = (
+            predictor.tokenizer.pad_token_id
+        )
+        assert share == pytest.approx(
+            logit(predictor, ids, target) - logit(predictor, without, target), abs=1e-4
+        )
 
 
 def test_the_command_prints_and_writes_a_page(folder, tmp_path, capsys):

@@ -1,17 +1,32 @@
-"""Adapters merged into their bases are models that transformers loads by itself, and answer as the adapters did."""
+"""Adapters merged into their bases are models that transformers loads by itself, and answer as the
+adapters did.
+"""
 
 import re
 import stat
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    pipeline,
+)
 
-from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, load_adapter, load_base, save_adapter
+from adaptkit import (
+    AdaptkitError,
+    Predictor,
+    TaskCard,
+    adapt,
+    load_adapter,
+    load_base,
+    save_adapter,
+)
+from adaptkit.adapters.export import export
 from adaptkit.cli import main
-from adaptkit.corpus import load_corpus
-from adaptkit.export import export
-from adaptkit.scratch import make_model
+from adaptkit.data.corpus import load_corpus
+from adaptkit.models.scratch import make_model
 from tests.tiny import inputs, randomize, tiny
 
 TEXTS = [row["text"] for row in load_corpus("train")[:40]]
@@ -34,9 +49,18 @@ def bases(tmp_path_factory):
 
 def adapter(folder, base, method="lora[r=4]", task="classify", labels=LABELS, **settings):
     """A random adapter with its card."""
-    model = adapt(load_base(str(base), task="AutoModelForCausalLM" if task == "pretrain" else task, labels=labels), method)
+    model = adapt(
+        load_base(
+            str(base), task="AutoModelForCausalLM" if task == "pretrain" else task, labels=labels
+        ),
+        method,
+    )
     randomize(model)
-    save_adapter(model, folder, card=TaskCard(task=task, labels=labels or [], settings=settings, max_length=64))
+    save_adapter(
+        model,
+        folder,
+        card=TaskCard(task=task, labels=labels or [], settings=settings, max_length=64),
+    )
     return folder
 
 
@@ -58,15 +82,21 @@ def test_what_is_exported_answers_as_the_adapter_does(method, bases, tmp_path, c
     batch = tokenizer(TEXTS[:4], return_tensors="pt", padding=True, truncation=True, max_length=64)
     before = Predictor(folder)
     with torch.no_grad():
-        torch.testing.assert_close(whole(**batch).logits, before.model(**batch).logits, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            whole(**batch).logits, before.model(**batch).logits, atol=1e-4, rtol=1e-4
+        )
     after = Predictor(tmp_path / "whole")
     for one, other in zip(before(TEXTS[:8]), after(TEXTS[:8]), strict=True):
         assert one["label"] == other["label"]
         assert one["score"] == pytest.approx(other["score"], abs=1e-4)
-    assert all(stat.S_IMODE(path.stat().st_mode) == 0o644 for path in (tmp_path / "whole").iterdir())
+    assert all(
+        stat.S_IMODE(path.stat().st_mode) == 0o644 for path in (tmp_path / "whole").iterdir()
+    )
 
 
-@pytest.mark.parametrize("name", ["roberta", "deberta-v2", "modernbert", "albert", "gpt2", "qwen3", "t5", "bart"])
+@pytest.mark.parametrize(
+    "name", ["roberta", "deberta-v2", "modernbert", "albert", "gpt2", "qwen3", "t5", "bart"]
+)
 def test_heads_of_every_shape_come_along(name, bases, tmp_path):
     tiny(name).save_pretrained(tmp_path / "base")
     AutoTokenizer.from_pretrained(bases / "bert").save_pretrained(tmp_path / "base")
@@ -76,7 +106,12 @@ def test_heads_of_every_shape_come_along(name, bases, tmp_path):
     if name in ("t5", "bart"):
         batch["input_ids"][:, -1] = whole.config.eos_token_id
     with torch.no_grad():
-        torch.testing.assert_close(whole(**batch).logits, load_adapter(tmp_path / "a")(**batch).logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            whole(**batch).logits,
+            load_adapter(tmp_path / "a")(**batch).logits,
+            atol=1e-5,
+            rtol=1e-4,
+        )
 
 
 def test_a_model_that_writes(bases, tmp_path):
@@ -87,11 +122,18 @@ def test_a_model_that_writes(bases, tmp_path):
     with torch.no_grad():
         expected = Predictor(folder).model(input_ids=ids).logits
         torch.testing.assert_close(again(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(whole.eval()(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            whole.eval()(input_ids=ids).logits, expected, atol=1e-4, rtol=1e-4
+        )
 
 
-@pytest.mark.parametrize("dtype, written", [("auto", torch.bfloat16), ("float32", torch.float32), ("float16", torch.float16)])
-def test_weights_have_the_dtype_of_the_base_or_the_one_that_is_asked_for(dtype, written, bases, tmp_path):
+@pytest.mark.parametrize(
+    "dtype, written",
+    [("auto", torch.bfloat16), ("float32", torch.float32), ("float16", torch.float16)],
+)
+def test_weights_have_the_dtype_of_the_base_or_the_one_that_is_asked_for(
+    dtype, written, bases, tmp_path
+):
     folder = adapter(tmp_path / "a", bases / "half")
     export(folder, tmp_path / "whole", dtype=dtype)
     whole = AutoModelForSequenceClassification.from_pretrained(tmp_path / "whole", dtype="auto")
@@ -111,7 +153,9 @@ def test_several_labels_are_judged_each_by_itself_by_transformers_too(bases, tmp
 
 def test_a_score_is_given_by_transformers_as_the_head_gives_it(bases, tmp_path):
     """Without a sigmoid around it; `mean` and `spread` of the card make an answer of it."""
-    folder = adapter(tmp_path / "a", bases / "bert", task="score", labels=["score"], mean=3.0, spread=2.0)
+    folder = adapter(
+        tmp_path / "a", bases / "bert", task="score", labels=["score"], mean=3.0, spread=2.0
+    )
     export(folder, tmp_path / "whole")
     short = TEXTS[0][:60]
     raw = pipeline("text-classification", str(tmp_path / "whole"))(short)[0]["score"]

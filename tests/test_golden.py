@@ -1,4 +1,7 @@
-"""Tensors of another library's forms, met to 1e-5, and PEFT's LoRA, met to 1e-6. Both on models with random norms and biases."""
+"""Tensors of another library's forms, met to 1e-5, and PEFT's LoRA, met to 1e-6.
+
+Both on models with random norms and biases.
+"""
 
 import json
 
@@ -48,7 +51,13 @@ def _prefix(place):
             module, site = place(which, layer)
             for offset, kind in enumerate(("keys", "values")):
                 column = 2 * layer + offset
-                found.append((module, f"0_{site}_{kind}", lambda t, c=column: t.view(5, 4, 4, 8)[:, c].reshape(5, 32)))
+                found.append(
+                    (
+                        module,
+                        f"0_{site}_{kind}",
+                        lambda t, c=column: t.view(5, 4, 4, 8)[:, c].reshape(5, 32),
+                    )
+                )
         return found
 
     return read
@@ -72,12 +81,18 @@ _BERT_Q, _GPT2_Q = "encoder.layer.{}.attention.self.query", "h.{}.attn.c_attn"
 CASES = {
     "lora@bert": ("lora[r=4,alpha=12,sites=attn.q|attn.k|attn.v]", _lora),
     "ia3@bert": ("ia3", _ia3),
-    "seq_bn@bert": ("bottleneck[placement=pfeiffer,reduction=4]", _bottleneck(lambda p: (p + ".LayerNorm", "layer"))),
+    "seq_bn@bert": (
+        "bottleneck[placement=pfeiffer,reduction=4]",
+        _bottleneck(lambda p: (p + ".LayerNorm", "layer")),
+    ),
     "seq_bn@gpt2": (
         "bottleneck[placement=pfeiffer,reduction=4]",
         _bottleneck(lambda p: (p.replace("output_adapters", "mlp.c_proj"), "layer")),
     ),
-    "par_bn@bert": ("bottleneck[placement=parallel,reduction=4]", _bottleneck(lambda p: (p + ".dense", "ffn"))),
+    "par_bn@bert": (
+        "bottleneck[placement=parallel,reduction=4]",
+        _bottleneck(lambda p: (p + ".dense", "ffn")),
+    ),
     "par_bn@gpt2": (
         "bottleneck[placement=parallel,reduction=4]",
         _bottleneck(lambda p: (p.replace("output_adapters", "mlp.c_proj"), "ffn")),
@@ -96,17 +111,26 @@ CASES = {
     ),
     "double_seq_bn@llama": (
         "bottleneck[reduction=4]",
-        _bottleneck(_in_layer(lambda i: _two(f"layers.{i}.self_attn.o_proj", f"layers.{i}.mlp.down_proj"))),
+        _bottleneck(
+            _in_layer(lambda i: _two(f"layers.{i}.self_attn.o_proj", f"layers.{i}.mlp.down_proj"))
+        ),
     ),
     "double_seq_bn@t5": (
         "bottleneck[reduction=4]",
         _bottleneck(
-            lambda p: (p + ".SelfAttention.o", "attn_out") if p.endswith("layer.0") else (p + ".DenseReluDense.wo", "ffn_out")
+            lambda p: (
+                (p + ".SelfAttention.o", "attn_out")
+                if p.endswith("layer.0")
+                else (p + ".DenseReluDense.wo", "ffn_out")
+            )
         ),
     ),
     "prefix@bert": ("prefix[length=5]", _prefix(lambda _, i: (_BERT_Q.format(i), "attn"))),
     "prefix@gpt2": ("prefix[length=5]", _prefix(lambda _, i: (_GPT2_Q.format(i), "attn"))),
-    "prefix@t5": ("prefix[length=5]", _prefix(lambda which, i: (_T5_PREFIX[which][0].format(i), _T5_PREFIX[which][1]))),
+    "prefix@t5": (
+        "prefix[length=5]",
+        _prefix(lambda which, i: (_T5_PREFIX[which][0].format(i), _T5_PREFIX[which][1])),
+    ),
 }
 
 
@@ -131,20 +155,26 @@ def test_golden(case, data_folder, monkeypatch):
     if case == "prefix@t5":
         _shift_relative_positions(monkeypatch, 5)
     with torch.no_grad():
-        torch.testing.assert_close(first(model(**_part(tensors, "input."))), tensors["output"], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            first(model(**_part(tensors, "input."))), tensors["output"], atol=1e-5, rtol=0
+        )
 
 
 def _part(tensors, start: str):
-    return {key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)}
+    return {
+        key.removeprefix(start): tensor for key, tensor in tensors.items() if key.startswith(start)
+    }
 
 
 def _shift_relative_positions(monkeypatch, length: int) -> None:
-    """The library that made prefix@t5 counts a prefix as positions, which moves every token `length` places away from itself.
+    """The library that made prefix@t5 counts a prefix as positions, which moves every token
+    `length` places away from itself.
 
-    Ours does not (see test_prefix_does_not_move_the_positions_of_t5), so here the base is made to: its bias of token i to token j
-    becomes that of a distance j + length - i, and that of prefix column c the one of a distance c - i. All else must then agree.
+    Ours does not (see test_prefix_does_not_move_the_positions_of_t5), so here the base is made to:
+    its bias of token i to token j becomes that of a distance j + length - i, and that of prefix
+    column c the one of a distance c - i. All else must then agree.
     """
-    import adaptkit.attention as attention
+    from adaptkit.adapters import attention
 
     own, pad = T5Attention.compute_bias, attention.F.pad
 
@@ -153,9 +183,14 @@ def _shift_relative_positions(monkeypatch, length: int) -> None:
         self.config.owner.prefix_bias = whole[..., :length]
         return whole[..., length:]
 
-    def widen(tensor, amount, **more):
+    def upcast_emulated(tensor, amount, **more):
         for bias in biases():
-            if not more and tensor.ndim == 4 and tensor.shape[:3] == bias.shape[:3] and tensor.any():
+            if (
+                not more
+                and tensor.ndim == 4
+                and tensor.shape[:3] == bias.shape[:3]
+                and tensor.any()
+            ):
                 return torch.cat([bias, tensor], -1)
         return pad(tensor, amount, **more)
 
@@ -170,7 +205,7 @@ def _shift_relative_positions(monkeypatch, length: int) -> None:
         return result
 
     monkeypatch.setattr(T5Attention, "compute_bias", remember)
-    monkeypatch.setattr(attention.F, "pad", widen)
+    monkeypatch.setattr(attention.F, "pad", upcast_emulated)
 
 
 def test_prefix_does_not_move_the_positions_of_t5():
@@ -200,14 +235,27 @@ def _closed(join):
 
 
 @pytest.mark.parametrize(
-    "name, targets", [("bert", ["query", "value"]), ("llama", ["q_proj", "v_proj", "down_proj"]), ("t5", ["q", "v"])]
+    "name, targets",
+    [
+        ("bert", ["query", "value"]),
+        ("llama", ["q_proj", "v_proj", "down_proj"]),
+        ("t5", ["q", "v"]),
+    ],
 )
 @pytest.mark.parametrize("rslora", [False, True])
 def test_lora_is_pefts_lora(name, targets, rslora):
-    """Outputs and gradients, with alpha != r and B not zero; in fp64, so that only the formula can make a difference."""
-    sites = {"bert": "attn.q|attn.v", "llama": "attn.q|attn.v|ffn.out", "t5": "attn.q|attn.v|cross.q|cross.v"}[name]
+    """Outputs and gradients, with alpha != r and B not zero; in fp64, so that only the formula can
+    make a difference.
+    """
+    sites = {
+        "bert": "attn.q|attn.v",
+        "llama": "attn.q|attn.v|ffn.out",
+        "t5": "attn.q|attn.v|cross.q|cross.v",
+    }[name]
     ours = adapt(tiny(name), f"lora[r=4,alpha=6,rslora={str(rslora).lower()},sites={sites}]")
-    theirs = peft.get_peft_model(tiny(name), peft.LoraConfig(r=4, lora_alpha=6, use_rslora=rslora, target_modules=targets))
+    theirs = peft.get_peft_model(
+        tiny(name), peft.LoraConfig(r=4, lora_alpha=6, use_rslora=rslora, target_modules=targets)
+    )
     pairs = _pairs(ours, theirs)
     for mine, other in pairs:
         mine.data.normal_(std=0.2)
@@ -226,6 +274,9 @@ def _pairs(ours, theirs):
         if hasattr(module, "lora_A"):
             weights = ours.get_base_model().get_submodule(path).adaptkit_weights["default"]
             mine = {key[-1]: value for key, value in weights.items()}
-            pairs += [(mine["A"], module.lora_A["default"].weight), (mine["B"], module.lora_B["default"].weight)]
+            pairs += [
+                (mine["A"], module.lora_A["default"].weight),
+                (mine["B"], module.lora_B["default"].weight),
+            ]
     assert pairs
     return pairs

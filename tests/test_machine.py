@@ -1,4 +1,6 @@
-"""What the machine computes in: no base is left in a dtype that the processor would have to emulate."""
+"""What the machine computes in: no base is left in a dtype that the processor would have to
+emulate.
+"""
 
 from pathlib import Path
 
@@ -6,10 +8,18 @@ import psutil
 import pytest
 import torch
 
-from adaptkit import AdaptkitError, adapt, load_adapter, load_base, machine, save_adapter
-from adaptkit.base import load_tokenizer
-from adaptkit.cards import read_card
-from adaptkit.machine import emulated, emulates, has_instructions, more_in_fp32, only_cpu, widen
+from adaptkit import AdaptkitError, adapt, load_adapter, load_base, save_adapter
+from adaptkit.adapters.card import read_card
+from adaptkit.models.tokenizer import load_tokenizer
+from adaptkit.utils import hardware as machine
+from adaptkit.utils.hardware import (
+    emulated,
+    emulates,
+    has_instructions,
+    more_in_fp32,
+    only_cpu,
+    upcast_emulated,
+)
 from recipes import classify
 from tests.tiny import inputs, randomize, tiny
 
@@ -25,7 +35,9 @@ def cpu(monkeypatch):
     """Lets the processor be another one: what it can do, and its architecture."""
 
     def becomes(can: dict[str, bool], architecture: str = "x86_64") -> None:
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": architecture} | can)
+        monkeypatch.setattr(
+            torch.cpu, "get_capabilities", lambda: {"architecture": architecture} | can
+        )
 
     becomes(OLD)
     return becomes
@@ -58,44 +70,66 @@ def test_a_base_is_in_fp32_where_its_dtype_would_be_emulated(cpu, stored):
     as_stored = load_base(str(folder), dtype=dtype)
     cpu(NEW)
     on_a_newer = load_base(str(folder))
-    assert (fast.dtype, fast.config.dtype, fast.adaptkit_base.stored_in) == (torch.float32, torch.float32, dtype)
+    assert (fast.dtype, fast.config.dtype, fast.adaptkit_base.stored_in) == (
+        torch.float32,
+        torch.float32,
+        dtype,
+    )
     assert {as_stored.dtype, on_a_newer.dtype} == {dtype}
     assert as_stored.adaptkit_base.stored_in is on_a_newer.adaptkit_base.stored_in is None
     for model in (as_stored, on_a_newer):
         assert model.adaptkit_base.fingerprint == fast.adaptkit_base.fingerprint
         for (name, wide), narrow in zip(fast.named_parameters(), model.parameters(), strict=True):
             assert torch.equal(wide, narrow.float()), name
-    assert {tensor.dtype for tensor in (*fast.parameters(), *fast.buffers()) if tensor.is_floating_point()} == {torch.float32}
+    assert {
+        tensor.dtype
+        for tensor in (*fast.parameters(), *fast.buffers())
+        if tensor.is_floating_point()
+    } == {torch.float32}
     assert {str(fast.config.dtype), str(on_a_newer.config.dtype)} == {"torch.float32", str(dtype)}
 
 
 def test_it_stays_as_stored_where_memory_is_short(cpu, stored, monkeypatch):
     folder, dtype = stored
     model = load_base(str(folder), dtype=dtype)
-    more = sum(tensor.numel() * 2 for tensor in (*model.parameters(), *model.buffers()) if tensor.dtype == dtype)
+    more = sum(
+        tensor.numel() * 2
+        for tensor in (*model.parameters(), *model.buffers())
+        if tensor.dtype == dtype
+    )
     free = psutil.virtual_memory()
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=2 * more - 1))
-    assert (widen(model), model.dtype, more_in_fp32(emulated(model))) == (None, dtype, more)
+    assert (upcast_emulated(model), model.dtype, more_in_fp32(emulated(model))) == (
+        None,
+        dtype,
+        more,
+    )
     monkeypatch.setattr(psutil, "virtual_memory", lambda: free._replace(available=2 * more))
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert widen(model) is None
+    assert upcast_emulated(model) is None
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    assert (widen(model), model.dtype, emulated(model)) == (dtype, torch.float32, [])
+    assert (upcast_emulated(model), model.dtype, emulated(model)) == (dtype, torch.float32, [])
 
 
 def test_tied_weights_stay_tied_and_what_lies_elsewhere_is_left_alone(cpu):
     model = tiny("m2m_100").to(torch.bfloat16)
     assert model.encoder.embed_tokens.weight is model.shared.weight
     model.encoder.layers[0].to("meta")
-    assert (widen(model), emulated(model)) == (None, [])
+    assert (upcast_emulated(model), emulated(model)) == (None, [])
     model = tiny("m2m_100").to(torch.bfloat16)
-    assert widen(model) == torch.bfloat16
+    assert upcast_emulated(model) == torch.bfloat16
     assert model.encoder.embed_tokens.weight is model.shared.weight
 
 
 def test_a_card_names_the_base_on_the_disk_whatever_it_is_computed_in(cpu, tmp_path):
-    """The base in bf16, the one in fp32 that it was rounded from, and one that differs by less than bf16 rounds."""
-    kinds = {"fine": tiny("bert"), "half": tiny("bert").to(torch.bfloat16), "near": tiny("bert").to(torch.bfloat16)}
+    """The base in bf16, the one in fp32 that it was rounded from, and one that differs by less than
+    bf16 rounds.
+    """
+    kinds = {
+        "fine": tiny("bert"),
+        "half": tiny("bert").to(torch.bfloat16),
+        "near": tiny("bert").to(torch.bfloat16),
+    }
     with torch.no_grad():
         for parameter in kinds["near"].parameters():
             parameter.mul_(1.006)
@@ -103,7 +137,10 @@ def test_a_card_names_the_base_on_the_disk_whatever_it_is_computed_in(cpu, tmp_p
         model.save_pretrained(tmp_path / name)
     for number, can in enumerate((OLD, NEW)):
         cpu(can)
-        save_adapter(adapt(load_base(str(tmp_path / "half")), "lora", head=[]), tmp_path / f"adapter-{number}")
+        save_adapter(
+            adapt(load_base(str(tmp_path / "half")), "lora", head=[]),
+            tmp_path / f"adapter-{number}",
+        )
     cards = [read_card(tmp_path / f"adapter-{number}").fingerprint for number in (0, 1)]
     assert cards[0] == cards[1]
     assert cards[0].startswith("1:bfloat16:")
@@ -119,7 +156,10 @@ def test_a_card_names_the_base_on_the_disk_whatever_it_is_computed_in(cpu, tmp_p
 def test_a_base_on_the_processor_beside_a_gpu(cpu, stored, monkeypatch):
     folder, dtype = stored
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
-    assert (load_base(str(folder)).dtype, load_base(str(folder), device_map="cpu").dtype) == (dtype, torch.float32)
+    assert (load_base(str(folder)).dtype, load_base(str(folder), device_map="cpu").dtype) == (
+        dtype,
+        torch.float32,
+    )
 
 
 def test_an_older_torch_is_asked_by_way_of_linux(monkeypatch):
@@ -181,15 +221,23 @@ def test_what_is_not_packed_of_a_quantized_base_is_in_fp32_too(cpu, tmp_path):
 def test_a_run_says_what_it_computes_in(cpu, tmp_path, capsys):
     load_base("all-MiniLM-L6-v2").to(torch.bfloat16).save_pretrained(tmp_path / "base")
     load_tokenizer("all-MiniLM-L6-v2").save_pretrained(tmp_path / "base")
-    rows = [f"{word} weather in town number {i}\t{word}" for i in range(8) for word in ("good", "bad")]
+    rows = [
+        f"{word} weather in town number {i}\t{word}" for i in range(8) for word in ("good", "bad")
+    ]
     (tmp_path / "rows.tsv").write_text("text\tlabel\n" + "\n".join(rows) + "\n", "utf-8")
-    asked = f"--train_file {tmp_path}/rows.tsv --model_name_or_path {tmp_path}/base --max_steps 1 --validation_split_percentage 0"
+    asked = (
+        f"--train_file {tmp_path}/rows.tsv --model_name_or_path {tmp_path}/base --max_steps 1 "
+        "--validation_split_percentage 0"
+    )
     classify.main([*asked.split(), "--output_dir", str(tmp_path / "fast")])
-    assert "base in float32: it is stored in bfloat16, for which this CPU has no instructions" in capsys.readouterr().out
+    assert (
+        "base in float32: it is stored in bfloat16, for which this CPU has no instructions"
+        in capsys.readouterr().out
+    )
     classify.main([*asked.split(), "--dtype", "bfloat16", "--output_dir", str(tmp_path / "slow")])
     assert (
-        "this CPU has no instructions for bfloat16, the base's: in --dtype float32 it is many times as fast and takes 0.0 GB more"
-        in capsys.readouterr().out
+        "this CPU has no instructions for bfloat16, the base's dtype: --dtype float32 is "
+        "many times as fast and takes 0.0 GB more" in capsys.readouterr().out
     )
     classify.main([*asked.split(), "--dtype", "float32", "--output_dir", str(tmp_path / "plain")])
     assert "no instructions" not in capsys.readouterr().out

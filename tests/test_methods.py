@@ -7,10 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import adaptkit.methods
-
-from adaptkit import AdaptkitError, Bottleneck, IA3, LoRA, Method, Param, Prefix, adapt, parse, register  # isort: skip
-from adaptkit.methods import PRESETS, describe
+from adaptkit import (
+    IA3,
+    AdaptkitError,
+    Bottleneck,
+    LoRA,
+    Method,
+    Param,
+    Prefix,
+    adapt,
+    parse_method,
+    register,
+)  # isort: skip
+from adaptkit.methods import registry
+from adaptkit.methods.grammar import PRESETS, describe_method
 from tests.tiny import first, inputs, randomize, tiny
 
 methods = st.one_of(
@@ -37,17 +47,21 @@ methods = st.one_of(
 
 @given(st.lists(methods, min_size=1, max_size=3).map(tuple), st.booleans())
 def test_what_is_written_is_read(union, full):
-    again = parse(describe(union, full))
+    again = parse_method(describe_method(union, full))
     assert again == union or full
-    assert describe(again, full=True) == describe(union, full=True)  # in full defaults that depend on others are numbers
-    assert [one.scale for one in again if isinstance(one, LoRA)] == [one.scale for one in union if isinstance(one, LoRA)]
+    assert describe_method(again, full=True) == describe_method(
+        union, full=True
+    )  # in full defaults that depend on others are numbers
+    assert [one.scale for one in again if isinstance(one, LoRA)] == [
+        one.scale for one in union if isinstance(one, LoRA)
+    ]
 
 
 def test_the_grammar():
-    assert parse("lora[r=8,sites=attn.q|attn.v]") == (LoRA(r=8, sites=("attn.q", "attn.v")),)
-    assert parse(" lora[r=4] + prefix[length=16] ") == (LoRA(r=4), Prefix(length=16))
-    assert parse("mam") == parse(PRESETS["mam"])
-    assert [type(part) for part in parse("unipelt+ia3")] == [LoRA, Prefix, Bottleneck, IA3]
+    assert parse_method("lora[r=8,sites=attn.q|attn.v]") == (LoRA(r=8, sites=("attn.q", "attn.v")),)
+    assert parse_method(" lora[r=4] + prefix[length=16] ") == (LoRA(r=4), Prefix(length=16))
+    assert parse_method("mam") == parse_method(PRESETS["mam"])
+    assert [type(part) for part in parse_method("unipelt+ia3")] == [LoRA, Prefix, Bottleneck, IA3]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +89,7 @@ def test_the_grammar():
 )
 def test_bad_grammar_is_explained(text, message):
     with pytest.raises(AdaptkitError, match=message):
-        parse(text)
+        parse_method(text)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +112,12 @@ def test_methods_that_a_model_cannot_take(method, message):
 
 def test_parameter_counts_at_bert_base_size():
     """The published counts of these forms."""
-    size = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072}
+    size = {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+    }
     counts = {
         "bottleneck[placement=pfeiffer]": 894_528,
         "bottleneck": 1_789_056,
@@ -111,7 +130,7 @@ def test_parameter_counts_at_bert_base_size():
 
 
 def test_a_method_from_outside_is_one_class(monkeypatch):
-    monkeypatch.setattr(adaptkit.methods, "METHODS", dict(adaptkit.methods.METHODS))
+    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
 
     @register
     @dataclass(frozen=True)
@@ -127,7 +146,9 @@ def test_a_method_from_outside_is_one_class(monkeypatch):
         def apply(self, p, x, y, *, training=False):
             return y + self.size * (p["by"] if p["by"].ndim == 1 else p["by"].unsqueeze(-2))
 
-    model = adapt(tiny("llama"), "shift[size=2]+lora[r=2]")  # llama's maps have no bias: merging has to add one
+    model = adapt(
+        tiny("llama"), "shift[size=2]+lora[r=2]"
+    )  # llama's maps have no bias: merging has to add one
     randomize(model)
     apart = first(model.eval()(**inputs("llama")))
     assert (first(model.merge_and_unload()(**inputs("llama"))) - apart).abs().max() < 1e-4
@@ -136,7 +157,11 @@ def test_a_method_from_outside_is_one_class(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "method", ["peft:LOHA[r=4,target_modules=query|value]", "peft:IA3[target_modules=key|dense,feedforward_modules=dense]"]
+    "method",
+    [
+        "peft:LOHA[r=4,target_modules=query|value]",
+        "peft:IA3[target_modules=key|dense,feedforward_modules=dense]",
+    ],
 )
 def test_pefts_own_methods_are_accepted(method):
     model = adapt(tiny("bert"), method)
@@ -145,7 +170,7 @@ def test_pefts_own_methods_are_accepted(method):
 
 
 def test_layers_are_chosen_by_number():
-    from adaptkit.methods.layers import chosen_layers
+    from adaptkit.methods.layer_ranges import chosen_layers
 
     assert chosen_layers("6-", 12) == set(range(6, 12))
     assert chosen_layers("last[4]", 12) == {8, 9, 10, 11}
@@ -158,7 +183,7 @@ def test_layers_are_chosen_by_number():
 
 @pytest.mark.parametrize("text", ["", "x", "1,2", "4-2", "last", "last[0]", "-1", "1||2"])
 def test_what_is_no_choice_of_layers_is_refused(text):
-    from adaptkit.methods.layers import check_layers
+    from adaptkit.methods.layer_ranges import check_layers
 
     with pytest.raises(AdaptkitError, match="choice of layers|chooses no layer"):
         check_layers(text)
@@ -166,13 +191,17 @@ def test_what_is_no_choice_of_layers_is_refused(text):
 
 def test_only_the_chosen_layers_are_touched():
     model = adapt(tiny("bart"), "lora[layers=last[1]]+prefix[layers=0,length=2]", head=[])
-    touched = {name.split(".adaptkit")[0] for name, p in model.named_parameters() if p.requires_grad}
+    touched = {
+        name.split(".adaptkit")[0] for name, p in model.named_parameters() if p.requires_grad
+    }
     lora = {name for name in touched if any(part in name for part in (".fc1", ".fc2", ".out_proj"))}
     assert lora
     assert all(".layers.1." in name for name in lora)
-    assert {"encoder.layers.0", "decoder.layers.0"} <= {re.search(r"\w+\.layers\.\d", name)[0] for name in touched}
+    assert {"encoder.layers.0", "decoder.layers.0"} <= {
+        re.search(r"\w+\.layers\.\d", name)[0] for name in touched
+    }
 
 
 def test_with_rslora_the_default_scale_falls_with_the_root_of_the_rank():
-    scales = [parse(f"lora[r={r},rslora=true]")[0].scale for r in (4, 16, 64)]
+    scales = [parse_method(f"lora[r={r},rslora=true]")[0].scale for r in (4, 16, 64)]
     assert scales == [4, 2, 1]

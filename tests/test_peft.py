@@ -1,4 +1,6 @@
-"""The plug-in from PEFT's side: what PEFT's own common tests check, rewritten for ours, and transformers' entrance."""
+"""The plug-in from PEFT's side: what PEFT's own common tests check, rewritten for ours, and
+transformers' entrance.
+"""
 
 import copy
 import pickle
@@ -9,10 +11,16 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from adaptkit import AdaptConfig, AdaptkitError, adapt
-from adaptkit.layers import AdaptLayer
+from adaptkit.adapters.layer import AdaptLayer
 from tests.tiny import first, inputs, randomize, tiny
 
-METHODS = ("lora[r=4,alpha=3]", "bottleneck[reduction=4]", "bottleneck[placement=parallel,reduction=4]", "prefix[length=3]", "ia3")
+METHODS = (
+    "lora[r=4,alpha=3]",
+    "bottleneck[reduction=4]",
+    "bottleneck[placement=parallel,reduction=4]",
+    "prefix[length=3]",
+    "ia3",
+)
 every_method = pytest.mark.parametrize("method", METHODS)
 
 
@@ -33,9 +41,11 @@ def test_get_peft_model_takes_the_config_and_leaves_it_alone(method):
     before = copy.deepcopy(config.to_dict())
     model = peft.get_peft_model(tiny("bert"), config)
     assert type(model) is peft.PeftModel
-    assert {k: v for k, v in config.to_dict().items() if k not in ("base_model_name_or_path", "auto_mapping")} == {
-        k: v for k, v in before.items() if k not in ("base_model_name_or_path", "auto_mapping")
-    }
+    assert {
+        k: v
+        for k, v in config.to_dict().items()
+        if k not in ("base_model_name_or_path", "auto_mapping")
+    } == {k: v for k, v in before.items() if k not in ("base_model_name_or_path", "auto_mapping")}
     assert 0 < model.get_nb_trainable_parameters()[0] < model.get_nb_trainable_parameters()[1]
 
 
@@ -53,7 +63,12 @@ def test_save_pretrained_and_from_pretrained(method, low_cpu, tmp_path):
     again.set_adapter("other")
     assert torch.equal(out(again), out(model))
     state = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
-    assert state.keys() == peft.get_peft_model_state_dict(again, adapter_name="other", save_embedding_layers=False).keys()
+    assert (
+        state.keys()
+        == peft.get_peft_model_state_dict(
+            again, adapter_name="other", save_embedding_layers=False
+        ).keys()
+    )
 
 
 @every_method
@@ -94,7 +109,11 @@ def test_status_copies_and_pickles(method):
     model = wrapped(method)
     expected = out(model)
     status = model.get_model_status()
-    assert (status.enabled, status.active_adapters, status.merged_adapters) == (True, ["default"], [])
+    assert (status.enabled, status.active_adapters, status.merged_adapters) == (
+        True,
+        ["default"],
+        [],
+    )
     twin = copy.deepcopy(model)
     with torch.no_grad():
         for p in twin.parameters():
@@ -104,7 +123,9 @@ def test_status_copies_and_pickles(method):
     assert torch.equal(out(copy.deepcopy(model)), expected)
     assert torch.equal(out(pickle.loads(pickle.dumps(model))), expected)
     base = model.unload()
-    assert not any(isinstance(module, AdaptLayer) or module._forward_pre_hooks for module in base.modules())
+    assert not any(
+        isinstance(module, AdaptLayer) or module._forward_pre_hooks for module in base.modules()
+    )
     assert torch.equal(out(base), out(tiny("bert")))
 
 
@@ -112,13 +133,19 @@ def test_status_copies_and_pickles(method):
 def test_training_a_second_adapter_leaves_the_first(method):
     model = wrapped(method)
     model.add_adapter("two", AdaptConfig(method=method))
-    first_weights = {key: p.detach().clone() for key, p in model.named_parameters() if ".default." in key}
+    first_weights = {
+        key: p.detach().clone() for key, p in model.named_parameters() if ".default." in key
+    }
     model.set_adapter("two")
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
     first(model(**inputs("bert"))).square().mean().backward()
     optimizer.step()
     assert first_weights
-    assert all(torch.equal(p, first_weights[key]) for key, p in model.named_parameters() if key in first_weights)
+    assert all(
+        torch.equal(p, first_weights[key])
+        for key, p in model.named_parameters()
+        if key in first_weights
+    )
 
 
 @every_method
@@ -138,11 +165,17 @@ def test_pefts_own_head_handling_works_with_our_type():
     config = AdaptConfig(method="lora[r=2]", task_type="SEQ_CLS")
     model = peft.get_peft_model(tiny("bert", AutoModelForSequenceClassification), config)
     assert type(model) is peft.PeftModelForSequenceClassification
-    assert any("classifier.modules_to_save" in key for key, p in model.named_parameters() if p.requires_grad)
+    assert any(
+        "classifier.modules_to_save" in key
+        for key, p in model.named_parameters()
+        if p.requires_grad
+    )
 
 
 def test_rows_with_different_adapters_are_sent_to_the_host():
-    """PEFT leaves `adapter_names` aside where a tuner does not know it: every row would go through the active adapter."""
+    """PEFT leaves `adapter_names` aside where a tuner does not know it: every row would go through
+    the active adapter.
+    """
     model = wrapped("lora")
     for call in (model, model.generate):
         with pytest.raises(AdaptkitError, match="adaptkit.Host"):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from adaptkit import AdaptkitError, Reading, Splits, load_splits, read_table
-from adaptkit.judge import judge_texts
-from adaptkit.readers import detect, read
+from adaptkit.data.readers.read import detect, read
+from adaptkit.recipe.data_checks import check_duplicates
 from adaptkit.tasks.answer import Answer
 from adaptkit.tasks.chat import Chat
 from adaptkit.tasks.classify import Classify
@@ -39,7 +39,10 @@ def test_a_tsv_without_a_header_is_seen_and_its_columns_are_named_or_guessed(tmp
     assert "no header line" in table.notes[0]
     named = read(tmp_path / "a.tsv", Reading(column_names=("x", "y")))
     assert named.rows[0] == {"x": "a film, they say", "y": "good"}
-    swapped = read(write(tmp_path / "b.tsv", "1\tone thing\n0\tanother\n1\ta third\n"), Reading(wanted=TEXT_LABEL))
+    swapped = read(
+        write(tmp_path / "b.tsv", "1\tone thing\n0\tanother\n1\ta third\n"),
+        Reading(wanted=TEXT_LABEL),
+    )
     assert swapped.rows[0] == {"text": "one thing", "label": "1"}
     refused(
         write(tmp_path / "c.tsv", "1\tx\t2.5\n2\ty\t3.5\n"),
@@ -50,7 +53,9 @@ def test_a_tsv_without_a_header_is_seen_and_its_columns_are_named_or_guessed(tmp
 
 def test_names_given_for_the_columns_skip_a_header_that_says_the_same(tmp_path):
     names = ("one", "score")
-    with_header = read(write(tmp_path / "a.tsv", "one\tscore\nx\t5.0\n"), Reading(column_names=names))
+    with_header = read(
+        write(tmp_path / "a.tsv", "one\tscore\nx\t5.0\n"), Reading(column_names=names)
+    )
     without = read(write(tmp_path / "b.tsv", "x\t5.0\n"), Reading(column_names=names))
     assert with_header.rows == without.rows == [{"one": "x", "score": "5.0"}]
     assert with_header.where(0).endswith("a.tsv:2")
@@ -59,7 +64,10 @@ def test_names_given_for_the_columns_skip_a_header_that_says_the_same(tmp_path):
 
 def test_only_line_feeds_end_a_line(tmp_path):
     body = "text\tlabel\nodd\u2028one\x85two\x0bthree\tyes\nplain\tno\r\n"
-    assert [row["label"] for row in read_table(write(tmp_path / "a.tsv", body)).rows] == ["yes", "no"]
+    assert [row["label"] for row in read_table(write(tmp_path / "a.tsv", body)).rows] == [
+        "yes",
+        "no",
+    ]
     lines = read(write(tmp_path / "a.txt", "one\u2028still one\ntwo\r\n"), Reading(format="lines"))
     assert [row["text"] for row in lines.rows] == ["one\u2028still one", "two"]
 
@@ -72,13 +80,19 @@ def test_an_encoding_is_named_and_a_byte_that_does_not_fit_is_placed(tmp_path):
 
 
 def test_parts_of_one_json_file(tmp_path):
-    content = {"train": [["a", "x"], ["b", "y"]], "val": [["c", "x"]], "test": [["d", "y"]], "oos_train": [["e", "oos"]]}
+    content = {
+        "train": [["a", "x"], ["b", "y"]],
+        "val": [["c", "x"]],
+        "test": [["d", "y"]],
+        "oos_train": [["e", "oos"]],
+    }
     path = write(tmp_path / "all.json", json.dumps(content))
     splits = load_splits(str(path), reading=Reading(wanted=TEXT_LABEL))
     assert [len(table) for _, table in splits.items()] == [2, 1, 1]
     assert "left out: oos_train" in splits.notes[0]
     assert (
-        "all.json has several splits: read is 'train' (all.json#test reads another)" in read(path, Reading(wanted=TEXT_LABEL)).notes
+        "all.json has several splits: read is 'train' (all.json#test reads another)"
+        in read(path, Reading(wanted=TEXT_LABEL)).notes
     )
     both = load_splits(f"{path}#train+oos_train", reading=Reading(wanted=TEXT_LABEL))
     assert both.train.rows[2] == {"text": "e", "label": "oos"}
@@ -110,12 +124,19 @@ def test_columns_of_words_and_tags(tmp_path):
         r"b\.txt:2: 2 columns where the first line has 3",
         format="conll",
     )
-    refused(write(tmp_path / "c.txt", "EU B-ORG\nsays 0\n\nx O\n"), r"c\.txt:2: no column holds only tags.*'0'", format="conll")
+    refused(
+        write(tmp_path / "c.txt", "EU B-ORG\nsays 0\n\nx O\n"),
+        r"c\.txt:2: no column holds only tags.*'0'",
+        format="conll",
+    )
     refused(path, "--tag_column 9", format="conll", tag_column=9)
 
 
 def test_blocks_with_marked_entities(tmp_path):
-    good = '1\t"The <e1>cat</e1> sat on the <e2>mat</e2>."\nEntity-Destination(e1,e2)\nComment: none\n\n'
+    good = (
+        '1\t"The <e1>cat</e1> sat on the <e2>mat</e2>."\nEntity-Destination(e1,e2)\nComment: '
+        "none\n\n"
+    )
     good += '2\t"<e2>Oil</e2> from <e1>seed</e1>"\nOther\nComment:\n'
     table = read(write(tmp_path / "a.TXT", good))
     first, second = Relate().read(table).rows
@@ -160,9 +181,11 @@ def test_formats_are_told_apart(tmp_path, name, body, format):
 
 def test_what_is_to_be_answered_is_not_searched_for_answers(tmp_path):
     asked = write(tmp_path / "a.txt", "1 fine film\n0 dull film\n1 good\n0 bad\n")
-    assert read(asked, Reading(gold=False)).rows[0] == {"text": "1 fine film"}
+    assert read(asked, Reading(labelled=False)).rows[0] == {"text": "1 fine film"}
     source = write(tmp_path / "t.en", "one\ntwo\n")  # without t.de
-    assert read(source, Reading(gold=False, languages=("en", "de"), wanted=("source",))).rows[1] == {"source": "two"}
+    assert read(source, Reading(labelled=False, languages=("en", "de"), wanted=("source",))).rows[
+        1
+    ] == {"source": "two"}
 
 
 # Rows
@@ -171,12 +194,18 @@ def test_what_is_to_be_answered_is_not_searched_for_answers(tmp_path):
 def test_spans_with_either_end(tmp_path):
     text = "温格战胜曼联"
     inclusive = {"text": text, "label": {"name": {"温格": [[0, 1]]}, "team": {"曼联": [[4, 5]]}}}
-    exclusive = {"text": text, "entities": [{"start": 0, "end": 2, "label": "name"}, [4, 6, "team"]]}
+    exclusive = {
+        "text": text,
+        "entities": [{"start": 0, "end": 2, "label": "name"}, [4, 6, "team"]],
+    }
     wanted = [{"start": 0, "end": 2, "label": "name"}, {"start": 4, "end": 6, "label": "team"}]
     for number, row in enumerate((inclusive, exclusive)):
         path = write(tmp_path / f"{number}.jsonl", json.dumps(row))
         assert Tag().read(read_table(path)).rows[0]["entities"] == wanted
-    bare = write(tmp_path / "b.jsonl", json.dumps({"text": text, "entities": [[0, 1, "name"], [4, 5, "team"]]}))
+    bare = write(
+        tmp_path / "b.jsonl",
+        json.dumps({"text": text, "entities": [[0, 1, "name"], [4, 5, "team"]]}),
+    )
     assert Tag(span_end="inclusive").read(read_table(bare)).rows[0]["entities"] == wanted
 
 
@@ -195,7 +224,10 @@ def test_bad_entities_are_placed(tmp_path, row, message):
 
 
 def squad(**question):
-    paragraph = {"context": "\ufeffThe café is in Bern.", "qas": [{"id": "q7", "question": "Where?", **question}]}
+    paragraph = {
+        "context": "\ufeffThe café is in Bern.",
+        "qas": [{"id": "q7", "question": "Where?", **question}],
+    }
     return json.dumps({"data": [{"paragraphs": [paragraph]}], "version": "1.1"}, ensure_ascii=False)
 
 
@@ -205,10 +237,18 @@ def test_questions_of_squad(tmp_path):
     assert row["context"][16:20] == "Bern"  # the byte order mark inside is a character of the text
     none = read_table(write(tmp_path / "n.json", squad(is_impossible=True, answers=[])))
     assert Answer().read(none).rows[0]["answers"] == []
-    wrong = read_table(write(tmp_path / "w.json", squad(answers=[{"text": "Bern", "answer_start": 15}])))
-    with pytest.raises(AdaptkitError, match=r"w\.json:q7: the answer 'Bern' is not at character 15: there is ' Ber'\. It is at 16"):
+    wrong = read_table(
+        write(tmp_path / "w.json", squad(answers=[{"text": "Bern", "answer_start": 15}]))
+    )
+    with pytest.raises(
+        AdaptkitError,
+        match=r"w\.json:q7: the answer 'Bern' is not at character 15: there is ' Ber'\. It is at 16",
+    ):
         Answer().read(wrong)
-    refused(write(tmp_path / "x.json", '{"data": [{"paragraphs": [{"qas": [{"id": 1}]}]}]}'), "not as SQuAD writes it")
+    refused(
+        write(tmp_path / "x.json", '{"data": [{"paragraphs": [{"qas": [{"id": 1}]}]}]}'),
+        "not as SQuAD writes it",
+    )
 
 
 def test_an_answer_that_validation_lacks_is_refused(tmp_path):
@@ -220,17 +260,26 @@ def test_an_answer_that_validation_lacks_is_refused(tmp_path):
 
 def test_scores_are_numbers(tmp_path):
     table = read_table(write(tmp_path / "a.csv", "text,score\na,1\nb,high\n"))
-    with pytest.raises(AdaptkitError, match=r"a\.csv:3: column 'score' holds 'high', which is not a number"):
+    with pytest.raises(
+        AdaptkitError, match=r"a\.csv:3: column 'score' holds 'high', which is not a number"
+    ):
         Score().read(table)
 
 
 def test_several_references(tmp_path):
-    rows = [{"dialogue": "x y", "summary1": "one", "summary2": "two"}, {"dialogue": "z", "summary1": "three", "summary2": "four"}]
+    rows = [
+        {"dialogue": "x y", "summary1": "one", "summary2": "two"},
+        {"dialogue": "z", "summary1": "three", "summary2": "four"},
+    ]
     path = write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows)))
     read_rows = Summarize(columns={"text": "dialogue"}).read(read_table(path)).rows
     assert [row["references"] for row in read_rows] == [["one", "two"], ["three", "four"]]
     path = write(tmp_path / "b.jsonl", json.dumps({"text": "x", "summary": ["p", "q"]}))
-    assert Summarize().read(read_table(path)).rows[0] == {"source": "x", "references": ["p", "q"], "target": "p"}
+    assert Summarize().read(read_table(path)).rows[0] == {
+        "source": "x",
+        "references": ["p", "q"],
+        "target": "p",
+    }
 
 
 @pytest.mark.parametrize("row, message", [
@@ -247,7 +296,9 @@ def test_bad_conversations(tmp_path, row, message):
 
 def test_one_text_never_stands_on_both_sides_of_a_cut(tmp_path):
     body = "".join(f"Hi {i // 3}.\thallo {i}\n" for i in range(60))
-    splits = load_splits(str(write(tmp_path / "a.tsv", body)), reading=Reading(wanted=("source", "target")))
+    splits = load_splits(
+        str(write(tmp_path / "a.tsv", body)), reading=Reading(wanted=("source", "target"))
+    )
     splits, _ = Translate().prepare(splits, seed=1, test=0.2)
     sides = [{row["source"] for row in table.rows} for _, table in splits.items()]
     assert [len(side) for side in sides] == [14, 2, 4]
@@ -256,7 +307,18 @@ def test_one_text_never_stands_on_both_sides_of_a_cut(tmp_path):
 
 # The published files themselves, where they are at hand
 
-STSB = ("index", "genre", "filename", "year", "old_index", "source1", "source2", "sentence1", "sentence2", "score")
+STSB = (
+    "index",
+    "genre",
+    "filename",
+    "year",
+    "old_index",
+    "source1",
+    "source2",
+    "sentence1",
+    "sentence2",
+    "score",
+)
 PUBLISHED = [
     ("sst2/stsa.binary.train", {"encoding": "latin-1"}, 6920, "label"),
     ("sst2/stsa.binary.test", {"encoding": "latin-1"}, 1821, "label"),
@@ -281,7 +343,9 @@ PUBLISHED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name, how, count, column", PUBLISHED, ids=[name for name, *_ in PUBLISHED])
+@pytest.mark.parametrize(
+    "name, how, count, column", PUBLISHED, ids=[name for name, *_ in PUBLISHED]
+)
 def test_published_files_are_read_whole(data_folder, name, how, count, column):
     table = read(f"{data_folder}/data/{name}", Reading(**how))
     assert len(table) == count
@@ -290,30 +354,56 @@ def test_published_files_are_read_whole(data_folder, name, how, count, column):
 
 def test_what_the_published_files_hide(data_folder):
     data = data_folder / "data"
-    labels = {row["label"] for row in read(data / "chnsenticorp/train.txt", Reading(wanted=TEXT_LABEL)).rows}
+    labels = {
+        row["label"]
+        for row in read(data / "chnsenticorp/train.txt", Reading(wanted=TEXT_LABEL)).rows
+    }
     assert labels == {"0", "1"}
-    assert all("\ufeff" not in row["text"] for row in read(data / "chnsenticorp/train.txt", Reading(wanted=TEXT_LABEL)).rows)
+    assert all(
+        "\ufeff" not in row["text"]
+        for row in read(data / "chnsenticorp/train.txt", Reading(wanted=TEXT_LABEL)).rows
+    )
     entities = Tag().read(read(data / "cluener2020/train.jsonl")).rows[0]
-    assert {entities["text"][e["start"] : e["end"]] for e in entities["entities"]} == {"叶老桂", "浙商银行"}
+    assert {entities["text"][e["start"] : e["end"]] for e in entities["entities"]} == {
+        "叶老桂",
+        "浙商银行",
+    }
     assert len({row["label"] for row in read(data / "semeval2010_task8/TRAIN_FILE.TXT").rows}) == 19
     for language in ("en", "zh", "de", "es"):
-        rows = Answer().read(read(data / f"xquad/xquad.{language}.json")).rows  # every answer is where it is said to be
+        rows = (
+            Answer().read(read(data / f"xquad/xquad.{language}.json")).rows
+        )  # every answer is where it is said to be
         assert len({row["group"] for row in rows}) == 48
-    news = load_splits(*(str(data / f"agnews/{name}.tsv") for name in ("dev", "test")), reading=Reading(wanted=TEXT_LABEL))
-    overlap = [str(finding) for finding in judge_texts(Classify(), news) if finding.verdict == "warn"]
+    news = load_splits(
+        *(str(data / f"agnews/{name}.tsv") for name in ("dev", "test")),
+        reading=Reading(wanted=TEXT_LABEL),
+    )
+    overlap = [
+        str(finding) for finding in check_duplicates(Classify(), news) if finding.severity == "warn"
+    ]
     assert any("9 validation rows stand in train too" in text for text in overlap), overlap
     phrases = Classify(columns={"text": "sentence"}).read(read(data / "sst2_phrases/train.tsv"))
     films = Classify().read(read(data / "sst2/stsa.binary.test", Reading(encoding="latin-1")))
-    both = [str(finding) for finding in judge_texts(Classify(), Splits(phrases, test=films)) if "stand in train" in finding.text]
+    both = [
+        str(finding)
+        for finding in check_duplicates(Classify(), Splits(phrases, test=films))
+        if "stand in train" in finding.text
+    ]
     assert len(both) == 1
     assert "  1 test rows stand in train too" in both[0]
     kinds = {tag for row in read(data / "conll2003/valid.txt").rows for tag in row["tags"]}
-    assert kinds == {"O", *(f"{mark}-{kind}" for mark in "BI" for kind in ("PER", "ORG", "LOC", "MISC"))}
+    assert kinds == {
+        "O",
+        *(f"{mark}-{kind}" for mark in "BI" for kind in ("PER", "ORG", "LOC", "MISC")),
+    }
 
 
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
 def test_a_csv_may_part_its_fields_by_other_marks(tmp_path, mark):
-    lines = [mark.join(fields) for fields in (("text", "label"), (f'"a, b{mark} ""c"""', "x"), ("d, e", "y"))]
+    lines = [
+        mark.join(fields)
+        for fields in (("text", "label"), (f'"a, b{mark} ""c"""', "x"), ("d, e", "y"))
+    ]
     (tmp_path / "a.csv").write_text("\ufeff" + "\r\n".join(lines), "utf-8")
     table = read(tmp_path / "a.csv", Reading(wanted=("text", "label")))
     assert table.rows == [{"text": f'a, b{mark} "c"', "label": "x"}, {"text": "d, e", "label": "y"}]

@@ -1,4 +1,6 @@
-"""Metrics by slice agree with those computed by hand, intervals hold what they say, and the command shows the largest gap."""
+"""Metrics by slice agree with those computed by hand, intervals hold what they say, and the command
+shows the largest gap.
+"""
 
 import json
 
@@ -7,8 +9,8 @@ import pytest
 from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, cli, load_base, save_adapter
-from adaptkit.slices import largest_gap, show, slices
-from adaptkit.tables import Table
+from adaptkit.data.tables import Table
+from adaptkit.inference.slices import largest_gap, show, slices
 from adaptkit.tasks.classify import Classify
 
 TASK = Classify(labels=["bad", "good"])
@@ -26,7 +28,9 @@ def test_slices_are_metrics_by_hand():
     assert [one.metrics["accuracy"].value for one in found] == pytest.approx([3 / 6, 2 / 3, 1 / 3])
     for one, rows in zip(found[1:], ([0, 1, 2], [3, 4, 5]), strict=True):
         expected = TASK.score([answers[i] for i in rows], table.take(rows))
-        assert {name: interval.value for name, interval in one.metrics.items()} == pytest.approx(expected)
+        assert {name: interval.value for name, interval in one.metrics.items()} == pytest.approx(
+            expected
+        )
     high, low = largest_gap(found, "accuracy")
     assert (high.name, low.name) == ("x", "y")
     assert "largest gap in accuracy: 0.3333, between x and y" in show(found, TASK.reported, "where")
@@ -51,11 +55,20 @@ def test_too_many_values_are_refused():
 
 def test_slices_of_vectors_have_both_texts(tmp_path):
     model = adapt(load_base("all-MiniLM-L6-v2", task="embed"), "ia3")
-    save_adapter(model, tmp_path / "a", card=TaskCard(task="embed", columns={"text": "a", "text_pair": "b"}, max_length=32))
-    rows = [{"a": f"number {i}", "b": f"the number {i}", "kind": "even" if i % 2 == 0 else "odd"} for i in range(8)]
+    save_adapter(
+        model,
+        tmp_path / "a",
+        card=TaskCard(task="embed", columns={"text": "a", "text_pair": "b"}, max_length=32),
+    )
+    rows = [
+        {"a": f"number {i}", "b": f"the number {i}", "kind": "even" if i % 2 == 0 else "odd"}
+        for i in range(8)
+    ]
     predictor = Predictor(tmp_path / "a")
     whole, *parts = predictor.slices(Table(rows, "here"), "kind")
-    assert whole.metrics["recall_at_1"].value == predictor.evaluate(Table(rows, "here"))["recall_at_1"]
+    assert (
+        whole.metrics["recall_at_1"].value == predictor.evaluate(Table(rows, "here"))["recall_at_1"]
+    )
     assert {part.name: part.rows for part in parts} == {"even": 4, "odd": 4}
 
 
@@ -66,14 +79,32 @@ def test_the_command_shows_slices(tmp_path, capsys):
         for word, label in (("warm", "good"), ("cold", "bad"))
     ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    flags = ["--train_file", str(tmp_path / "rows.jsonl"), "--num_train_epochs", "3", "--disable_tqdm", "true"]
+    flags = [
+        "--train_file",
+        str(tmp_path / "rows.jsonl"),
+        "--num_train_epochs",
+        "3",
+        "--disable_tqdm",
+        "true",
+    ]
     classify.main([*flags, "--output_dir", str(tmp_path / "out"), "--learning_rate", "5e-3"])
     wrong = [row | {"label": "bad"} if row["shop"] == "south" else row for row in rows]
     (tmp_path / "wrong.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrong))
     capsys.readouterr()
-    cli.main(["evaluate", str(tmp_path / "out"), "--file", str(tmp_path / "wrong.jsonl"), "--by", "shop"])
+    cli.main(
+        ["evaluate", str(tmp_path / "out"), "--file", str(tmp_path / "wrong.jsonl"), "--by", "shop"]
+    )
     out = capsys.readouterr().out
     assert out.splitlines()[0].split()[:3] == ["shop", "rows", "accuracy"]
     assert "largest gap in accuracy: 0.5000, between north and south" in out
     with pytest.raises(AdaptkitError, match="Did you mean --by shop"):
-        cli.main(["evaluate", str(tmp_path / "out"), "--file", str(tmp_path / "wrong.jsonl"), "--by", "shp"])
+        cli.main(
+            [
+                "evaluate",
+                str(tmp_path / "out"),
+                "--file",
+                str(tmp_path / "wrong.jsonl"),
+                "--by",
+                "shp",
+            ]
+        )

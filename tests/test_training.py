@@ -10,36 +10,48 @@ from hypothesis import strategies as st
 from transformers import TrainingArguments
 
 from adaptkit import AdaptkitError, adapt, fit, load_base, load_tokenizer
-from adaptkit.defaults import data_defaults, machine_defaults, machine_notes
-from adaptkit.encoded import Encoded
-from adaptkit.files import new_file, new_folder
+from adaptkit.data.collate import Pad
+from adaptkit.data.encoded import Encoded
+from adaptkit.data.samplers import LengthBuckets, padding_share
+from adaptkit.data.tables import Table
+from adaptkit.inference.predict import predict
 from adaptkit.metrics.modules import Classification
-from adaptkit.predict import predict
-from adaptkit.sampling import LengthBuckets, padding_share
-from adaptkit.tables import Table
 from adaptkit.tasks.classify import Classify
-from adaptkit.tasks.collate import Pad
-from adaptkit.trainer import Part
-from adaptkit.training import make_trainer
+from adaptkit.training.defaults import data_defaults, machine_defaults, machine_notes
+from adaptkit.training.fit import make_trainer
+from adaptkit.training.options import EncodedSplit
+from adaptkit.utils.atomic_files import new_file, new_folder
 
 pairs = st.integers(1, 6).flatmap(
-    lambda n: st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=1, max_size=60)
+    lambda n: st.lists(
+        st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=1, max_size=60
+    )
 )
 
 
 @settings(max_examples=40, deadline=None)
 @given(pairs)
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning", "ignore::UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.UndefinedMetricWarning", "ignore::UserWarning"
+)
 def test_metrics_are_scikit_learns(rows):
     gold, said = map(list, zip(*rows, strict=True))
     scores = Classification().compute(predictions=said, references=gold)
-    precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(gold, said, average="macro", zero_division=0)
+    precision, recall, f1, _ = sklearn.metrics.precision_recall_fscore_support(
+        gold, said, average="macro", zero_division=0
+    )
     assert scores["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(gold, said))
-    assert (scores["precision"], scores["recall"], scores["f1"]) == pytest.approx((precision, recall, f1))
-    assert scores["matthews_correlation"] == pytest.approx(sklearn.metrics.matthews_corrcoef(gold, said))
+    assert (scores["precision"], scores["recall"], scores["f1"]) == pytest.approx(
+        (precision, recall, f1)
+    )
+    assert scores["matthews_correlation"] == pytest.approx(
+        sklearn.metrics.matthews_corrcoef(gold, said)
+    )
 
 
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=300), st.integers(1, 32), st.integers(0, 5))
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=300), st.integers(1, 32), st.integers(0, 5)
+)
 def test_buckets_hold_every_row_once_and_change_with_the_epoch(lengths, batch, epoch):
     sampler = LengthBuckets(lengths, batch, seed=1)
     sampler.set_epoch(epoch)
@@ -52,11 +64,16 @@ def test_buckets_hold_every_row_once_and_change_with_the_epoch(lengths, batch, e
 numbers = st.one_of(st.integers(-9, 9), st.floats(-9, 9, width=32))
 
 
-@given(st.lists(st.lists(numbers, max_size=12), min_size=1, max_size=8), st.lists(st.integers(0, 1), min_size=8, max_size=8))
+@given(
+    st.lists(st.lists(numbers, max_size=12), min_size=1, max_size=8),
+    st.lists(st.integers(0, 1), min_size=8, max_size=8),
+)
 def test_a_batch_is_what_torch_makes_of_filled_lists(lists, marks):
     width = max(map(len, lists))
     filled = [one + [5] * (width - len(one)) for one in lists]
-    batch = Pad({"a": 5})([{"a": one, "b": mark, "_c": "x"} for one, mark in zip(lists, marks, strict=False)])
+    batch = Pad({"a": 5})(
+        [{"a": one, "b": mark, "_c": "x"} for one, mark in zip(lists, marks, strict=False)]
+    )
     assert batch.keys() == {"a", "b"}
     expected = torch.tensor(filled)
     assert torch.equal(batch["a"], expected if width else expected.long())
@@ -65,16 +82,23 @@ def test_a_batch_is_what_torch_makes_of_filled_lists(lists, marks):
 
 
 def test_lists_of_lists_are_filled_with_lists():
-    batch = Pad({"a": [7.0, 8.0]})([{"a": [[1.0, 2.0]]}, {"a": [[3.0, 4.0], [5.0, 6.0]]}, {"a": []}])
+    batch = Pad({"a": [7.0, 8.0]})(
+        [{"a": [[1.0, 2.0]]}, {"a": [[3.0, 4.0], [5.0, 6.0]]}, {"a": []}]
+    )
     assert batch["a"].tolist() == [[[1, 2], [7, 8]], [[3, 4], [5, 6]], [[7, 8], [7, 8]]]
 
 
 def test_texts_are_filled_up_to_a_multiple_and_nothing_else_is():
     lengths = [3, 9, 13, 8]
-    rows = Dataset.from_list([{"input_ids": [1] * n, "labels": [0.0, 1.0, 0.0], "length": n} for n in lengths])
+    rows = Dataset.from_list(
+        [{"input_ids": [1] * n, "labels": [0.0, 1.0, 0.0], "length": n} for n in lengths]
+    )
     pad = Pad({"input_ids": 0}).in_few_shapes(Encoded(rows))
     assert pad == Pad({"input_ids": 0}).in_few_shapes(rows)
-    widths = [pad([rows[i] for i in batch])["input_ids"].shape[1] for batch in ([0], [0, 1], [2], [3], [0, 1, 2])]
+    widths = [
+        pad([rows[i] for i in batch])["input_ids"].shape[1]
+        for batch in ([0], [0, 1], [2], [3], [0, 1, 2])
+    ]
     assert widths == [8, 13, 13, 8, 13]  # 16 would be longer than any text
     assert pad([rows[0]])["input_ids"].tolist() == [[1, 1, 1, 0, 0, 0, 0, 0]]
     assert pad([rows[1]])["labels"].tolist() == [[0, 1, 0]]
@@ -84,7 +108,11 @@ def test_texts_are_filled_up_to_a_multiple_and_nothing_else_is():
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(-9, 9), max_size=5), min_size=2, max_size=9), st.data())
 def test_rows_in_memory_are_the_rows(lists, data):
-    more = {"score": [0.5 * i for i in range(len(lists))], "name": [None, *"abcdefgh"[: len(lists) - 1]], "_owner": lists}
+    more = {
+        "score": [0.5 * i for i in range(len(lists))],
+        "name": [None, *"abcdefgh"[: len(lists) - 1]],
+        "_owner": lists,
+    }
     rows = Dataset.from_dict({"ids": lists, "flags": [[True] * len(one) for one in lists], **more})
     rows = rows.select(data.draw(st.permutations(range(len(lists)))))
     kept = Encoded.of(rows)
@@ -96,10 +124,10 @@ def test_rows_in_memory_are_the_rows(lists, data):
 
 
 def test_large_tables_stay_where_they_are(monkeypatch):
-    import adaptkit.encoded
+    import adaptkit.data.encoded
 
     rows = Dataset.from_dict({"ids": [[1, 2], [3]]})
-    monkeypatch.setattr(adaptkit.encoded, "MOST_BYTES", 30)
+    monkeypatch.setattr(adaptkit.data.encoded, "MOST_BYTES", 30)
     assert Encoded.of(rows) is rows
     assert isinstance(Encoded.of(rows.select([0])), Encoded)
     assert Encoded.of(few := rows.select([0] * 9)) is few
@@ -108,7 +136,13 @@ def test_large_tables_stay_where_they_are(monkeypatch):
 def test_what_is_more_than_a_table_stays_as_it_is():
     rows = Dataset.from_dict({"ids": [[1, 2], [3]], "more": [1, 2]})
     changed = rows.with_transform(lambda batch: {"ids": [[7]] * len(batch["ids"])})
-    for other in (changed, rows.with_format("torch"), rows.with_format(columns=["ids"]), [{"ids": [1]}], Encoded(rows)):
+    for other in (
+        changed,
+        rows.with_format("torch"),
+        rows.with_format(columns=["ids"]),
+        [{"ids": [1]}],
+        Encoded(rows),
+    ):
         assert Encoded.of(other) is other
 
 
@@ -166,8 +200,10 @@ def test_a_loss_that_is_no_number_stops_the_run(small, tmp_path):
         output_dir=str(tmp_path), use_cpu=True, max_steps=3, logging_steps=1, logging_nan_inf_filter=False, report_to="none",
         train_sampling_strategy="group_by_length", disable_tqdm=True,
     )  # fmt: skip
-    part = Part(Table([{"text": "x", "label": "a"}] * 24, "x"), encoded)
-    with pytest.raises(AdaptkitError, match="the training loss is nan at step 1: lower --learning_rate"):
+    part = EncodedSplit(Table([{"text": "x", "label": "a"}] * 24, "x"), encoded)
+    with pytest.raises(
+        AdaptkitError, match="the training loss is nan at step 1: lower --learning_rate"
+    ):
         fit(model, Classify(labels=["a", "b"]), part, part, tokenizer, args)
 
 
@@ -191,26 +227,42 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_gradients_are_clipped_by_the_norm_of_what_trains(small, tmp_path):
     tokenizer, encoded = small
     model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), "lora")
-    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, max_steps=1, max_grad_norm=0.5, report_to="none")
-    part = Part(Table([{"text": "x", "label": "a"}] * 24, "x"), encoded)
+    args = TrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, max_steps=1, max_grad_norm=0.5, report_to="none"
+    )
+    part = EncodedSplit(Table([{"text": "x", "label": "a"}] * 24, "x"), encoded)
     trainer = make_trainer(model, Classify(labels=["a", "b"]), part, part, tokenizer, args)
     trainer.create_optimizer()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in trained:
         parameter.grad = torch.full_like(parameter, 2.0)
     norm = trainer._clip_grad_norm(model)
-    assert float(norm) == pytest.approx(2 * sum(parameter.numel() for parameter in trained) ** 0.5, rel=1e-4)
-    assert sum(float(parameter.grad.square().sum()) for parameter in trained) ** 0.5 == pytest.approx(0.5, rel=1e-4)
+    assert float(norm) == pytest.approx(
+        2 * sum(parameter.numel() for parameter in trained) ** 0.5, rel=1e-4
+    )
+    assert sum(
+        float(parameter.grad.square().sum()) for parameter in trained
+    ) ** 0.5 == pytest.approx(0.5, rel=1e-4)
 
 
-@pytest.mark.parametrize("method", ["lora", "bottleneck[placement=pfeiffer]", "ia3", "bottleneck[scale=learned]"])
+@pytest.mark.parametrize(
+    "method", ["lora", "bottleneck[placement=pfeiffer]", "ia3", "bottleneck[scale=learned]"]
+)
 def test_matrices_decay_and_factors_and_biases_do_not(small, tmp_path, method):
     tokenizer, encoded = small
     model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=2), method)
-    args = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, weight_decay=0.1, report_to="none")
-    part = Part(Table([{"text": "x", "label": "a"}] * 24, "x"), encoded)
-    groups = make_trainer(model, Classify(labels=["a", "b"]), part, part, tokenizer, args).create_optimizer().param_groups
-    decay = {id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]}
+    args = TrainingArguments(
+        output_dir=str(tmp_path), use_cpu=True, weight_decay=0.1, report_to="none"
+    )
+    part = EncodedSplit(Table([{"text": "x", "label": "a"}] * 24, "x"), encoded)
+    groups = (
+        make_trainer(model, Classify(labels=["a", "b"]), part, part, tokenizer, args)
+        .create_optimizer()
+        .param_groups
+    )
+    decay = {
+        id(parameter): group["weight_decay"] for group in groups for parameter in group["params"]
+    }
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     assert {decay[id(parameter)] for parameter in trained if parameter.ndim > 1} == {0.1}
     assert {decay[id(parameter)] for parameter in trained if parameter.ndim < 2} == {0.0}
@@ -230,8 +282,12 @@ def test_few_rows_change_the_defaults(rows, validation, choose, expected):
     assert bool(notes) == bool(found)
 
 
-@pytest.mark.parametrize("cpu", [{"avx512_bf16": True}, {"amx_bf16": True}, {}, {"architecture": "aarch64"}])
-def test_bf16_is_chosen_where_the_cpu_has_it_and_elsewhere_said_to_be_slow(monkeypatch, tmp_path, cpu):
+@pytest.mark.parametrize(
+    "cpu", [{"avx512_bf16": True}, {"amx_bf16": True}, {}, {"architecture": "aarch64"}]
+)
+def test_bf16_is_chosen_where_the_cpu_has_it_and_elsewhere_said_to_be_slow(
+    monkeypatch, tmp_path, cpu
+):
     if torch.cuda.is_available() or torch.backends.mps.is_available():
         pytest.skip("this machine has a GPU, which decides")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"} | cpu)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,21 @@ from adaptkit.tasks.base import Task
 
 
 @dataclass(frozen=True)
-class Label:
+class Record:
+    """What all answers have."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer as JSON can hold it, with the keys that `adaptkit predict` prints."""
+        found = dataclasses.asdict(self)
+        return {key: _plain(value) for key, value in found.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    return value.float().tolist() if isinstance(value, Tensor) else value
+
+
+@dataclass(frozen=True)
+class Label(Record):
     """classify, relate: the label and its probability."""
 
     label: str
@@ -19,7 +34,7 @@ class Label:
 
 
 @dataclass(frozen=True)
-class Labels:
+class Labels(Record):
     """classify with several labels a row: those that are given, and the probability of each."""
 
     labels: list[str]
@@ -27,23 +42,27 @@ class Labels:
 
 
 @dataclass(frozen=True)
-class Score:
+class Score(Record):
     """score: a number."""
 
     score: float
 
 
 @dataclass(frozen=True)
-class Entities:
-    """tag: entities as `{"label", "start", "end", "text"}`; `tags` where the row was given as words."""
+class Entities(Record):
+    """tag: entities as `{"label", "start", "end", "text"}`; `tags` where the row was given as
+    words.
+    """
 
     entities: list[dict[str, Any]]
     tags: list[str] | None = None
 
 
 @dataclass(frozen=True)
-class Span:
-    """answer: the part of the context that answers, empty where none does; `score`: the sum of two logits."""
+class Span(Record):
+    """answer: the part of the context that answers, empty where none does; `score`: the sum of two
+    logits.
+    """
 
     text: str
     start: int
@@ -52,29 +71,39 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Vector:
+class Vector(Record):
     """embed: a vector of length 1, `(width,)`."""
 
     embedding: list[float] = field(repr=False)
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Record):
     """translate, summarize, chat, and the base of a decoder: what was written."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Hidden:
-    """The base of an encoder, or an adapter without a task: the last hidden states, `(tokens, width)`."""
+class Hidden(Record):
+    """The base of an encoder, or an adapter without a task: the last hidden states, `(tokens,
+    width)`.
+    """
 
     states: Tensor = field(repr=False)
 
 
 Answer = Label | Labels | Score | Entities | Span | Vector | Text | Hidden
 
-_KINDS = {"score": Score, "tag": Entities, "answer": Span, "embed": Vector, "translate": Text, "summarize": Text, "chat": Text}
+_KINDS = {
+    "score": Score,
+    "tag": Entities,
+    "answer": Span,
+    "embed": Vector,
+    "translate": Text,
+    "summarize": Text,
+    "chat": Text,
+}
 
 
 def typed(task: Task, answer: dict[str, Any]) -> Answer:

@@ -1,4 +1,6 @@
-"""The frozen network of a host: loaded once, with a layer around every place where adapters may act."""
+"""The frozen network of a host: loaded once, with a layer around every place where adapters may
+act.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +10,25 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from adaptkit.base import align_padding, load_base, load_config, load_tokenizer
-from adaptkit.cudnn import no_plans
+from adaptkit.adapters.layer import Wrapper
 from adaptkit.errors import AdaptkitError
-from adaptkit.fingerprints import fingerprint
-from adaptkit.host.layers import Batch, NotByRowError, Now, wrap
-from adaptkit.layers import Wrapper
-from adaptkit.sites import backbone_of, find_sites
+from adaptkit.host.layers import Batch, BatchContext, NotByRowError, wrap
+from adaptkit.models.backbone import backbone_of
+from adaptkit.models.find_sites import find_sites
+from adaptkit.models.fingerprint import fingerprint
+from adaptkit.models.load import load_base
+from adaptkit.models.names import load_config
+from adaptkit.models.tokenizer import align_padding, load_tokenizer
+from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
 
 class Backbone:
     """One base.
 
-    model: what writes, a transformers model with a language head, or the bare network where there is none.
+    model: what writes, a transformers model with a language head, or the bare network where there
+    is none.
     network: the transformers model without any head, whose hidden states heads read.
     """
 
@@ -30,18 +36,20 @@ class Backbone:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         record = getattr(model, "adaptkit_base", None)
-        self.name = record.name if record else getattr(model, "name_or_path", "") or type(model).__name__
+        self.name = (
+            record.name if record else getattr(model, "name_or_path", "") or type(model).__name__
+        )
         self.fingerprint = record.fingerprint if record else fingerprint(model)
         self.writes = bool(model.can_generate())
         self.network = _network(model)
         self.sites = find_sites(self.network)
         self.mixes = True  # rows with different adapters can share a batch
-        self._now = Now()
-        wrap(self.network, self.sites, self._now)
+        self._context = BatchContext()
+        wrap(self.network, self.sites, self._context)
         # One forward at a time: threads of several would only wait for each other.
-        self._turn = threading.RLock()
+        self._forward_lock = threading.RLock()
         for whole in {id(self.model): self.model, id(self.network): self.network}.values():
-            _take_turns(whole, self._turn)
+            _serialize_forward(whole, self._forward_lock)
         if tokenizer is not None:
             align_padding(model, tokenizer)
 
@@ -64,38 +72,46 @@ class Backbone:
         """How many tokens the base has positions for; 512 where it does not say."""
         known = getattr(self.model.config, "max_position_embeddings", None) or 512
         embeddings = getattr(getattr(self.network, "embeddings", None), "position_embeddings", None)
-        skipped = getattr(embeddings, "padding_idx", None)  # RoBERTa counts from behind the padding's place
+        skipped = getattr(
+            embeddings, "padding_idx", None
+        )  # RoBERTa counts from behind the padding's place
         return known - (skipped + 1 if skipped is not None else 0)
 
     @property
     def bytes(self) -> int:
-        tensors = {tensor.data_ptr(): tensor.nbytes for tensor in (*self.model.parameters(), *self.model.buffers())}
+        tensors = {
+            tensor.data_ptr(): tensor.nbytes
+            for tensor in (*self.model.parameters(), *self.model.buffers())
+        }
         return sum(tensors.values())
 
     @contextmanager
     def running(self, batch: Batch):
         """What runs in this thread meanwhile has the batch's adapters."""
-        self._now.batch = batch
+        self._context.batch = batch
         try:
-            with no_plans():
+            with disable_cudnn_sdpa():
                 yield
         except NotByRowError:
             self.mixes = False
             raise
         finally:
-            self._now.batch = None
+            self._context.batch = None
             batch.give_back()
 
-    def turn(self) -> threading.RLock:
+    def forward_lock(self) -> threading.RLock:
         """Held while the network or a head runs."""
-        return self._turn
+        return self._forward_lock
 
-    def hidden(self, inputs: dict[str, Tensor], batch: Batch) -> Any:
+    def hidden(self, inputs: dict[str, Any], batch: Batch) -> Any:
         """The network's outputs, whose first is `(rows, tokens, width)`."""
         inputs = dict(inputs)
         if self.model.config.is_encoder_decoder and "decoder_input_ids" not in inputs:
-            # What task heads over encoder-decoders read: the decoder over the same text, one place to the right.
-            inputs["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(inputs["input_ids"])
+            # What task heads over encoder-decoders read: the decoder over the same text, one place
+            # to the right.
+            inputs["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(
+                inputs["input_ids"]
+            )
         if not self.model.config.is_encoder_decoder and self.writes:
             inputs["use_cache"] = False
         with torch.no_grad(), self.running(batch):
@@ -103,7 +119,8 @@ class Backbone:
 
 
 def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
-    """A `Backbone` of a model's name or folder (`options` as of `load_base`), or of a model that is already loaded.
+    """A `Backbone` of a model's name or folder (`options` as of `load_base`), or of a model that is
+    already loaded.
 
     Raises:
         AdaptkitError: there is no such model.
@@ -113,44 +130,55 @@ def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
     if not isinstance(base, str):
         from transformers import PreTrainedModel
 
-        if not isinstance(base, PreTrainedModel) or any(isinstance(module, Wrapper) for module in base.modules()):
+        if not isinstance(base, PreTrainedModel) or any(
+            isinstance(module, Wrapper) for module in base.modules()
+        ):
             raise AdaptkitError(
-                f"a base is a name, a folder or a transformers model without adapters; it got {type(base).__name__}."
+                "a base is a name, a folder or a transformers model without adapters; it got "
+                f"{type(base).__name__}."
             )
         if options:
             raise AdaptkitError(f"the base is loaded already; {', '.join(options)} came too late.")
         return Backbone(base, tokenizer)
     config = load_config(base, options.get("revision"))
     model = load_base(base, task=_writing_class(config), **options)
-    if model.adaptkit_base.head and _writing_class(config):  # the checkpoint has no language head: nothing can be written
+    if model.adaptkit_base.head and _writing_class(
+        config
+    ):  # the checkpoint has no language head: nothing can be written
         model = load_base(base, **options)
     return Backbone(model, tokenizer or load_tokenizer(base, options.get("revision")))
 
 
-def _take_turns(module: nn.Module, turn: threading.RLock) -> None:
+def _serialize_forward(module: nn.Module, forward_lock: threading.RLock) -> None:
     """Let a module's forward hold a lock, whatever ends it."""
     forward = module.forward
 
     @functools.wraps(forward)
-    def in_turn(*args: Any, **kwargs: Any) -> Any:
-        with turn:
+    def locked(*args: Any, **kwargs: Any) -> Any:
+        with forward_lock:
             return forward(*args, **kwargs)
 
-    module.forward = in_turn  # type: ignore[method-assign]
+    module.forward = locked  # type: ignore[method-assign]
 
 
 def _writing_class(config: Any) -> str | None:
     from transformers.models.auto import modeling_auto as known
 
     if config.is_encoder_decoder:
-        return "AutoModelForSeq2SeqLM" if config.model_type in known.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES else None
+        return (
+            "AutoModelForSeq2SeqLM"
+            if config.model_type in known.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
+            else None
+        )
     masked = config.model_type in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     causal = config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     return "AutoModelForCausalLM" if causal and not masked else None
 
 
 def _network(model: Any) -> Any:
-    """The model without its head; put together from the model's own modules where it has no such part (T5)."""
+    """The model without its head; put together from the model's own modules where it has no such
+    part (T5).
+    """
     network, prefix = backbone_of(model)
     if prefix or not model.can_generate():
         return network
@@ -162,5 +190,7 @@ def _network(model: Any) -> Any:
         if hasattr(network, name):
             setattr(network, name, module)
     if any(parameter.is_meta for parameter in network.parameters()):
-        raise AdaptkitError(f"{type(model).__name__} has no network of its own that heads could read.")
+        raise AdaptkitError(
+            f"{type(model).__name__} has no network of its own that heads could read."
+        )
     return network.eval()

@@ -1,4 +1,6 @@
-"""Rows of many callers, collected into batches: the oldest first, a bounded queue, every adapter its turn."""
+"""Rows of many callers, collected into batches: the oldest first, a bounded queue, every adapter
+its turn.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.host.slots import Resident
+from adaptkit.host.slots import LoadedAdapter
 
 
 class HostBusyError(AdaptkitError):
@@ -19,28 +21,42 @@ class HostBusyError(AdaptkitError):
 
 
 @dataclass(eq=False)
-class Waiting:
-    """One row in the queue. `resident`: the version that it was admitted with; None: the base, or looked up when its turn comes."""
+class PendingRow:
+    """One row in the queue.
+
+    `loaded`: the version that it was admitted with; None: the base, or looked up when its turn
+    comes.
+    """
 
     given: Any
     name: str | None
-    resident: Resident | None
+    loaded: LoadedAdapter | None
     future: Future = field(default_factory=Future)
 
 
 class Batcher:
     """Collects rows and hands them to `run`, one batch after the other, in a thread of its own.
 
-    run: answers the rows that can be answered now and returns the others; every row it takes it also settles.
-    max_rows: of a batch. max_wait: seconds that a row waits for others. max_queue: rows that may wait.
+    run: answers the rows that can be answered now and returns the others; every row it takes it
+    also settles.
+    max_rows: of a batch. max_wait: seconds that a row waits for others. max_queue: rows that may
+    wait.
     """
 
-    def __init__(self, run: Callable[[list[Waiting]], list[Waiting]], max_rows: int, max_wait: float, max_queue: int):
+    def __init__(
+        self,
+        run: Callable[[list[PendingRow]], list[PendingRow]],
+        max_rows: int,
+        max_wait: float,
+        max_queue: int,
+    ):
         self.run = run
         self.max_rows = max_rows
         self.max_wait = max_wait
         self.max_queue = max_queue
-        self._queues: dict[str | None, deque[Waiting]] = {}  # an adapter's rows; adapters in the order of their oldest row
+        self._queues: dict[
+            str | None, deque[PendingRow]
+        ] = {}  # an adapter's rows; adapters in the order of their oldest row
         self._change = threading.Condition()
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -54,7 +70,7 @@ class Batcher:
             return sum(map(len, self._queues.values()))
         return sum(not row.future.cancelled() for queue in self._queues.values() for row in queue)
 
-    def put(self, row: Waiting) -> Future:
+    def put(self, row: PendingRow) -> Future:
         """Queue a row.
 
         Raises:
@@ -65,15 +81,20 @@ class Batcher:
             if self._closed:
                 raise AdaptkitError("the host is closed.")
             if self._count() >= self.max_queue and self._count(cancelled=False) >= self.max_queue:
-                raise HostBusyError(f"{self.max_queue} rows are waiting already; try again later, or Host(..., max_queue=...).")
+                raise HostBusyError(
+                    f"{self.max_queue} rows are waiting already; try again later, or Host(..., "
+                    "max_queue=...)."
+                )
             self._queues.setdefault(row.name, deque()).append(row)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="adaptkit-host", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._work, name="adaptkit-host", daemon=True
+                )
                 self._thread.start()
             self._change.notify_all()
         return row.future
 
-    def close(self) -> list[Waiting]:
+    def close(self) -> list[PendingRow]:
         """Take no more rows, wait for the batch that runs, and give back what was not answered."""
         with self._change:
             self._closed = True
@@ -92,7 +113,11 @@ class Batcher:
                 if self._closed:
                     return
                 until = time.monotonic() + self.max_wait
-                while self._count() < self.max_rows and not self._closed and (left := until - time.monotonic()) > 0:
+                while (
+                    self._count() < self.max_rows
+                    and not self._closed
+                    and (left := until - time.monotonic()) > 0
+                ):
                     self._change.wait(left)
                 chosen = self._choose()
             later = self.run(chosen)
@@ -100,11 +125,15 @@ class Batcher:
                 for row in reversed(later):  # back to where they were
                     self._queues.setdefault(row.name, deque()).appendleft(row)
                 if later and len(later) == len(chosen):
-                    self._change.wait(0.005)  # nothing could be done: another caller holds what they need
+                    self._change.wait(
+                        0.005
+                    )  # nothing could be done: another caller holds what they need
 
-    def _choose(self) -> list[Waiting]:
-        """Rows for a batch: one of each adapter in turn, beginning with the adapter whose oldest row has waited longest."""
-        chosen: list[Waiting] = []
+    def _choose(self) -> list[PendingRow]:
+        """Rows for a batch: one of each adapter in turn, beginning with the adapter whose oldest
+        row has waited longest.
+        """
+        chosen: list[PendingRow] = []
         while self._queues and len(chosen) < self.max_rows:
             for name in list(self._queues):
                 if len(chosen) == self.max_rows:

@@ -1,4 +1,6 @@
-"""Task heads: transformers' own, in a task model whose network has been replaced by one that answers with what is already there."""
+"""Task heads: transformers' own, in a task model whose network has been replaced by one that
+answers with what is already there.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from adaptkit.base import load_base
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.backbone import Backbone
-from adaptkit.sites import backbone_of
+from adaptkit.models.backbone import backbone_of
+from adaptkit.models.load import load_base
 
 
 class Replay(nn.Module):
-    """In the network's place: gives back the outputs of the real one. A pooler that belongs to the head runs anew."""
+    """In the network's place: gives back the outputs of the real one. A pooler that belongs to the
+    head runs anew.
+    """
 
     def __init__(self, pooler: nn.Module | None):
         super().__init__()
@@ -27,19 +31,27 @@ class Replay(nn.Module):
     def forward(self, *args, **kwargs):
         if self.pooler is None:
             return self.outputs
-        return dataclasses.replace(self.outputs, pooler_output=self.pooler(self.outputs.last_hidden_state))
+        return dataclasses.replace(
+            self.outputs, pooler_output=self.pooler(self.outputs.last_hidden_state)
+        )
 
 
 @dataclasses.dataclass
 class Head:
-    """One adapter's head. `model`: a task model on no device, shared by all heads of its shape; `tensors`: their values."""
+    """One adapter's head.
+
+    `model`: a task model on no device, shared by all heads of its shape; `tensors`: their values.
+    """
 
     model: Any
     replay: Replay
     tensors: dict[str, Tensor]
 
     def __call__(self, outputs: Any, inputs: dict[str, Tensor]) -> Any:
-        """The task model's outputs for rows whose hidden states are there. Only one thread at a time may call heads."""
+        """The task model's outputs for rows whose hidden states are there.
+
+        Only one thread at a time may call heads.
+        """
         self.replay.outputs = outputs
         try:
             return functional_call(self.model, self.tensors, (), inputs)
@@ -73,9 +85,12 @@ class Heads:
         if model_class not in self._prefixes:
             model = self._fresh(model_class, 2)
             network, prefix = backbone_of(model)
-            if type(network) is not type(self.backbone.network) and type(model) is not type(self.backbone.model):
+            if type(network) is not type(self.backbone.network) and type(model) is not type(
+                self.backbone.model
+            ):
                 raise AdaptkitError(
-                    f"{type(model).__name__} is no {type(self.backbone.network).__name__} with a head behind it, so a host cannot "
+                    f"{type(model).__name__} is no {type(self.backbone.network).__name__} with a "
+                    "head behind it, so a host cannot "
                     "serve it; answer with adaptkit.Predictor."
                 )
             self._prefixes[model_class] = prefix
@@ -99,22 +114,31 @@ class Heads:
         config.num_labels = labels
         make: Any = getattr(transformers, model_class, None)
         is_auto = model_class.startswith("AutoModel")
-        if not is_auto and not (isinstance(make, type) and issubclass(make, transformers.PreTrainedModel)):
+        if not is_auto and not (
+            isinstance(make, type) and issubclass(make, transformers.PreTrainedModel)
+        ):
             raise AdaptkitError(f"{model_class} is no model of transformers.")
         try:
             with torch.device("meta"):
                 return (make.from_config if is_auto else make)(config).eval()
         except (ValueError, AttributeError) as problem:
-            raise AdaptkitError(f"{self.backbone.name} makes no {model_class}: {str(problem)[:120]}") from problem
+            raise AdaptkitError(
+                f"{self.backbone.name} makes no {model_class}: {str(problem)[:120]}"
+            ) from problem
 
     def make(self, model_class: str, tensors: dict[str, Tensor], labels: list[str]) -> Head:
-        """A head from its tensors by their names in the task model; what the base's checkpoint holds of it is taken from there.
+        """A head from its tensors by their names in the task model; what the base's checkpoint
+        holds of it is taken from there.
 
         Raises:
             AdaptkitError: tensors are missing, belong nowhere, or have a wrong shape.
         """
         own_pooler = any(name.startswith(self.prefix(model_class) + "pooler.") for name in tensors)
-        counts = [len(labels)] if labels else sorted({tensor.shape[0] for tensor in tensors.values() if tensor.ndim}) or [2]
+        counts = (
+            [len(labels)]
+            if labels
+            else sorted({tensor.shape[0] for tensor in tensors.values() if tensor.ndim}) or [2]
+        )
         problem = ""
         for count in counts:
             model, replay = self._model(model_class, count, own_pooler)
@@ -122,19 +146,29 @@ class Heads:
             given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
             if missing := wanted.keys() - given.keys():
                 known = self._of_base(model_class, count, missing)
-                tensors, given = {**known, **tensors}, {**{name: tuple(t.shape) for name, t in known.items()}, **given}
+                tensors, given = (
+                    {**known, **tensors},
+                    {**{name: tuple(t.shape) for name, t in known.items()}, **given},
+                )
             if given == wanted:
-                placed = {name: tensor.to(self.backbone.device, self.backbone.dtype) for name, tensor in tensors.items()}
+                placed = {
+                    name: tensor.to(self.backbone.device, self.backbone.dtype)
+                    for name, tensor in tensors.items()
+                }
                 return Head(model, replay, placed)
             problem = _difference(given, wanted)
-        raise AdaptkitError(f"its head does not fit {model_class} with {counts[-1]} labels: {problem}")
+        raise AdaptkitError(
+            f"its head does not fit {model_class} with {counts[-1]} labels: {problem}"
+        )
 
     def _model(self, model_class: str, labels: int, own_pooler: bool) -> tuple[Any, Replay]:
         key = model_class, labels, own_pooler
         if key not in self._models:
             prefix, model = self.prefix(model_class), self._fresh(model_class, labels)
             if not prefix:
-                raise AdaptkitError(f"{model_class} of {self.backbone.name} has no head of its own.")
+                raise AdaptkitError(
+                    f"{model_class} of {self.backbone.name} has no head of its own."
+                )
             path = prefix.rstrip(".")
             replay = Replay(getattr(getattr(model, path), "pooler", None) if own_pooler else None)
             setattr(model, path, replay)
@@ -142,19 +176,28 @@ class Heads:
         return self._models[key]
 
     def _of_base(self, model_class: str, labels: int, names: set[str]) -> dict[str, Tensor]:
-        """Parameters of a head that the base's own checkpoint holds (a fine-tuned model that is adapted further)."""
+        """Parameters of a head that the base's own checkpoint holds (a fine-tuned model that is
+        adapted further).
+        """
         record = getattr(self.backbone.model, "adaptkit_base", None)
         if record is None:
             return {}
         if (model_class, labels) not in self._heads_of_base:
-            whole = load_base(record.name, task=model_class, labels=labels, revision=record.revision)
+            whole: Any = load_base(
+                record.name, task=model_class, labels=labels, revision=record.revision
+            )
             new, prefix = tuple(whole.adaptkit_base.head), self.prefix(model_class)
             self._heads_of_base[model_class, labels] = {
                 name: parameter.data
                 for name, parameter in whole.named_parameters()
-                if not name.startswith(prefix) and not any(name == part or name.startswith(part + ".") for part in new)
+                if not name.startswith(prefix)
+                and not any(name == part or name.startswith(part + ".") for part in new)
             }
-        return {name: tensor for name, tensor in self._heads_of_base[model_class, labels].items() if name in names}
+        return {
+            name: tensor
+            for name, tensor in self._heads_of_base[model_class, labels].items()
+            if name in names
+        }
 
 
 def _difference(given: dict[str, tuple], wanted: dict[str, tuple]) -> str:
@@ -163,5 +206,9 @@ def _difference(given: dict[str, tuple], wanted: dict[str, tuple]) -> str:
         parts.append(f"{', '.join(missing)} missing")
     if extra := sorted(given.keys() - wanted.keys()):
         parts.append(f"{', '.join(extra)} belong nowhere")
-    parts += [f"{n} has shape {given[n]}, not {wanted[n]}" for n in sorted(given.keys() & wanted.keys()) if given[n] != wanted[n]]
+    parts += [
+        f"{n} has shape {given[n]}, not {wanted[n]}"
+        for n in sorted(given.keys() & wanted.keys())
+        if given[n] != wanted[n]
+    ]
     return "; ".join(parts)

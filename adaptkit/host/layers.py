@@ -1,7 +1,9 @@
-"""The owner of parameters while many adapters answer: a layer around each module of the base that adapters may change.
+"""The owner of parameters while many adapters answer: a layer around each module of the base that
+adapters may change.
 
-A batch is ordered so that rows whose adapters have one layout stand together: a `Part`, whose weights are rows of the slots. Every
-layer applies a part's formulas with these weights, one adapter for each row, and leaves the other rows alone.
+A batch is ordered so that rows whose adapters have one layout stand together: a `RowGroup`, whose
+weights are rows of the slots. Every layer applies a part's formulas with these weights, one adapter
+for each row, and leaves the other rows alone.
 """
 
 from __future__ import annotations
@@ -15,30 +17,43 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from adaptkit.attention import route
-from adaptkit.host.gathered import Desks, Gathered
+from adaptkit.adapters.attachments import Weights, join_key_values, transform
+from adaptkit.adapters.attention import route
+from adaptkit.adapters.layer import Relay, Wrapper
+from adaptkit.host.gather import BufferPool, Gathered
 from adaptkit.host.layout import Layout, Product, Step
-from adaptkit.layers import Relay, Weights, Wrapper, join, transform
-from adaptkit.methods.prefix import KeyValues
-from adaptkit.sites import Site
+from adaptkit.methods.key_values import KeyValues
+from adaptkit.models.sites import Site
 
 
 class NotByRowError(Exception):
-    """The base passes something through a module that has no axis of rows: different adapters cannot share a batch here."""
-
-
-class Part:
-    """Rows of a batch, from `start` to `stop`, whose adapters have one layout. `numbers`: the slot of each row.
-
-    Generation with beams repeats every row; `times` says how often. 0 times: x has no axis of rows, and one adapter is everybody's.
+    """The base passes something through a module that has no axis of rows: different adapters
+    cannot share a batch here.
     """
 
-    def __init__(self, layout: Layout, start: int, stop: int, slots: Tensor, numbers: list[int], desks: Desks):
+
+class RowGroup:
+    """Rows of a batch, from `start` to `stop`, whose adapters have one layout. `numbers`: the slot
+    of each row.
+
+    Generation with beams repeats every row; `times` says how often. 0 times: x has no axis of rows,
+    and one adapter is everybody's.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        start: int,
+        stop: int,
+        slots: Tensor,
+        numbers: list[int],
+        buffers: BufferPool,
+    ):
         self.layout = layout
         self.start = start
         self.stop = stop
         self.single = len(set(numbers)) == 1
-        self._from = slots, numbers[:1] if self.single else numbers, desks
+        self._from = slots, numbers[:1] if self.single else numbers, buffers
         self._gathered: dict[int, Gathered] = {}
         self._low: tuple[Product | None, Any, Any] = (None, None, None)
 
@@ -47,14 +62,22 @@ class Part:
 
     def of(self, x: Tensor, times: int) -> Tensor:
         """The part's rows of x; x itself where they are all."""
-        return x if not times or (self.stop - self.start) * times == x.shape[0] else x[self.rows(times)]
+        return (
+            x
+            if not times or (self.stop - self.start) * times == x.shape[0]
+            else x[self.rows(times)]
+        )
 
     def gathered(self, times: int) -> Gathered:
         """The slots of rows that each stand so many times."""
         if times not in self._gathered:
-            slots, numbers, desks = self._from
-            repeated = numbers if self.single else [number for number in numbers for _ in range(times)]
-            self._gathered[times] = Gathered(self.layout, slots, repeated, (self.stop - self.start) * times, desks)
+            slots, numbers, buffers = self._from
+            repeated = (
+                numbers if self.single else [number for number in numbers for _ in range(times)]
+            )
+            self._gathered[times] = Gathered(
+                self.layout, slots, repeated, (self.stop - self.start) * times, buffers
+            )
         return self._gathered[times]
 
     def give_back(self) -> None:
@@ -64,14 +87,18 @@ class Part:
 
     def weights(self, step: Step, times: int) -> Weights:
         gathered = self.gathered(times)
-        return lambda dtype: {name: gathered.view(place).to(dtype) for name, place in step.places.items()}
+        return lambda dtype: {
+            name: gathered.view(place).to(dtype) for name, place in step.places.items()
+        }
 
     def add(self, step: Step, x: Tensor, y: Tensor, times: int) -> None:
-        """A low-rank step, `y += (A @ x.mT).mT @ B`, in place: a second tensor as wide as y takes longer to write than the product.
+        """A low-rank step, `y += (A @ x.mT).mT @ B`, in place: a second tensor as wide as y takes
+        longer to write than the product.
 
         `A @ x.mT` is computed once for all maps that read the same x.
         """
         product, gathered = step.product, self.gathered(times)
+        assert product is not None and step.b is not None  # else it is no low-rank step
         b = gathered.view(step.b)
         if self._low[0] is not product or self._low[1] is not x:
             own, a = self.of(x, times), gathered.view(product.a)
@@ -91,14 +118,20 @@ class Batch:
     """The parts of a batch of so many rows; rows in no part are the bare base's."""
 
     rows: int
-    parts: list[Part]
+    parts: list[RowGroup]
 
     def times(self, x: Tensor) -> int:
-        """How often each row of the batch stands in x; 0 where x has no axis of rows and one adapter is everybody's."""
+        """How often each row of the batch stands in x; 0 where x has no axis of rows and one
+        adapter is everybody's.
+        """
         count = x.shape[0]
         if x.ndim == 3 and count and not count % self.rows:
             return count // self.rows
-        if len(self.parts) == 1 and self.parts[0].single and self.parts[0].stop - self.parts[0].start == self.rows:
+        if (
+            len(self.parts) == 1
+            and self.parts[0].single
+            and self.parts[0].stop - self.parts[0].start == self.rows
+        ):
             return 0
         raise NotByRowError
 
@@ -108,19 +141,22 @@ class Batch:
             part.give_back()
 
 
-class Now(threading.local):
+class BatchContext(threading.local):
     """The batch that the current thread runs."""
 
     batch: Batch | None = None
 
 
 class HostLayer(Wrapper):
-    """A module of the base. `path`: where it is in the backbone; `now`: shared by all layers of a host."""
+    """A module of the base.
 
-    def __init__(self, base_layer: nn.Module, path: str, now: Now):
+    `path`: where it is in the backbone; `now`: shared by all layers of a host.
+    """
+
+    def __init__(self, base_layer: nn.Module, path: str, now: BatchContext):
         super().__init__(base_layer)
         self.path = path
-        self._now = now
+        self._context = now
         self._stream: Relay | None = None
         self._queries: Relay | None = None
 
@@ -136,7 +172,7 @@ class HostLayer(Wrapper):
     def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
         y = self.base_layer(x, *args, **kwargs)
         stream = self._stream.take() if self._stream else None
-        batch = self._now.batch
+        batch = self._context.batch
         if batch is None or not batch.parts:
             return y
         if self._queries:
@@ -146,7 +182,15 @@ class HostLayer(Wrapper):
                 y = self._change(batch, part, steps, x, y, stream)
         return y
 
-    def _change(self, batch: Batch, part: Part, steps: list[Step], x: Tensor, y: Tensor, stream: Tensor | None) -> Tensor:
+    def _change(
+        self,
+        batch: Batch,
+        part: RowGroup,
+        steps: list[Step],
+        x: Tensor,
+        y: Tensor,
+        stream: Tensor | None,
+    ) -> Tensor:
         times = batch.times(x)
         for step in steps:
             own = part.of(y, times)
@@ -155,7 +199,9 @@ class HostLayer(Wrapper):
             elif step.attachment.site.kind != "attention":
                 attached = [(step.attachment, part.weights(step, times))]
                 entered = None if stream is None else part.of(stream, times)
-                changed = transform(self.base_layer, attached, part.of(x, times), own, entered, False)
+                changed = transform(
+                    self.base_layer, attached, part.of(x, times), own, entered, False
+                )
                 if own is y:
                     y = changed
                 else:
@@ -163,8 +209,10 @@ class HostLayer(Wrapper):
         return y
 
     def join(self, y: KeyValues) -> KeyValues:
-        """What the attention reads: with each row's own columns in front, filled up to the most by columns that nobody sees."""
-        batch = self._now.batch
+        """What the attention reads: with each row's own columns in front, filled up to the most by
+        columns that nobody sees.
+        """
+        batch = self._context.batch
         x = self._queries.take()
         if batch is None or x is None:
             return y
@@ -175,14 +223,18 @@ class HostLayer(Wrapper):
         """Every stretch of the batch with what its rows read, in order."""
         times, done = batch.times(x), 0
         for part in batch.parts:
-            steps = [s for s in part.layout.steps.get(self.path, ()) if s.attachment.site.kind == "attention"]
+            steps = [
+                s
+                for s in part.layout.steps.get(self.path, ())
+                if s.attachment.site.kind == "attention"
+            ]
             rows = part.rows(times) if times else slice(0, len(x))
             if not steps:
                 continue
             if rows.start > done:
                 yield slice(done, rows.start), _rows(y, slice(done, rows.start))
             attached = [(step.attachment, part.weights(step, times)) for step in steps]
-            yield rows, join(attached, x[rows], _rows(y, rows), False)
+            yield rows, join_key_values(attached, x[rows], _rows(y, rows), False)
             done = rows.stop
         if done < len(x):
             yield slice(done, len(x)), _rows(y, slice(done, len(x)))
@@ -196,18 +248,29 @@ def _side_by_side(joined: list[tuple[slice, KeyValues]], length: int) -> KeyValu
     """One batch of stretches with different numbers of columns in front of `length` common ones."""
     most = max(own.keys.shape[-2] for _, own in joined)
     gaps = [most - own.keys.shape[-2] for _, own in joined]
-    keys, values = (torch.cat([F.pad(own[i], (0, 0, gap, 0)) for (_, own), gap in zip(joined, gaps, strict=True)]) for i in (0, 1))
+    columns: list[tuple[tuple[Tensor, Tensor], int]] = [
+        ((own.keys, own.values), gap) for (_, own), gap in zip(joined, gaps, strict=True)
+    ]
+    keys, values = (
+        torch.cat([F.pad(own[i], (0, 0, gap, 0)) for own, gap in columns]) for i in (0, 1)
+    )
     if not any(gaps) and all(own.scores is None for _, own in joined):
         return KeyValues(keys, values)
     queries = max(1 if own.scores is None else own.scores.shape[-2] for _, own in joined)
     scores = []
     for (rows, own), gap in zip(joined, gaps, strict=True):
-        seen = own.scores if own.scores is not None else keys.new_zeros(rows.stop - rows.start, 1, 1, most - gap - length)
-        scores.append(F.pad(seen.expand(-1, -1, queries, -1), (gap, 0), value=torch.finfo(keys.dtype).min))
+        seen = (
+            own.scores
+            if own.scores is not None
+            else keys.new_zeros(rows.stop - rows.start, 1, 1, most - gap - length)
+        )
+        scores.append(
+            F.pad(seen.expand(-1, -1, queries, -1), (gap, 0), value=torch.finfo(keys.dtype).min)
+        )
     return KeyValues(keys, values, torch.cat(scores))
 
 
-def wrap(backbone: nn.Module, sites: list[Site], now: Now) -> None:
+def wrap(backbone: nn.Module, sites: list[Site], now: BatchContext) -> None:
     """Put a `HostLayer` around every module of `backbone` that a site names."""
     modules = dict(backbone.named_modules())
     layers: dict[str, HostLayer] = {}

@@ -1,8 +1,10 @@
-"""Where every parameter of a method lies in a slot: the same places for all adapters whose settings agree.
+"""Where every parameter of a method lies in a slot: the same places for all adapters whose settings
+agree.
 
-A slot is one row of one tensor. What one half of a layer needs (its attention, its feed-forward block) is one stretch of it, a
-*segment*, which is gathered when that half runs. The maps that read the same input (q, k and v; the keys and values of
-cross-attention; the gate and the inner map of the feed-forward block) have their A's under each other: one product serves all.
+A slot is one row of one tensor. What one half of a layer needs (its attention, its feed-forward
+block) is one stretch of it, a *segment*, which is gathered when that half runs. The maps that read
+the same input (q, k and v; the keys and values of cross-attention; the gate and the inner map of
+the feed-forward block) have their A's under each other: one product serves all.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from adaptkit.layers import Attachment
+from adaptkit.adapters.attachments import Attachment
 from adaptkit.methods.base import Method
-from adaptkit.sites import Site
+from adaptkit.models.sites import Site
 
 SAME_INPUT = (("attn.q", "attn.k", "attn.v"), ("cross.k", "cross.v"), ("ffn.in", "ffn.gate"))
 
@@ -30,7 +32,9 @@ class Segment:
 
 
 class Place:
-    """Where a parameter lies: the segment, its first number in it, and its shape. `turned`: a matrix that lies there transposed."""
+    """Where a parameter lies: the segment, its first number in it, and its shape. `turned`: a
+    matrix that lies there transposed.
+    """
 
     def __init__(self, segment: Segment, shape: tuple[int, ...], turned: bool = False):
         self.segment, self.start, self.shape, self.turned = segment, segment.width, shape, turned
@@ -38,24 +42,32 @@ class Place:
         self._strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
     def of(self, gathered: Tensor) -> Tensor:
-        """This parameter in its segment of slots, `(n, width)` -> `(n, *shape)`, or of one slot, `(width,)` -> `shape`: a view."""
+        """This parameter in its segment of slots, `(n, width)` -> `(n, *shape)`, or of one slot,
+        `(width,)` -> `shape`: a view.
+        """
         rows, width = gathered.shape[:-1], gathered.stride()[:-1]
-        return gathered.as_strided((*rows, *self.shape), (*width, *self._strides), gathered.storage_offset() + self.start)
+        return gathered.as_strided(
+            (*rows, *self.shape), (*width, *self._strides), gathered.storage_offset() + self.start
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """`A @ x.mT` of maps with the same input, `(ranks, tokens)`. `a`: their A's under each other."""
+    """`A @ x.mT` of maps with the same input, `(ranks, tokens)`.
+
+    `a`: their A's under each other.
+    """
 
     a: Place
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One formula at one module. Low-rank ones also say how to be added in place: their ranks of a product (None: all), and B,
-    `(r, out)`.
+    """One formula at one module. Low-rank ones also say how to be added in place: their ranks of a
+    product (None: all), and B, `(r, out)`.
 
-    Both products are faster this way round on a CPU, by up to two times, than as `x @ A.mT` and with B as `(out, r)`.
+    Both products are faster this way round on a CPU, by up to two times, than as `x @ A.mT` and
+    with B as `(out, r)`.
     """
 
     attachment: Attachment
@@ -68,14 +80,21 @@ class Step:
 class Layout:
     """The places of a union's parameters, and what to do at each module of the base.
 
-    union: methods as they are served. sites: of the base. `steps`: module path -> its formulas, in the order of the union.
+    union: methods as they are served. sites: of the base. `steps`: module path -> its formulas, in
+    the order of the union.
     `width`: numbers in a slot; `widest`: in its largest segment.
     """
 
     def __init__(self, union: tuple[Method, ...], sites: list[Site]):
         self.union = union
-        self.attachments = [Attachment(method, site, i) for i, method in enumerate(union) for site in method.place(sites)]
-        self.places: dict[tuple[str, str], Place] = {}  # (module path, name of the weight) -> its place
+        self.attachments = [
+            Attachment(method, site, i)
+            for i, method in enumerate(union)
+            for site in method.place(sites)
+        ]
+        self.places: dict[
+            tuple[str, str], Place
+        ] = {}  # (module path, name of the weight) -> its place
         self.steps: dict[str, list[Step]] = {}
         self.segments: list[Segment] = []
         self.width = 0
@@ -97,35 +116,64 @@ class Layout:
             low = _low_rank(attachment)
             for name, param in attachment.method.spec(attachment.site).items():
                 if (attachment.site.module, attachment.weight_name(name)) not in self.places:
-                    self._lay(segment, attachment, name, param.shape, turned=low is not None and name == low[1])
-            places = {name: self.places[attachment.site.module, key] for name, key in attachment.weight_names.items()}
+                    self._lay(
+                        segment,
+                        attachment,
+                        name,
+                        param.shape,
+                        turned=low is not None and name == low[1],
+                    )
+            places = {
+                name: self.places[attachment.site.module, key]
+                for name, key in attachment.weight_names.items()
+            }
             more = (*products[attachment], places[low[1]]) if low else ()
             made[attachment] = Step(attachment, places, *more)
         self.width += segment.width
         return made
 
-    def _lay(self, segment: Segment, attachment: Attachment, name: str, shape: tuple[int, ...], turned: bool = False) -> Place:
+    def _lay(
+        self,
+        segment: Segment,
+        attachment: Attachment,
+        name: str,
+        shape: tuple[int, ...],
+        turned: bool = False,
+    ) -> Place:
         place = Place(segment, shape[::-1] if turned else shape, turned)
         self.places[attachment.site.module, attachment.weight_name(name)] = place
         segment.width += place.size
         return place
 
-    def _lay_product(self, segment: Segment, group: list[Attachment]) -> dict[Attachment, tuple[Product, slice | None]]:
+    def _lay_product(
+        self, segment: Segment, group: list[Attachment]
+    ) -> dict[Attachment, tuple[Product, slice | None]]:
         """Put the A's of one group under each other."""
-        ranks, specs = [0], [attachment.method.spec(attachment.site)[_low_rank(attachment)[0]] for attachment in group]
+        ranks, specs = (
+            [0],
+            [
+                attachment.method.spec(attachment.site)[_low_rank_names(attachment)[0]]
+                for attachment in group
+            ],
+        )
         whole = Place(segment, (sum(spec.shape[0] for spec in specs), group[0].site.width_in))
         for attachment, spec in zip(group, specs, strict=True):
-            self._lay(segment, attachment, _low_rank(attachment)[0], spec.shape)
+            self._lay(segment, attachment, _low_rank_names(attachment)[0], spec.shape)
             ranks.append(ranks[-1] + spec.shape[0])
         product = Product(whole)
-        return {at: (product, slice(*ranks[i : i + 2]) if len(group) > 1 else None) for i, at in enumerate(group)}
+        return {
+            at: (product, slice(*ranks[i : i + 2]) if len(group) > 1 else None)
+            for i, at in enumerate(group)
+        }
 
     def fill(self, weights: dict[tuple[str, str], Tensor]) -> Tensor:
         """One slot `(width,)` in fp32 from all weights by (module path, name)."""
         slot = torch.empty(self.width, dtype=torch.float32)
         for key, place in self.places.items():
             start = place.segment.start + place.start
-            slot[start : start + place.size].view(place.shape).copy_(weights[key].mT if place.turned else weights[key])
+            slot[start : start + place.size].view(place.shape).copy_(
+                weights[key].mT if place.turned else weights[key]
+            )
         return slot
 
 
@@ -143,6 +191,12 @@ def _halves(attachments: list[Attachment], sites: list[Site]) -> list[list[Attac
 
 def _low_rank(attachment: Attachment) -> tuple[str, str] | None:
     return attachment.method.low_rank() if attachment.site.kind == "map" else None
+
+
+def _low_rank_names(attachment: Attachment) -> tuple[str, str]:
+    names = _low_rank(attachment)
+    assert names is not None
+    return names
 
 
 def _groups(attachments: list[Attachment]) -> list[list[Attachment]]:

@@ -19,7 +19,8 @@ from adaptkit.errors import AdaptkitError
 
 
 class SeededSampling(LogitsProcessor):
-    """Leaves of each row's scores one token: the one that `torch.multinomial` would draw for this row alone with its seed.
+    """Leaves of each row's scores one token: the one that `torch.multinomial` would draw for this
+    row alone with its seed.
 
     warpers: what makes the distribution (temperature, top-k, ...). seeds: one a row.
     """
@@ -28,9 +29,14 @@ class SeededSampling(LogitsProcessor):
         self.warpers = warpers
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+    def __call__(self, input_ids: Any, scores: Tensor) -> Tensor:
         shares = self.warpers(input_ids, scores).softmax(-1)  # (rows, vocabulary)
-        noise = torch.cat([torch.empty_like(shares[:1]).exponential_(generator=generator) for generator in self.generators])
+        noise = torch.cat(
+            [
+                torch.empty_like(shares[:1]).exponential_(generator=generator)
+                for generator in self.generators
+            ]
+        )
         chosen = (shares / noise).argmax(-1, keepdim=True)
         return torch.full_like(scores, -torch.inf).scatter_(-1, chosen, 0.0)
 
@@ -38,11 +44,19 @@ class SeededSampling(LogitsProcessor):
 def warpers(config: Any, given: dict[str, float | None]) -> LogitsProcessorList:
     """transformers' warpers for temperature, top_k, top_p and min_p, as `generate` orders them.
 
-    config: the model's generation config, for what is not `given`; then temperature 1 and the 50 best tokens, as in `generate`.
+    config: the model's generation config, for what is not `given`; then temperature 1 and the 50
+    best tokens, as in `generate`.
     """
     defaults = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None}
-    values = {
-        name: next((value for value in (given.get(name), getattr(config, name, None)) if value is not None), default)
+    values: dict[str, Any] = {
+        name: next(
+            (
+                value
+                for value in (given.get(name), getattr(config, name, None))
+                if value is not None
+            ),
+            default,
+        )
         for name, default in defaults.items()
     }
     found = LogitsProcessorList()

@@ -1,7 +1,9 @@
-"""The slots of a host: one tensor, one row an adapter; who is in which, who is being used, and who has to leave.
+"""The slots of a host: one tensor, one row an adapter; who is in which, who is being used, and who
+has to leave.
 
-A load is staged, then committed: its row is written to a slot that nobody reads, and only then does the name point to it. Whoever
-has admitted rows to an adapter keeps that version until they are done, whatever is loaded or unloaded meanwhile.
+A load is staged, then committed: its row is written to a slot that nobody reads, and only then does
+the name point to it. Whoever has admitted rows to an adapter keeps that version until they are
+done, whatever is loaded or unloaded meanwhile.
 """
 
 from __future__ import annotations
@@ -15,22 +17,25 @@ from dataclasses import dataclass, field
 import torch
 
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.host.incoming import Incoming
 from adaptkit.host.layout import Layout
+from adaptkit.host.loader import ParsedAdapter
 
 _COUNTER = itertools.count(1)
 
 
 @dataclass(eq=False)
-class Resident:
-    """An adapter in a slot. `users`: admitted requests; `leaves`: it may be put out when slots run out (it is in a store)."""
+class LoadedAdapter:
+    """An adapter in a slot.
+
+    `ref_count`: admitted requests; `evictable`: it may be put out when slots run out (it is in a store).
+    """
 
     name: str
     slot: int
-    adapter: Incoming
-    leaves: bool
+    adapter: ParsedAdapter
+    evictable: bool
     version: int = field(default_factory=lambda: next(_COUNTER))
-    users: int = 0
+    ref_count: int = 0
     rows: int = 0
     used: float = field(default_factory=time.monotonic)
 
@@ -40,7 +45,8 @@ class Resident:
 
 
 class Slots:
-    """`count` slots of `width` numbers each, and one more, through which an adapter in use is replaced.
+    """`count` slots of `width` numbers each, and one more, through which an adapter in use is
+    replaced.
 
     All methods may be called from any thread.
     """
@@ -49,7 +55,7 @@ class Slots:
         self.count = count
         with torch.inference_mode(False):
             self.rows = torch.zeros(count + 1, width, dtype=dtype, device=device)
-        self.residents: dict[str, Resident] = {}
+        self.loaded_adapters: dict[str, LoadedAdapter] = {}
         self.evictions = 0
         self._free = list(range(count, -1, -1))
         self._promised = 0  # loads that have a slot and no name yet
@@ -61,18 +67,25 @@ class Slots:
 
     def names(self) -> list[str]:
         with self._change:
-            return sorted(self.residents)
+            return sorted(self.loaded_adapters)
 
     def holds(self, name: str) -> bool:
         with self._change:
-            return name in self.residents
+            return name in self.loaded_adapters
 
-    def listed(self) -> list[Resident]:
+    def listed(self) -> list[LoadedAdapter]:
         """Who is in a slot, by name."""
         with self._change:
-            return sorted(self.residents.values(), key=lambda one: one.name)
+            return sorted(self.loaded_adapters.values(), key=lambda one: one.name)
 
-    def put(self, name: str, adapter: Incoming, leaves: bool = False, admit: bool = False, wait: bool = True) -> Resident | None:
+    def put(
+        self,
+        name: str,
+        adapter: ParsedAdapter,
+        evictable: bool = False,
+        admit: bool = False,
+        wait: bool = True,
+    ) -> LoadedAdapter | None:
         """Give an adapter a slot and let its name point to it. `admit`: with one user already.
 
         Returns:
@@ -85,16 +98,17 @@ class Slots:
         if slot is None:
             return None
         try:
+            assert adapter.row is not None  # nobody has put it into a slot yet
             self.rows[slot, : len(adapter.row)] = adapter.row
             adapter.row = None  # the slot holds it now
         except BaseException:
             self._give_back(slot)
             raise
-        new = Resident(name, slot, adapter, leaves, users=int(admit))
+        new = LoadedAdapter(name, slot, adapter, evictable, ref_count=int(admit))
         with self._change:
             self._promised -= 1
-            old = self.residents.get(name)
-            self.residents[name] = new
+            old = self.loaded_adapters.get(name)
+            self.loaded_adapters[name] = new
             if old is not None:
                 self._retire(old)
             self._change.notify_all()
@@ -103,30 +117,39 @@ class Slots:
     def _reserve(self, name: str, wait: bool) -> int | None:
         with self._change:
             while True:
-                others = self._promised + len(self.residents.keys() - {name})
+                others = self._promised + len(self.loaded_adapters.keys() - {name})
                 if others < self.count and self._free:
                     self._promised += 1
                     return self._free.pop()
                 if others >= self.count:
                     if self._evict(name):
                         continue
-                    if not self._promised and not any(one.leaves for one in self.residents.values()):
+                    if not self._promised and not any(
+                        one.evictable for one in self.loaded_adapters.values()
+                    ):
                         raise AdaptkitError(
-                            f"all {self.count} slots are taken ({_listed(self.residents)}): unload one, or Host(..., slots=...)."
+                            f"all {self.count} slots are taken ({_listed(self.loaded_adapters)}): "
+                            "unload one, or Host(..., slots=...)."
                         )
                 if not wait:
                     return None
                 self._change.wait()
 
     def _evict(self, name: str) -> bool:
-        """Put out the adapter that was used longest ago, if one may leave; one in use only when there is a slot beside its own.
+        """Put out the adapter that was used longest ago, if one may leave; one in use only when
+        there is a slot beside its own.
 
-        What is in use goes on being used, but whoever asks for it from now on waits in turn: a busy adapter keeps nobody out.
+        What is in use goes on being used, but whoever asks for it from now on waits in turn: a busy
+        adapter keeps nobody out.
         """
-        leaving = [one for one in self.residents.values() if one.leaves and one.name != name and (self._free or not one.users)]
+        leaving = [
+            one
+            for one in self.loaded_adapters.values()
+            if one.evictable and one.name != name and (self._free or not one.ref_count)
+        ]
         if leaving:
-            oldest = min(leaving, key=lambda one: (one.users > 0, one.used))
-            del self.residents[oldest.name]
+            oldest = min(leaving, key=lambda one: (one.ref_count > 0, one.used))
+            del self.loaded_adapters[oldest.name]
             self._retire(oldest)
             self.evictions += 1
         return bool(leaving)
@@ -134,10 +157,13 @@ class Slots:
     def could_hold(self, name: str) -> bool:
         """Whether an adapter would get a slot now, without waiting."""
         with self._change:
-            others = self._promised + len(self.residents.keys() - {name})
+            others = self._promised + len(self.loaded_adapters.keys() - {name})
             if others < self.count:
                 return bool(self._free)
-            return any(one.leaves and (self._free or not one.users) for one in self.residents.values())
+            return any(
+                one.evictable and (self._free or not one.ref_count)
+                for one in self.loaded_adapters.values()
+            )
 
     def _give_back(self, slot: int) -> None:
         with self._change:
@@ -145,44 +171,47 @@ class Slots:
             self._free.append(slot)
             self._change.notify_all()
 
-    def _retire(self, resident: Resident) -> None:
+    def _retire(self, loaded: LoadedAdapter) -> None:
         """A resident without a name; its slot is free when nobody uses it. The lock is held."""
-        if not resident.users:
-            self._free.append(resident.slot)
+        if not loaded.ref_count:
+            self._free.append(loaded.slot)
         self._change.notify_all()
 
-    def admit(self, name: str) -> Resident | None:
+    def admit(self, name: str) -> LoadedAdapter | None:
         """The adapter that the name points to now, with one more user; None where it is in no slot."""
         with self._change:
-            found = self.residents.get(name)
+            found = self.loaded_adapters.get(name)
             if found is not None:
-                found.users += 1
+                found.ref_count += 1
                 found.used = time.monotonic()
             return found
 
-    def release(self, residents: Iterable[Resident]) -> None:
+    def release(self, loaded_adapters: Iterable[LoadedAdapter]) -> None:
         """One user less of each."""
         with self._change:
-            for resident in residents:
-                resident.users -= 1
-                if not resident.users and self.residents.get(resident.name) is not resident:
-                    self._free.append(resident.slot)
+            for loaded in loaded_adapters:
+                loaded.ref_count -= 1
+                if not loaded.ref_count and self.loaded_adapters.get(loaded.name) is not loaded:
+                    self._free.append(loaded.slot)
             self._change.notify_all()
 
     def remove(self, name: str, timeout: float | None = None) -> None:
-        """Take an adapter's name away at once, and wait until its admitted rows are done and its slot is free.
+        """Take an adapter's name away at once, and wait until its admitted rows are done and its
+        slot is free.
 
         Raises:
-            AdaptkitError: no such adapter, or it is still in use after `timeout` seconds (it is gone for new rows all the same).
+            AdaptkitError: no such adapter, or it is still in use after `timeout` seconds (it is
+                gone for new rows all the same).
         """
         with self._change:
-            if name not in self.residents:
-                raise unknown("adapter", name, self.residents)
-            resident = self.residents.pop(name)
-            self._retire(resident)
-            if not self._change.wait_for(lambda: not resident.users, timeout):
+            if name not in self.loaded_adapters:
+                raise unknown("adapter", name, self.loaded_adapters)
+            loaded = self.loaded_adapters.pop(name)
+            self._retire(loaded)
+            if not self._change.wait_for(lambda: not loaded.ref_count, timeout):
                 raise AdaptkitError(
-                    f"{name!r} is still answering {resident.users} requests after {timeout} s; new ones are refused."
+                    f"{name!r} is still answering {loaded.ref_count} requests after {timeout} s; "
+                    "new ones are refused."
                 )
 
 

@@ -1,4 +1,5 @@
-"""What a method is: settings, the parameters it needs at one site, and a formula. Nothing else in the library knows more.
+"""What a method is: settings, the parameters it needs at one site, and a formula. Nothing else in
+the library knows more.
 
 A method is a frozen dataclass with three things:
 
@@ -6,9 +7,11 @@ A method is a frozen dataclass with three things:
     spec(site)       the parameters at one site: name -> `Param`
     apply(p, x, y)   the formula: what becomes of the site's output `y`, given its input `x` and the parameters `p`
 
-The formula is written once and holds for parameters of one adapter, `(...)`, and of a batch of adapters, `(batch, ...)`, one
-for each row of `x`: the trainer uses the first form, the host the second. Write `x @ weight.mT` for maps and `rows(vector)`
-for everything that is added to or multiplied with `(batch, seq, width)`; `add_map` where a map's result is added to something.
+The formula is written once and holds for parameters of one adapter, `(...)`, and of a batch of
+adapters, `(batch, ...)`, one
+for each row of `x`: the trainer uses the first form, the host the second. Write `x @ weight.mT` for
+maps and `rows(vector)` for everything that is added to or multiplied with `(batch, seq, width)`;
+`add_map` where a map's result is added to something.
 """
 
 from __future__ import annotations
@@ -20,8 +23,8 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.methods.layers import check_layers, chosen_layers
-from adaptkit.sites import SITE_NAMES, Site
+from adaptkit.methods.layer_ranges import check_layers, chosen_layers
+from adaptkit.models.sites import SITE_NAMES, Site
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Param:
-    """One parameter: its shape, and how it starts: zeros, ones, identity, kaiming (uniform, a = sqrt 5) or normal with `std`.
+    """One parameter: its shape, and how it starts: zeros, ones, identity, kaiming (uniform, a =
+    sqrt 5) or normal with `std`.
 
     frozen: it is part of the adapter, and does not train.
     """
@@ -57,14 +61,18 @@ class Param:
 
 
 def rows(vector: Tensor) -> Tensor:
-    """A vector `(width,)`, or one for each row `(batch, width)`, made ready to meet `(batch, seq, width)`."""
+    """A vector `(width,)`, or one for each row `(batch, width)`, made ready to meet `(batch, seq,
+    width)`.
+    """
     return vector if vector.ndim == 1 else vector.unsqueeze(-2)
 
 
 def add_map(y: Tensor, x: Tensor, weight: Tensor, alpha: float = 1.0) -> Tensor:
-    """`y + alpha x @ weight.mT` in one pass over y `(..., seq, out)`; x `(..., seq, in)`, weight `(out, in)` or `(batch, out, in)`.
+    """`y + alpha x @ weight.mT` in one pass over y `(..., seq, out)`; x `(..., seq, in)`, weight
+    `(out, in)` or `(batch, out, in)`.
 
-    A product of a low rank is little work; writing the full width once more, to add it, would cost as much again.
+    A product of a low rank is little work; writing the full width once more, to add it, would cost
+    as much again.
     """
     import torch
 
@@ -72,23 +80,32 @@ def add_map(y: Tensor, x: Tensor, weight: Tensor, alpha: float = 1.0) -> Tensor:
         return y + x @ weight.mT * alpha
     if weight.ndim == 3:
         return torch.baddbmm(y, x, weight.mT, alpha=alpha)
-    flat = torch.addmm(y.reshape(-1, y.shape[-1]), x.reshape(-1, x.shape[-1]), weight.mT, alpha=alpha)
+    flat = torch.addmm(
+        y.reshape(-1, y.shape[-1]), x.reshape(-1, x.shape[-1]), weight.mT, alpha=alpha
+    )
     return flat.view(y.shape)
 
 
 @dataclass(frozen=True)
 class Method:
-    """Base class of all methods. Subclasses are frozen dataclasses whose fields are the settings of the grammar."""
+    """Base class of all methods.
+
+    Subclasses are frozen dataclasses whose fields are the settings of the grammar.
+    """
 
     name: ClassVar[str] = ""
     default_sites: ClassVar[tuple[str, ...]] = ()
     kinds: ClassVar[tuple[str, ...]] = ("map",)  # the kinds of site that the formula understands
-    affine: ClassVar[bool] = False  # apply is affine in (x, y): the method can be merged into linear maps
+    affine: ClassVar[bool] = (
+        False  # apply is affine in (x, y): the method can be merged into linear maps
+    )
     identity_at_start: ClassVar[bool] = True  # a fresh adapter changes nothing
     learning_rate: ClassVar[float] = 1e-3  # where training starts unless the user says otherwise
 
     sites: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
-    layers: str | None = dataclasses.field(default=None, kw_only=True)  # see `adaptkit.methods.layers`; None: all of them
+    layers: str | None = dataclasses.field(
+        default=None, kw_only=True
+    )  # see `adaptkit.methods.layers`; None: all of them
 
     def spec(self, site: Site) -> dict[str, Param]:
         raise NotImplementedError
@@ -97,8 +114,10 @@ class Method:
         raise NotImplementedError
 
     def served(self) -> Method:
-        """The method that a host computes with in this one's place: what only training needs is gone, and sizes are rounded up, so
-        that more adapters agree in their settings and share a batch."""
+        """The method that a host computes with in this one's place: what only training needs is
+        gone, and sizes are rounded up, so that more adapters agree in their settings and share a
+        batch.
+        """
         return self
 
     def to_served(self, p: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -130,10 +149,14 @@ class Method:
                 f"It has: {', '.join(names) or 'none'}."
             )
         patterns = self.sites or self.default_sites
-        chosen = [site for site in usable if any(fnmatchcase(site.name, pattern) for pattern in patterns)]
+        chosen = [
+            site for site in usable if any(fnmatchcase(site.name, pattern) for pattern in patterns)
+        ]
         if self.layers is not None:
             check_layers(self.layers)
-            chosen = [site for site in chosen if site.layer in chosen_layers(self.layers, site.depth)]
+            chosen = [
+                site for site in chosen if site.layer in chosen_layers(self.layers, site.depth)
+            ]
         if not chosen:
             names = sorted({site.name for site in available})
             raise AdaptkitError(
@@ -143,7 +166,9 @@ class Method:
         return chosen
 
     def describe(self, full: bool = False) -> str:
-        """The method in the grammar, with the settings that differ from the defaults, or with all of them."""
+        """The method in the grammar, with the settings that differ from the defaults, or with all
+        of them.
+        """
         settings = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

@@ -5,12 +5,13 @@
     placement   source                                            where, and what z is
     houlsby     Houlsby et al. 2019, arxiv.org/abs/1902.00751     y + f(y) at the output maps of attention and feed-forward block
     pfeiffer    Pfeiffer et al. 2020, arxiv.org/abs/2005.00247    u + f(LN(u)) then LN, u the stream leaving the block, LN its
-                                                                  own norm; in pre-norm models u + f(u)
+                                                                  own norm; in pre-norm models u +
+                                                                  f(u)
     parallel    He et al. 2021, arxiv.org/abs/2110.04366          y + f(x) at the feed-forward block, x the stream entering it
 
-U starts at zero, so a fresh adapter changes nothing. Defaults of reduction, activation and scale are those of the adapters
-library's configurations (its `double_seq_bn`, `seq_bn` and `par_bn`). `gate` multiplies f by sigmoid(g z), one gate a token; see
-`lora`.
+U starts at zero, so a fresh adapter changes nothing. Defaults of reduction, activation and scale
+are those of the adapters library's configurations (its `double_seq_bn`, `seq_bn` and `par_bn`).
+`gate` multiplies f by sigmoid(g z), one gate a token; see `lora`.
 """
 
 from __future__ import annotations
@@ -25,10 +26,16 @@ from torch.nn import functional as F
 
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.base import Method, Param, add_map, require, rows
-from adaptkit.sites import Site
+from adaptkit.methods.registry import register
+from adaptkit.models.sites import Site
 
 PLACEMENTS: dict[str, dict[str, Any]] = {
-    "houlsby": {"sites": ("attn.out", "ffn.out"), "reduction": 16, "activation": "silu", "scale": 1.0},
+    "houlsby": {
+        "sites": ("attn.out", "ffn.out"),
+        "reduction": 16,
+        "activation": "silu",
+        "scale": 1.0,
+    },
     "pfeiffer": {"sites": ("layer",), "reduction": 16, "activation": "relu", "scale": 1.0},
     "parallel": {"sites": ("ffn",), "reduction": 2, "activation": "relu", "scale": 4.0},
 }
@@ -42,12 +49,14 @@ def activation(name: str):
     return ACT2FN[name]  # makes a module each time it is asked
 
 
+@register
 @dataclass(frozen=True)
 class Bottleneck(Method):
     """Small networks inside each layer.
 
-    Settings: `placement` houlsby, pfeiffer or parallel; `reduction` of the width; `activation`, a name that transformers knows;
-    `scale` a number, or `learned` (starting at 1); `dropout` on the input; `gate`.
+    Settings: `placement` houlsby, pfeiffer or parallel; `reduction` of the width; `activation`, a
+    name that transformers knows; `scale` a number, or `learned` (starting at 1); `dropout` on the
+    input; `gate`.
     """
 
     name = "bottleneck"
@@ -67,13 +76,19 @@ class Bottleneck(Method):
             raise unknown("placement of bottleneck", self.placement, PLACEMENTS)
         if self.activation is not None and self.activation not in ACT2FN:
             raise unknown("activation of bottleneck", self.activation, ACT2FN)
-        require(self.setting("reduction") >= 1, self, f"reduction is 1 or more; it got {self.reduction}.")
+        require(
+            self.setting("reduction") >= 1,
+            self,
+            f"reduction is 1 or more; it got {self.reduction}.",
+        )
         require(0 <= self.dropout < 1, self, f"dropout is in [0, 1); it got {self.dropout}.")
         if self.scale not in (None, "learned"):
             try:
                 float(self.scale)
             except ValueError:
-                raise AdaptkitError(f"bottleneck: scale is a number or 'learned'; it got {self.scale!r}.") from None
+                raise AdaptkitError(
+                    f"bottleneck: scale is a number or 'learned'; it got {self.scale!r}."
+                ) from None
 
     def setting(self, name: str):
         """A setting, or the placement's own where none was given."""

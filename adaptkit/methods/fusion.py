@@ -1,11 +1,13 @@
-"""AdapterFusion: what several trained bottleneck adapters say, mixed by attention (Pfeiffer et al. 2021, arXiv:2005.00247).
+"""AdapterFusion: what several trained bottleneck adapters say, mixed by attention (Pfeiffer et al.
+2021, arXiv:2005.00247).
 
     f_i(x) = U_i act(D_i x + b_i) + c_i          the adapters, frozen; x the stream leaving the block, normed in post-norm models
     s_i    = (Q x + q) . K f_i(x)                one score an adapter and token
     y'     = y + V sum_i softmax(s)_i f_i(x)     Q, K, V: (width, width); V starts as the identity
 
-K's bias adds the same to every score and is left out; Q x is multiplied with K first, so no adapter's answer meets a full map.
-The authors' code also pulls V to the identity by a term in the loss; here V is free.
+K's bias adds the same to every score and is left out; Q x is multiplied with K first, so no
+adapter's answer meets a full map. The authors' code also pulls V to the identity by a term in the
+loss; here V is free.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ from dataclasses import dataclass
 from adaptkit.errors import unknown
 from adaptkit.methods.base import Method, Param, require, rows
 from adaptkit.methods.bottleneck import activation
-from adaptkit.sites import Site
+from adaptkit.methods.registry import register
+from adaptkit.models.sites import Site
 
 
+@register
 @dataclass(frozen=True)
 class Fusion(Method):
-    """A learned mixture of frozen bottleneck adapters (placement pfeiffer), which `adaptkit.transfer.fuse` fills in.
+    """A learned mixture of frozen bottleneck adapters (placement pfeiffer), which
+    `adaptkit.transfer.fuse` fills in.
 
     Settings: `adapters`, how many; `reduction` and `activation`, theirs.
     """
@@ -36,7 +41,11 @@ class Fusion(Method):
     def __post_init__(self):
         from transformers.activations import ACT2FN
 
-        require(self.adapters >= 1, self, f"adapters is a number of adapters, 1 or more; it got {self.adapters}.")
+        require(
+            self.adapters >= 1,
+            self,
+            f"adapters is a number of adapters, 1 or more; it got {self.adapters}.",
+        )
         require(self.reduction >= 1, self, f"reduction is 1 or more; it got {self.reduction}.")
         if self.activation not in ACT2FN:
             raise unknown("activation of fusion", self.activation, ACT2FN)
@@ -56,7 +65,9 @@ class Fusion(Method):
         }
 
     def apply(self, p, x, y, *, training=False):
-        inner = activation(self.activation)(x.unsqueeze(-3) @ p["down"].mT + p["down_bias"].unsqueeze(-2))
+        inner = activation(self.activation)(
+            x.unsqueeze(-3) @ p["down"].mT + p["down_bias"].unsqueeze(-2)
+        )
         said = inner @ p["up"].mT + p["up_bias"].unsqueeze(-2)  # (batch, adapters, seq, width)
         asked = (x @ p["query"].mT + rows(p["query_bias"])) @ p["key"]  # (batch, seq, width)
         shares = (asked.unsqueeze(-3) * said).sum(-1).softmax(-2)  # (batch, adapters, seq)

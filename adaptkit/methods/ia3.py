@@ -2,8 +2,9 @@
 
     y' = l * y        l: (out,), starting at one
 
-at the keys, the values and the feed-forward's inner map before its activation; the bias is scaled with the rest. In gated
-feed-forward blocks the ungated branch is scaled, which is the paper's place behind the activation.
+at the keys, the values and the feed-forward's inner map before its activation; the bias is scaled
+with the rest. In gated feed-forward blocks the ungated branch is scaled, which is the paper's place
+behind the activation.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adaptkit.methods.base import Method, Param, rows
-from adaptkit.sites import Site
+from adaptkit.methods.registry import register
+from adaptkit.models.sites import Site
 
 
+@register
 @dataclass(frozen=True)
 class IA3(Method):
     """Learned factors of keys, values and inner feed-forward activations. Settings: `sites`."""

@@ -2,9 +2,10 @@
 
     y' = y + s B A x        A: (r, in), B: (out, r), s = alpha / r, or alpha / sqrt(r) with rslora (Kalajdzievski 2023)
 
-A starts as kaiming-uniform, B at zero, as in PEFT. The scale is part of the product with B: no full-width tensor is written for it.
-With `gate`, the update of each token is multiplied by sigmoid(g x), g: (1, in), after UniPELT (Mao et al. 2021), which takes one
-gate a sentence; a gate a token does not change when a batch is padded or when generation runs from a cache.
+A starts as kaiming-uniform, B at zero, as in PEFT. The scale is part of the product with B: no
+full-width tensor is written for it. With `gate`, the update of each token is multiplied by
+sigmoid(g x), g: (1, in), after UniPELT (Mao et al. 2021), which takes one gate a sentence; a gate a
+token does not change when a batch is padded or when generation runs from a cache.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from dataclasses import dataclass
 from torch.nn import functional as F
 
 from adaptkit.methods.base import Method, Param, add_map, require
-from adaptkit.sites import LINEAR_SITES, Site
+from adaptkit.methods.registry import register
+from adaptkit.models.sites import LINEAR_SITES, Site
 
 
+@register
 @dataclass(frozen=True)
 class LoRA(Method):
     """Low-rank updates of linear maps.
 
-    Settings: `r` rank; `alpha` scale (default 2 r; with `rslora` 8 at every rank); `dropout` on the input; `rslora` for
-    alpha / sqrt(r); `gate` for a learned gate; `sites` (default: every linear map).
+    Settings: `r` rank; `alpha` scale (default 2 r; with `rslora` 8 at every rank); `dropout` on the
+    input; `rslora` for alpha / sqrt(r); `gate` for a learned gate; `sites` (default: every linear
+    map).
     """
 
     name = "lora"
@@ -51,13 +55,18 @@ class LoRA(Method):
 
     def describe(self, full: bool = False) -> str:
         """In full with alpha as it is, so that adapters on disk do not hang on a default."""
-        return Method.describe(dataclasses.replace(self, alpha=self._alpha()) if full else self, full)
+        return Method.describe(
+            dataclasses.replace(self, alpha=self._alpha()) if full else self, full
+        )
 
     def _alpha(self) -> float:
         return self.alpha if self.alpha is not None else 8.0 if self.rslora else 2.0 * self.r
 
     def spec(self, site: Site) -> dict[str, Param]:
-        spec = {"A": Param((self.r, site.width_in), "kaiming"), "B": Param((site.width_out, self.r))}
+        spec = {
+            "A": Param((self.r, site.width_in), "kaiming"),
+            "B": Param((site.width_out, self.r)),
+        }
         return spec | ({"gate": Param((1, site.width_in), "normal")} if self.gate else {})
 
     def served(self) -> LoRA:
@@ -67,7 +76,11 @@ class LoRA(Method):
 
     def to_served(self, p):
         b, more = p["B"] * self.scale, self.served().r - self.r
-        return {**p, "B": b} if not more else {**p, "A": F.pad(p["A"], (0, 0, 0, more)), "B": F.pad(b, (0, more))}
+        return (
+            {**p, "B": b}
+            if not more
+            else {**p, "A": F.pad(p["A"], (0, 0, 0, more)), "B": F.pad(b, (0, more))}
+        )
 
     def low_rank(self) -> tuple[str, str] | None:
         return None if self.gate or self.dropout or self.scale != 1 else ("A", "B")

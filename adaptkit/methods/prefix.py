@@ -2,44 +2,37 @@
 
     attend(q, [P_k; k], [P_v; v])        P_k, P_v: (length, key-value width), in every attention
 
-Positions do not shift and the cache holds no prefix: the columns are joined where attention is computed (`adaptkit.attention`).
-Flat by default; with `mlp`, the prefix comes from a small network, P = W2 tanh(W1 e + b1) + b2, one network a site (the paper
-shares one over the layers), which steadies training on some tasks. With `gate`, sigmoid(g x) of each querying token multiplies
-the attention it pays to the prefix before normalisation. UniPELT scales the prefix itself by one gate a sentence; a gate a token
-does not change with padding or with a cache. A fresh prefix is not the identity: softmax gives it some weight.
+Positions do not shift and the cache holds no prefix: the columns are joined where attention is
+computed (`adaptkit.attention`). Flat by default; with `mlp`, the prefix comes from a small network,
+P = W2 tanh(W1 e + b1) + b2, one network a site (the paper shares one over the layers), which
+steadies training on some tasks. With `gate`, sigmoid(g x) of each querying token multiplies the
+attention it pays to the prefix before normalisation. UniPELT scales the prefix itself by one gate a
+sentence; a gate a token does not change with padding or with a cache. A fresh prefix is not the
+identity: softmax gives it some weight.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from adaptkit.methods.base import Method, Param, require, rows
-from adaptkit.sites import Site
+from adaptkit.methods.key_values import KeyValues
+from adaptkit.methods.registry import register
+from adaptkit.models.sites import Site
 
 
-class KeyValues(NamedTuple):
-    """What an attention reads: keys and values `(batch, heads, n, head width)`.
-
-    `scores` `(batch, 1, queries, added)`: what is added to the scores of the columns that methods put in front; None for 0.
-    """
-
-    keys: Tensor
-    values: Tensor
-    scores: Tensor | None = None
-
-
+@register
 @dataclass(frozen=True)
 class Prefix(Method):
     """Learned keys and values in front of every attention.
 
-    Settings: `length` in positions; `mlp` hidden width of the network that makes the prefix (0: flat); `dropout` on the prefix;
-    `gate`; `sites` `attn` and `cross`; `std` of the initial values.
+    Settings: `length` in positions; `mlp` hidden width of the network that makes the prefix (0:
+    flat); `dropout` on the prefix; `gate`; `sites` `attn` and `cross`; `std` of the initial values.
     """
 
     name = "prefix"
@@ -75,7 +68,9 @@ class Prefix(Method):
         return spec | ({"gate": Param((1, site.width_in), "normal")} if self.gate else {})
 
     def columns(self, p: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The learned keys and values, each `(length, width)`, or `(batch, length, width)` from batched parameters."""
+        """The learned keys and values, each `(length, width)`, or `(batch, length, width)` from
+        batched parameters.
+        """
         if not self.mlp:
             return p["keys"], p["values"]
         inner = torch.tanh(p["embed"] @ p["inner"].mT + rows(p["inner_bias"]))
@@ -95,7 +90,11 @@ class Prefix(Method):
 
         def in_heads(columns: Tensor) -> Tensor:
             columns = F.dropout(columns, self.dropout) if self.dropout and training else columns
-            return columns.unflatten(-1, (heads, head_width)).transpose(-3, -2).expand(batch, -1, -1, -1)
+            return (
+                columns.unflatten(-1, (heads, head_width))
+                .transpose(-3, -2)
+                .expand(batch, -1, -1, -1)
+            )
 
         keys, values = map(in_heads, self.columns(p))
         scores = y.scores

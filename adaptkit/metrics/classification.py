@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from adaptkit.metrics.base import precision_recall_f1
+from adaptkit.metrics.counts import precision_recall_f1
 
 
-def classification(said, gold) -> dict[str, float]:
-    """Accuracy; precision, recall and F1, averaged over the labels; Matthews correlation (Gorodkin 2004 for many labels).
+def classification(predictions, references) -> dict[str, float]:
+    """Accuracy; precision, recall and F1, averaged over the labels; Matthews correlation (Gorodkin
+    2004 for many labels).
 
     Args:
-        said, gold: class numbers `(rows,)`. A label that is never answered has precision 0, one that never occurs has recall 0;
-            labels that neither occur nor are answered do not count.
+        predictions, references: class numbers `(rows,)`. A label that is never answered has
+            precision 0, one that never occurs has recall 0; labels that neither occur nor are
+            answered do not count.
     """
-    matrix = confusion(np.asarray(gold), np.asarray(said))
+    matrix = confusion(np.asarray(references), np.asarray(predictions))
     hits, wanted, answers, total = np.diag(matrix), matrix.sum(1), matrix.sum(0), matrix.sum()
     used = (wanted + answers) > 0
     precision, recall, f1 = (values[used] for values in precision_recall_f1(hits, answers, wanted))
@@ -35,18 +37,19 @@ def classification(said, gold) -> dict[str, float]:
     }
 
 
-def multi_label(said, gold) -> dict[str, float]:
-    """Rows with any number of labels: exact matches, and F1 averaged over the labels (macro) and over all decisions (micro).
+def multi_label(predictions, references) -> dict[str, float]:
+    """Rows with any number of labels: exact matches, and F1 averaged over the labels (macro) and
+    over all decisions (micro).
 
     Args:
-        said, gold: 0 or 1 for each label `(rows, labels)`.
+        predictions, references: 0 or 1 for each label `(rows, labels)`.
     """
-    said, gold = np.asarray(said), np.asarray(gold)
-    counts = ((said & gold).sum(0), said.sum(0), gold.sum(0))
+    predictions, references = np.asarray(predictions), np.asarray(references)
+    counts = ((predictions & references).sum(0), predictions.sum(0), references.sum(0))
     precision, recall, f1 = precision_recall_f1(*counts)
     micro = precision_recall_f1(*(np.asarray([count.sum()]) for count in counts))[2]
     return {
-        "accuracy": float((said == gold).all(1).mean()),
+        "accuracy": float((predictions == references).all(1).mean()),
         "f1": float(f1.mean()),
         "f1_micro": float(micro[0]),
         "precision": float(precision.mean()),
@@ -54,18 +57,24 @@ def multi_label(said, gold) -> dict[str, float]:
     }
 
 
-def confusion(gold: np.ndarray, predicted: np.ndarray, size: int | None = None) -> np.ndarray:
+def confusion(references: np.ndarray, predicted: np.ndarray, size: int | None = None) -> np.ndarray:
     """Counts `(size, size)`: row is gold, column is predicted."""
-    size = size or int(max(gold.max(initial=0), predicted.max(initial=0))) + 1
+    size = size or int(max(references.max(initial=0), predicted.max(initial=0))) + 1
     matrix = np.zeros((size, size), dtype=np.int64)
-    np.add.at(matrix, (gold, predicted), 1)
+    np.add.at(matrix, (references, predicted), 1)
     return matrix
 
 
-def table_by_label(labels: list[str], hits, said, gold) -> list[dict[str, Any]]:
+def table_by_label(labels: list[str], hits, predictions, references) -> list[dict[str, Any]]:
     """One row a label: precision, recall, F1, and how many rows have it."""
-    scores = precision_recall_f1(np.asarray(hits), np.asarray(said), np.asarray(gold))
+    scores = precision_recall_f1(np.asarray(hits), np.asarray(predictions), np.asarray(references))
     return [
-        {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(count)}
-        for label, p, r, f, count in zip(labels, *scores, gold, strict=True)
+        {
+            "label": label,
+            "precision": float(p),
+            "recall": float(r),
+            "f1": float(f),
+            "support": int(count),
+        }
+        for label, p, r, f, count in zip(labels, *scores, references, strict=True)
     ]

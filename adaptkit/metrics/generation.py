@@ -1,4 +1,5 @@
-"""BLEU, chrF and ROUGE of written texts: sacrebleu's and rouge-score's own figures, with tokenizers that fit the script.
+"""BLEU, chrF and ROUGE of written texts: sacrebleu's and rouge-score's own figures, with tokenizers
+that fit the script.
 
 >>> from adaptkit.metrics.generation import rouge
 >>> rouge(["a red house"], [["the red house"]])["rouge1"]
@@ -9,25 +10,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from adaptkit.metrics.scripts import written_in_characters
 from adaptkit.metrics.squad import words
-from adaptkit.tasks.language import written_in_characters
 
 ROUGES = ("rouge1", "rouge2", "rougeL")
 
 
-def bleu_chrf(predictions: Sequence[str], references: Sequence[Sequence[str]], language: str | None = None) -> dict[str, float]:
+def bleu_chrf(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], language: str | None = None
+) -> dict[str, float]:
     """Corpus BLEU and chrF, 0 to 100. `references`: one or more for each prediction.
 
-    `language`: zh and ja choose sacrebleu's tokenizer for them; None: seen from the references; else 13a.
+    `language`: zh and ja choose sacrebleu's tokenizer for them; None: seen from the references;
+    else 13a.
     """
     import sacrebleu
 
     most = max(len(texts) for texts in references)
-    columns = [[texts[i] if i < len(texts) else None for texts in references] for i in range(most)]
-    characters = written_in_characters([texts[0] for texts in references]) if language is None else False
+    columns: Any = [
+        [texts[i] if i < len(texts) else None for texts in references] for i in range(most)
+    ]
+    characters = (
+        written_in_characters([texts[0] for texts in references]) if language is None else False
+    )
     tokenizer = "zh" if language == "zh" or characters else "char" if language == "ja" else "13a"
     bleu = sacrebleu.corpus_bleu(list(predictions), columns, tokenize=tokenizer)
     return {"bleu": bleu.score, "chrf": sacrebleu.corpus_chrf(list(predictions), columns).score}
@@ -36,15 +45,20 @@ def bleu_chrf(predictions: Sequence[str], references: Sequence[Sequence[str]], l
 def rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
     """Mean F1 of ROUGE-1, -2 and -L, 0 to 1, with the best reference of each.
 
-    rouge-score drops every character but a-z and 0-9. Where most letters of the references are others, words are what blanks part,
-    and in scripts without blanks each character is one.
+    rouge-score drops every character but a-z and 0-9. Where most letters of the references are
+    others, words are what blanks part, and in scripts without blanks each character is one.
     """
     from rouge_score import rouge_scorer
 
     letters = re.findall(r"\w", "".join(texts[0] for texts in references[:200]))
     others = 2 * sum(not letter.isascii() for letter in letters) > len(letters)
-    scorer = rouge_scorer.RougeScorer(ROUGES, use_stemmer=False, tokenizer=_AnyScript() if others else None)
-    scores = [scorer.score_multi(list(texts), said) for said, texts in zip(predictions, references, strict=True)]
+    scorer = rouge_scorer.RougeScorer(
+        ROUGES, use_stemmer=False, tokenizer=_AnyScript() if others else None
+    )
+    scores = [
+        scorer.score_multi(list(texts), predictions)
+        for predictions, texts in zip(predictions, references, strict=True)
+    ]
     return {name: float(np.mean([score[name].fmeasure for score in scores])) for name in ROUGES}
 
 

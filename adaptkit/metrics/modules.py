@@ -13,13 +13,15 @@ import datasets
 import evaluate
 
 from adaptkit.metrics.classification import classification, multi_label
+from adaptkit.metrics.iob import chunks
 from adaptkit.metrics.regression import regression
 from adaptkit.metrics.spans import span_scores
-from adaptkit.tasks.spans import chunks
 
 
 class OfflineMetric(evaluate.Metric):
-    """An `evaluate.Metric` in memory: subclasses give `kind` (of one prediction and one reference) and `_compute`."""
+    """An `evaluate.Metric` in memory: subclasses give `kind` (of one prediction and one reference)
+    and `_compute`.
+    """
 
     kind: ClassVar[Any]
 
@@ -28,11 +30,16 @@ class OfflineMetric(evaluate.Metric):
 
     def _info(self) -> evaluate.MetricInfo:
         features = datasets.Features({"predictions": self.kind, "references": self.kind})
-        return evaluate.MetricInfo(description=self.__doc__ or "", citation="", inputs_description="", features=features)
+        return evaluate.MetricInfo(
+            description=self.__doc__ or "", citation="", inputs_description="", features=features
+        )
 
 
 class Classification(OfflineMetric):
-    """See `adaptkit.metrics.classification.classification`. `compute(predictions, references)`: class numbers."""
+    """See `adaptkit.metrics.classification.classification`.
+
+    `compute(predictions, references)`: class numbers.
+    """
 
     kind = datasets.Value("int64")
 
@@ -41,7 +48,10 @@ class Classification(OfflineMetric):
 
 
 class MultiLabel(OfflineMetric):
-    """See `adaptkit.metrics.classification.multi_label`. `compute(predictions, references)`: a 0 or 1 for each label."""
+    """See `adaptkit.metrics.classification.multi_label`.
+
+    `compute(predictions, references)`: a 0 or 1 for each label.
+    """
 
     kind = datasets.Sequence(datasets.Value("int64"))
 
@@ -59,7 +69,8 @@ class Regression(OfflineMetric):
 
 
 class Spans(OfflineMetric):
-    """Entities that are right in both ends and the type, over all types (micro), as seqeval counts them.
+    """Entities that are right in both ends and the type, over all types (micro), as seqeval counts
+    them.
 
     `compute(predictions, references)`: a list of tags (BIO, BIOES, BMES, ...) for each row.
     """
@@ -67,4 +78,6 @@ class Spans(OfflineMetric):
     kind = datasets.Sequence(datasets.Value("string"))
 
     def _compute(self, predictions, references) -> dict[str, float]:
-        return span_scores([chunks(tags) for tags in predictions], [chunks(tags) for tags in references])
+        return span_scores(
+            [chunks(tags) for tags in predictions], [chunks(tags) for tags in references]
+        )

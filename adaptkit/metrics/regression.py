@@ -9,20 +9,24 @@ from __future__ import annotations
 import numpy as np
 
 
-def regression(said, gold) -> dict[str, float]:
-    """Pearson's and Spearman's correlation (ties have their mean rank), mean absolute error and root mean squared error.
+def regression(predictions, references) -> dict[str, float]:
+    """Pearson's and Spearman's correlation (ties have their mean rank), mean absolute error and
+    root mean squared error.
 
     A correlation with a constant is 0.
 
     Args:
-        said, gold: numbers `(rows,)`.
+        predictions, references: numbers `(rows,)`.
     """
-    said, gold = np.asarray(said, dtype=np.float64), np.asarray(gold, dtype=np.float64)
+    predictions, references = (
+        np.asarray(predictions, dtype=np.float64),
+        np.asarray(references, dtype=np.float64),
+    )
     return {
-        "spearmanr": correlation(ranks(said), ranks(gold)),
-        "pearson": correlation(said, gold),
-        "mae": float(np.abs(said - gold).mean()),
-        "rmse": float(np.sqrt(((said - gold) ** 2).mean())),
+        "spearmanr": correlation(ranks(predictions), ranks(references)),
+        "pearson": correlation(predictions, references),
+        "mae": float(np.abs(predictions - references).mean()),
+        "rmse": float(np.sqrt(((predictions - references) ** 2).mean())),
     }
 
 

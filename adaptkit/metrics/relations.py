@@ -9,21 +9,32 @@ from __future__ import annotations
 
 import numpy as np
 
-from adaptkit.metrics.base import precision_recall_f1
+from adaptkit.metrics.counts import precision_recall_f1
 
 
 def semeval_f1(predictions: list[str], references: list[str], no_relation: str = "Other") -> float:
-    """F1 averaged over the relations without `no_relation`, 0 to 1 (Hendrickx et al. 2010, the scorer's 9+1-way evaluation).
+    """F1 averaged over the relations without `no_relation`, 0 to 1 (Hendrickx et al. 2010, the
+    scorer's 9+1-way evaluation).
 
-    As in the scorer, relations count that occur among the references. A relation is right only in the right direction; both
-    directions count as one relation.
+    As in the scorer, relations count that occur among the references. A relation is right only in
+    the right direction; both directions count as one relation.
     """
     kinds = sorted({_kind(label) for label in references} - {_kind(no_relation)})
     if not kinds:
         return 0.0
-    said, gold = [_kind(label) for label in predictions], [_kind(label) for label in references]
-    hits = [sum(p == r and _kind(p) == kind for p, r in zip(predictions, references, strict=True)) for kind in kinds]
-    counts = (np.asarray(hits), np.asarray([said.count(kind) for kind in kinds]), np.asarray([gold.count(k) for k in kinds]))
+    predicted, actual = (
+        [_kind(label) for label in predictions],
+        [_kind(label) for label in references],
+    )
+    hits = [
+        sum(p == r and _kind(p) == kind for p, r in zip(predictions, references, strict=True))
+        for kind in kinds
+    ]
+    counts = (
+        np.asarray(hits),
+        np.asarray([predicted.count(kind) for kind in kinds]),
+        np.asarray([actual.count(k) for k in kinds]),
+    )
     return float(precision_recall_f1(*counts)[2].mean())
 
 

@@ -13,8 +13,11 @@ from collections.abc import Sequence
 import numpy as np
 
 
-def retrieval(queries: np.ndarray, found: np.ndarray, names: Sequence[str], cutoffs: Sequence[int] = (1, 5)) -> dict[str, float]:
-    """Recall at k and mean reciprocal rank. Row i of `found`, called names[i], is what query i looks for among all of `found`.
+def retrieval(
+    queries: np.ndarray, found: np.ndarray, names: Sequence[str], cutoffs: Sequence[int] = (1, 5)
+) -> dict[str, float]:
+    """Recall at k and mean reciprocal rank. Row i of `found`, called names[i], is what query i
+    looks for among all of `found`.
 
     Rows with one name are one document. Ties count against the query.
     """

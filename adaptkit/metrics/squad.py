@@ -1,4 +1,5 @@
-"""Exact match and F1 of extracted answers, as SQuAD defines them (Rajpurkar et al. 2016), and for scripts without blanks.
+"""Exact match and F1 of extracted answers, as SQuAD defines them (Rajpurkar et al. 2016), and for
+scripts without blanks.
 
 >>> from adaptkit.metrics.squad import f1
 >>> f1("the red house", ["A red, old house!"])
@@ -12,11 +13,14 @@ import string
 from collections import Counter
 from collections.abc import Sequence
 
-from adaptkit.tasks.spans import UNSPACED
+from adaptkit.metrics.scripts import UNSPACED
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+
 _WIDE_PUNCTUATION = str.maketrans("", "", "，。！？；：、（）《》〈〉「」『』【】〔〕“”‘’—…·～")
+
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+
 _CHARACTER = re.compile(rf"([{UNSPACED}])")
 
 
@@ -27,7 +31,10 @@ def normalize(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words that F1 counts. In texts of unspaced scripts each character is one, and their punctuation goes too."""
+    """The words that F1 counts.
+
+    In texts of unspaced scripts each character is one, and their punctuation goes too.
+    """
     text = normalize(text)
     if _CHARACTER.search(text):
         text = _CHARACTER.sub(r" \1 ", text.translate(_WIDE_PUNCTUATION))
@@ -44,11 +51,11 @@ def f1(answer: str, references: Sequence[str]) -> float:
     return max(_overlap(words(answer), words(reference)) for reference in references or [""])
 
 
-def _overlap(said: list[str], gold: list[str]) -> float:
-    if not said or not gold:
-        return float(said == gold)
-    both = (Counter(said) & Counter(gold)).total()
+def _overlap(predictions: list[str], references: list[str]) -> float:
+    if not predictions or not references:
+        return float(predictions == references)
+    both = (Counter(predictions) & Counter(references)).total()
     if not both:
         return 0.0
-    precision, recall = both / len(said), both / len(gold)
+    precision, recall = both / len(predictions), both / len(references)
     return 2 * precision * recall / (precision + recall)

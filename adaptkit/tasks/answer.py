@@ -8,41 +8,53 @@ from typing import Any
 
 import numpy as np
 
-from adaptkit.tables import Splits, Table
-from adaptkit.tasks.base import Task, plain, read_texts
-from adaptkit.tasks.collate import by_column
+from adaptkit.data.collate import by_column
+from adaptkit.data.splits import Splits
+from adaptkit.data.tables import Table
+from adaptkit.tasks.base import Task, normalize_text, read_texts
+from adaptkit.tasks.flags import Flag, flag
 
 BEST = 20  # starts and ends that are tried
 
 
 @dataclass(frozen=True)
 class Answer(Task):
-    """The part of a context that answers a question. Long contexts are read in windows; the best part of all windows counts.
+    """The part of a context that answers a question. Long contexts are read in windows; the best
+    part of all windows counts.
 
     doc_stride: tokens that two windows share. max_answer_length: in tokens.
-    unanswerable: whether "no answer" is an answer; learned. null_threshold: how much better (in logits) nothing must be.
+    unanswerable: whether "no answer" is an answer; learned. null_threshold: how much better (in
+    logits) nothing must be.
     """
 
-    doc_stride: int = 64
-    max_answer_length: int = 30
+    doc_stride: int = flag(64, "tokens that two windows of a long context share")
+    max_answer_length: int = flag(30, "tokens of the longest answer")
     unanswerable: bool = False
-    null_threshold: float = 0.0
+    null_threshold: float = flag(
+        0.0, "how much better (in logits) no answer must be than the best one"
+    )
 
     name = "answer"
     auto_class = "AutoModelForQuestionAnswering"
     recordable = True
     reads_padding = True  # logits of first and last tokens stand against those of all others
     parts = {"question": "question", "context": "context", "answers": "answers"}
-    gold = ("answers",)
+    label_parts = ("answers",)
     embedded = {"context": "text", "answers": "answer"}
+    column_helps = {"context": "column of the text (default: context)"}
+    recipe_flags = {
+        "max_seq_length": Flag(
+            256, "tokens of question and context that the model reads at once", int
+        )
+    }
     best_metric = "f1"
     reported = ("exact_match", "f1", "has_answer_f1", "no_answer_accuracy")
     long_texts = "are read in windows"
     smooths = False  # it would be spread over padding
 
-    def read(self, table: Table, gold: bool = True) -> Table:
+    def read(self, table: Table, labelled: bool = True) -> Table:
         rows = read_texts(self, table, ("question", "context"))
-        if gold:
+        if labelled:
             column = self.column("answers") or "answers"
             table.need(column, "answers_column")
             for index, (row, given) in enumerate(zip(rows, table.rows, strict=True)):
@@ -50,37 +62,59 @@ class Answer(Task):
                 row["group"] = str(given.get("article") or given.get("title") or row["context"])
         return table.with_rows(rows)
 
-    def learn(self, train: Table) -> Answer:
+    def fit_labels(self, train: Table) -> Answer:
         return dataclasses.replace(self, unanswerable=any(not row["answers"] for row in train.rows))
 
-    def expect(self, table: Table) -> None:
-        if not self.unanswerable and (none := [i for i, row in enumerate(table.rows) if not row["answers"]]):
-            raise table.bad(none[0], "the question has no answer here, but every training question has one.")
+    def check_labels(self, table: Table) -> None:
+        if not self.unanswerable and (
+            none := [i for i, row in enumerate(table.rows) if not row["answers"]]
+        ):
+            raise table.bad(
+                none[0], "the question has no answer here, but every training question has one."
+            )
 
     def groups(self, table: Table) -> list[str]:
-        return [plain(row["group"]) for row in table.rows]
+        return [normalize_text(row["group"]) for row in table.rows]
 
-    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
-        """Windows; `_offsets`: for each token its characters in the context, (-1, -1) elsewhere; `labels`: first and last token."""
+    def features(
+        self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
+    ):
+        """Windows; `_offsets`: for each token its characters in the context, (-1, -1) elsewhere;
+        `labels`: first and last token.
+        """
         pairs = [(row["question"], row["context"]) for row in table.rows]
-        lengths = [len(ids) for ids in tokenizer([question for question, _ in pairs], add_special_tokens=False)["input_ids"]]
+        lengths = [
+            len(ids)
+            for ids in tokenizer([question for question, _ in pairs], add_special_tokens=False)[
+                "input_ids"
+            ]
+        ]
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
         for row, length in enumerate(lengths):
             if length > room // 2:
                 pairs[row] = _short(pairs[row][0], tokenizer, room // 2), pairs[row][1]
         by_stride: dict[int, list[int]] = {}  # a row's windows depend on nothing but the row
         for row, length in enumerate(lengths):
-            by_stride.setdefault(max(0, min(self.doc_stride, room - min(length, room // 2) - 8)), []).append(row)
-        windows = [w for stride, rows in by_stride.items() for w in _windows(pairs, rows, tokenizer, max_length, stride)]
+            by_stride.setdefault(
+                max(0, min(self.doc_stride, room - min(length, room // 2) - 8)), []
+            ).append(row)
+        windows = [
+            w
+            for stride, rows in by_stride.items()
+            for w in _windows(pairs, rows, tokenizer, max_length, stride)
+        ]
         columns = by_column(sorted(windows, key=lambda window: window["_row"]))
         columns["length"] = [len(ids) for ids in columns["input_ids"]]
         columns["_nothing"] = [
-            ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else 0 for ids in columns["input_ids"]
+            ids.index(tokenizer.cls_token_id) if tokenizer.cls_token_id in ids else 0
+            for ids in columns["input_ids"]
         ]
-        if gold:
+        if labelled:
             columns["labels"] = [
                 _target(table.rows[owner]["answers"], places, none)
-                for owner, places, none in zip(columns["_row"], columns["_offsets"], columns["_nothing"], strict=True)
+                for owner, places, none in zip(
+                    columns["_row"], columns["_offsets"], columns["_nothing"], strict=True
+                )
             ]
         return columns
 
@@ -88,27 +122,44 @@ class Answer(Task):
         from torch.nn import functional
 
         both = ((outputs.start_logits, labels[:, 0]), (outputs.end_logits, labels[:, 1]))
-        return sum(functional.cross_entropy(x.float(), y, reduction="sum", label_smoothing=smoothing) for x, y in both) / items
+        return (
+            sum(
+                functional.cross_entropy(x.float(), y, reduction="sum", label_smoothing=smoothing)
+                for x, y in both
+            )
+            / items
+        )
 
-    def reduce(self, outputs, batch, labels):
+    def postprocess(self, outputs, batch, labels):
         """`(rows, tokens, 2)`: the logits of first and last token."""
         import torch
 
         return torch.stack([outputs.start_logits.float(), outputs.end_logits.float()], -1)
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
-        """`{"text", "start", "end", "score"}`; an empty text where there is no answer. `score`: the sum of two logits."""
+        """`{"text", "start", "end", "score"}`; an empty text where there is no answer. `score`: the
+        sum of two logits.
+        """
         best = [{"text": "", "start": 0, "end": 0, "score": -np.inf} for _ in table.rows]
         none = np.full(len(table), np.inf)
-        windows = zip(encoded["_row"], encoded["_offsets"], encoded["_nothing"], outputs, strict=True)
+        windows = zip(
+            encoded["_row"], encoded["_offsets"], encoded["_nothing"], outputs, strict=True
+        )
         for owner, offsets, nothing, logits in windows:
             none[owner] = min(none[owner], float(logits[nothing].sum()))
             start, end, score = self._best_span(logits[: len(offsets)], np.asarray(offsets))
             if score > best[owner]["score"]:
                 text = table.rows[owner]["context"][start:end]
-                start += len(text) - len(text.lstrip())  # some tokenizers count the blank before a word to it
+                start += len(text) - len(
+                    text.lstrip()
+                )  # some tokenizers count the blank before a word to it
                 text = text.strip()
-                best[owner] = {"text": text, "start": start, "end": start + len(text), "score": score}
+                best[owner] = {
+                    "text": text,
+                    "start": start,
+                    "end": start + len(text),
+                    "score": score,
+                }
         if self.unanswerable:
             for owner, answer in enumerate(best):
                 if none[owner] - answer["score"] > self.null_threshold:
@@ -130,71 +181,107 @@ class Answer(Task):
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.squad import exact_match, f1
 
-        gold = [[reference["text"] for reference in row["answers"]] for row in table.rows]
-        exact = np.asarray([exact_match(answer["text"], texts) for answer, texts in zip(answers, gold, strict=True)])
-        overlap = np.asarray([f1(answer["text"], texts) for answer, texts in zip(answers, gold, strict=True)])
+        references = [[reference["text"] for reference in row["answers"]] for row in table.rows]
+        exact = np.asarray(
+            [
+                exact_match(answer["text"], texts)
+                for answer, texts in zip(answers, references, strict=True)
+            ]
+        )
+        overlap = np.asarray(
+            [f1(answer["text"], texts) for answer, texts in zip(answers, references, strict=True)]
+        )
         scores = {"exact_match": float(exact.mean()), "f1": float(overlap.mean())}
-        told = np.asarray([bool(texts) for texts in gold])
+        told = np.asarray([bool(texts) for texts in references])
         if self.unanswerable and told.any() and not told.all():
-            scores |= {"has_answer_f1": float(overlap[told].mean()), "no_answer_accuracy": float(exact[~told].mean())}
+            scores |= {
+                "has_answer_f1": float(overlap[told].mean()),
+                "no_answer_accuracy": float(exact[~told].mean()),
+            }
         return scores
 
-    def gold_text(self, row: dict[str, Any]) -> str:
+    def reference_text(self, row: dict[str, Any]) -> str:
         return row["answers"][0]["text"] if row["answers"] else ""
 
     def findings(self, splits: Splits):
-        from adaptkit.judge import Finding
+        from adaptkit.tasks.finding import Finding
 
         found = []
         for name, table in splits.items():
             none = sum(not row["answers"] for row in table.rows)
             text = (
-                f"{name}: {len(table)} questions on {len({row['context'] for row in table.rows})} texts, {none} without an answer"
+                f"{name}: {len(table)} questions on "
+                f"{len({row['context'] for row in table.rows})} texts, {none} without an answer"
             )
             found.append(Finding("good", text))
         return found
 
-    def lost(self, encoded, table: Table):
-        from adaptkit.judge import Finding
+    def encoding_issues(self, encoded, table: Table):
+        from adaptkit.tasks.finding import Finding
 
         found = set()
-        for owner, label, nothing in zip(encoded["_row"], encoded["labels"], encoded["_nothing"], strict=True):
+        for owner, label, nothing in zip(
+            encoded["_row"], encoded["labels"], encoded["_nothing"], strict=True
+        ):
             if label[0] != nothing:
                 found.add(owner)
         gone = [i for i, row in enumerate(table.rows) if row["answers"] and i not in found]
-        text = f"{len(encoded)} windows for {len(table)} questions; {len(gone)} answers lie in no window whole"
+        text = (
+            f"{len(encoded)} windows for {len(table)} questions; {len(gone)} answers lie in no "
+            "window whole"
+        )
         return [Finding("warn" if gone else "good", text)]
 
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
         first, last = row["labels"]
         tokens = tokenizer.convert_ids_to_tokens(row["input_ids"])
-        return " ".join([*tokens[:first], f"[{' '.join(tokens[first : last + 1])}]", *tokens[last + 1 :]])
+        return " ".join(
+            [*tokens[:first], f"[{' '.join(tokens[first : last + 1])}]", *tokens[last + 1 :]]
+        )
 
 
 def _answers(table: Table, index: int, value: Any, context: str) -> list[dict[str, Any]]:
-    """[{"text", "start"}] from a list of such, from one, or from SQuAD's {"text": [...], "answer_start": [...]}."""
+    """[{"text", "start"}] from a list of such, from one, or from SQuAD's {"text": [...],
+    "answer_start": [...]}.
+    """
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         starts = value.get("answer_start", value.get("start"))
         if not isinstance(starts, list) or len(starts) != len(value["text"]):
-            raise table.bad(index, f"answers have {len(value['text'])} texts and not as many starts: {str(value)[:80]}.")
-        value = [{"text": text, "start": start} for text, start in zip(value["text"], starts, strict=True)]
+            raise table.bad(
+                index,
+                f"answers have {len(value['text'])} texts and not as many starts: "
+                f"{str(value)[:80]}.",
+            )
+        value = [
+            {"text": text, "start": start}
+            for text, start in zip(value["text"], starts, strict=True)
+        ]
     found = []
     for answer in [value] if isinstance(value, dict) else value or []:
         try:
-            text, start = answer["text"], int(answer["start"] if "start" in answer else answer["answer_start"])
+            text, start = (
+                answer["text"],
+                int(answer["start"] if "start" in answer else answer["answer_start"]),
+            )
         except (TypeError, KeyError, ValueError):
-            raise table.bad(index, f'answers should be [{{"text": ..., "start": ...}}]; one is {answer!r}.') from None
+            raise table.bad(
+                index, f'answers should be [{{"text": ..., "start": ...}}]; one is {answer!r}.'
+            ) from None
         if context[start : start + len(text)] != text or not text:
             there = context[max(0, start) : start + len(text)]
             near = context.find(text) if text else -1
             hint = f" It is at {near}." if near >= 0 else " It is nowhere in the context."
-            raise table.bad(index, f"the answer {text!r} is not at character {start}: there is {there!r}.{hint}")
+            raise table.bad(
+                index, f"the answer {text!r} is not at character {start}: there is {there!r}.{hint}"
+            )
         found.append({"text": text, "start": start})
     return found
 
 
 def _target(answers: list[dict[str, Any]], offsets: list[list[int]], nothing: int) -> list[int]:
-    """First and last token of the first answer without blanks around it, if it is whole in this window; else of nothing."""
+    """First and last token of the first answer without blanks around it, if it is whole in this
+    window; else of nothing.
+    """
     if not answers or not (text := answers[0]["text"].strip()):
         return [nothing, nothing]
     start = answers[0]["start"] + answers[0]["text"].index(text)
@@ -204,7 +291,9 @@ def _target(answers: list[dict[str, Any]], offsets: list[list[int]], nothing: in
     return [inside[0], inside[-1]] if whole else [nothing, nothing]
 
 
-def _windows(pairs: list[tuple[str, str]], rows: list[int], tokenizer: Any, max_length: int, stride: int):
+def _windows(
+    pairs: list[tuple[str, str]], rows: list[int], tokenizer: Any, max_length: int, stride: int
+):
     """The windows of some rows, which share `stride` tokens with the next."""
     encoded = tokenizer(
         [pairs[row][0] for row in rows],
@@ -217,11 +306,20 @@ def _windows(pairs: list[tuple[str, str]], rows: list[int], tokenizer: Any, max_
     )
     owners, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
     for i, (owner, places) in enumerate(zip(owners, offsets, strict=True)):
-        inside = [list(place) if part == 1 else [-1, -1] for place, part in zip(places, encoded.sequence_ids(i), strict=True)]
-        yield {**{name: encoded[name][i] for name in encoded}, "_row": rows[owner], "_offsets": inside}
+        inside = [
+            list(place) if part == 1 else [-1, -1]
+            for place, part in zip(places, encoded.sequence_ids(i), strict=True)
+        ]
+        yield {
+            **{name: encoded[name][i] for name in encoded},
+            "_row": rows[owner],
+            "_offsets": inside,
+        }
 
 
 def _short(question: str, tokenizer: Any, tokens: int) -> str:
     """A question cut to so many tokens."""
-    offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+    offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)[
+        "offset_mapping"
+    ]
     return question[: offsets[tokens - 1][1]] if len(offsets) > tokens else question

@@ -1,7 +1,9 @@
-"""What a task is: how rows become tensors, which head and loss, how outputs become answers, how answers are scored.
+"""What a task is: how rows become tensors, which head and loss, how outputs become answers, how
+answers are scored.
 
-A task is a frozen dataclass of settings, with the columns of its rows and the labels of its head. It holds no model and no data.
-Rows pass through `read` once, which checks them and gives them the names of `parts`; everything else works on such rows.
+A task is a frozen dataclass of settings, with the columns of its rows and the labels of its head.
+It holds no model and no data. Rows pass through `read` once, which checks them and gives them the
+names of `parts`; everything else works on such rows.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from adaptkit.data.splits import Splits, split_groups
+from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, nearest
-from adaptkit.tables import Splits, Table, split_groups
+from adaptkit.tasks.flags import Flag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,14 +25,15 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
-    from adaptkit.judge import Finding
+    from adaptkit.tasks.finding import Finding
 
 
 @dataclass(frozen=True)
 class Task:
     """Base class of all tasks.
 
-    columns: what a row has (a key of `parts`) -> the column where it is; what is missing is at its default.
+    columns: what a row has (a key of `parts`) -> the column where it is; what is missing is at its
+    default.
     labels: the names of the head's outputs, in order; empty where they have none.
     """
 
@@ -36,31 +41,69 @@ class Task:
     labels: list[str] = field(default_factory=list)
 
     name: ClassVar[str]
-    auto_class: ClassVar[str]  # the transformers Auto class that builds the model with this task's head
-    problem_type: ClassVar[str | None] = None  # as transformers calls it, where it would assume something else
-    parts: ClassVar[dict[str, str | None]]  # what a row has -> the column where it is by default; None: only where it is named
-    gold: ClassVar[tuple[str, ...]] = ("label",)  # the parts that only training and scoring need
+    auto_class: ClassVar[
+        str
+    ]  # the transformers Auto class that builds the model with this task's head
+    problem_type: ClassVar[str | None] = (
+        None  # as transformers calls it, where it would assume something else
+    )
+    parts: ClassVar[
+        dict[str, str | None]
+    ]  # what a row has -> the column where it is by default; None: only where it is named
+    label_parts: ClassVar[tuple[str, ...]] = (
+        "label",
+    )  # the parts that only training and scoring need
     embedded: ClassVar[dict[str, str]] = {}  # columns of the embedded corpus, where they differ
     best_metric: ClassVar[str]  # by which the best epoch is chosen
     lower_is_better: ClassVar[bool] = False
     reported: ClassVar[tuple[str, ...]]  # the metrics to show, the most important first
     generates: ClassVar[bool] = False  # answers are written token by token, see `generate`
     answers: ClassVar[bool] = True  # there is something to answer
-    changeable: ClassVar[tuple[str, ...]] = ()  # texts of a row whose words may be moved or left out
-    base_knows: ClassVar[bool] = False  # the frozen base without an adapter can do this too, and is scored beside it
+    changeable: ClassVar[
+        tuple[str, ...]
+    ] = ()  # texts of a row whose words may be moved or left out
+    base_knows: ClassVar[bool] = (
+        False  # the frozen base without an adapter can do this too, and is scored beside it
+    )
     smooths: ClassVar[bool] = True  # the loss knows label smoothing
     same_inputs: ClassVar[bool] = True  # the model reads the same tokens in every epoch
-    recordable: ClassVar[bool] = False  # the loss does the same for every batch of one shape, whatever is in it and whenever
+    recordable: ClassVar[bool] = (
+        False  # the loss does the same for every batch of one shape, whatever is in it and whenever
+    )
     reads_padding: ClassVar[bool] = False  # the loss depends on how far texts are filled up
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads for one row
-    how_cut: ClassVar[str] = "no text on both sides"  # how `cut` divides
+    how_split: ClassVar[str] = "no text on both sides"  # how `cut` divides
     long_texts: ClassVar[str] = "are cut"  # what becomes of texts that are too long
     defaults: ClassVar[dict[str, Any]] = {}  # of Trainer's flags, where this task wants others
-    small_model: ClassVar[str | None] = None  # the kind of model that is made on the spot where none is given
+    small_model: ClassVar[str | None] = (
+        None  # the kind of model that is made on the spot where none is given
+    )
+    from_nothing: ClassVar[bool] = (
+        False  # where no model is given, all weights of an untrained one train
+    )
+    recipe_flags: ClassVar[
+        dict[str, Flag]
+    ] = {}  # flags of every recipe, where this task has another default or help
+    not_flags: ClassVar[
+        tuple[str, ...]
+    ] = ()  # inherited settings that make no sense on the command line
+    column_helps: ClassVar[
+        dict[str, str]
+    ] = {}  # help of `--PART_column`, where the usual sentence does not do
 
     def column(self, part: str) -> str | None:
         """The column where a part of the rows is."""
         return self.columns.get(part) or self.parts[part]
+
+    @classmethod
+    def column_help(cls, part: str) -> str:
+        """The help of the flag that names the column of a part."""
+        default = f" (default: {cls.parts[part]})" if cls.parts[part] else ""
+        return cls.column_helps.get(part, f"column of the {part.replace('_', ' ')}{default}")
+
+    def small_model_settings(self) -> dict[str, Any]:
+        """For `adaptkit.models.scratch.make_model`: the kind of the small model, and its settings."""
+        return {"kind": self.small_model}
 
     def wanted(self) -> tuple[str, ...]:
         """The columns that rows must have to be trained on."""
@@ -73,31 +116,35 @@ class Task:
 
     # Rows
 
-    def read(self, table: Table, gold: bool = True) -> Table:
-        """Rows with the names of `parts`, every one checked; without the gold parts where `gold` is false.
+    def read(self, table: Table, labelled: bool = True) -> Table:
+        """Rows with the names of `parts`, every one checked; without the gold parts where `gold` is
+        false.
 
         Raises:
             AdaptkitError: a missing column (with the nearest name), or a bad row by file and line.
         """
         raise NotImplementedError
 
-    def learn(self, train: Table) -> Task:
+    def fit_labels(self, train: Table) -> Task:
         """The same task with what only the training rows tell: its labels."""
         return self
 
-    def expect(self, table: Table) -> None:
+    def check_labels(self, table: Table) -> None:
         """Refuse rows whose answers the training rows do not know."""
 
     def groups(self, table: Table) -> list[str]:
         """A name for each row; rows of one name stay on one side when a split is cut."""
         return [self.key(row) for row in table.rows]
 
-    def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
+    def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
         """The rows without a share of them, and that share."""
         return split_groups(table, self.groups(table), seed, share)
 
-    def prepare(self, splits: Splits, seed: int, validation: float = 0.1, test: float = 0.0) -> tuple[Splits, Task]:
-        """Read and check every split, learn the labels, cut off what is missing of a validation and a test split.
+    def prepare(
+        self, splits: Splits, seed: int, validation: float = 0.1, test: float = 0.0
+    ) -> tuple[Splits, Task]:
+        """Read and check every split, learn the labels, cut off what is missing of a validation and
+        a test split.
 
         Args:
             validation, test: how large a share of the training rows; 0: none is cut off.
@@ -107,52 +154,69 @@ class Task:
         """
         tables = {name: self.read(table) for name, table in splits.items()}
         train, notes = tables["train"], list(splits.notes)
-        task = self.learn(train)
+        task = self.fit_labels(train)
         for name in tables.keys() - {"train"}:
-            task.expect(tables[name])
+            task.check_labels(tables[name])
         for name, share, wish in (("test", test, seed + 1), ("validation", validation, seed)):
             if name in tables or not share:
                 continue
             count = len(train)
-            train, tables[name] = task.cut(train, wish, share)
+            train, tables[name] = task.split(train, wish, share)
             if not len(tables[name]) or not len(train):
                 raise AdaptkitError(
-                    f"{splits.train.source}: {count} rows (equal ones count as one) are too few to cut a {name} split from; "
+                    f"{splits.train.source}: {count} rows (equal ones count as one) are too few "
+                    f"to cut a {name} split from; "
                     f"give --{name}_file."
                 )
             cut = f"{len(tables[name])} of {count} training rows cut off for it"
-            notes.append(f"no {name} data given: {cut} ({task.how_cut}, seed {wish})")
+            notes.append(f"no {name} data given: {cut} ({task.how_split}, seed {wish})")
         return Splits(train, tables.get("validation"), tables.get("test"), notes), task
 
     # Tensors
 
     def encode(
-        self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int, gold: bool = True, train: bool = False
+        self,
+        table: Table,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        labelled: bool = True,
+        train: bool = False,
     ) -> Dataset:
         """The features as a data set."""
         from datasets import Dataset
 
-        return Dataset.from_dict(self.features(table, tokenizer, max_length, gold, train))
+        return Dataset.from_dict(self.features(table, tokenizer, max_length, labelled, train))
 
     def features(
-        self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int, gold: bool = True, train: bool = False
+        self,
+        table: Table,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        labelled: bool = True,
+        train: bool = False,
     ) -> dict[str, list]:
-        """The model's inputs, not padded, with `labels` where `gold`, and `length`. `train`: they are only trained on.
+        """The model's inputs, not padded, with `labels` where `gold`, and `length`. `train`: they
+        are only trained on.
 
-        Long rows may become several; then `_row` says which one they belong to. Columns that begin with _ do not reach the model.
+        Long rows may become several; then `_row` says which one they belong to. Columns that begin
+        with _ do not reach the model.
         """
         raise NotImplementedError
 
-    def collator(self, tokenizer: PreTrainedTokenizerBase) -> Callable[[list[dict]], dict[str, Tensor]]:
+    def collator(
+        self, tokenizer: PreTrainedTokenizerBase
+    ) -> Callable[[list[dict]], dict[str, Tensor]]:
         """What makes a batch of encoded rows."""
-        from adaptkit.tasks.collate import Pad
+        from adaptkit.data.collate import Pad
 
         return Pad.for_tokenizer(tokenizer)
 
-    def suits(self, model: Any) -> None:
+    def check_model(self, model: Any) -> None:
         """Refuse a transformers model that cannot do this task as it is set."""
 
-    def feed(self, model: Any, batch: dict[str, Tensor], labels: Tensor | None) -> dict[str, Any]:
+    def model_inputs(
+        self, model: Any, batch: dict[str, Tensor], labels: Tensor | None
+    ) -> dict[str, Any]:
         """What the model is called with. `model`: the transformers model itself."""
         return batch
 
@@ -160,19 +224,31 @@ class Task:
         """What holds while a model is trained. `model`: the transformers model itself."""
         return nullcontext()
 
-    def loss(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor, items: Any, smoothing: float = 0.0) -> Tensor:
-        """The sum of the losses of all labels that are not -100, divided by `items`: their number in the whole optimizer step."""
+    def loss(
+        self,
+        outputs: Any,
+        batch: dict[str, Tensor],
+        labels: Tensor,
+        items: Any,
+        smoothing: float = 0.0,
+    ) -> Tensor:
+        """The sum of the losses of all labels that are not -100, divided by `items`: their number
+        in the whole optimizer step.
+        """
         import torch
 
         logits = outputs.logits
         return (
             torch.nn.functional.cross_entropy(
-                logits.reshape(-1, logits.shape[-1]).float(), labels.reshape(-1), reduction="sum", label_smoothing=smoothing
+                logits.reshape(-1, logits.shape[-1]).float(),
+                labels.reshape(-1),
+                reduction="sum",
+                label_smoothing=smoothing,
             )
             / items
         )
 
-    def reduce(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
+    def postprocess(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
         """What is kept of a batch's outputs for `decode` and `metrics`, `(rows, ...)`."""
         return outputs.logits.float()
 
@@ -182,7 +258,9 @@ class Task:
         """The reduced outputs of a whole split as answers, one a row of `table`."""
         raise NotImplementedError
 
-    def generate(self, model: Any, table: Table, tokenizer: Any, max_length: int, batch_size: int) -> list[dict[str, Any]]:
+    def generate(
+        self, model: Any, table: Table, tokenizer: Any, max_length: int, batch_size: int
+    ) -> list[dict[str, Any]]:
         """Written answers, one a row, of tasks that generate."""
         raise NotImplementedError
 
@@ -200,21 +278,27 @@ class Task:
 
     # What people see
 
-    def asks(self) -> list[str]:
+    def input_fields(self) -> list[str]:
         """The parts that a question must have."""
-        return [part for part in self.parts if part not in self.gold and self.column(part)]
+        return [part for part in self.parts if part not in self.label_parts and self.column(part)]
 
     def key(self, row: dict[str, Any]) -> str:
         """What makes two rows the same question."""
-        parts = [row[part] for part in self.parts if part not in self.gold and isinstance(row.get(part), str)]
-        return "\0".join(map(plain, parts or [self.text(row)]))
+        parts = [
+            row[part]
+            for part in self.parts
+            if part not in self.label_parts and isinstance(row.get(part), str)
+        ]
+        return "\0".join(map(normalize_text, parts or [self.text(row)]))
 
     def text(self, row: dict[str, Any]) -> str:
         """The text of a row; both where there is a pair."""
         pair = row.get("text_pair") if "text_pair" in self.parts else None
-        return " | ".join(str(text) for text in (row[next(iter(self.parts))], pair) if text is not None)
+        return " | ".join(
+            str(text) for text in (row[next(iter(self.parts))], pair) if text is not None
+        )
 
-    def gold_text(self, row: dict[str, Any]) -> str:
+    def reference_text(self, row: dict[str, Any]) -> str:
         """The right answer, in a line."""
         return str(row.get("label", ""))
 
@@ -234,33 +318,37 @@ class Task:
         """What `--check` should say about the rows, besides lengths and duplicates."""
         return []
 
-    def lost(self, encoded: Dataset, table: Table) -> list[Finding]:
+    def encoding_issues(self, encoded: Dataset, table: Table) -> list[Finding]:
         """What `--check` should say about what encoding at this length loses."""
         return []
 
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
-        """An encoded row as the model reads it; tokens that carry loss in brackets, or the label behind an arrow."""
+        """An encoded row as the model reads it; tokens that carry loss in brackets, or the label
+        behind an arrow.
+        """
         labels = row["labels"]
         if isinstance(labels, list):
             return " ".join(
                 f"[{token}]" if label != -100 else token
-                for token, label in zip(tokenizer.convert_ids_to_tokens(row["input_ids"]), labels, strict=True)
+                for token, label in zip(
+                    tokenizer.convert_ids_to_tokens(row["input_ids"]), labels, strict=True
+                )
             )
-        return f"{tokenizer.decode(row['input_ids'])}  ->  {self.labels[labels] if self.labels else labels}"
+        return (
+            f"{tokenizer.decode(row['input_ids'])}  ->  "
+            f"{self.labels[labels] if self.labels else labels}"
+        )
 
     def settings(self) -> dict[str, Any]:
         """The settings of this task alone, as its card keeps them."""
         shared = {item.name for item in dataclasses.fields(Task)}
-        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self) if item.name not in shared}
+        own = [item for item in dataclasses.fields(self) if item.name not in shared]
+        return {
+            item.name: getattr(self, item.name) for item in own if item.metadata.get("stored", True)
+        }
 
 
-def of_kind(task: Task, kind: type, fields: dict[str, Any] | None = None, **attributes: Any) -> Any:
-    """The same task with the methods of another class before its own. fields: changed settings; attributes: of the class."""
-    settings = {item.name: getattr(task, item.name) for item in dataclasses.fields(task)} | (fields or {})
-    return type(f"{kind.__name__.strip('_')}{type(task).__name__}", (kind, type(task)), attributes)(**settings)
-
-
-def plain(text: str) -> str:
+def normalize_text(text: str) -> str:
     """A text as far as two are told apart: without case, and with one blank for any white space."""
     return " ".join(text.casefold().split())
 
@@ -274,7 +362,11 @@ def read_texts(task: Task, table: Table, parts: Iterable[str]) -> list[dict[str,
     columns = {part: column for part in parts if (column := task.column(part))}
     for part, column in columns.items():
         table.need(column, f"{part}_column")
-    return table.each(lambda index, row: {part: text_at(table, index, row, column) for part, column in columns.items()})
+    return table.each(
+        lambda index, row: {
+            part: text_at(table, index, row, column) for part, column in columns.items()
+        }
+    )
 
 
 def text_at(table: Table, index: int, row: dict[str, Any], column: str) -> str:
@@ -293,4 +385,8 @@ def unknown_label(table: Table, index: int, label: str, labels: list[str]) -> Ad
     """The error for a label that the training rows do not have."""
     close = nearest(label, labels)
     guess = f" Did you mean {close!r}?" if close else ""
-    return table.bad(index, f"the label {label!r} does not occur in the training data ({', '.join(labels[:20])}).{guess}")
+    return table.bad(
+        index,
+        f"the label {label!r} does not occur in the training data "
+        f"({', '.join(labels[:20])}).{guess}",
+    )

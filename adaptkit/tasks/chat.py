@@ -7,23 +7,29 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from adaptkit.data.collate import IGNORED, by_column
+from adaptkit.data.splits import Splits
+from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
-from adaptkit.tables import Splits, Table
 from adaptkit.tasks.base import text_at
-from adaptkit.tasks.collate import IGNORED, by_column
+from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
 
 ROLES = {"user", "assistant", "system", "tool"}  # that chat templates know
+
 # For tokenizers that bring no template.
 PLAIN_TEMPLATE = (
-    "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] }}"
+    "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ "
+    "message['content'] }}"
     "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
 
 def template_of(tokenizer: Any, system: str | None) -> Any:
-    """The tokenizer's chat template, or the plain one; it puts `system` before conversations that have no system message."""
+    """The tokenizer's chat template, or the plain one; it puts `system` before conversations that
+    have no system message.
+    """
     template = tokenizer.chat_template or PLAIN_TEMPLATE
     if not system:
         return template
@@ -34,7 +40,12 @@ def template_of(tokenizer: Any, system: str | None) -> Any:
 
 def _before(system: str, template: str) -> str:
     message = "{'role': 'system', 'content': " + json.dumps(system, ensure_ascii=False) + "}"
-    return "{% if messages[0]['role'] != 'system' %}{% set messages = [" + message + "] + messages %}{% endif %}\n" + template
+    return (
+        "{% if messages[0]['role'] != 'system' %}{% set messages = ["
+        + message
+        + "] + messages %}{% endif %}\n"
+        + template
+    )
 
 
 @dataclass(frozen=True)
@@ -42,20 +53,34 @@ class Chat(Language):
     """Conversations as `messages` ([{"role", "content"}]), or `prompt` and `completion`.
 
     system: a system message put before conversations that have none.
-    packing: several conversations in one row of the batch, each with its own positions and blind to the others.
-    max_new_tokens: of a written answer. num_generated: so many rows are answered and scored at the end; 0: all.
+    packing: several conversations in one row of the batch, each with its own positions and blind to
+    the others.
+    max_new_tokens: of a written answer. num_generated: so many rows are answered and scored at the
+    end; 0: all.
     """
 
-    system: str | None = None
-    packing: bool = False
-    max_new_tokens: int = 64
-    num_generated: int = 64
+    system: str | None = flag(None, "a system message for conversations that have none")
+    packing: bool = flag(False, "several conversations in one row, blind to each other")
+    max_new_tokens: int = flag(64, "tokens of the longest written answer")
+    num_generated: int = flag(64, "how many test rows are answered and scored; 0: all")
 
     name = "chat"
     auto_class = "AutoModelForCausalLM"
     parts = {"messages": "messages", "prompt": "prompt", "completion": "completion"}
-    gold = ("completion",)
+    label_parts = ("completion",)
     embedded = {"prompt": "text", "completion": "reply"}
+    column_helps = {
+        "prompt": "column of the prompt, where there are no messages (default: prompt)",
+        "completion": "column of its answer (default: completion)",
+    }
+    recipe_flags = {
+        "model_name_or_path": Flag(
+            None, "pretrained causal model (default: a small untrained one is made)"
+        ),
+        "max_seq_length": Flag(
+            512, "tokens of a conversation; longer ones lose their beginning", int
+        ),
+    }
     reported = ("perplexity", "base_perplexity", "rougeL", "exact_match")
     generates = True
     long_texts = "lose their beginning"
@@ -64,139 +89,214 @@ class Chat(Language):
 
     @property
     def same_inputs(self) -> bool:
-        return not self.packing  # without a mask, how far a row is padded is part of what the model reads
+        return (
+            not self.packing
+        )  # without a mask, how far a row is padded is part of what the model reads
 
-    def asks(self) -> list[str]:
+    def input_fields(self) -> list[str]:
         return ["prompt"]
 
-    def read(self, table: Table, gold: bool = True) -> Table:
+    def read(self, table: Table, labelled: bool = True) -> Table:
         rows = []
         messages = self.column("messages") or "messages"
-        needed = [] if messages in table.columns else ["prompt", "completion"][: 1 + gold]
+        needed = [] if messages in table.columns else ["prompt", "completion"][: 1 + labelled]
         for part in needed:
             table.need(self.column(part) or part, f"{part}_column")
         for index, row in enumerate(table.rows):
-            talk: Any = self._messages(table, index, row, gold) if messages not in table.columns else row.get(messages)
-            if isinstance(talk, str) and talk.strip() and not gold:  # a line of a file
+            talk: Any = (
+                self._messages(table, index, row, labelled)
+                if messages not in table.columns
+                else row.get(messages)
+            )
+            if isinstance(talk, str) and talk.strip() and not labelled:  # a line of a file
                 talk = [{"role": "user", "content": talk}]
             _check_messages(table, index, talk)
             if self.system and talk[0]["role"] != "system":
                 talk = [{"role": "system", "content": self.system}, *talk]
-            if gold and talk[-1]["role"] != "assistant":
-                raise table.bad(index, f"the last message is of {talk[-1]['role']!r}; it should be the assistant's.")
+            if labelled and talk[-1]["role"] != "assistant":
+                raise table.bad(
+                    index,
+                    f"the last message is of {talk[-1]['role']!r}; it should be the assistant's.",
+                )
             rows.append({"messages": talk})
         return table.with_rows(rows)
 
-    def _messages(self, table: Table, index: int, row: dict[str, Any], gold: bool) -> list[dict[str, str]]:
+    def _messages(
+        self, table: Table, index: int, row: dict[str, Any], labelled: bool
+    ) -> list[dict[str, str]]:
         """A prompt and its completion, each a text or a list of messages."""
         found: list[dict[str, str]] = []
-        for part, role in [("prompt", "user"), ("completion", "assistant")][: 1 + gold]:
+        for part, role in [("prompt", "user"), ("completion", "assistant")][: 1 + labelled]:
             value = row.get(self.column(part) or part)
             if isinstance(value, list):
                 found += value
             else:
-                found.append({"role": role, "content": text_at(table, index, row, self.column(part) or part)})
+                found.append(
+                    {"role": role, "content": text_at(table, index, row, self.column(part) or part)}
+                )
         return found
 
-    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
-        """Long conversations lose their beginning. Rows with no answer left in them are not trained on."""
+    def features(
+        self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
+    ):
+        """Long conversations lose their beginning.
+
+        Rows with no answer left in them are not trained on.
+        """
         rows = [encode_talk(row["messages"], tokenizer, max_length) for row in table.rows]
         if train:
             rows = [row for row in rows if any(label != IGNORED for label in row["labels"])]
             if not rows:
-                raise AdaptkitError(f"no answer is left within {max_length} tokens: raise --max_seq_length.")
+                raise AdaptkitError(
+                    f"no answer is left within {max_length} tokens: raise --max_seq_length."
+                )
             rows = pack(rows, max_length) if self.packing else rows
         return by_column([row | {"length": len(row["input_ids"])} for row in rows])
 
-    def suits(self, model: Any) -> None:
+    def check_model(self, model: Any) -> None:
         if self.packing and packing_leaks(model):
-            raise AdaptkitError(f"--packing: conversations would see each other in a {model.config.model_type}; train without it.")
+            raise AdaptkitError(
+                f"--packing: conversations would see each other in a {model.config.model_type}; "
+                "train without it."
+            )
 
-    def feed(self, model, batch, labels):
+    def model_inputs(self, model, batch, labels):
         if "position_ids" not in batch:
             return batch
-        # With positions and no mask transformers keeps the packed conversations apart; a cache would make it overlook them.
-        return {key: value for key, value in batch.items() if key != "attention_mask"} | {"use_cache": False}
+        # With positions and no mask transformers keeps the packed conversations apart; a cache
+        # would make it overlook them.
+        return {key: value for key, value in batch.items() if key != "attention_mask"} | {
+            "use_cache": False
+        }
 
     def prompts(self, model, table: Table, tokenizer, max_length: int) -> list[list[int]]:
         texts = [render(tokenizer, _asked(row["messages"]), True) for row in table.rows]
-        positions = getattr(model.config, "max_position_embeddings", None) or max_length + self.max_new_tokens
+        positions = (
+            getattr(model.config, "max_position_embeddings", None)
+            or max_length + self.max_new_tokens
+        )
         room = min(max_length, positions - self.max_new_tokens)
         if room < 8:
             raise AdaptkitError(
-                f"--max_new_tokens {self.max_new_tokens} leaves no room for a question: the base has {positions} positions."
+                f"--max_new_tokens {self.max_new_tokens} leaves no room for a question: the base "
+                f"has {positions} positions."
             )
         return [tokenizer(text, add_special_tokens=False)["input_ids"][-room:] for text in texts]
 
     def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
-        """A turn ends with the tokenizer's last token or with one of those that the base itself stops at."""
+        """A turn ends with the tokenizer's last token or with one of those that the base itself
+        stops at.
+        """
         own = model.generation_config.eos_token_id
         ends = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
-        return {"max_new_tokens": self.max_new_tokens, "do_sample": False, "eos_token_id": sorted(ends) or None}
+        return {
+            "max_new_tokens": self.max_new_tokens,
+            "do_sample": False,
+            "eos_token_id": sorted(ends) or None,
+        }
 
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.generation import rouge
 
-        said, gold = [answer["text"] for answer in answers], [self.gold_text(row) for row in table.rows]
-        exact = sum(one.split() == two.split() for one, two in zip(said, gold, strict=True)) / len(gold)
-        return rouge(said, [[text] for text in gold]) | {"exact_match": exact}
+        predictions, references = (
+            [answer["text"] for answer in answers],
+            [self.reference_text(row) for row in table.rows],
+        )
+        exact = sum(
+            one.split() == two.split() for one, two in zip(predictions, references, strict=True)
+        ) / len(references)
+        return rouge(predictions, [[text] for text in references]) | {"exact_match": exact}
 
     def text(self, row: dict[str, Any]) -> str:
         return " | ".join(message["content"] for message in _asked(row["messages"]))
 
-    def gold_text(self, row: dict[str, Any]) -> str:
+    def reference_text(self, row: dict[str, Any]) -> str:
         return row["messages"][-1]["content"]
 
     def findings(self, splits: Splits):
-        from adaptkit.judge import Finding
+        from adaptkit.tasks.finding import Finding
 
         found = []
         for name, table in splits.items():
-            turns = [sum(message["role"] == "assistant" for message in row["messages"]) for row in table.rows]
-            found.append(Finding("good", f"{name}: {len(table)} conversations, {sum(turns) / len(turns):.1f} answers in each"))
-            if strange := sorted({message["role"] for row in table.rows for message in row["messages"]} - ROLES):
+            turns = [
+                sum(message["role"] == "assistant" for message in row["messages"])
+                for row in table.rows
+            ]
+            found.append(
+                Finding(
+                    "good",
+                    f"{name}: {len(table)} conversations, {sum(turns) / len(turns):.1f} answers "
+                    "in each",
+                )
+            )
+            if strange := sorted(
+                {message["role"] for row in table.rows for message in row["messages"]} - ROLES
+            ):
                 known = "user, assistant, system or tool; questions are asked as the user's"
-                found.append(Finding("warn", f"{name}: the roles {', '.join(strange)} are not {known}"))
+                found.append(
+                    Finding("warn", f"{name}: the roles {', '.join(strange)} are not {known}")
+                )
         return found
 
-    def lost(self, encoded, table: Table):
-        from adaptkit.judge import Finding
+    def encoding_issues(self, encoded, table: Table):
+        from adaptkit.tasks.finding import Finding
 
         masked = sum(all(label == IGNORED for label in labels) for labels in encoded["labels"])
         loss = sum(label != IGNORED for labels in encoded["labels"] for label in labels)
         tokens = sum(encoded["length"])
         return [
-            Finding("warn" if masked else "good", f"{masked} of {len(encoded)} examples have no token that carries loss"),
+            Finding(
+                "warn" if masked else "good",
+                f"{masked} of {len(encoded)} examples have no token that carries loss",
+            ),
             Finding("good", f"{loss} of {tokens} tokens carry loss ({loss / max(tokens, 1):.0%})"),
         ]
 
 
 def render(tokenizer: Any, messages: list[dict[str, str]], prompt: bool) -> str:
-    """A conversation as the model's template writes it; with `prompt` up to where the answer begins."""
+    """A conversation as the model's template writes it; with `prompt` up to where the answer
+    begins.
+    """
     template = None if tokenizer.chat_template else PLAIN_TEMPLATE
     try:
-        return tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False, add_generation_prompt=prompt)
+        return tokenizer.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=prompt
+        )
     except Exception as problem:  # templates raise what they like
-        raise AdaptkitError(f"the chat template refuses {str(messages)[:120]}: {problem}") from problem
+        raise AdaptkitError(
+            f"the chat template refuses {str(messages)[:120]}: {problem}"
+        ) from problem
 
 
-def encode_talk(messages: list[dict[str, str]], tokenizer: Any, max_length: int) -> dict[str, list[int]]:
-    """Ids of a conversation; labels on what the assistant says and on the tokens that end its turns.
+def encode_talk(
+    messages: list[dict[str, str]], tokenizer: Any, max_length: int
+) -> dict[str, list[int]]:
+    """Ids of a conversation; labels on what the assistant says and on the tokens that end its
+    turns.
 
-    The template is rendered up to each answer, so that the answers' places in the text are known; the text is tokenized once.
+    The template is rendered up to each answer, so that the answers' places in the text are known;
+    the text is tokenized once.
     """
     text = render(tokenizer, messages, False)
     spans = []
     for turn, message in enumerate(messages):
         if message["role"] == "assistant":
-            before, after = render(tokenizer, messages[:turn], True), render(tokenizer, messages[: turn + 1], False)
+            before, after = (
+                render(tokenizer, messages[:turn], True),
+                render(tokenizer, messages[: turn + 1], False),
+            )
             if place := _turn(text, before, after, message["content"].strip()):
                 spans.append(place)
             elif turn == len(messages) - 1:
-                raise AdaptkitError("the chat template does not write a question the same way with and without its answer.")
+                raise AdaptkitError(
+                    "the chat template does not write a question the same way with and without "
+                    "its answer."
+                )
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     labels = [
-        token if any(start <= one < end and two <= whole for start, end, whole in spans) else IGNORED
+        token
+        if any(start <= one < end and two <= whole for start, end, whole in spans)
+        else IGNORED
         for token, (one, two) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     ]
     ids, labels = encoded["input_ids"][-max_length:], labels[-max_length:]
@@ -205,7 +305,8 @@ def encode_talk(messages: list[dict[str, str]], tokenizer: Any, max_length: int)
 
 
 def _turn(text: str, before: str, after: str, content: str) -> tuple[int, int, int] | None:
-    """Where tokens of a turn begin, from and to, and where the last of them ends at most; None: it is not written as it was said.
+    """Where tokens of a turn begin, from and to, and where the last of them ends at most; None: it
+    is not written as it was said.
 
     Args:
         text: the whole conversation.
@@ -215,7 +316,8 @@ def _turn(text: str, before: str, after: str, content: str) -> tuple[int, int, i
         return None
     if text.startswith(after):
         return len(before), len(after), len(text)
-    # Some templates write the last turn in another way (Phi-3 ends it with one token more, Qwen3 thinks in it): find what was said,
+    # Some templates write the last turn in another way (Phi-3 ends it with one token more, Qwen3
+    # thinks in it): find what was said,
     # and behind it as much as both ways of writing share, in whole tokens.
     place = text.find(content, len(before))
     if place < 0 or not content:
@@ -227,7 +329,9 @@ def _turn(text: str, before: str, after: str, content: str) -> tuple[int, int, i
 
 
 def pack(rows: list[dict[str, list[int]]], max_length: int) -> list[dict[str, list[int]]]:
-    """Conversations side by side in rows of at most `max_length` tokens, the longest first; positions begin anew with each."""
+    """Conversations side by side in rows of at most `max_length` tokens, the longest first;
+    positions begin anew with each.
+    """
     packed: list[dict[str, list[int]]] = []
     rooms: list[tuple[int, int]] = []  # what is free in each, and which it is; the fullest first
     for row in sorted(rows, key=lambda row: -len(row["input_ids"])):
@@ -258,7 +362,10 @@ def packing_leaks(model: Any) -> bool:
     was_training = model.training
     try:
         with torch.no_grad():
-            first, second = (model.eval()(**inputs, use_cache=False).logits[0, len(one) :].float() for inputs in (packed, changed))
+            first, second = (
+                model.eval()(**inputs, use_cache=False).logits[0, len(one) :].float()
+                for inputs in (packed, changed)
+            )
     except TypeError:  # no positions can be given
         return True
     finally:
@@ -273,7 +380,19 @@ def _asked(messages: list[dict[str, str]]) -> list[dict[str, str]]:
 
 def _check_messages(table: Table, index: int, messages: Any) -> None:
     if not isinstance(messages, list) or not messages:
-        raise table.bad(index, f'messages should be [{{"role": "user", "content": ...}}, ...]; they are {str(messages)[:80]!r}.')
+        raise table.bad(
+            index,
+            'messages should be [{"role": "user", "content": ...}, ...]; they are '
+            f"{str(messages)[:80]!r}.",
+        )
     for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str) or not isinstance(message.get("content"), str):
-            raise table.bad(index, f'a message should be {{"role": "user", "content": "..."}}; one is {str(message)[:80]}.')
+        if (
+            not isinstance(message, dict)
+            or not isinstance(message.get("role"), str)
+            or not isinstance(message.get("content"), str)
+        ):
+            raise table.bad(
+                index,
+                'a message should be {"role": "user", "content": "..."}; one is '
+                f"{str(message)[:80]}.",
+            )

@@ -7,35 +7,43 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from adaptkit.data.readers.text import is_number
+from adaptkit.data.splits import Splits, divide, split_validation
+from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
-from adaptkit.readers.text import is_number
-from adaptkit.tables import Splits, Table, divide, split_validation
-from adaptkit.tasks.base import Task, plain, read_texts, unknown_label
+from adaptkit.tasks.base import Task, normalize_text, read_texts, unknown_label
+from adaptkit.tasks.flags import flag
 
 if TYPE_CHECKING:
     import torch
 
 RARE = 5
+
 NOTHING = {"n/a", "na", "nan", "none", "null", "nil", "-", "--", "?", "#n/a"}
 
 
 @dataclass(frozen=True)
 class Classify(Task):
-    """One of n labels for a text or for a text and its pair; with `multi_label` any number of labels.
+    """One of n labels for a text or for a text and its pair; with `multi_label` any number of
+    labels.
 
     label_delimiter: what stands between several labels in one field.
-    class_weights: count rare labels as much as frequent ones; learned from the training rows into `weights`.
+    class_weights: count rare labels as much as frequent ones; learned from the training rows into
+    `weights`.
     threshold: from which probability on a label of several is given.
     """
 
-    multi_label: bool = False
-    label_delimiter: str = "|"
-    class_weights: bool = False
-    threshold: float = 0.5
+    multi_label: bool = flag(
+        False,
+        "a row may have any number of labels: a list, or names separated by --label_delimiter",
+    )
+    label_delimiter: str = flag("|", "what separates several labels in one field")
+    class_weights: bool = flag(False, "count rare labels as much as frequent ones")
+    threshold: float = flag(0.5, "with --multi_label: a label is given from this probability on")
     weights: list[float] | None = None
 
     name = "classify"
@@ -43,10 +51,19 @@ class Classify(Task):
     recordable = True
     parts = {"text": "text", "text_pair": None, "label": "label"}
     embedded = {"label": "intent"}
-    how_cut = "stratified"
-    changeable = ("text", "text_pair")
+    column_helps = {"text_pair": "column of a second text, for pairs"}
+    how_split = "stratified"
+    changeable: ClassVar[tuple[str, ...]] = ("text", "text_pair")
     best_metric = "accuracy"
-    reported = ("accuracy", "majority_baseline", "f1", "f1_micro", "precision", "recall", "matthews_correlation")
+    reported: ClassVar[tuple[str, ...]] = (
+        "accuracy",
+        "majority_baseline",
+        "f1",
+        "f1_micro",
+        "precision",
+        "recall",
+        "matthews_correlation",
+    )
 
     @property
     def problem_type(self) -> str | None:
@@ -56,34 +73,49 @@ class Classify(Task):
     def one_label(self) -> bool:
         return not self.multi_label
 
-    def read(self, table: Table, gold: bool = True) -> Table:
-        rows = read_texts(self, table, [part for part in self.parts if part not in self.gold])
-        if not gold:
+    def read(self, table: Table, labelled: bool = True) -> Table:
+        rows = read_texts(
+            self, table, [part for part in self.parts if part not in self.label_parts]
+        )
+        if not labelled:
             return table.with_rows(rows)
         column = self.column("label") or "label"
         table.need(column, "label_column")
-        labels = table.each(lambda index, row: self._labels_in(table, index, row.get(column), column))
-        return table.with_rows([row | {"label": label} for row, label in zip(rows, labels, strict=True)])
+        labels = table.each(
+            lambda index, row: self._labels_in(table, index, row.get(column), column)
+        )
+        return table.with_rows(
+            [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
+        )
 
     def _labels_in(self, table: Table, index: int, value: Any, column: str) -> Any:
         if not self.multi_label:
             if value is None or not str(value).strip():
                 raise table.bad(index, f"the label in column {column!r} is empty.")
             if isinstance(value, (list, dict)):
-                several = " Give --multi_label for rows with several." if isinstance(value, list) else ""
-                raise table.bad(index, f"column {column!r} holds {value!r}, which is not one label.{several}")
+                several = (
+                    " Give --multi_label for rows with several." if isinstance(value, list) else ""
+                )
+                raise table.bad(
+                    index, f"column {column!r} holds {value!r}, which is not one label.{several}"
+                )
             return str(value).strip()
         if value is None or isinstance(value, dict):
-            raise table.bad(index, f"column {column!r} holds {value!r}, which is no list of labels.")
+            raise table.bad(
+                index, f"column {column!r} holds {value!r}, which is no list of labels."
+            )
         names = value if isinstance(value, list) else str(value).split(self.label_delimiter)
         return sorted({str(name).strip() for name in names if str(name).strip()})
 
-    def learn(self, train: Table) -> Classify:
+    def fit_labels(self, train: Table) -> Classify:
         counts = Counter(name for row in train.rows for name in self._names(row))
-        labels = sorted(counts, key=lambda name: (0, float(name), name) if is_number(name) else (1, 0.0, name))
+        labels = sorted(
+            counts, key=lambda name: (0, float(name), name) if is_number(name) else (1, 0.0, name)
+        )
         if len(labels) < (1 if self.multi_label else 2):
             raise AdaptkitError(
-                f"{train.source}: every row has the label {''.join(labels)!r}; there is nothing to tell apart. "
+                f"{train.source}: every row has the label {''.join(labels)!r}; there is nothing "
+                "to tell apart. "
                 "Is --label_column the right column?"
             )
         weights = None
@@ -96,30 +128,40 @@ class Classify(Task):
     def _names(self, row: dict[str, Any]) -> list[str]:
         return row["label"] if self.multi_label else [row["label"]]
 
-    def expect(self, table: Table) -> None:
+    def check_labels(self, table: Table) -> None:
         known = set(self.labels)
         for index, row in enumerate(table.rows):
             for name in self._names(row):
                 if name not in known:
                     raise unknown_label(table, index, name, self.labels)
 
-    def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
-        """The same share of each label, one text on one side; without regard to labels where there are too many of them."""
+    def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
+        """The same share of each label, one text on one side; without regard to labels where there
+        are too many of them.
+        """
         groups = self.groups(table)
         first = {name: index for index, name in reversed(list(enumerate(groups)))}
-        golds = [self.gold_text(table.rows[index]) for index in first.values()]
+        golds = [self.reference_text(table.rows[index]) for index in first.values()]
         many = len(golds) >= 20 and len(set(golds)) > 2 * share * len(golds)
         if self.multi_label or many:
-            return super().cut(table, seed, share)
-        _, chosen = split_validation(Table([{"name": name} for name in first], table.source), golds, seed, share)
+            return super().split(table, seed, share)
+        _, chosen = split_validation(
+            Table([{"name": name} for name in first], table.source), golds, seed, share
+        )
         names = {row["name"] for row in chosen.rows}
         return divide(table, {index for index, name in enumerate(groups) if name in names})
 
-    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
-        texts = [[row[part] for row in table.rows] for part in ("text", "text_pair") if part in table.columns]
+    def features(
+        self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
+    ):
+        texts = [
+            [row[part] for row in table.rows]
+            for part in ("text", "text_pair")
+            if part in table.columns
+        ]
         encoded = dict(tokenizer(*texts, truncation=True, max_length=max_length))
         encoded["length"] = [len(ids) for ids in encoded["input_ids"]]
-        if gold:
+        if labelled:
             encoded["labels"] = [self._target(row) for row in table.rows]
         return encoded
 
@@ -134,9 +176,17 @@ class Classify(Task):
         logits = outputs.logits.float()
         if self.multi_label:
             known, labels = (labels != -100).float(), labels * (1 - smoothing) + smoothing / 2
-            return functional.binary_cross_entropy_with_logits(logits, labels, known, reduction="sum") / items
+            return (
+                functional.binary_cross_entropy_with_logits(logits, labels, known, reduction="sum")
+                / items
+            )
         weight = _on_device(tuple(self.weights), logits.device) if self.weights else None
-        return functional.cross_entropy(logits, labels, weight, reduction="sum", label_smoothing=smoothing) / items
+        return (
+            functional.cross_entropy(
+                logits, labels, weight, reduction="sum", label_smoothing=smoothing
+            )
+            / items
+        )
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
         if self.multi_label:
@@ -145,33 +195,53 @@ class Classify(Task):
         shifted = np.exp(outputs - outputs.max(-1, keepdims=True))
         shares = shifted / shifted.sum(-1, keepdims=True)
         best = outputs.argmax(-1)
-        return [{"label": self.labels[i], "score": round(float(row[i]), 6)} for i, row in zip(best, shares, strict=True)]
+        return [
+            {"label": self.labels[i], "score": round(float(row[i]), 6)}
+            for i, row in zip(best, shares, strict=True)
+        ]
 
     def _chosen(self, shares: np.ndarray) -> dict[str, Any]:
-        chosen = [label for label, share in zip(self.labels, shares, strict=True) if share >= self.threshold]
-        return {"labels": chosen, "scores": {n: round(float(s), 6) for n, s in zip(self.labels, shares, strict=True)}}
+        chosen = [
+            label
+            for label, share in zip(self.labels, shares, strict=True)
+            if share >= self.threshold
+        ]
+        return {
+            "labels": chosen,
+            "scores": {n: round(float(s), 6) for n, s in zip(self.labels, shares, strict=True)},
+        }
 
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.classification import classification, multi_label
 
-        said, gold = self._numbers(answers, table)
-        return (multi_label if self.multi_label else classification)(said, gold)
+        predictions, references = self._numbers(answers, table)
+        return (multi_label if self.multi_label else classification)(predictions, references)
 
     def _numbers(self, answers, table: Table) -> tuple[np.ndarray, np.ndarray]:
         """Answers and gold as class numbers `(rows,)`, or as `(rows, labels)` of 0 and 1."""
         if self.multi_label:
-            pairs = ((answer["labels"], row["label"]) for answer, row in zip(answers, table.rows, strict=True))
-            both = [[[int(name in names) for name in self.labels] for names in pair] for pair in pairs]
-            return np.asarray([said for said, _ in both]), np.asarray([gold for _, gold in both])
+            pairs = (
+                (answer["labels"], row["label"])
+                for answer, row in zip(answers, table.rows, strict=True)
+            )
+            both = [
+                [[int(name in names) for name in self.labels] for names in pair] for pair in pairs
+            ]
+            return np.asarray([one for one, _ in both]), np.asarray([two for _, two in both])
         number = {label: index for index, label in enumerate(self.labels)}
-        return np.asarray([number[a["label"]] for a in answers]), np.asarray([number[row["label"]] for row in table.rows])
+        return np.asarray([number[a["label"]] for a in answers]), np.asarray(
+            [number[row["label"]] for row in table.rows]
+        )
 
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
         """The accuracy of always giving the most frequent answer."""
         guess = majority(self, train)[0]
-        return {"majority_baseline": sum(self.gold_text(row) == guess for row in table.rows) / len(table)}
+        return {
+            "majority_baseline": sum(self.reference_text(row) == guess for row in table.rows)
+            / len(table)
+        }
 
-    def gold_text(self, row: dict[str, Any]) -> str:
+    def reference_text(self, row: dict[str, Any]) -> str:
         return self.label_delimiter.join(row["label"]) if self.multi_label else row["label"]
 
     def answer_text(self, answer: dict[str, Any]) -> str:
@@ -180,39 +250,68 @@ class Classify(Task):
     def details(self, answers, table: Table) -> list[dict[str, Any]]:
         from adaptkit.metrics.classification import confusion, table_by_label
 
-        said, gold = self._numbers(answers, table)
+        predictions, references = self._numbers(answers, table)
         if self.multi_label:
-            return table_by_label(self.labels, (said & gold).sum(0), said.sum(0), gold.sum(0))
-        matrix = confusion(gold, said, len(self.labels))
+            return table_by_label(
+                self.labels,
+                (predictions & references).sum(0),
+                predictions.sum(0),
+                references.sum(0),
+            )
+        matrix = confusion(references, predictions, len(self.labels))
         return table_by_label(self.labels, np.diag(matrix), matrix.sum(0), matrix.sum(1))
 
     def pictures(self, folder: Path, answers, table: Table) -> list[bool]:
         from adaptkit.metrics.classification import confusion
-        from adaptkit.report import draw_confusion
+        from adaptkit.utils.plots import draw_confusion
 
         if self.multi_label:
             return []
-        said, gold = self._numbers(answers, table)
-        return [draw_confusion(folder / "confusion.png", confusion(gold, said, len(self.labels)), self.labels)]
+        predictions, references = self._numbers(answers, table)
+        return [
+            draw_confusion(
+                folder / "confusion.png",
+                confusion(references, predictions, len(self.labels)),
+                self.labels,
+            )
+        ]
 
     def findings(self, splits: Splits):
-        from adaptkit.judge import Finding
+        from adaptkit.tasks.finding import Finding
 
         counts = Counter(name for row in splits.train.rows for name in self._names(row))
-        shown = ", ".join(f"{label} {counts[label]}" for label in self.labels[:12]) + (", ..." if len(self.labels) > 12 else "")
-        findings = [Finding("good", f"{len(self.labels)} labels in {len(splits.train)} training rows: {shown}")]
+        shown = ", ".join(f"{label} {counts[label]}" for label in self.labels[:12]) + (
+            ", ..." if len(self.labels) > 12 else ""
+        )
+        findings = [
+            Finding(
+                "good", f"{len(self.labels)} labels in {len(splits.train)} training rows: {shown}"
+            )
+        ]
         if rare := [label for label in self.labels if counts[label] < RARE]:
-            findings.append(Finding("warn", f"{len(rare)} labels have fewer than {RARE} training rows: {', '.join(rare[:10])}"))
-        findings += [Finding("warn", text) for text in [*odd_labels(self.labels), *self._contradictions(splits.train)]]
+            findings.append(
+                Finding(
+                    "warn",
+                    f"{len(rare)} labels have fewer than {RARE} training rows: "
+                    f"{', '.join(rare[:10])}",
+                )
+            )
+        findings += [
+            Finding("warn", text)
+            for text in [*odd_labels(self.labels), *self._contradictions(splits.train)]
+        ]
         guess, share = majority(self, splits.train)
-        verdict = "warn" if share > 0.8 else "good"
-        return [*findings, Finding(verdict, f"always answering {guess!r} would be right on {share:.1%} of them")]
+        severity = "warn" if share > 0.8 else "good"
+        return [
+            *findings,
+            Finding(severity, f"always answering {guess!r} would be right on {share:.1%} of them"),
+        ]
 
     def _contradictions(self, table: Table) -> list[str]:
         """How many texts stand in several rows with different labels, and where the first does."""
         rows: dict[str, dict[str, int]] = {}
         for index, row in enumerate(table.rows):
-            rows.setdefault(self.key(row), {}).setdefault(self.gold_text(row), index)
+            rows.setdefault(self.key(row), {}).setdefault(self.reference_text(row), index)
         found = [list(by_label.items()) for by_label in rows.values() if len(by_label) > 1]
         if not found:
             return []
@@ -224,23 +323,34 @@ class Classify(Task):
         if not self.multi_label:
             return super().render(row, tokenizer)
         names = [label for label, given in zip(self.labels, row["labels"], strict=True) if given]
-        return f"{tokenizer.decode(row['input_ids'])}  ->  {self.label_delimiter.join(names) or '(none)'}"
+        return (
+            f"{tokenizer.decode(row['input_ids'])}  ->  "
+            f"{self.label_delimiter.join(names) or '(none)'}"
+        )
 
 
 def odd_labels(labels: list[str]) -> list[str]:
-    """What looks like a slip in names of labels, in words: the same name in other letters, names that stand for nothing."""
+    """What looks like a slip in names of labels, in words: the same name in other letters, names
+    that stand for nothing.
+    """
     same: dict[str, list[str]] = {}
     for label in labels:
-        same.setdefault(plain(label), []).append(label)
+        same.setdefault(normalize_text(label), []).append(label)
     found = [
-        f"the labels {', '.join(map(repr, names))} differ in nothing but case or blanks" for names in same.values() if names[1:]
+        f"the labels {', '.join(map(repr, names))} differ in nothing but case or blanks"
+        for names in same.values()
+        if names[1:]
     ]
-    return found + [f"the label {label!r} may stand for a missing one" for label in labels if label.casefold() in NOTHING]
+    return found + [
+        f"the label {label!r} may stand for a missing one"
+        for label in labels
+        if label.casefold() in NOTHING
+    ]
 
 
 def majority(task: Task, table: Table) -> tuple[str, float]:
     """The most frequent gold answer and its share: what guessing it every time would score."""
-    answer, count = Counter(task.gold_text(row) for row in table.rows).most_common(1)[0]
+    answer, count = Counter(task.reference_text(row) for row in table.rows).most_common(1)[0]
     return answer, count / len(table)
 
 

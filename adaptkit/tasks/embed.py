@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from adaptkit.data.collate import Pad
+from adaptkit.data.splits import Splits
+from adaptkit.data.tables import Table
 from adaptkit.errors import unknown
-from adaptkit.tables import Splits, Table
 from adaptkit.tasks.base import Task, read_texts
-from adaptkit.tasks.collate import Pad
+from adaptkit.tasks.flags import flag
 from adaptkit.tasks.score import number_at
 
 POOLING = ("mean", "cls")
@@ -21,13 +23,16 @@ POOLING = ("mean", "cls")
 class Embed(Task):
     """A vector of length 1 for a text. Pairs (`text`, `text_pair`) are drawn together.
 
-    Without scores: multiple negatives ranking, both ways (Henderson et al. 2017; CLIP): among all second texts of the batch each
-    first text must find its own. With `score`: the cosine learns the score, scaled to 0..1 (as sentence-transformers' cosine loss).
-    pooling: mean or cls. temperature: the cosines are divided by it. low, high: the training scores' range; learned.
+    Without scores: multiple negatives ranking, both ways (Henderson et al. 2017; CLIP): among all
+    second texts of the batch each
+    first text must find its own. With `score`: the cosine learns the score, scaled to 0..1 (as
+    sentence-transformers' cosine loss).
+    pooling: mean or cls. temperature: the cosines are divided by it. low, high: the training
+    scores' range; learned.
     """
 
-    pooling: str = "mean"
-    temperature: float = 0.05
+    pooling: str = flag("mean", "how tokens become one vector: mean, or cls for the first token's")
+    temperature: float = flag(0.05, "cosines are divided by it")
     low: float | None = None
     high: float | None = None
 
@@ -35,9 +40,21 @@ class Embed(Task):
     auto_class = "AutoModel"
     recordable = True
     parts = {"text": "text", "text_pair": "text_pair", "score": None}
-    gold = ("text_pair", "score")
+    label_parts = ("text_pair", "score")
     embedded = {"text": "summary", "text_pair": "text"}
-    reported = ("recall_at_1", "base_recall_at_1", "recall_at_5", "mean_reciprocal_rank", "spearmanr", "base_spearmanr")
+    column_helps = {
+        "text": "column of the first text (default: text)",
+        "text_pair": "column of the second text (default: text_pair)",
+        "score": "column of how alike they are, where that is known",
+    }
+    reported = (
+        "recall_at_1",
+        "base_recall_at_1",
+        "recall_at_5",
+        "mean_reciprocal_rank",
+        "spearmanr",
+        "base_spearmanr",
+    )
     inputs_per_row = 2
     base_knows = True
     changeable = ("text", "text_pair")
@@ -46,16 +63,16 @@ class Embed(Task):
         if self.pooling not in POOLING:
             raise unknown("pooling", self.pooling, POOLING)
 
-    def read(self, table: Table, gold: bool = True) -> Table:
-        rows = read_texts(self, table, ("text", "text_pair") if gold else ("text",))
+    def read(self, table: Table, labelled: bool = True) -> Table:
+        rows = read_texts(self, table, ("text", "text_pair") if labelled else ("text",))
         column = self.column("score")
-        if gold and column:
+        if labelled and column:
             table.need(column, "score_column")
             for index, (row, given) in enumerate(zip(rows, table.rows, strict=True)):
                 row["score"] = number_at(table, index, given, column)
         return table.with_rows(rows)
 
-    def learn(self, train: Table) -> Embed:
+    def fit_labels(self, train: Table) -> Embed:
         scores = [row["score"] for row in train.rows if "score" in row]
         return dataclasses.replace(self, low=min(scores), high=max(scores)) if scores else self
 
@@ -67,15 +84,20 @@ class Embed(Task):
     def best_metric(self) -> str:
         return "spearmanr" if self.column("score") else "recall_at_1"
 
-    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+    def features(
+        self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
+    ):
         """`pair_input_ids` beside `input_ids` where there are pairs."""
         cut = {"truncation": True, "max_length": max_length}
         encoded = dict(tokenizer([row["text"] for row in table.rows], **cut))
         encoded["length"] = [len(ids) for ids in encoded["input_ids"]]
-        if gold:
+        if labelled:
             pairs = tokenizer([row["text_pair"] for row in table.rows], **cut)
             encoded |= {f"pair_{key}": value for key, value in pairs.items()}
-            encoded["length"] = [max(one, len(two)) for one, two in zip(encoded["length"], pairs["input_ids"], strict=True)]
+            encoded["length"] = [
+                max(one, len(two))
+                for one, two in zip(encoded["length"], pairs["input_ids"], strict=True)
+            ]
             encoded["labels"] = [self._scaled(row.get("score")) for row in table.rows]
         return encoded
 
@@ -92,7 +114,11 @@ class Embed(Task):
             names = [name for name in rows[0] if f"pair_{name}" in rows[0]]
             if not names:
                 return pad(rows)
-            both = [{name: row[prefix + name] for name in names} for prefix in ("", "pair_") for row in rows]
+            both = [
+                {name: row[prefix + name] for name in names}
+                for prefix in ("", "pair_")
+                for row in rows
+            ]
             labels = pad([{"labels": row["labels"]} for row in rows]) if "labels" in rows[0] else {}
             return pad(both) | labels
 
@@ -107,7 +133,10 @@ class Embed(Task):
             return (((one * two).sum(-1) - labels) ** 2).sum() / items
         cosines = one @ two.T / self.temperature
         own = torch.arange(len(one), device=cosines.device)
-        both = (functional.cross_entropy(c, own, reduction="sum", label_smoothing=smoothing) for c in (cosines, cosines.T))
+        both = (
+            functional.cross_entropy(c, own, reduction="sum", label_smoothing=smoothing)
+            for c in (cosines, cosines.T)
+        )
         return sum(both) / (2 * items)
 
     def pool(self, outputs, batch):
@@ -120,7 +149,7 @@ class Embed(Task):
         mask = batch["attention_mask"][..., None].to(states)
         return functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
 
-    def reduce(self, outputs, batch, labels):
+    def postprocess(self, outputs, batch, labels):
         """`(rows, 2, hidden)`, or `(rows, 1, hidden)` without pairs."""
         import torch
 
@@ -143,30 +172,45 @@ class Embed(Task):
         from adaptkit.metrics.retrieval import retrieval
 
         if self.column("score"):
-            said, gold = [answer["similarity"] for answer in answers], [row["score"] for row in table.rows]
-            scores = regression(said, gold)
+            predictions, references = (
+                [answer["similarity"] for answer in answers],
+                [row["score"] for row in table.rows],
+            )
+            scores = regression(predictions, references)
             return {name: scores[name] for name in ("spearmanr", "pearson")}
-        one, two = (np.asarray([answer[key] for answer in answers]) for key in ("embedding", "pair_embedding"))
+        one, two = (
+            np.asarray([answer[key] for answer in answers])
+            for key in ("embedding", "pair_embedding")
+        )
         return retrieval(one, two, [row["text_pair"] for row in table.rows])
 
-    def gold_text(self, row: dict[str, Any]) -> str:
+    def reference_text(self, row: dict[str, Any]) -> str:
         return row["text_pair"] if "score" not in row else f"{row['score']:g}"
 
     def answer_text(self, answer: dict[str, Any]) -> str:
         return f"{answer['similarity']:.4f}" if "similarity" in answer else ""
 
     def findings(self, splits: Splits):
-        from adaptkit.judge import Finding
+        from adaptkit.tasks.finding import Finding
 
         found = []
         for name, table in splits.items():
             seconds = [row["text_pair"] for row in table.rows]
             double = len(seconds) - len(set(seconds))
-            verdict = "warn" if double > 0.05 * len(seconds) and not self.column("score") else "good"
+            severity = (
+                "warn" if double > 0.05 * len(seconds) and not self.column("score") else "good"
+            )
             found.append(
-                Finding(verdict, f"{name}: {len(table)} pairs, {double} second texts repeat another and are no fair negatives")
+                Finding(
+                    severity,
+                    f"{name}: {len(table)} pairs, {double} second texts repeat another and are "
+                    "no fair negatives",
+                )
             )
         return found
 
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
-        return f"{tokenizer.decode(row['input_ids'])}  <->  {tokenizer.decode(row['pair_input_ids'])}  ({row['labels']:g})"
+        return (
+            f"{tokenizer.decode(row['input_ids'])}  <->  "
+            f"{tokenizer.decode(row['pair_input_ids'])}  ({row['labels']:g})"
+        )

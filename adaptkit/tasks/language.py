@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from adaptkit.tables import Table
+from adaptkit.data.collate import IGNORED
+from adaptkit.data.tables import Table
 from adaptkit.tasks.base import Task
-from adaptkit.tasks.collate import IGNORED
-from adaptkit.tasks.spans import UNSPACED
 
 
 @dataclass(frozen=True)
@@ -30,20 +28,27 @@ class Language(Task):
 
         logits, labels = self._aligned(outputs.logits, labels)
         return (
-            functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="sum", label_smoothing=smoothing)
+            functional.cross_entropy(
+                logits.flatten(0, 1).float(),
+                labels.flatten(),
+                reduction="sum",
+                label_smoothing=smoothing,
+            )
             / items
         )
 
     def _aligned(self, logits, labels):
         return (logits[:, :-1], labels[:, 1:]) if self.causal else (logits, labels)
 
-    def reduce(self, outputs, batch, labels):
+    def postprocess(self, outputs, batch, labels):
         """`(rows, 2)`: the sum of the losses of a row's tokens, and how many they are."""
         import torch
         from torch.nn import functional
 
         logits, labels = self._aligned(outputs.logits, labels)
-        losses = functional.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none").view(labels.shape)
+        losses = functional.cross_entropy(
+            logits.flatten(0, 1).float(), labels.flatten(), reduction="none"
+        ).view(labels.shape)
         return torch.stack([losses.sum(1), (labels != IGNORED).sum(1).float()], 1)
 
     def metrics(self, outputs: np.ndarray, encoded, table: Table) -> dict[str, float]:
@@ -59,12 +64,21 @@ class Language(Task):
         """Arguments of transformers' `generate`."""
         raise NotImplementedError
 
-    def generate(self, model, table: Table, tokenizer, max_length: int, batch_size: int) -> list[dict[str, Any]]:
+    def generate(
+        self, model, table: Table, tokenizer, max_length: int, batch_size: int
+    ) -> list[dict[str, Any]]:
         prompts = self.prompts(model, table, tokenizer, max_length)
         answers: list[dict[str, Any]] = [{} for _ in prompts]
         for chosen in batches([len(ids) for ids in prompts], batch_size):
-            written = write(model, [prompts[i] for i in chosen], tokenizer.pad_token_id, self.generation(tokenizer, model))
-            for i, text in zip(chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True):
+            written = write(
+                model,
+                [prompts[i] for i in chosen],
+                tokenizer.pad_token_id,
+                self.generation(tokenizer, model),
+            )
+            for i, text in zip(
+                chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True
+            ):
                 answers[i] = {"text": text.strip()}
         return answers
 
@@ -72,29 +86,34 @@ class Language(Task):
         return answer["text"]
 
 
-def written_in_characters(texts: list[str]) -> bool:
-    """Whether most letters of these texts are of a script without blanks."""
-    letters = re.findall(r"\w", "".join(texts[:200]))
-    return 2 * len(re.findall(f"[{UNSPACED}]", "".join(letters))) > len(letters)
-
-
 def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, Any]) -> Any:
-    """The ids `(rows, tokens)` that the model writes behind each prompt, or from it where there is an encoder; one batch.
+    """The ids `(rows, tokens)` that the model writes behind each prompt, or from it where there is
+    an encoder; one batch.
 
-    pad: the id that fills shorter prompts, on the left where the model writes behind them. settings: of transformers' `generate`.
+    pad: the id that fills shorter prompts, on the left where the model writes behind them.
+    settings: of transformers' `generate`.
     """
     import torch
 
-    from adaptkit.cudnn import no_plans
+    from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
     behind = not model.config.is_encoder_decoder
     width = max(map(len, prompts))
     gaps = [width - len(ids) for ids in prompts]
-    filled = [[pad] * gap + ids if behind else ids + [pad] * gap for ids, gap in zip(prompts, gaps, strict=True)]
-    seen = [[0] * gap + [1] * len(ids) if behind else [1] * len(ids) + [0] * gap for ids, gap in zip(prompts, gaps, strict=True)]
+    filled = [
+        [pad] * gap + ids if behind else ids + [pad] * gap
+        for ids, gap in zip(prompts, gaps, strict=True)
+    ]
+    seen = [
+        [0] * gap + [1] * len(ids) if behind else [1] * len(ids) + [0] * gap
+        for ids, gap in zip(prompts, gaps, strict=True)
+    ]
     device = model.get_input_embeddings().weight.device
-    inputs = {"input_ids": torch.tensor(filled, device=device), "attention_mask": torch.tensor(seen, device=device)}
-    with torch.no_grad(), no_plans():
+    inputs = {
+        "input_ids": torch.tensor(filled, device=device),
+        "attention_mask": torch.tensor(seen, device=device),
+    }
+    with torch.no_grad(), disable_cudnn_sdpa():
         written = model.generate(**inputs, pad_token_id=pad, **settings)
     return written[:, width if behind else 0 :]
 
@@ -107,4 +126,6 @@ def batches(lengths: list[int], size: int):
 
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     parts = [order[i : i + size] for i in range(0, len(order), size)]
-    yield from tqdm(parts, desc="writing", unit="batch", disable=not sys.stderr.isatty(), leave=False)
+    yield from tqdm(
+        parts, desc="writing", unit="batch", disable=not sys.stderr.isatty(), leave=False
+    )

@@ -6,32 +6,56 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from adaptkit.data.collate import IGNORED, Pad, by_column
+from adaptkit.data.splits import Splits
+from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.tables import Splits, Table
 from adaptkit.tasks.base import read_texts
-from adaptkit.tasks.collate import IGNORED, Pad, by_column
+from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
+from adaptkit.utils.overrides import overrides
 
 OBJECTIVES = ("mlm", "clm")
 
 
 @dataclass(frozen=True)
 class Pretrain(Language):
-    """Texts joined and cut into blocks; every token of a block is foretold (clm), or a share of them, hidden (mlm).
+    """Texts joined and cut into blocks; every token of a block is foretold (clm), or a share of
+    them, hidden (mlm).
 
-    mlm_probability: the share that is hidden; 80 % of it by the mask, 10 % by another token, 10 % not at all (BERT).
-    Training blocks are hidden anew in every epoch, the others once, so that perplexities can be compared.
+    mlm_probability: the share that is hidden; 80 % of it by the mask, 10 % by another token, 10 %
+    not at all (BERT). Training blocks are hidden anew in every epoch, the others once, so that
+    perplexities can be compared.
     """
 
-    objective: str = "mlm"
-    mlm_probability: float = 0.15
+    objective: str = flag(
+        "mlm",
+        "mlm: predict hidden tokens; clm: the next token (default: what the model is for)",
+        flag_default=None,
+    )
+    mlm_probability: float = flag(0.15, "the share of tokens that is hidden")
+    model_type: str = flag("bert", "what to begin from nothing: bert, llama", stored=False)
+    config_overrides: str | None = flag(
+        None,
+        "settings of a model from nothing: hidden_size=256,num_hidden_layers=4",
+        stored=False,
+    )
+    vocab_size: int = flag(4000, "tokens of its tokenizer", stored=False)
 
     name = "pretrain"
     parts = {"text": "text"}
-    gold = ()
+    column_helps = {"text": "column of the text, where the file has columns (default: text)"}
+    recipe_flags = {
+        "model_name_or_path": Flag(None, "the model to go on with (default: one from nothing)"),
+        "method": Flag(
+            None, "full: all weights; lora, ... (default: lora; full for a model from nothing)"
+        ),
+    }
+    from_nothing = True
+    label_parts = ()
     reported = ("perplexity", "base_perplexity")
     long_texts = "are cut into blocks"
-    how_cut = "the last ones"
+    how_split = "the last ones"
     answers = False
     changeable = ("text",)
     defaults = {"per_device_train_batch_size": 16, "per_device_eval_batch_size": 16}
@@ -52,31 +76,52 @@ class Pretrain(Language):
     def causal(self) -> bool:
         return self.objective == "clm"
 
-    def read(self, table: Table, gold: bool = True) -> Table:
+    def small_model_settings(self) -> dict[str, Any]:
+        return {
+            "kind": self.model_type,
+            "vocab_size": self.vocab_size,
+            **overrides(self.config_overrides),
+        }
+
+    def read(self, table: Table, labelled: bool = True) -> Table:
         return table.with_rows(read_texts(self, table, ["text"]))
 
-    def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
+    def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
         """The last rows: neighbours in a text know of each other."""
         edge = len(table) - max(1, round(share * len(table)))
         return table.take(range(edge)), table.take(range(edge, len(table)))
 
-    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+    def features(
+        self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
+    ):
         edges = [tokenizer.cls_token_id, tokenizer.sep_token_id] if self.objective == "mlm" else []
         edges = edges if None not in edges else []
         inside = max_length - len(edges)
         ids = tokenizer([row["text"] for row in table.rows], add_special_tokens=False)["input_ids"]
-        end = [] if self.objective == "mlm" or tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        end = (
+            []
+            if self.objective == "mlm" or tokenizer.eos_token_id is None
+            else [tokenizer.eos_token_id]
+        )
         stream = list(chain.from_iterable(row + end for row in ids))
         blocks = [stream[i : i + inside] for i in range(0, len(stream), inside)]
         blocks = [block for block in blocks if len(block) > 1]
         if not blocks:
-            raise AdaptkitError(f"{table.source}: the text has {len(stream)} tokens, too few for a block.")
+            raise AdaptkitError(
+                f"{table.source}: the text has {len(stream)} tokens, too few for a block."
+            )
         blocks = [[*edges[:1], *block, *edges[1:]] for block in blocks]
-        rows = [{"input_ids": block, "attention_mask": [1] * len(block), "length": len(block)} for block in blocks]
+        rows: list[dict[str, Any]] = [
+            {"input_ids": block, "attention_mask": [1] * len(block), "length": len(block)}
+            for block in blocks
+        ]
         if self.objective == "clm":
             rows = [row | {"labels": [IGNORED, *row["input_ids"][1:]]} for row in rows]
         elif not train:
-            rows = [row | self._hidden(row["input_ids"], tokenizer, number) for number, row in enumerate(rows)]
+            rows = [
+                row | self._hidden(row["input_ids"], tokenizer, number)
+                for number, row in enumerate(rows)
+            ]
         return by_column(rows)
 
     def _hidden(self, ids: list[int], tokenizer: Any, seed: int) -> dict[str, list[int]]:
@@ -91,32 +136,36 @@ class Pretrain(Language):
         def collate(rows):
             if mask is None or "labels" in rows[0]:
                 return pad(rows)
-            return dict(mask([{"input_ids": row["input_ids"], "attention_mask": row["attention_mask"]} for row in rows]))
+            return dict(
+                mask(
+                    [
+                        {"input_ids": row["input_ids"], "attention_mask": row["attention_mask"]}
+                        for row in rows
+                    ]
+                )
+            )
 
         return collate
 
     def findings(self, splits: Splits):
-        from adaptkit.judge import Finding
+        from adaptkit.tasks.finding import Finding
 
         return [
-            Finding("good", f"{name}: {len(table)} lines, {sum(len(row['text']) for row in table.rows):,} characters")
+            Finding(
+                "good",
+                f"{name}: {len(table)} lines, {sum(len(row['text']) for row in table.rows):,} "
+                "characters",
+            )
             for name, table in splits.items()
         ]
-
-
-def objective_of(model: str | None, kind: str) -> str:
-    """What a model is for: mlm where transformers knows a masked head for its type, else clm. `kind`: of a model from nothing."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    from adaptkit.base import load_config
-
-    return "mlm" if (load_config(model).model_type if model else kind) in MODEL_FOR_MASKED_LM_MAPPING_NAMES else "clm"
 
 
 def _masking(tokenizer: Any, share: float, seed: int | None = None):
     from transformers import DataCollatorForLanguageModeling
 
     if tokenizer.mask_token is None:
-        raise AdaptkitError("the tokenizer has no mask token: this model is not for --objective mlm; try clm.")
+        raise AdaptkitError(
+            "the tokenizer has no mask token: this model is not for --objective mlm; try clm."
+        )
     seed = 2**32 - 1 if seed == 0 else seed  # transformers before 5.23 takes 0 for none
     return DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=share, seed=seed)

@@ -5,63 +5,86 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
-from adaptkit.tables import Table
-from adaptkit.tasks.base import Task, plain, text_at
+from adaptkit.tasks.base import Task, normalize_text, text_at
 from adaptkit.tasks.classify import Classify
+from adaptkit.tasks.flags import flag
 
-# Typed punctuation around the entities, from the tokens that the base already knows (Zhou and Chen 2021, "An Improved Baseline
+# Typed punctuation around the entities, from the tokens that the base already knows (Zhou and Chen
+# 2021, "An Improved Baseline
 # for Sentence-level Relation Extraction"): new tokens would need new rows in a frozen embedding.
 MARKS = {"head": ("@ ", " @"), "tail": ("# ", " #")}
 
 
 @dataclass(frozen=True)
 class Relate(Classify):
-    """One of n relations between the entities `head` and `tail` of a text; (e1,e2) and (e2,e1) are two labels.
+    """One of n relations between the entities `head` and `tail` of a text; (e1,e2) and (e2,e1) are
+    two labels.
 
     no_relation: the label that the official score of SemEval-2010 task 8 leaves out.
     """
 
-    no_relation: str = "Other"
+    no_relation: str = flag("Other", "the label that f1_semeval leaves out")
 
     name = "relate"
     parts = {"text": "text", "head": "head", "tail": "tail", "label": "label"}
     embedded = {"label": "relation"}
-    how_cut = Task.how_cut
+    not_flags = ("multi_label", "label_delimiter", "threshold")
+    column_helps = {
+        "head": "column of the first entity: a span or its text (default: head)",
+        "tail": "column of the second entity (default: tail)",
+        "label": "column of the relation (default: label)",
+    }
+    how_split = Task.how_split
     best_metric = "f1"
     reported = ("f1_semeval", "f1", "accuracy", "majority_baseline", "precision", "recall")
     changeable = ()
 
-    def read(self, table: Table, gold: bool = True) -> Table:
-        if "relations" in table.columns and "entities" in table.columns and self.column("label") not in table.columns:
+    def read(self, table: Table, labelled: bool = True) -> Table:
+        if (
+            "relations" in table.columns
+            and "entities" in table.columns
+            and self.column("label") not in table.columns
+        ):
             table = _pairs(table, self.column("label") or "label")
-        parts = ("text", "head", "tail", *(self.gold if gold else ()))
+        parts = ("text", "head", "tail", *(self.label_parts if labelled else ()))
         for part in parts:
             table.need(self.column(part) or part, f"{part}_column")
         rows = []
         for index, given in enumerate(table.rows):
             text = text_at(table, index, given, self.column("text") or "text")
-            spans = {part: _span(table, index, given.get(self.column(part) or part), text, part) for part in ("head", "tail")}
+            spans = {
+                part: _span(table, index, given.get(self.column(part) or part), text, part)
+                for part in ("head", "tail")
+            }
             row = {"plain": text, **spans, "text": mark(text, **spans)}
             if row["text"] is None:
                 raise table.bad(index, "head and tail overlap.")
-            if gold:
-                row["label"] = self._labels_in(table, index, given.get(self.column("label") or "label"), "label")
+            if labelled:
+                row["label"] = self._labels_in(
+                    table, index, given.get(self.column("label") or "label"), "label"
+                )
             rows.append(row)
         return table.with_rows(rows)
 
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.relations import semeval_f1
 
-        said, gold = [answer["label"] for answer in answers], [row["label"] for row in table.rows]
-        return super().score(answers, table) | {"f1_semeval": semeval_f1(said, gold, self.no_relation)}
+        predictions, references = (
+            [answer["label"] for answer in answers],
+            [row["label"] for row in table.rows],
+        )
+        return super().score(answers, table) | {
+            "f1_semeval": semeval_f1(predictions, references, self.no_relation)
+        }
 
-    def cut(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
+    def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
         """Whole texts, which may hold several relations."""
-        return Task.cut(self, table, seed, share)
+        return Task.split(self, table, seed, share)
 
     def groups(self, table: Table) -> list[str]:
-        return [plain(row["plain"]) for row in table.rows]
+        return [normalize_text(row["plain"]) for row in table.rows]
 
 
 def mark(text: str, head: dict[str, int], tail: dict[str, int]) -> str | None:
@@ -78,23 +101,33 @@ def _span(table: Table, index: int, value: Any, text: str, part: str) -> dict[st
     """A span given as {"start", "end"}, as [start, end], or by its text where that occurs once."""
     if isinstance(value, str):
         if text.count(value) != 1 or not value:
-            raise table.bad(index, f"the {part} {value!r} occurs {text.count(value)} times in the text; give its place.")
+            raise table.bad(
+                index,
+                f"the {part} {value!r} occurs {text.count(value)} times in the text; give its "
+                "place.",
+            )
         return {"start": text.index(value), "end": text.index(value) + len(value)}
     if isinstance(value, list) and len(value) == 2:
         value = dict(zip(("start", "end"), value, strict=True))
     try:
         start, end = int(value["start"]), int(value["end"])
     except (TypeError, KeyError, ValueError):
-        raise table.bad(index, f'the {part} is {value!r}; expected {{"start": ..., "end": ...}} or its text.') from None
+        raise table.bad(
+            index, f'the {part} is {value!r}; expected {{"start": ..., "end": ...}} or its text.'
+        ) from None
     if not 0 <= start < end <= len(text):
-        raise table.bad(index, f"the {part} reaches from {start} to {end}, the text has {len(text)} characters.")
+        raise table.bad(
+            index, f"the {part} reaches from {start} to {end}, the text has {len(text)} characters."
+        )
     return {"start": start, "end": end}
 
 
 def _pairs(table: Table, label_column: str) -> Table:
-    """A row for each relation of rows with `entities` and `relations` ({"head", "tail": numbers of entities, "label"}).
+    """A row for each relation of rows with `entities` and `relations` ({"head", "tail": numbers of
+    entities, "label"}).
 
-    The entity that comes first in the text is the head, and the label says which way the relation goes: `costs(e2,e1)`.
+    The entity that comes first in the text is the head, and the label says which way the relation
+    goes: `costs(e2,e1)`.
     """
     rows, lines = [], []
     for index, row in enumerate(table.rows):
@@ -104,7 +137,9 @@ def _pairs(table: Table, label_column: str) -> Table:
                 one, two = (row["entities"][number] for number in numbers if number >= 0)
                 forward, kind = one["start"] <= two["start"], relation["label"]
             except (IndexError, KeyError, TypeError, ValueError):
-                raise table.bad(index, f"the relation {relation} names no label and two of the row's entities.") from None
+                raise table.bad(
+                    index, f"the relation {relation} names no label and two of the row's entities."
+                ) from None
             first, second = (one, two) if forward else (two, one)
             label = f"{kind}({'e1,e2' if forward else 'e2,e1'})"
             rows.append({"text": row["text"], "head": first, "tail": second, label_column: label})

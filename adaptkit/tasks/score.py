@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from adaptkit.tables import Splits, Table
+from adaptkit.data.splits import Splits
+from adaptkit.data.tables import Table
 from adaptkit.tasks.base import Task, read_texts
 from adaptkit.tasks.classify import Classify
 
 
 @dataclass(frozen=True)
 class Score(Task):
-    """A number for a text or for a text and its pair, by regression; the head learns it scaled to mean 0 and spread 1.
+    """A number for a text or for a text and its pair, by regression; the head learns it scaled to
+    mean 0 and spread 1.
 
-    mean, spread: of the training rows; learned. low, high: the smallest and largest training score; answers stay between them.
+    mean, spread: of the training rows; learned. low, high: the smallest and largest training score;
+    answers stay between them.
     """
 
     mean: float = 0.0
@@ -31,31 +34,39 @@ class Score(Task):
     problem_type = "regression"
     recordable = True
     parts = {"text": "text", "text_pair": None, "score": "score"}
-    gold = ("score",)
+    label_parts = ("score",)
     embedded = {"score": "urgency"}
+    column_helps = {
+        "text_pair": "column of a second text, for pairs",
+        "score": "column of the number (default: score)",
+    }
     best_metric = "spearmanr"
     changeable = ("text", "text_pair")
     smooths = False
     reported = ("spearmanr", "pearson", "mae", "mean_baseline_mae", "rmse")
 
-    def read(self, table: Table, gold: bool = True) -> Table:
+    def read(self, table: Table, labelled: bool = True) -> Table:
         rows = read_texts(self, table, ("text", "text_pair"))
-        if gold:
+        if labelled:
             column = self.column("score") or "score"
             table.need(column, "score_column")
             for index, (row, given) in enumerate(zip(rows, table.rows, strict=True)):
                 row["score"] = number_at(table, index, given, column)
         return table.with_rows(rows)
 
-    def learn(self, train: Table) -> Score:
+    def fit_labels(self, train: Table) -> Score:
         scores = np.asarray([row["score"] for row in train.rows])
         spread = float(scores.std()) or 1.0
-        edges = {"low": float(scores.min()), "high": float(scores.max())}
-        return dataclasses.replace(self, labels=["score"], mean=float(scores.mean()), spread=spread, **edges)
+        edges: dict[str, Any] = {"low": float(scores.min()), "high": float(scores.max())}
+        return dataclasses.replace(
+            self, labels=["score"], mean=float(scores.mean()), spread=spread, **edges
+        )
 
-    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
-        encoded = Classify().features(table, tokenizer, max_length, gold=False)
-        if gold:
+    def features(
+        self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
+    ):
+        encoded = Classify().features(table, tokenizer, max_length, labelled=False)
+        if labelled:
             encoded["labels"] = [(row["score"] - self.mean) / self.spread for row in table.rows]
         return encoded
 
@@ -63,32 +74,45 @@ class Score(Task):
         return ((outputs.logits.float().squeeze(-1) - labels) ** 2).sum() / items
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
-        scores = np.clip(outputs[:, 0].astype(np.float64) * self.spread + self.mean, self.low, self.high)
+        scores = np.clip(
+            outputs[:, 0].astype(np.float64) * self.spread + self.mean, self.low, self.high
+        )
         return [{"score": float(score)} for score in scores]
 
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.regression import regression
 
-        return regression([answer["score"] for answer in answers], [row["score"] for row in table.rows])
+        return regression(
+            [answer["score"] for answer in answers], [row["score"] for row in table.rows]
+        )
 
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
         """The mean absolute error of always giving the mean."""
-        return {"mean_baseline_mae": float(np.mean([abs(row["score"] - self.mean) for row in table.rows]))}
+        return {
+            "mean_baseline_mae": float(
+                np.mean([abs(row["score"] - self.mean) for row in table.rows])
+            )
+        }
 
-    def gold_text(self, row: dict[str, Any]) -> str:
+    def reference_text(self, row: dict[str, Any]) -> str:
         return f"{row['score']:g}"
 
     def answer_text(self, answer: dict[str, Any]) -> str:
         return f"{answer['score']:.3f}"
 
     def findings(self, splits: Splits):
-        from adaptkit.judge import Finding
+        from adaptkit.tasks.finding import Finding
 
-        said = f"scores from {self.low:g} to {self.high:g}, mean {self.mean:.3g}, spread {self.spread:.3g}"
-        return [Finding("good" if self.low < self.high else "fail", said)]
+        text = (
+            f"scores from {self.low:g} to {self.high:g}, mean {self.mean:.3g}, spread "
+            f"{self.spread:.3g}"
+        )
+        return [Finding("good" if self.low < self.high else "fail", text)]
 
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
-        return f"{tokenizer.decode(row['input_ids'])}  ->  {row['labels'] * self.spread + self.mean:g}"
+        return (
+            f"{tokenizer.decode(row['input_ids'])}  ->  {row['labels'] * self.spread + self.mean:g}"
+        )
 
 
 def number_at(table: Table, index: int, row: dict[str, Any], column: str) -> float:
@@ -98,9 +122,11 @@ def number_at(table: Table, index: int, row: dict[str, Any], column: str) -> flo
         AdaptkitError: there is none, or it is not finite.
     """
     try:
-        value = float(row.get(column))
-    except (TypeError, ValueError):
+        value = float(row[column])
+    except (KeyError, TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise table.bad(index, f"column {column!r} holds {row.get(column)!r}, which is not a number.")
+        raise table.bad(
+            index, f"column {column!r} holds {row.get(column)!r}, which is not a number."
+        )
     return value

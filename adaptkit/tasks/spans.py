@@ -1,6 +1,8 @@
-"""Entities as spans of characters, and as tags of units: reading every way that they are written, and turning one into the other.
+"""Entities as spans of characters, and as tags of units: reading every way that they are written,
+and turning one into the other.
 
-A unit is what carries one tag: a word that the data names, or a word, a sign or a Chinese character of a plain text.
+A unit is what carries one tag: a word that the data names, or a word, a sign or a Chinese character
+of a plain text.
 """
 
 from __future__ import annotations
@@ -11,11 +13,14 @@ from typing import Any
 
 import regex
 
-from adaptkit.tables import Table
+from adaptkit.data.tables import Table
+from adaptkit.metrics.iob import chunks
+from adaptkit.metrics.scripts import UNSPACED
 
-# Scripts that put no blanks between words: each of their characters is a unit.
-UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-_UNITS = regex.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[\p{{M}}\u200c\u200d])*|[^\w\s]|_")  # marks go on a word
+_UNITS = regex.compile(
+    rf"[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[\p{{M}}\u200c\u200d])*|[^\w\s]|_"
+)  # marks go on a word
+
 _UNSPACED = re.compile(rf"[{UNSPACED}]")
 
 Entity = dict[str, Any]  # {"start", "end", "label"}: characters, end exclusive
@@ -26,8 +31,11 @@ def units_of(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _UNITS.finditer(text)]
 
 
-def join(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """A text of these tokens, and where each is. Blanks between them, but none between two unspaced characters."""
+def join_tokens(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
+    """A text of these tokens, and where each is.
+
+    Blanks between them, but none between two unspaced characters.
+    """
     text, places = "", []
     for token in tokens:
         if text and not (_UNSPACED.match(text[-1]) and _UNSPACED.match(token[:1])):
@@ -37,49 +45,45 @@ def join(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
     return text, places
 
 
-def chunks(tags: Sequence[str]) -> list[tuple[int, int, str]]:
-    """(first, last, type) of the entities in tags of any scheme: BIO, IOB1, BIOES, BMES, BILOU.
-
-    A tag that continues nothing begins an entity, as conlleval and seqeval read it.
-    """
-    found: list[tuple[int, int, str]] = []
-    kind, start, before = "", 0, "O"
-    for place, tag in enumerate([*tags, "O"]):
-        mark, _, label = tag.partition("-")
-        begins = mark in "BSUW" or before in "OESLUW" or label != kind
-        if kind and (mark == "O" or begins):
-            found.append((start, place - 1, kind))
-            kind = ""
-        if mark != "O" and not kind:
-            kind, start = label, place
-        before = mark
-    return found
-
-
 def entities_from_tags(tags: Sequence[str], places: Sequence[tuple[int, int]]) -> list[Entity]:
     """Tags of units as spans of characters."""
-    return [{"start": places[one][0], "end": places[last][1], "label": kind} for one, last, kind in chunks(tags)]
+    return [
+        {"start": places[one][0], "end": places[last][1], "label": kind}
+        for one, last, kind in chunks(tags)
+    ]
 
 
 def tags_from_entities(entities: Iterable[Entity], places: Sequence[tuple[int, int]]) -> list[str]:
-    """BIO tags of units. Every unit that an entity touches is in it; of overlapping entities the longest is kept."""
+    """BIO tags of units.
+
+    Every unit that an entity touches is in it; of overlapping entities the longest is kept.
+    """
     tags = ["O"] * len(places)
     for entity in sorted(entities, key=lambda e: (e["start"] - e["end"], e["start"])):
-        inside = [i for i, (start, end) in enumerate(places) if start < entity["end"] and entity["start"] < end]
+        inside = [
+            i
+            for i, (start, end) in enumerate(places)
+            if start < entity["end"] and entity["start"] < end
+        ]
         if inside and all(tags[i] == "O" for i in inside):
             for i in inside:
                 tags[i] = f"{'B' if i == inside[0] else 'I'}-{entity['label']}"
     return tags
 
 
-def read_entities(table: Table, index: int, text: str, value: Any, span_end: str | None) -> list[Entity]:
-    """The entities of a row: [{"start", "end", "label"}], [[start, end, label]] or {label: {surface: [[start, end]]}}.
+def read_entities(
+    table: Table, index: int, text: str, value: Any, span_end: str | None
+) -> list[Entity]:
+    """The entities of a row: [{"start", "end", "label"}], [[start, end, label]] or {label:
+    {surface: [[start, end]]}}.
 
     Args:
-        span_end: exclusive or inclusive; None: found out where the data give the surface, else exclusive.
+        span_end: exclusive or inclusive; None: found out where the data give the surface, else
+            exclusive.
 
     Raises:
-        AdaptkitError: a span that does not lie in the text, or does not hold the surface given with it.
+        AdaptkitError: a span that does not lie in the text, or does not hold the surface given with
+            it.
     """
     found = []
     for start, end, label, surface in _listed(table, index, value):
@@ -89,9 +93,16 @@ def read_entities(table: Table, index: int, text: str, value: Any, span_end: str
         end += inclusive
         if not 0 <= start < end <= len(text):
             hint = " Are the ends inclusive (--span_end inclusive)?" if start == end else ""
-            raise table.bad(index, f"an entity reaches from {start} to {end}, the text has {len(text)} characters.{hint}")
+            raise table.bad(
+                index,
+                f"an entity reaches from {start} to {end}, the text has {len(text)} "
+                f"characters.{hint}",
+            )
         if surface is not None and text[start:end] != surface:
-            raise table.bad(index, f"the entity {surface!r} is not at {start}: the text there is {text[start:end]!r}.")
+            raise table.bad(
+                index,
+                f"the entity {surface!r} is not at {start}: the text there is {text[start:end]!r}.",
+            )
         found.append({"start": start, "end": end, "label": label})
     return found
 
@@ -109,17 +120,27 @@ def _listed(table: Table, index: int, value: Any) -> Iterable[tuple[int, int, st
                 label = item["label"] if "label" in item else item["type"]
                 if not label:
                     raise ValueError("an entity has no label")
-                yield int(item["start"]), int(item["end"]), str(label), item.get("text", item.get("word"))
+                yield (
+                    int(item["start"]),
+                    int(item["end"]),
+                    str(label),
+                    item.get("text", item.get("word")),
+                )
             else:
                 start, end, label = item
                 yield int(start), int(end), str(label), None
     except (TypeError, KeyError, ValueError, AttributeError) as problem:
         raise table.bad(
-            index, f'entities should be [{{"start": 0, "end": 5, "label": "person"}}]; they are {str(value)[:80]} ({problem}).'
+            index,
+            'entities should be [{"start": 0, "end": 5, "label": "person"}]; they are '
+            f"{str(value)[:80]} ({problem}).",
         ) from None
 
 
 def overlapping(entities: Sequence[Entity]) -> int:
     """How many entities overlap one before them."""
     ordered = sorted(entities, key=lambda e: (e["start"], -e["end"]))
-    return sum(any(before["end"] > entity["start"] for before in ordered[:i]) for i, entity in enumerate(ordered))
+    return sum(
+        any(before["end"] > entity["start"] for before in ordered[:i])
+        for i, entity in enumerate(ordered)
+    )

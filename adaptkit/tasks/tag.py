@@ -9,92 +9,149 @@ from typing import Any
 
 import numpy as np
 
+from adaptkit.data.collate import IGNORED
+from adaptkit.data.readers.blocks import TAG
+from adaptkit.data.splits import Splits
+from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
-from adaptkit.readers.blocks import TAG
-from adaptkit.tables import Splits, Table
 from adaptkit.tasks.base import Task, text_at, unknown_label
-from adaptkit.tasks.collate import IGNORED
-from adaptkit.tasks.spans import entities_from_tags, join, overlapping, read_entities, tags_from_entities, units_of
+from adaptkit.tasks.flags import flag
+from adaptkit.tasks.spans import (
+    entities_from_tags,
+    join_tokens,
+    overlapping,
+    read_entities,
+    tags_from_entities,
+    units_of,
+)
 
 
 @dataclass(frozen=True)
 class Tag(Task):
-    """Entities as BIO tags. The first piece of a word carries its tag; long texts are read in windows and scored whole.
+    """Entities as BIO tags. The first piece of a word carries its tag; long texts are read in
+    windows and scored whole.
 
-    doc_stride: tokens that two windows share. A word in both is answered where it has more of its surroundings.
+    doc_stride: tokens that two windows share. A word in both is answered where it has more of its
+    surroundings.
     span_end: whether given ends are exclusive or inclusive; found out where the data tell.
     """
 
-    doc_stride: int = 32
-    span_end: str | None = None
+    doc_stride: int = flag(32, "tokens that two windows of a long text share")
+    span_end: str | None = flag(
+        None, "ends of spans: exclusive or inclusive (default: detected where the data tell)"
+    )
+    tag_column: int | None = flag(
+        None,
+        "in CoNLL files: which column holds the tags, 1 being the first (default: detected)",
+        stored=False,
+    )
 
     name = "tag"
     auto_class = "AutoModelForTokenClassification"
     recordable = True
     parts = {"text": "text", "entities": "entities", "tokens": "tokens", "tags": "tags"}
-    gold = ("entities", "tags")
+    label_parts = ("entities", "tags")
+    column_helps = {
+        "text": "column of the text, where entities are spans of characters (default: text)",
+        "tokens": "column of the words, where each has a tag (default: tokens)",
+        "tags": "column of their tags (default: tags)",
+    }
     best_metric = "f1"
     reported = ("f1", "precision", "recall", "f1_macro")
     long_texts = "are read in windows"
 
-    def asks(self) -> list[str]:
+    def input_fields(self) -> list[str]:
         return ["text"]
 
-    def read(self, table: Table, gold: bool = True) -> Table:
+    def read(self, table: Table, labelled: bool = True) -> Table:
         tokens, tags = (self.column(part) or part for part in ("tokens", "tags"))
         if tokens not in table.columns and {"words", "ner_tags"} & set(table.columns):
             tokens = "words" if "words" in table.columns else tokens
         tags = "ner_tags" if tags not in table.columns and "ner_tags" in table.columns else tags
         if tokens in table.columns:
-            return table.with_rows([self._from_tokens(table, i, row, tokens, tags, gold) for i, row in enumerate(table.rows)])
+            return table.with_rows(
+                [
+                    self._from_tokens(table, i, row, tokens, tags, labelled)
+                    for i, row in enumerate(table.rows)
+                ]
+            )
         text, entities = (self.column(part) or part for part in ("text", "entities"))
         table.need(text, "text_column")
-        if gold and entities not in table.columns and isinstance(table.rows[0].get("label"), (dict, list)):
+        if (
+            labelled
+            and entities not in table.columns
+            and isinstance(table.rows[0].get("label"), (dict, list))
+        ):
             entities = "label"
-        if gold:
+        if labelled:
             table.need(entities, "entities_column")
-        rows = [self._from_text(table, i, row, text, entities, gold) for i, row in enumerate(table.rows)]
-        if gold and self.span_end is None:
+        rows = [
+            self._from_text(table, i, row, text, entities, labelled)
+            for i, row in enumerate(table.rows)
+        ]
+        if labelled and self.span_end is None:
             _refuse_cut_words(table, rows)
         return table.with_rows(rows)
 
-    def _from_tokens(self, table: Table, index: int, row: dict, tokens: str, tags: str, gold: bool) -> dict[str, Any]:
+    def _from_tokens(
+        self, table: Table, index: int, row: dict, tokens: str, tags: str, labelled: bool
+    ) -> dict[str, Any]:
         words = row.get(tokens)
-        if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
-            raise table.bad(index, f"column {tokens!r} holds {str(words)[:60]!r}, which is not a list of words.")
-        text, places = join(words)
+        if (
+            not isinstance(words, list)
+            or not words
+            or not all(isinstance(word, str) and word for word in words)
+        ):
+            raise table.bad(
+                index, f"column {tokens!r} holds {str(words)[:60]!r}, which is not a list of words."
+            )
+        text, places = join_tokens(words)
         found = {"text": text, "units": places, "tokens": words}
-        if not gold:
+        if not labelled:
             return found
         given = row.get(tags)
         if not isinstance(given, list) or len(given) != len(words):
             count = len(given) if isinstance(given, list) else "no"
             raise table.bad(index, f"{len(words)} words and {count} tags in column {tags!r}.")
         if strange := [tag for tag in given if not (isinstance(tag, str) and TAG.fullmatch(tag))]:
-            raise table.bad(index, f"{strange[0]!r} is not a tag such as O, B-person, I-person (or of BIOES, BMES, BILOU).")
+            raise table.bad(
+                index,
+                f"{strange[0]!r} is not a tag such as O, B-person, I-person (or of BIOES, BMES, "
+                "BILOU).",
+            )
         return found | {"entities": entities_from_tags(given, places)}
 
-    def _from_text(self, table: Table, index: int, row: dict, text: str, entities: str, gold: bool) -> dict[str, Any]:
+    def _from_text(
+        self, table: Table, index: int, row: dict, text: str, entities: str, labelled: bool
+    ) -> dict[str, Any]:
         words = text_at(table, index, row, text)
         found: dict[str, Any] = {"text": words, "units": units_of(words)}
-        if gold:
-            found["entities"] = read_entities(table, index, words, row.get(entities) or [], self.span_end)
+        if labelled:
+            found["entities"] = read_entities(
+                table, index, words, row.get(entities) or [], self.span_end
+            )
         return found
 
-    def learn(self, train: Table) -> Tag:
+    def fit_labels(self, train: Table) -> Tag:
         kinds = sorted({entity["label"] for row in train.rows for entity in row["entities"]})
         if not kinds:
-            raise AdaptkitError(f"{train.source}: no row holds an entity; there is nothing to learn.")
-        return dataclasses.replace(self, labels=["O", *(f"{mark}-{kind}" for kind in kinds for mark in "BI")])
+            raise AdaptkitError(
+                f"{train.source}: no row holds an entity; there is nothing to learn."
+            )
+        return dataclasses.replace(
+            self, labels=["O", *(f"{mark}-{kind}" for kind in kinds for mark in "BI")]
+        )
 
-    def expect(self, table: Table) -> None:
+    def check_labels(self, table: Table) -> None:
         kinds = [label[2:] for label in self.labels if label.startswith("B-")]
         for index, row in enumerate(table.rows):
             for entity in row["entities"]:
                 if entity["label"] not in kinds:
                     raise unknown_label(table, index, entity["label"], kinds)
 
-    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+    def features(
+        self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
+    ):
         """Windows; `_first`: for each piece the unit that it begins, or -1."""
         stride = min(self.doc_stride, (max_length - tokenizer.num_special_tokens_to_add()) // 2)
         encoded = tokenizer(
@@ -107,13 +164,19 @@ class Tag(Task):
             return_special_tokens_mask=True,
         )
         owners, offsets, special = (
-            encoded.pop(key) for key in ("overflow_to_sample_mapping", "offset_mapping", "special_tokens_mask")
+            encoded.pop(key)
+            for key in ("overflow_to_sample_mapping", "offset_mapping", "special_tokens_mask")
         )
         columns = dict(encoded)
         columns["_row"], columns["length"] = owners, [len(ids) for ids in columns["input_ids"]]
-        starts = [{start: number for number, (start, _) in enumerate(row["units"])} for row in table.rows]
-        columns["_first"] = [_first_pieces(starts[owner], *marks) for owner, *marks in zip(owners, offsets, special, strict=True)]
-        if gold:
+        starts = [
+            {start: number for number, (start, _) in enumerate(row["units"])} for row in table.rows
+        ]
+        columns["_first"] = [
+            _first_pieces(starts[owner], *marks)
+            for owner, *marks in zip(owners, offsets, special, strict=True)
+        ]
+        if labelled:
             tags = [tags_from_entities(row["entities"], row["units"]) for row in table.rows]
             number = {label: index for index, label in enumerate(self.labels)}
             columns["labels"] = [
@@ -122,7 +185,7 @@ class Tag(Task):
             ]
         return columns
 
-    def reduce(self, outputs, batch, labels):
+    def postprocess(self, outputs, batch, labels):
         return outputs.logits.argmax(-1)
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
@@ -132,7 +195,10 @@ class Tag(Task):
             found = ["O" if number is None else self.labels[int(number)] for number in given]
             _without_pieces(found, given, row["units"])
             entities = entities_from_tags(found, row["units"])
-            named = [{**entity, "text": row["text"][entity["start"] : entity["end"]]} for entity in entities]
+            named = [
+                {**entity, "text": row["text"][entity["start"] : entity["end"]]}
+                for entity in entities
+            ]
             answers.append({"entities": named} | ({"tags": found} if "tokens" in row else {}))
         return answers
 
@@ -146,19 +212,31 @@ class Tag(Task):
 
         return span_table(*_both(answers, table))
 
-    def gold_text(self, row: dict[str, Any]) -> str:
+    def reference_text(self, row: dict[str, Any]) -> str:
         return _shown(row["entities"], row["text"])
 
     def answer_text(self, answer: dict[str, Any]) -> str:
         return "; ".join(f"{entity['label']}: {entity['text']}" for entity in answer["entities"])
 
     def findings(self, splits: Splits):
-        from adaptkit.judge import Finding
+        from adaptkit.tasks.finding import Finding
 
         counts = Counter(entity["label"] for row in splits.train.rows for entity in row["entities"])
-        found = [Finding("good", f"{counts.total()} entities: {', '.join(f'{k} {n}' for k, n in counts.most_common(12))}")]
+        found = [
+            Finding(
+                "good",
+                f"{counts.total()} entities: "
+                f"{', '.join(f'{k} {n}' for k, n in counts.most_common(12))}",
+            )
+        ]
         if rare := [kind for kind, count in counts.items() if count < 10]:
-            found.append(Finding("warn", f"{len(rare)} types have fewer than 10 training entities: {', '.join(rare[:10])}"))
+            found.append(
+                Finding(
+                    "warn",
+                    f"{len(rare)} types have fewer than 10 training entities: "
+                    f"{', '.join(rare[:10])}",
+                )
+            )
         for name, table in splits.items():
             both = sum(overlapping(row["entities"]) for row in table.rows)
             split = [
@@ -169,20 +247,35 @@ class Tag(Task):
                 or entity["end"] not in {e for _, e in row["units"]}
             ]
             if both:
-                found.append(Finding("warn", f"{name}: {both} entities overlap others; only the longer can be found"))
+                found.append(
+                    Finding(
+                        "warn",
+                        f"{name}: {both} entities overlap others; only the longer can be found",
+                    )
+                )
             if split:
                 where = table.where(split[0][0])
-                text = f"{name}: {len(split)} entities begin or end inside a word, the first at {where}; they cannot be found whole"
+                text = (
+                    f"{name}: {len(split)} entities begin or end inside a word, the first at "
+                    f"{where}; they cannot be found whole"
+                )
                 found.append(Finding("warn", text))
         return found
 
-    def lost(self, encoded, table: Table):
-        from adaptkit.judge import Finding
+    def encoding_issues(self, encoded, table: Table):
+        from adaptkit.tasks.finding import Finding
 
-        carried = {(owner, unit) for owner, firsts in zip(encoded["_row"], encoded["_first"], strict=True) for unit in firsts}
+        carried = {
+            (owner, unit)
+            for owner, firsts in zip(encoded["_row"], encoded["_first"], strict=True)
+            for unit in firsts
+        }
         units = sum(len(row["units"]) for row in table.rows)
         none = units - sum(unit >= 0 for _, unit in carried)
-        text = f"{none} of {units} words or characters have no piece of their own and go with the one before"
+        text = (
+            f"{none} of {units} words or characters have no piece of their own and go with the "
+            "one before"
+        )
         return [Finding("warn" if none > 0.01 * units else "good", text)]
 
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
@@ -195,32 +288,46 @@ class Tag(Task):
 
 def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
     """Refuse ends that look inclusive: most entities end one character before the end of a word."""
-    ends = [(entity["end"], {end for _, end in row["units"]}) for row in rows for entity in row["entities"]]
+    ends = [
+        (entity["end"], {end for _, end in row["units"]})
+        for row in rows
+        for entity in row["entities"]
+    ]
     cut = sum(end not in words and end + 1 in words for end, words in ends)
     if cut > 0.5 * len(ends):
         raise AdaptkitError(
-            f"{table.source}: {cut} of {len(ends)} entities end one character before the end of a word. Are the ends inclusive? "
+            f"{table.source}: {cut} of {len(ends)} entities end one character before the end of "
+            "a word. Are the ends inclusive? "
             "Say so with --span_end inclusive, or exclusive if they are as they should be."
         )
 
 
 def _first_pieces(starts: dict[int, int], offsets, special) -> list[int]:
-    """For each piece of a window the first unit that begins in it, or -1: special pieces, and those inside a unit.
+    """For each piece of a window the first unit that begins in it, or -1: special pieces, and those
+    inside a unit.
 
     starts: the units of the whole text by where they begin.
     """
     found: list[int] = []
     carried = set()
     for (start, end), is_special in zip(offsets, special, strict=True):
-        unit = -1 if is_special else next((starts[place] for place in range(start, end) if place in starts), -1)
-        found.append(-1 if unit in carried else unit)  # the bytes of one character have one place: the first carries the tag
+        unit = (
+            -1
+            if is_special
+            else next((starts[place] for place in range(start, end) if place in starts), -1)
+        )
+        found.append(
+            -1 if unit in carried else unit
+        )  # the bytes of one character have one place: the first carries the tag
         carried.add(unit)
     return found
 
 
 def by_unit(outputs: np.ndarray, encoded: Any, table: Table) -> list[list[Any]]:
-    """For each row and each of its units what the model gave at the piece that begins it, in the window where that piece has most
-    around it; None where no piece begins in a unit. outputs: `(windows, pieces, ...)`."""
+    """For each row and each of its units what the model gave at the piece that begins it, in the
+    window where that piece has most around it; None where no piece begins in a unit. outputs:
+    `(windows, pieces, ...)`.
+    """
     found: list[list[Any]] = [[None] * len(row["units"]) for row in table.rows]
     room = [[-1] * len(row["units"]) for row in table.rows]
     for owner, firsts, given in zip(encoded["_row"], encoded["_first"], outputs, strict=True):
@@ -232,7 +339,9 @@ def by_unit(outputs: np.ndarray, encoded: Any, table: Table) -> list[list[Any]]:
 
 
 def _without_pieces(tags: list[str], given: list[Any], units: list[tuple[int, int]]) -> None:
-    """Units in which no piece begins go on with the unit before them, if they touch: one piece holds both."""
+    """Units in which no piece begins go on with the unit before them, if they touch: one piece
+    holds both.
+    """
     for unit in range(1, len(units)):
         if given[unit] is None and units[unit - 1][1] == units[unit][0]:
             tags[unit] = tags[unit - 1].replace("B-", "I-", 1)
@@ -244,8 +353,12 @@ def _both(answers, table: Table) -> tuple[list, list]:
     def spans(entities):
         return [(entity["start"], entity["end"], entity["label"]) for entity in entities]
 
-    return [spans(answer["entities"]) for answer in answers], [spans(row["entities"]) for row in table.rows]
+    return [spans(answer["entities"]) for answer in answers], [
+        spans(row["entities"]) for row in table.rows
+    ]
 
 
 def _shown(entities, text: str) -> str:
-    return "; ".join(f"{entity['label']}: {text[entity['start'] : entity['end']]}" for entity in entities)
+    return "; ".join(
+        f"{entity['label']}: {text[entity['start'] : entity['end']]}" for entity in entities
+    )

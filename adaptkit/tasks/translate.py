@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from adaptkit.data.tables import Table
 from adaptkit.errors import unknown
-from adaptkit.tables import Table
+from adaptkit.tasks.flags import flag
 from adaptkit.tasks.rewrite import Rewrite
 
 
@@ -14,38 +15,53 @@ from adaptkit.tasks.rewrite import Rewrite
 class Translate(Rewrite):
     """A text in another language.
 
-    source_lang, target_lang: codes; models with many languages (mBART, NLLB, M2M100) need theirs, as in en_XX or zho_Hans.
+    source_lang, target_lang: codes; models with many languages (mBART, NLLB, M2M100) need theirs,
+    as in en_XX or zho_Hans.
     """
 
-    source_lang: str | None = None
-    target_lang: str | None = None
+    source_lang: str | None = flag(
+        None, "code of the language to translate from; the ending of its file"
+    )
+    target_lang: str | None = flag(
+        None, "code of the language to translate to; the ending of its file"
+    )
 
     name = "translate"
     parts = {"source": "source", "target": "target"}
-    gold = ("target",)
+    label_parts = ("target",)
     embedded = {"source": "text", "target": "chinese"}
+    not_flags = ("min_target_length", "no_repeat_ngram_size")
+    column_helps = {
+        "source": "column of the text (default: source)",
+        "target": "column of its translation (default: target)",
+    }
     reported = ("bleu", "chrf", "perplexity", "base_perplexity", "copy_baseline_chrf")
 
-    def read(self, table: Table, gold: bool = True) -> Table:
+    def read(self, table: Table, labelled: bool = True) -> Table:
         """Also rows of {"translation": {"en": ..., "de": ...}}."""
         one, two = self.source_lang, self.target_lang
         if isinstance(table.rows[0].get("translation"), dict) and one and two:
             pairs = [row.get("translation") or {} for row in table.rows]
             names = {part: self.column(part) or part for part in ("source", "target")}
-            table = table.with_rows([{names["source"]: pair.get(one), names["target"]: pair.get(two)} for pair in pairs])
-        return super().read(table, gold)
+            table = table.with_rows(
+                [{names["source"]: pair.get(one), names["target"]: pair.get(two)} for pair in pairs]
+            )
+        return super().read(table, labelled)
 
-    def features(self, table: Table, tokenizer, max_length: int, gold: bool = True, train: bool = False):
+    def features(
+        self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
+    ):
         self._set_languages(tokenizer)
-        return super().features(table, tokenizer, max_length, gold, train)
+        return super().features(table, tokenizer, max_length, labelled, train)
 
     def prompts(self, model, table: Table, tokenizer, max_length: int) -> list[list[int]]:
         self._set_languages(tokenizer)
         return super().prompts(model, table, tokenizer, max_length)
 
     def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
-        """Models of many languages are made to begin with the target's token where labels do, and to start from it where labels end
-        with it (mBART before mBART-50)."""
+        """Models of many languages are made to begin with the target's token where labels do, and
+        to start from it where labels end with it (mBART before mBART-50).
+        """
         self._set_languages(tokenizer)
         chosen = super().generation(tokenizer, model)
         if not (self.target_lang and hasattr(tokenizer, "tgt_lang")):
@@ -66,11 +82,19 @@ class Translate(Rewrite):
 
         code = (self.target_lang or "").replace("-", "_").split("_")[0].lower()
         language = {"zho": "zh", "jpn": "ja"}.get(code, code) or None
-        return bleu_chrf([answer["text"] for answer in answers], [row["references"] for row in table.rows], language)
+        return bleu_chrf(
+            [answer["text"] for answer in answers],
+            [row["references"] for row in table.rows],
+            language,
+        )
 
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
         """chrF of giving back the source."""
-        return {"copy_baseline_chrf": self.score([{"text": row["source"]} for row in table.rows], table)["chrf"]}
+        return {
+            "copy_baseline_chrf": self.score(
+                [{"text": row["source"]} for row in table.rows], table
+            )["chrf"]
+        }
 
 
 def _language_id(tokenizer: Any, code: str) -> int:

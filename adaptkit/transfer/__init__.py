@@ -1,1 +1,1 @@
-"""Knowledge from elsewhere: weights of other networks, and what a teacher says."""
+"""Knowledge from elsewhere: mixing weights, ranking sources, many tasks at once, forgetting."""

@@ -1,4 +1,6 @@
-"""What a fresh head reads of a text: not the states of all its tokens, but what the base hands to the part that is new."""
+"""What a fresh head reads of a text: not the states of all its tokens, but what the base hands to
+the part that is new.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,9 @@ from adaptkit.errors import AdaptkitError
 class HeadInput:
     """Of one task model: for rows of inputs, what its new part is given, `(rows, width)`.
 
-    BERT gives the pooled first token, RoBERTa the first token, Llama the last one. Where the new part gets the states of all
-    tokens, a gradient tells which it looks at, as in `adaptkit.last_layer`; of several it is the mean.
+    BERT gives the pooled first token, RoBERTa the first token, Llama the last one. Where the new
+    part gets the states of all tokens, a gradient tells which it looks at, as in
+    `adaptkit.last_layer`; of several it is the mean.
 
     Args:
         model: from `load_base`, with a new head.
@@ -49,5 +52,8 @@ class HeadInput:
         (gradient,) = torch.autograd.grad(scores.sum(), states)
         looked_at = (gradient != 0).any(-1, keepdim=True)
         if not looked_at.any(1).all():
-            raise AdaptkitError(f"the new head of this {type(self.model).__name__} depends on no token of some rows.")
+            raise AdaptkitError(
+                f"the new head of this {type(self.model).__name__} depends on no token of some "
+                "rows."
+            )
         return ((states * looked_at).sum(1) / looked_at.sum(1)).detach().float()

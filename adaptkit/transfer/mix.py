@@ -1,9 +1,10 @@
 """Mixing weights: a network starts from `beta * source + (1 - beta) * target`, tensor by tensor.
 
-The source may be deeper or shallower, and of another architecture of the same widths: inside layers tensors are matched by layer
-and site, norms of different architectures by their order, the rest by name. A wider source gives its tables of embeddings by
-truncated SVD (`adaptkit.transfer.widths`), and nothing else. A source of several models is their mean: fine-tuned
-models of one base mixed evenly are a soup (Wortsman et al. 2022, arXiv:2203.05482); every other layer of a teacher is how
+The source may be deeper or shallower, and of another architecture of the same widths: inside layers
+tensors are matched by layer and site, norms of different architectures by their order, the rest by
+name. A wider source gives its tables of embeddings by truncated SVD (`adaptkit.transfer.widths`),
+and nothing else. A source of several models is their mean: fine-tuned models of one base mixed
+evenly are a soup (Wortsman et al. 2022, arXiv:2203.05482); every other layer of a teacher is how
 DistilBERT began (Sanh et al. 2019, arXiv:1910.01108).
 """
 
@@ -17,18 +18,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.sites import backbone_of, layer_paths
+from adaptkit.errors import AdaptkitError
+from adaptkit.models.backbone import backbone_of
+from adaptkit.models.find_sites import layer_paths
+from adaptkit.models.layer_map import layer_map
 from adaptkit.transfer.widths import basis_between, share_kept, tables_behind
-
-LAYER_MAPS = ("every", "first", "last")
 
 
 @dataclass(frozen=True)
 class Mixed:
-    """What was mixed: `mapped` target parameter -> source parameter; `left`, those of the target that have no counterpart.
+    """What was mixed: `mapped` target parameter -> source parameter; `left`, those of the target
+    that have no counterpart.
 
-    narrowed: mapped ones that were wider in the source -> the share of their squares that truncated SVD kept.
+    narrowed: mapped ones that were wider in the source -> the share of their squares that truncated
+    SVD kept.
     """
 
     mapped: dict[str, str]
@@ -38,7 +41,9 @@ class Mixed:
     def __str__(self) -> str:
         said = f"{len(self.mapped)} tensors mixed"
         if self.narrowed:
-            each = ", ".join(f"{name} ({share:.0%} of its squares kept)" for name, share in self.narrowed.items())
+            each = ", ".join(
+                f"{name} ({share:.0%} of its squares kept)" for name, share in self.narrowed.items()
+            )
             said += f"; approximate, by truncated SVD: {each}"
         return said + (f"; left as they were: {_first(self.left)}" if self.left else "")
 
@@ -54,16 +59,19 @@ def mix(
     """Mix the weights of a source into a target, in place.
 
     Args:
-        target, source: transformers models, bare or with a head; several sources count as their mean.
-        beta: the source's share, 0 to 1. At 0 the target stays as it is, at 1 it holds the source's weights, to the bit (but for
-            tables that were narrowed).
-        layers: which layer of the source each layer of the target takes: `every` (spread evenly, the last one among them), `first`,
-            `last`, or their numbers, counted from 0.
-        leave: leave parameters of the target that have no counterpart of their shape as they are; else they are refused.
+        target, source: transformers models, bare or with a head; several sources count as their
+            mean.
+        beta: the source's share, 0 to 1. At 0 the target stays as it is, at 1 it holds the source's
+            weights, to the bit (but for tables that were narrowed).
+        layers: which layer of the source each layer of the target takes: `every` (spread evenly,
+            the last one among them), `first`, `last`, or their numbers, counted from 0.
+        leave: leave parameters of the target that have no counterpart of their shape as they are;
+            else they are refused.
 
     Raises:
-        AdaptkitError: a parameter without a counterpart, or none with one, beta out of range, layers that do not exist, no source,
-            wider sources of several widths. The target is then as it was.
+        AdaptkitError: a parameter without a counterpart, or none with one, beta out of range,
+            layers that do not exist, no source, wider sources of several widths. The target is then
+            as it was.
     """
     if not 0 <= beta <= 1:
         raise AdaptkitError(f"beta is a share from 0 to 1, not {beta}.")
@@ -72,94 +80,118 @@ def mix(
         raise AdaptkitError("mixing wants a source; it got none.")
     basis = basis_between(sources, target)
     values = [named_weights(one) if basis is None else tables_behind(basis, one) for one in sources]
-    pairs = [_pairs(target, one, tensors, layers) for one, tensors in zip(sources, values, strict=True)]
+    pairs = [
+        _pairs(target, one, tensors, layers) for one, tensors in zip(sources, values, strict=True)
+    ]
     own = named_weights(target)
     left = [name for name in own if any(name not in found for found in pairs)]
     if left and not leave:
         raise AdaptkitError(
-            f"{len(left)} tensors of the target have no counterpart of their shape in the source: {_first(left)}. "
+            f"{len(left)} tensors of the target have no counterpart of their shape in the "
+            f"source: {_first(left)}. "
             "Leave them as they are with leave=True (--leave_unmapped)."
         )
     if len(left) == len(own):
-        raise AdaptkitError(f"no tensor of the target has a counterpart of its shape in the source: {_first(left)}.")
+        raise AdaptkitError(
+            f"no tensor of the target has a counterpart of its shape in the source: {_first(left)}."
+        )
     for name, parameter in own.items():
         if name not in left:
-            given = [held[found[name]].to(parameter.device, torch.float32) for held, found in zip(values, pairs, strict=True)]
+            given = [
+                held[found[name]].to(parameter.device, torch.float32)
+                for held, found in zip(values, pairs, strict=True)
+            ]
             mean = given[0] if len(given) == 1 else torch.stack(given).mean(0)
             parameter.copy_(torch.lerp(parameter.float(), mean, beta))
     mapped = {name: pairs[0][name] for name in own if name not in left}
     wide = {} if basis is None else named_weights(sources[0])
-    return Mixed(mapped, left, {name: share_kept(wide[twin], values[0][twin]) for name, twin in mapped.items() if twin in wide})
+    return Mixed(
+        mapped,
+        left,
+        {
+            name: share_kept(wide[twin], values[0][twin])
+            for name, twin in mapped.items()
+            if twin in wide
+        },
+    )
 
 
 def named_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters, each once, and the buffers of numbers that are saved with them, as Marian's bias of its logits."""
-    saved = model.state_dict().keys()
-    buffers = {name: buffer for name, buffer in model.named_buffers() if name in saved and buffer.is_floating_point()}
-    return dict(model.named_parameters()) | buffers
-
-
-def layer_map(layers: str | Sequence[int], source: int, target: int) -> list[int]:
-    """For each layer of a target with so many layers the layer of a source with so many.
-
-    Raises:
-        AdaptkitError: an unknown map, or layers that the source does not have.
+    """Parameters, each once, and the buffers of numbers that are saved with them, as Marian's bias
+    of its logits.
     """
-    if isinstance(layers, str) and layers not in LAYER_MAPS:
-        if not all(part.strip().isdigit() for part in layers.split(",")):
-            raise unknown("layer map", layers, LAYER_MAPS)
-        layers = [int(part) for part in layers.split(",")]
-    if isinstance(layers, str):
-        if layers != "every" and target > source:
-            raise AdaptkitError(f"layers={layers!r}: the source has {source} layers, fewer than the {target} of the target.")
-        if layers == "every":
-            spread = range(1, target + 1) if target <= source else range(target)
-            return [i * source // target - (target <= source) for i in spread]
-        start = source - target if layers == "last" else 0
-        return list(range(start, start + target))
-    if len(layers) != target or not all(0 <= index < source for index in layers):
-        raise AdaptkitError(
-            f"layers={list(layers)}: {target} numbers are wanted, one for each layer of the target, from 0 to {source - 1}."
-        )
-    return list(layers)
+    saved = model.state_dict().keys()
+    buffers = {
+        name: buffer
+        for name, buffer in model.named_buffers()
+        if name in saved and buffer.is_floating_point()
+    }
+    return dict(model.named_parameters()) | buffers
 
 
 def _first(names: list[str], count: int = 6) -> str:
     """Some names, and how many there are."""
-    return ", ".join(names[:count]) + (f", ... ({len(names)} of them)" if len(names) > count else "")
+    return ", ".join(names[:count]) + (
+        f", ... ({len(names)} of them)" if len(names) > count else ""
+    )
 
 
-def _pairs(target: nn.Module, source: nn.Module, tensors: dict[str, Tensor], layers: str | Sequence[int]) -> dict[str, str]:
-    """Target parameter -> source parameter of the same place and shape; `tensors`: the source's parameters, as they are mixed."""
+def _pairs(
+    target: nn.Module, source: nn.Module, tensors: dict[str, Tensor], layers: str | Sequence[int]
+) -> dict[str, str]:
+    """Target parameter -> source parameter of the same place and shape; `tensors`: the source's
+    parameters, as they are mixed.
+    """
     alike = target.config.model_type == source.config.model_type
     wanted, given, own = _places(target, alike), _places(source, alike), named_weights(target)
     depths = [[len(paths) for _, paths in layer_paths(model)] for model in (target, source)]
     if len(depths[0]) != len(depths[1]):
-        raise AdaptkitError(f"{type(source).__name__} and {type(target).__name__} do not have the same stacks of layers.")
+        raise AdaptkitError(
+            f"{type(source).__name__} and {type(target).__name__} do not have the same stacks of "
+            "layers."
+        )
     maps = [layer_map(layers, deep, shallow) for shallow, deep in zip(*depths, strict=True)]
     only = _in_one_layer(given)
     found: dict[str, str] = {}
     for place, name in wanted.items():
         stack, layer, inside = place
-        twin = given.get((stack, maps[stack][layer] if stack >= 0 else layer, inside), only.get((stack, inside)))
+        twin = given.get(
+            (stack, maps[stack][layer] if stack >= 0 else layer, inside), only.get((stack, inside))
+        )
         if twin in tensors and tensors[twin].shape == own[name].shape:
             found[name] = twin
-    alone = {name.removesuffix("weight") + "bias" for name in set(wanted.values()) - found.keys() if name.endswith(".weight")}
-    return {name: twin for name, twin in found.items() if name not in alone}  # a bias goes with its map
+    alone = {
+        name.removesuffix("weight") + "bias"
+        for name in set(wanted.values()) - found.keys()
+        if name.endswith(".weight")
+    }
+    return {
+        name: twin for name, twin in found.items() if name not in alone
+    }  # a bias goes with its map
 
 
 def _in_one_layer(places: dict[tuple[int, int, str], str]) -> dict[tuple[int, str], str]:
-    """What the first layer of a stack holds for all of them, as T5's does the biases of positions: (stack, inside) -> name."""
+    """What the first layer of a stack holds for all of them, as T5's does the biases of positions:
+    (stack, inside) -> name.
+    """
     counts = Counter((stack, inside) for stack, _, inside in places)
     alone = {place: name for place, name in places.items() if counts[place[0], place[2]] == 1}
-    return {(stack, inside): name for (stack, layer, inside), name in alone.items() if stack >= 0 and layer == 0}
+    return {
+        (stack, inside): name
+        for (stack, layer, inside), name in alone.items()
+        if stack >= 0 and layer == 0
+    }
 
 
 def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:
-    """(stack, layer, site or name inside) -> parameter name; stack -1 outside the layers. alike: norms go by their names."""
+    """(stack, layer, site or name inside) -> parameter name; stack -1 outside the layers. alike:
+    norms go by their names.
+    """
     _, prefix = backbone_of(model)
     modules = dict(model.named_modules())
-    inside: dict[str, tuple[int, int, str]] = {}  # a module of a layer -> stack, layer, what it is called here
+    inside: dict[
+        str, tuple[int, int, str]
+    ] = {}  # a module of a layer -> stack, layer, what it is called here
     for index, (stack, paths) in enumerate(layer_paths(model)):
         sites = {path: site for site, path in stack.maps.items() if ":" not in path}
         for layer, path in enumerate(paths):
@@ -168,10 +200,13 @@ def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:
             for name, module in modules[root].named_modules(prefix=root):
                 called = sites.get(name.removeprefix(f"{root}."), name.removeprefix(root))
                 if "Norm" in type(module).__name__ and not alike:
-                    called = f"{'post' if stack.norm else 'pre'}-norm {norms}"  # they do another work before and behind a block
+                    # they do another work before and behind a block
+                    called = f"{'post' if stack.norm else 'pre'}-norm {norms}"
                     norms += 1
                 inside[name] = (index, layer, called)
-    embeddings = getattr(model.get_input_embeddings(), "weight", None)  # those of pictures have another kind
+    embeddings = getattr(
+        model.get_input_embeddings(), "weight", None
+    )  # those of pictures have another kind
     places = {}
     for name, parameter in named_weights(model).items():
         module, _, kind = name.rpartition(".")
@@ -179,5 +214,7 @@ def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:
             *place, called = inside[module]
             places[place[0], place[1], f"{called}.{kind}"] = name
         else:
-            places[-1, 0, "embeddings" if parameter is embeddings else name.removeprefix(prefix)] = name
+            places[
+                -1, 0, "embeddings" if parameter is embeddings else name.removeprefix(prefix)
+            ] = name
     return places

@@ -1,12 +1,14 @@
-"""Embeddings of another width: a table `(tokens, wide)` becomes `(tokens, narrow)` by truncated SVD.
+"""Embeddings of another width: a table `(tokens, wide)` becomes `(tokens, narrow)` by truncated
+SVD.
 
-The first right singular vectors of the token embeddings keep as much of their squares as so few can (Eckart and Young 1936); all
-tables of a network go through the same ones, so that they can still be added. Within the narrow space they are turned to what the
-target has (orthogonal Procrustes, Schönemann 1966), so that a share of both is no sum of unrelated axes. What is lost is lost: this
-is approximate.
+The first right singular vectors of the token embeddings keep as much of their squares as so few can
+(Eckart and Young 1936); all tables of a network go through the same ones, so that they can still be
+added. Within the narrow space they are turned to what the target has (orthogonal Procrustes,
+Schönemann 1966), so that a share of both is no sum of unrelated axes. What is lost is lost: this is
+approximate.
 
-Weights inside layers are left alone: a norm does not turn with its input, so turned layers compute something else. See
-docs/architecture.md.
+Weights inside layers are left alone: a norm does not turn with its input, so turned layers compute
+something else. See docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from adaptkit.errors import AdaptkitError
 
 
 def basis_between(sources: Sequence[Any], target: Any) -> Tensor | None:
-    """What narrows the tables of sources to the target's width, `(wide, narrow)`; None where they are not wider.
+    """What narrows the tables of sources to the target's width, `(wide, narrow)`; None where they
+    are not wider.
 
     Raises:
         AdaptkitError: sources of several widths, one of them wider than the target.
@@ -31,7 +34,10 @@ def basis_between(sources: Sequence[Any], target: Any) -> Tensor | None:
     if own is None or max(widths) <= own.shape[1]:
         return None
     if len(widths) > 1:
-        raise AdaptkitError(f"sources of one width are wanted where they are wider than the target; theirs are {sorted(widths)}.")
+        raise AdaptkitError(
+            "sources of one width are wanted where they are wider than the target; theirs are "
+            f"{sorted(widths)}."
+        )
     table = tables[0].double()
     basis = torch.linalg.eigh(table.mT @ table).eigenvectors.flip(-1)[:, : own.shape[1]]
     if len(table) == len(own):
@@ -43,7 +49,11 @@ def basis_between(sources: Sequence[Any], target: Any) -> Tensor | None:
 def tables_behind(basis: Tensor, model: nn.Module) -> dict[str, Tensor]:
     """The tables of embeddings of a model by parameter name, each behind a basis."""
     kept = dict(model.named_parameters())
-    tables = {f"{name}.weight": module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+    tables = {
+        f"{name}.weight": module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Embedding)
+    }
     return {
         name: module.weight.detach().float() @ basis
         for name, module in tables.items()

@@ -8,18 +8,27 @@ import numpy as np
 import peft
 import pytest
 import torch
-from adaptkit.recipes.classify import ClassifyArguments
 from transformers import AutoModelForSequenceClassification, TrainingArguments
 
-from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, load_adapter, load_base, load_splits, read_table, save_adapter
-from adaptkit.arguments import ELSEWHERE, names_of
-from adaptkit.arguments import parse as parse_flags
+from adaptkit import (
+    AdaptkitError,
+    Predictor,
+    TaskCard,
+    adapt,
+    load_adapter,
+    load_base,
+    load_splits,
+    read_table,
+    save_adapter,
+)
 from adaptkit.cli import main
-from adaptkit.defaults import DEFAULTS
-from adaptkit.report import draw_confusion, write_predictions
-from adaptkit.sites import ARCHITECTURES
-from adaptkit.tables import Table
+from adaptkit.data.tables import Table
+from adaptkit.models.architectures import ARCHITECTURES
+from adaptkit.recipe.parser import ELSEWHERE, parse_recipe, recipe_flags
+from adaptkit.recipe.report import write_predictions
 from adaptkit.tasks.classify import Classify
+from adaptkit.training.defaults import DEFAULTS
+from adaptkit.utils.plots import draw_confusion
 from tests.tiny import first, inputs, randomize, tiny
 
 COLUMNS = {"text": "text", "label": "label"}
@@ -81,8 +90,16 @@ def test_labels_that_look_like_formulas_are_drawn_and_written(tmp_path):
     [
         ("a.csv", "text,label\nhello,a\nbye,b\n", "too few to cut a validation split"),
         ("a.csv", "text,label,text\nA,a,z\nB,b,z\n", r"a\.csv:1: the column 'text' is there twice"),
-        ("a.csv", 'text,label\n"hello,a\n' + "foo,b\n" * 10_000, r"a\.csv:2: a field of 10001 lines; is a quote not closed"),
-        ("a.jsonl", '{"text": "a\\ud800", "label": "x"}\n{"text": "b", "label": "y"}\n', r"a\.jsonl:1: .*half of a surrogate pair"),
+        (
+            "a.csv",
+            'text,label\n"hello,a\n' + "foo,b\n" * 10_000,
+            r"a\.csv:2: a field of 10001 lines; is a quote not closed",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a\\ud800", "label": "x"}\n{"text": "b", "label": "y"}\n',
+            r"a\.jsonl:1: .*half of a surrogate pair",
+        ),
     ],
 )
 def test_odd_files_are_explained(tmp_path, name, content, message):
@@ -97,11 +114,15 @@ def test_endings_in_capitals_are_endings(tmp_path):
 
 
 def test_flags_that_hang_together_follow_the_one_that_is_given(tmp_path):
-    _, make = parse_flags(ClassifyArguments, ["--eval_strategy", "no"], "")
+    make = parse_recipe(Classify, ["--eval_strategy", "no"], "").make_training
     training = make(**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)
     assert (training.save_strategy, training.load_best_model_at_end) == ("epoch", False)
-    _, make = parse_flags(ClassifyArguments, ["--eval_strategy", "steps", "--eval_steps", "5", "--save_steps", "5"], "")
-    training = make(**DEFAULTS | {"load_best_model_at_end": False}, output_dir=str(tmp_path), use_cpu=True)
+    make = parse_recipe(
+        Classify, ["--eval_strategy", "steps", "--eval_steps", "5", "--save_steps", "5"], ""
+    ).make_training
+    training = make(
+        **DEFAULTS | {"load_best_model_at_end": False}, output_dir=str(tmp_path), use_cpu=True
+    )
     assert (training.save_strategy, training.load_best_model_at_end) == ("steps", False)
     for words, judged, saved, best in (
         ("--save_strategy no", ("epoch", None), "no", False),
@@ -109,15 +130,25 @@ def test_flags_that_hang_together_follow_the_one_that_is_given(tmp_path):
         ("--eval_strategy steps --eval_steps 7", ("steps", 7), ("steps", 7), True),
         ("--save-strategy steps --save-steps 7", ("steps", 7), ("steps", 7), True),
         ("--eval_strategy steps", ("steps", 10), ("steps", 10), True),
-        ("--save_strategy steps --save_steps 7 --load_best_model_at_end false", ("epoch", None), ("steps", 7), False),
+        (
+            "--save_strategy steps --save_steps 7 --load_best_model_at_end false",
+            ("epoch", None),
+            ("steps", 7),
+            False,
+        ),
         ("--save_strategy best", ("epoch", None), "best", True),
     ):
-        training = parse_flags(ClassifyArguments, words.split(), "")[1](**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)
+        training = parse_recipe(Classify, words.split(), "").make_training(
+            **DEFAULTS, output_dir=str(tmp_path), use_cpu=True
+        )
         assert (training.eval_strategy, training.eval_steps) == judged
         assert saved in (training.save_strategy, (training.save_strategy, training.save_steps))
         assert training.load_best_model_at_end is best
-    for words in ("--save_strategy no --load_best_model_at_end true", "--eval_strategy epoch --save_strategy steps"):
-        _, make = parse_flags(ClassifyArguments, words.split(), "")
+    for words in (
+        "--save_strategy no --load_best_model_at_end true",
+        "--eval_strategy epoch --save_strategy steps",
+    ):
+        make = parse_recipe(Classify, words.split(), "").make_training
         with pytest.raises(AdaptkitError, match="contradict each other"):
             make(**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)
 
@@ -131,9 +162,17 @@ def test_flags_that_hang_together_follow_the_one_that_is_given(tmp_path):
 ])  # fmt: skip
 def test_flags_of_the_example_scripts_are_answered(tmp_path, words, message):
     with pytest.raises(AdaptkitError, match=message):
-        parse_flags(ClassifyArguments, words, "")[1](**DEFAULTS, output_dir=str(tmp_path), use_cpu=True)
-    assert parse_flags(ClassifyArguments, ["--do_train", "--do_eval"], "")[1](output_dir=str(tmp_path), use_cpu=True).do_train
-    assert not ELSEWHERE.keys() & ({item.name for item in dataclasses.fields(TrainingArguments)} | names_of(ClassifyArguments))
+        parse_recipe(Classify, words, "").make_training(
+            **DEFAULTS, output_dir=str(tmp_path), use_cpu=True
+        )
+    assert (
+        parse_recipe(Classify, ["--do_train", "--do_eval"], "")
+        .make_training(output_dir=str(tmp_path), use_cpu=True)
+        .do_train
+    )
+    assert not ELSEWHERE.keys() & (
+        {item.name for item in dataclasses.fields(TrainingArguments)} | set(recipe_flags(Classify))
+    )
 
 
 def test_a_missing_file_is_told_before_the_imports(tmp_path):
@@ -147,15 +186,24 @@ try:
 except AdaptkitError as error:
     print(error, "torch" in sys.modules)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said == f"there is no file {tmp_path / 'row.csv'}. Did you mean {tmp_path / 'rows.csv'}? False\n"
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert (
+        said
+        == f"there is no file {tmp_path / 'row.csv'}. Did you mean {tmp_path / 'rows.csv'}? False\n"
+    )
 
 
 @pytest.fixture
 def folders(tmp_path):
     for name, columns in (("one", COLUMNS), ("pair", {**COLUMNS, "text_pair": "other"})):
         model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=["a", "b"]), "ia3")
-        save_adapter(model, tmp_path / name, card=TaskCard(task="classify", labels=["a", "b"], columns=columns, max_length=32))
+        save_adapter(
+            model,
+            tmp_path / name,
+            card=TaskCard(task="classify", labels=["a", "b"], columns=columns, max_length=32),
+        )
     return tmp_path
 
 
@@ -183,8 +231,17 @@ def test_longer_texts_than_the_base_has_positions_for_are_cut(tmp_path, capsys):
         classify.main(["--max_seq_length", "0", "--output_dir", str(tmp_path / "x")])
     rows = "".join(f"{'word ' * (700 if i == 3 else 3)}{i},{'ab'[i % 2]}\n" for i in range(12))
     (tmp_path / "long.csv").write_text("text,label\n" + rows)
-    flags = ["--train_file", str(tmp_path / "long.csv"), "--max_seq_length", "1000", "--output_dir", str(tmp_path / "out")]
-    classify.main([*flags, "--max_steps", "1", "--per_device_train_batch_size", "2", "--disable_tqdm", "true"])
+    flags = [
+        "--train_file",
+        str(tmp_path / "long.csv"),
+        "--max_seq_length",
+        "1000",
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
+    classify.main(
+        [*flags, "--max_steps", "1", "--per_device_train_batch_size", "2", "--disable_tqdm", "true"]
+    )
     assert "is lowered to that" in capsys.readouterr().out
 
 
@@ -227,7 +284,9 @@ def test_a_base_in_half_precision_trains_its_head_and_answers(tmp_path):
 def test_an_attention_that_cannot_be_routed_is_refused_before_the_model_is_touched(monkeypatch):
     model = tiny("deberta-v2")
     stack = ARCHITECTURES["deberta-v2"][0]
-    monkeypatch.setitem(ARCHITECTURES, "deberta-v2", (dataclasses.replace(stack, attn="attention.self"),))
+    monkeypatch.setitem(
+        ARCHITECTURES, "deberta-v2", (dataclasses.replace(stack, attn="attention.self"),)
+    )
     with pytest.raises(AdaptkitError, match="does not call transformers' attention interface"):
         adapt(model, "lora+prefix")
     assert not any("adaptkit" in name for name, _ in model.named_modules())

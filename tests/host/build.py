@@ -1,4 +1,6 @@
-"""Adapters over tiny models, written to disk, and what each of them says alone through its own model."""
+"""Adapters over tiny models, written to disk, and what each of them says alone through its own
+model.
+"""
 
 from pathlib import Path
 
@@ -6,7 +8,7 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from adaptkit import Host, adapt, load_adapter, save_adapter
-from adaptkit.sites import backbone_of
+from adaptkit.models.backbone import backbone_of
 from tests.tiny import inputs, randomize, tiny
 
 METHODS = (
@@ -29,7 +31,13 @@ DECODERS, BOTH = ("gpt2", "llama", "phi3"), ("t5", "bart")
 
 def auto_of(name: str):
     """The class that a host loads an architecture with."""
-    return AutoModelForCausalLM if name in DECODERS else AutoModelForSeq2SeqLM if name in BOTH else AutoModel
+    return (
+        AutoModelForCausalLM
+        if name in DECODERS
+        else AutoModelForSeq2SeqLM
+        if name in BOTH
+        else AutoModel
+    )
 
 
 def methods_for(name: str) -> list[str]:
@@ -49,7 +57,11 @@ def write_adapters(name: str, folder: Path, **settings) -> dict[str, str]:
 
 
 def host_for(name: str, folder: Path, adapters: dict[str, str], **settings) -> Host:
-    host = Host(tiny(name, auto_of(name), **settings), slots=len(adapters), room=list(adapters.values()))
+    host = Host(
+        tiny(name, auto_of(name), **settings),
+        slots=len(adapters),
+        slot_capacity=list(adapters.values()),
+    )
     for adapter in adapters:
         host.load(adapter, folder / adapter)
     return host

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adaptkit import Host
-from adaptkit.scratch import make_model
+from adaptkit.models.scratch import make_model
 from tests.host.store import TEXTS, write
 
 
@@ -16,14 +16,27 @@ def root(tmp_path_factory) -> Path:
     settings = {"hidden_size": 32, "intermediate_size": 48}
     make_model("bert", TEXTS, root / "base", vocab_size=300, **settings)
     make_model("bert", TEXTS, root / "twin", vocab_size=300, seed=9, **settings)
-    for i, method in enumerate(["lora[r=4]", "lora[r=2]", "bottleneck[reduction=4]", "prefix[length=3]", "ia3", "lora[r=4]"]):
+    for i, method in enumerate(
+        [
+            "lora[r=4]",
+            "lora[r=2]",
+            "bottleneck[reduction=4]",
+            "prefix[length=3]",
+            "ia3",
+            "lora[r=4]",
+        ]
+    ):
         write(root, root / "store" / f"a{i}", method, seed=i)
     return root
 
 
 @pytest.fixture
 def host(root) -> Host:
-    host = Host(str(root / "base"), slots=4, room=["lora[r=4]", "bottleneck[reduction=4]", "prefix[length=3]"])
+    host = Host(
+        str(root / "base"),
+        slots=4,
+        slot_capacity=["lora[r=4]", "bottleneck[reduction=4]", "prefix[length=3]"],
+    )
     for i in range(3):
         host.load(f"a{i}", root / f"store/a{i}")
     return host

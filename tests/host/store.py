@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 from adaptkit import Host, TaskCard, adapt, load_base, save_adapter
-from adaptkit.corpus import load_corpus
+from adaptkit.data.corpus import load_corpus
 from tests.tiny import randomize
 
 TEXTS = [row["text"] for row in load_corpus("train")[:40]]
@@ -21,15 +21,17 @@ def write(root: Path, folder: Path, method: str, seed: int, base: str = "base") 
 
 
 def quiet(host: Host) -> bool:
-    """Nobody uses anything, and every slot is either free or has a name; a batch lets go a moment after it has answered."""
+    """Nobody uses anything, and every slot is either free or has a name; a batch lets go a moment
+    after it has answered.
+    """
     slots = host.slots
     return any(_quiet(slots) or time.sleep(0.02) for _ in range(100))
 
 
 def _quiet(slots) -> bool:
     return (
-        all(not one.users for one in slots.residents.values())
-        and len(slots._free) + len(slots.residents) == slots.count + 1
+        all(not one.ref_count for one in slots.loaded_adapters.values())
+        and len(slots._free) + len(slots.loaded_adapters) == slots.count + 1
         and slots._promised == 0
     )
 

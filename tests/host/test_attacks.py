@@ -1,4 +1,6 @@
-"""What a fresh pair of eyes broke once: hangs, starvation, rows that got each other's settings, files with absurd values."""
+"""What a fresh pair of eyes broke once: hangs, starvation, rows that got each other's settings,
+files with absurd values.
+"""
 
 import asyncio
 import json
@@ -52,7 +54,7 @@ def test_an_interrupt_in_a_forward_leaves_the_host_to_others(host):
 
 def test_two_loads_for_the_last_slot(root):
     for _ in range(5):
-        host = Host(str(root / "base"), slots=1, room="lora[r=4]")
+        host = Host(str(root / "base"), slots=1, slot_capacity="lora[r=4]")
         barrier, outcomes = threading.Barrier(2), []
 
         def load(name, host=host, barrier=barrier, outcomes=outcomes):
@@ -63,7 +65,9 @@ def test_two_loads_for_the_last_slot(root):
             except AdaptkitError:
                 outcomes.append("refused")
 
-        threads = [threading.Thread(target=load, args=(name,), daemon=True) for name in ("a0", "a5")]
+        threads = [
+            threading.Thread(target=load, args=(name,), daemon=True) for name in ("a0", "a5")
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -75,8 +79,10 @@ def test_two_loads_for_the_last_slot(root):
 def test_closing_settles_rows_that_wait_for_a_slot(root):
     for _ in range(6):
         host = Host.from_store(root / "store", slots=1)
-        held = [host._admission.admit(name, wait=False) for name in ("a0", "a1")]  # the slot, and the one beside it
-        future = host._waiting.put(TEXTS[0], "a2")
+        held = [
+            host._manager.admit(name, wait=False) for name in ("a0", "a1")
+        ]  # the slot, and the one beside it
+        future = host._queue.put(TEXTS[0], "a2")
         time.sleep(0.02)
         host.close()
         with pytest.raises(AdaptkitError, match="the host was closed"):
@@ -107,13 +113,15 @@ def test_a_busy_adapter_keeps_nobody_out(root):
 
 def test_adapters_are_read_once_though_slots_are_few(root, monkeypatch):
     host = Host.from_store(root / "store", slots=2)
-    reads, read = [], host.intake.read
-    monkeypatch.setattr(host.intake, "read", lambda *given, **more: (reads.append(given), read(*given, **more))[1])
+    reads, read = [], host.loader.read
+    monkeypatch.setattr(
+        host.loader, "read", lambda *given, **more: (reads.append(given), read(*given, **more))[1]
+    )
     host(TEXTS[:6], [f"a{i}" for i in range(6)])
     assert len(reads) == 6
-    held = [host._admission.admit(name, wait=False) for name in ("a0", "a1", "a2")]
+    held = [host._manager.admit(name, wait=False) for name in ("a0", "a1", "a2")]
     count = len(reads)
-    future = host._waiting.put(TEXTS[0], "a3")
+    future = host._queue.put(TEXTS[0], "a3")
     time.sleep(0.2)
     assert len(reads) == count
     host.slots.release([one for one in held if one])
@@ -147,14 +155,24 @@ CARDS = {
     "columns": [5, "text", {"text": 3}],
     "settings": [5, "x", {"threshold": "x"}, {"no_such": 1}, {"multi_label": "yes"}],
     "fingerprint": ["zz", 5],
-    "model_class": [5, "pipeline", "set_seed", "Trainer", "BertForTokenClassification", "BertModel", "AutoModel"],
+    "model_class": [
+        5,
+        "pipeline",
+        "set_seed",
+        "Trainer",
+        "BertForTokenClassification",
+        "BertModel",
+        "AutoModel",
+    ],
     "task": ["tag", "embed", 7],
     "base": [5],
     "method": [5, [], "lora[r=0]", "lora[r=100000]"],
 }
 
 
-@pytest.mark.parametrize("key, value", [(key, value) for key, values in CARDS.items() for value in values])
+@pytest.mark.parametrize(
+    "key, value", [(key, value) for key, values in CARDS.items() for value in values]
+)
 def test_absurd_cards_are_refused(key, value, host, root, tmp_path):
     folder = shutil.copytree(root / "store/a0", tmp_path / "bad")
     edit(folder, "task.json", **{key: value})
@@ -167,13 +185,29 @@ def test_absurd_cards_are_refused(key, value, host, root, tmp_path):
 
 QUERY = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.weight"
 TENSORS = {
-    "a delta of our own making": lambda t: t.update({"base_model.model.bert.pooler.dense.lora_delta": torch.ones(32, 32)}),
+    "a delta of our own making": lambda t: t.update(
+        {"base_model.model.bert.pooler.dense.lora_delta": torch.ones(32, 32)}
+    ),
     "one tensor twice": lambda t: t.update(
         {k.replace("model.bert.", "model."): v + 1 for k, v in t.items() if "query.lora_A" in k}
     ),
-    "whole numbers": lambda t: t.update({k: v.int() for k, v in t.items() if "layer.0.attention.self.query.lora_A" in k}),
-    "complex": lambda t: t.update({k: v.to(torch.complex64) for k, v in t.items() if "layer.0.attention.self.query.lora_A" in k}),
-    "fp8": lambda t: t.update({k: v.to(torch.float8_e4m3fn) for k, v in t.items() if "layer.0.attention.self.query.lora_A" in k}),
+    "whole numbers": lambda t: t.update(
+        {k: v.int() for k, v in t.items() if "layer.0.attention.self.query.lora_A" in k}
+    ),
+    "complex": lambda t: t.update(
+        {
+            k: v.to(torch.complex64)
+            for k, v in t.items()
+            if "layer.0.attention.self.query.lora_A" in k
+        }
+    ),
+    "fp8": lambda t: t.update(
+        {
+            k: v.to(torch.float8_e4m3fn)
+            for k, v in t.items()
+            if "layer.0.attention.self.query.lora_A" in k
+        }
+    ),
 }
 
 
@@ -196,7 +230,13 @@ def test_a_pipe_in_place_of_a_file_does_not_hang(host, root, tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"lora_alpha": "x"}, {"lora_alpha": None}, {"alpha_pattern": 5}, {"alpha_pattern": {"(": 3}}, {"base_model_name_or_path": 5}],
+    [
+        {"lora_alpha": "x"},
+        {"lora_alpha": None},
+        {"alpha_pattern": 5},
+        {"alpha_pattern": {"(": 3}},
+        {"base_model_name_or_path": 5},
+    ],
 )
 def test_absurd_settings_of_pefts_are_refused(settings, tmp_path):
     model = peft.get_peft_model(tiny("bert"), peft.LoraConfig(r=2, target_modules=["query"]))
@@ -207,10 +247,13 @@ def test_absurd_settings_of_pefts_are_refused(settings, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "shape_a, shape_b", [((), (32, 2)), ((2,), (32, 2)), ((0, 32), (32, 0)), ((2, 32), (1, 2)), ((2, 2, 32), (32, 2))]
+    "shape_a, shape_b",
+    [((), (32, 2)), ((2,), (32, 2)), ((0, 32), (32, 0)), ((2, 32), (1, 2)), ((2, 2, 32), (32, 2))],
 )
 def test_lora_of_odd_shapes_is_refused(shape_a, shape_b, tmp_path):
-    model = peft.get_peft_model(tiny("bert"), peft.LoraConfig(r=2, target_modules=["query", "pooler.dense"]))
+    model = peft.get_peft_model(
+        tiny("bert"), peft.LoraConfig(r=2, target_modules=["query", "pooler.dense"])
+    )
     model.save_pretrained(tmp_path / "one", save_embedding_layers=False)
     path = tmp_path / "one/adapter_model.safetensors"
     for part in ("layer.0.attention.self.query", "pooler.dense"):
@@ -224,14 +267,19 @@ def test_lora_of_odd_shapes_is_refused(shape_a, shape_b, tmp_path):
             Host(tiny("bert"), slots=1).load("one", tmp_path / part)
 
 
-CLASSES = {"llama": (AutoModelForCausalLM, ["q_proj"]), "bert": (AutoModelForSequenceClassification, ["query"])}
+CLASSES = {
+    "llama": (AutoModelForCausalLM, ["q_proj"]),
+    "bert": (AutoModelForSequenceClassification, ["query"]),
+}
 
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_a_lora_without_task_type_is_known_by_its_class(name, tmp_path):
     auto, targets = CLASSES[name]
     more = {"modules_to_save": ["classifier"]} if name == "bert" else {}
-    theirs = peft.get_peft_model(tiny(name, auto), peft.LoraConfig(r=4, target_modules=targets, **more))
+    theirs = peft.get_peft_model(
+        tiny(name, auto), peft.LoraConfig(r=4, target_modules=targets, **more)
+    )
     randomize(theirs, std=0.2)
     theirs.eval().save_pretrained(tmp_path / "one", save_embedding_layers=False)
     assert json.loads((tmp_path / "one/adapter_config.json").read_text())["task_type"] is None
@@ -241,7 +289,9 @@ def test_a_lora_without_task_type_is_known_by_its_class(name, tmp_path):
     batch = batch_for(name, 3)
     expected = theirs(**batch, output_hidden_states=True).hidden_states[-1].detach()
     seen = batch["attention_mask"].bool()
-    torch.testing.assert_close(host.hidden(batch, "one")[seen], expected[seen], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        host.hidden(batch, "one")[seen], expected[seen], atol=1e-5, rtol=1e-5
+    )
 
 
 def test_settings_that_belong_to_one_row_or_to_nobody_are_refused():
@@ -272,19 +322,39 @@ def test_settings_that_belong_to_one_row_or_to_nobody_are_refused():
 
 def test_ids_end_with_the_end_token_whatever_the_batch():
     host = made("gpt2")[2]
-    prompts = [ids[: 2 + i % 5].tolist() for i, ids in enumerate(inputs("gpt2", rows=12)["input_ids"])]
+    prompts = [
+        ids[: 2 + i % 5].tolist() for i, ids in enumerate(inputs("gpt2", rows=12)["input_ids"])
+    ]
     names = [f"a{i}" for i in range(12)]
     together = host.generate(prompts, names, max_new_tokens=12)
-    alone = [host.generate([prompt], name, max_new_tokens=12)[0] for prompt, name in zip(prompts, names, strict=True)]
+    alone = [
+        host.generate([prompt], name, max_new_tokens=12)[0]
+        for prompt, name in zip(prompts, names, strict=True)
+    ]
     assert together == alone
     assert {len(ids) for ids in together} != {12}
 
 
-NO_HOSTS = ({"max_rows": 0}, {"max_rows": "x"}, {"max_wait": float("inf")}, {"max_wait": "x"}, {"max_queue": 0}, {"slots": 0})
+NO_HOSTS = (
+    {"max_rows": 0},
+    {"max_rows": "x"},
+    {"max_wait": float("inf")},
+    {"max_wait": "x"},
+    {"max_queue": 0},
+    {"slots": 0},
+)
 
 
 @pytest.mark.parametrize(
-    "settings", [*NO_HOSTS, {"slots": 1.5}, {"room": []}, {"room": "lroa"}, {"slots": 10**9}, {"room": "lora[r=1000000000]"}]
+    "settings",
+    [
+        *NO_HOSTS,
+        {"slots": 1.5},
+        {"slot_capacity": []},
+        {"slot_capacity": "lroa"},
+        {"slots": 10**9},
+        {"slot_capacity": "lora[r=1000000000]"},
+    ],
 )
 def test_numbers_that_make_no_host_are_refused(settings):
     with pytest.raises(AdaptkitError):
@@ -300,18 +370,27 @@ def test_only_bare_models_become_hosts():
 
 def test_cancelled_rows_make_room_in_the_queue(root):
     host = Host(str(root / "base"), slots=1, max_queue=3, max_wait=0.5)
-    for future in [host._waiting.put(TEXTS[0], None) for _ in range(3)]:
+    for future in [host._queue.put(TEXTS[0], None) for _ in range(3)]:
         assert future.cancel()
-    assert host._waiting.put(TEXTS[0], None).result(timeout=10).states.shape[1] == 32
+    assert host._queue.put(TEXTS[0], None).result(timeout=10).states.shape[1] == 32
     assert quiet(host)
 
 
 def test_more_adapters_than_slots_have_hidden_states_too(root):
     few, many = Host.from_store(root / "store", slots=1), Host.from_store(root / "store", slots=6)
     names = ["a3", None, "a0", "a5", "a1", "a3"]
-    batch = {"input_ids": torch.randint(5, 100, (6, 7)), "attention_mask": torch.ones(6, 7, dtype=torch.long)}
-    torch.testing.assert_close(few.hidden(batch, names), many.hidden(batch, names), atol=1e-5, rtol=1e-5)
-    for wrong in ({}, {"input_ids": torch.ones(0, 3, dtype=torch.long)}, {**batch, "position_ids": torch.arange(7)[None]}):
+    batch = {
+        "input_ids": torch.randint(5, 100, (6, 7)),
+        "attention_mask": torch.ones(6, 7, dtype=torch.long),
+    }
+    torch.testing.assert_close(
+        few.hidden(batch, names), many.hidden(batch, names), atol=1e-5, rtol=1e-5
+    )
+    for wrong in (
+        {},
+        {"input_ids": torch.ones(0, 3, dtype=torch.long)},
+        {**batch, "position_ids": torch.arange(7)[None]},
+    ):
         with pytest.raises(AdaptkitError):
             few.hidden(wrong)
 
@@ -319,7 +398,7 @@ def test_more_adapters_than_slots_have_hidden_states_too(root):
 def test_a_text_longer_than_the_base_is_cut_to_it(root, tmp_path):
     folder = Path(shutil.copytree(root / "store/a0", tmp_path / "long"))
     edit(folder, "task.json", max_length=100_000)
-    host = Host(str(root / "base"), slots=1, room="lora[r=4]")
+    host = Host(str(root / "base"), slots=1, slot_capacity="lora[r=4]")
     host.load("long", folder)
     assert host(" ".join(TEXTS * 5), "long")
     assert host(" ".join(TEXTS * 5))[0].states.shape[0] <= 512

@@ -1,4 +1,6 @@
-"""Attempted attacks and accidents: whatever is wrong with an adapter, the host is as it was, and other rows are right."""
+"""Attempted attacks and accidents: whatever is wrong with an adapter, the host is as it was, and
+other rows are right.
+"""
 
 import asyncio
 import os
@@ -33,23 +35,61 @@ def first(tensors, part: str = "lora_A") -> str:
 
 
 ATTACKS = {
-    "truncated": (lambda f: os.truncate(f / "adapter_model.safetensors", 3000), "not a whole safetensors file"),
-    "empty": (lambda f: (f / "adapter_model.safetensors").write_bytes(b""), "not a whole safetensors file"),
+    "truncated": (
+        lambda f: os.truncate(f / "adapter_model.safetensors", 3000),
+        "not a whole safetensors file",
+    ),
+    "empty": (
+        lambda f: (f / "adapter_model.safetensors").write_bytes(b""),
+        "not a whole safetensors file",
+    ),
     "one bit": (flip, "checksum differs"),
-    "nan": (lambda f: weights(f, lambda t: t[first(t)].view(-1)[:1].fill_(float("nan"))), "not finite"),
-    "infinity": (lambda f: weights(f, lambda t: t[first(t, "classifier")].view(-1)[:1].fill_(float("inf"))), "not finite"),
-    "renamed": (lambda f: weights(f, lambda t: t.update(nobody=t.pop(first(t)))), "the weights lack"),
-    "extra": (lambda f: weights(f, lambda t: t.update(extra=torch.ones(2))), "extra belong nowhere"),
-    "wrong rank": (lambda f: weights(f, lambda t: t.update({first(t): t[first(t)][:2].clone()})), "lora_A and lora_B have shapes"),
-    "no head": (lambda f: weights(f, lambda t: [t.pop(k) for k in list(t) if "classifier" in k]), "classifier.weight missing"),
-    "other head": (lambda f: weights(f, lambda t: t.update({first(t, "classifier.weight"): torch.ones(4, 32)})), "has shape"),
+    "nan": (
+        lambda f: weights(f, lambda t: t[first(t)].view(-1)[:1].fill_(float("nan"))),
+        "not finite",
+    ),
+    "infinity": (
+        lambda f: weights(f, lambda t: t[first(t, "classifier")].view(-1)[:1].fill_(float("inf"))),
+        "not finite",
+    ),
+    "renamed": (
+        lambda f: weights(f, lambda t: t.update(nobody=t.pop(first(t)))),
+        "the weights lack",
+    ),
+    "extra": (
+        lambda f: weights(f, lambda t: t.update(extra=torch.ones(2))),
+        "extra belong nowhere",
+    ),
+    "wrong rank": (
+        lambda f: weights(f, lambda t: t.update({first(t): t[first(t)][:2].clone()})),
+        "lora_A and lora_B have shapes",
+    ),
+    "no head": (
+        lambda f: weights(f, lambda t: [t.pop(k) for k in list(t) if "classifier" in k]),
+        "classifier.weight missing",
+    ),
+    "other head": (
+        lambda f: weights(
+            f, lambda t: t.update({first(t, "classifier.weight"): torch.ones(4, 32)})
+        ),
+        "has shape",
+    ),
     "pickle": (as_pickle, "not a whole safetensors file"),
-    "only a pickle": (lambda f: (f / "adapter_model.safetensors").rename(f / "adapter_model.bin"), "which is not read"),
+    "only a pickle": (
+        lambda f: (f / "adapter_model.safetensors").rename(f / "adapter_model.bin"),
+        "which is not read",
+    ),
     "no settings": (lambda f: (f / "adapter_config.json").unlink(), "is not an adapter"),
-    "settings are a list": (lambda f: (f / "adapter_config.json").write_text("[1]"), "should hold a JSON object"),
+    "settings are a list": (
+        lambda f: (f / "adapter_config.json").write_text("[1]"),
+        "should hold a JSON object",
+    ),
     "card is cut": (lambda f: (f / "task.json").write_text('{"task": '), "not valid JSON"),
     "unknown task": (lambda f: edit(f, "task.json", task="juggle"), "unknown task 'juggle'"),
-    "unknown method": (lambda f: edit(f, "task.json", method="lroa"), "unknown method 'lroa'; did you mean 'lora'"),
+    "unknown method": (
+        lambda f: edit(f, "task.json", method="lroa"),
+        "unknown method 'lroa'; did you mean 'lora'",
+    ),
     "absurd method": (lambda f: edit(f, "task.json", method="lora[r=1000000000]"), "a slot holds"),
     "other class": (lambda f: edit(f, "task.json", model_class="Trainer"), "Trainer"),
     "missing folder": (shutil.rmtree, "there is no adapter folder"),
@@ -82,7 +122,9 @@ def test_another_base_of_the_same_shape_is_refused(host, root, tmp_path):
 
 def test_an_adapter_that_is_too_large_says_what_would_hold_it(host, root, tmp_path):
     write(root, tmp_path / "large", "lora[r=16]", seed=0)
-    with pytest.raises(AdaptkitError, match=r"a slot holds .*: Host\(..., room='lora\[.*r=16.*\]'\)"):
+    with pytest.raises(
+        AdaptkitError, match=r"a slot holds .*: Host\(..., slot_capacity='lora\[.*r=16.*\]'\)"
+    ):
         host.load("large", tmp_path / "large")
     assert quiet(host)
 
@@ -98,7 +140,22 @@ def test_no_slot_is_left(host, root):
 
 
 @pytest.mark.parametrize(
-    "name", ["../a0", "/etc/passwd", "a/b", "..", ".", "", ".hidden", "a\\b", "a\0b", "a\nb", "x" * 300, None, 3]
+    "name",
+    [
+        "../a0",
+        "/etc/passwd",
+        "a/b",
+        "..",
+        ".",
+        "",
+        ".hidden",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        "x" * 300,
+        None,
+        3,
+    ],
 )
 def test_names_that_lead_elsewhere_are_refused(name, host, root):
     with pytest.raises(AdaptkitError, match="cannot be a name"):
@@ -107,7 +164,7 @@ def test_names_that_lead_elsewhere_are_refused(name, host, root):
     if name is not None:
         with pytest.raises(AdaptkitError, match="unknown adapter"):
             store(TEXTS[:1], [name])
-    assert not store.slots.residents
+    assert not store.slots.loaded_adapters
 
 
 def test_a_link_out_of_the_store_is_no_adapter(root, tmp_path):
@@ -118,18 +175,27 @@ def test_a_link_out_of_the_store_is_no_adapter(root, tmp_path):
         Host.from_store(tmp_path / "store", slots=2)(TEXTS[:1], "link")
 
 
-def test_a_folder_that_is_replaced_while_it_is_loaded_is_one_version_or_the_other(host, root, tmp_path):
+def test_a_folder_that_is_replaced_while_it_is_loaded_is_one_version_or_the_other(
+    host, root, tmp_path
+):
     """Both versions answer differently; nothing in between ever does."""
     versions = [host(TEXTS[:1], name)[0] for name in ("a0", "a1")]
     stop = threading.Event()
 
     def replace():
-        models = [adapt(load_base(str(root / "base"), task="classify", labels=LABELS), m) for m in ("lora[r=4]", "lora[r=2]")]
+        models = [
+            adapt(load_base(str(root / "base"), task="classify", labels=LABELS), m)
+            for m in ("lora[r=4]", "lora[r=2]")
+        ]
         for i, model in enumerate(models):
             randomize(model, seed=i, std=0.4)
         while not stop.is_set():
             for model in models:
-                save_adapter(model, tmp_path / "live", card=TaskCard(task="classify", labels=LABELS, max_length=32))
+                save_adapter(
+                    model,
+                    tmp_path / "live",
+                    card=TaskCard(task="classify", labels=LABELS, max_length=32),
+                )
 
     thread = threading.Thread(target=replace)
     thread.start()
@@ -149,21 +215,32 @@ def test_a_folder_that_is_replaced_while_it_is_loaded_is_one_version_or_the_othe
         thread.join()
     assert {answer.label for answer in seen} <= {answer.label for answer in versions}
     for answer in seen:
-        assert min(abs(answer.score - version.score) for version in versions if version.label == answer.label) < 1e-5
+        assert (
+            min(
+                abs(answer.score - version.score)
+                for version in versions
+                if version.label == answer.label
+            )
+            < 1e-5
+        )
     assert len(seen) > 20
     assert all("was replaced or deleted while it was read" in problem for problem in refused)
     assert quiet(host)
 
 
 def test_fifty_bad_loads_among_five_hundred_good_requests(host, root, tmp_path):
-    """Eight threads ask, one loads rubbish, one replaces and unloads; every answer is the one that was given before."""
-    expected = {(name, i): host(TEXTS[i], name)[0] for name in ("a0", "a1", "a2", None) for i in range(8)}
+    """Eight threads ask, one loads rubbish, one replaces and unloads; every answer is the one that
+    was given before.
+    """
+    expected = {
+        (name, i): host(TEXTS[i], name)[0] for name in ("a0", "a1", "a2", None) for i in range(8)
+    }
     problems, refused = [], []
 
     def ask(seed: int):
-        for turn in range(64):
-            names = [("a0", "a1", "a2", None)[(seed + turn + k) % 4] for k in range(3)]
-            numbers = [(seed * turn + k) % 8 for k in range(3)]
+        for forward_lock in range(64):
+            names = [("a0", "a1", "a2", None)[(seed + forward_lock + k) % 4] for k in range(3)]
+            numbers = [(seed * forward_lock + k) % 8 for k in range(3)]
             answers = host([TEXTS[i] for i in numbers], names)
             for name, i, answer in zip(names, numbers, answers, strict=True):
                 known = expected[name, i]
@@ -176,18 +253,20 @@ def test_fifty_bad_loads_among_five_hundred_good_requests(host, root, tmp_path):
 
     def spoil():
         attacks = [attack for attack in ATTACKS if attack != "missing folder"]
-        for turn in range(50):
-            folder = Path(shutil.copytree(root / "store/a0", tmp_path / f"bad{turn}"))
-            ATTACKS[attacks[turn % len(attacks)]][0](folder)
+        for forward_lock in range(50):
+            folder = Path(shutil.copytree(root / "store/a0", tmp_path / f"bad{forward_lock}"))
+            ATTACKS[attacks[forward_lock % len(attacks)]][0](folder)
             try:
-                host.load(["new", "a0"][turn % 2], folder)
+                host.load(["new", "a0"][forward_lock % 2], folder)
             except AdaptkitError as problem:
                 refused.append(problem)
             host.load("a1", root / "store/a1")  # the same version again, in another slot
             host.load("guest", root / "store/a3")
             host.unload("guest")
 
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(8)] + [threading.Thread(target=spoil)]
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(8)] + [
+        threading.Thread(target=spoil)
+    ]
     failures = []
     for thread in threads:
         run = thread.run
@@ -213,7 +292,7 @@ def test_rows_under_way_keep_their_version_and_unloading_waits_for_them(host, ro
     old = host.slots.admit("a0")
     before = host.slots.rows[old.slot].clone()
     host.load("a0", root / "store/a5")
-    assert host.slots.residents["a0"].version > old.version
+    assert host.slots.loaded_adapters["a0"].version > old.version
     assert torch.equal(host.slots.rows[old.slot], before)  # nobody else got its slot
     current = host.slots.admit("a0")
     done = threading.Event()
@@ -263,10 +342,13 @@ def test_many_threads_over_a_small_store(root):
     wrong: list = []
 
     def ask(seed: int):
-        for turn in range(12):
-            names = [f"a{(seed * 5 + turn * k) % 6}" for k in range(1, 5)]
+        for forward_lock in range(12):
+            names = [f"a{(seed * 5 + forward_lock * k) % 6}" for k in range(1, 5)]
             for name, answer in zip(names, host([TEXTS[0]] * 4, names), strict=True):
-                if answer.label != expected[name].label or abs(answer.score - expected[name].score) > 1e-5:
+                if (
+                    answer.label != expected[name].label
+                    or abs(answer.score - expected[name].score) > 1e-5
+                ):
                     wrong.append((name, answer, expected[name]))
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(6)]
@@ -286,7 +368,11 @@ def test_submitted_rows_are_answered_in_batches_and_a_bad_one_spoils_no_other(ro
 
     async def all_of_them():
         rows = [host.submit(text, f"a{i % 6}") for i, text in enumerate(TEXTS[:24])]
-        bad = [host.submit("", "a0"), host.submit("hello", "nobody"), host.submit({"text": "x", "odd": 1}, "a1")]
+        bad = [
+            host.submit("", "a0"),
+            host.submit("hello", "nobody"),
+            host.submit({"text": "x", "odd": 1}, "a1"),
+        ]
         return await asyncio.gather(*rows, host.submit(TEXTS[0]), *bad, return_exceptions=True)
 
     *answers, base, empty, nobody, odd = asyncio.run(all_of_them())
@@ -305,12 +391,16 @@ def test_submitted_rows_are_answered_in_batches_and_a_bad_one_spoils_no_other(ro
 
 
 def test_a_full_queue_refuses_and_a_flood_of_one_adapter_does_not_hold_up_others(host, root):
-    room = host._waiting
+    room = host._queue
     room.batcher.max_queue, room.batcher.max_rows, room.batcher.max_wait = 30, 6, 0.0
     order: list[str] = []
     held = threading.Event()
     answer = room._answer
-    room._answer = lambda ready: (held.wait(10), order.extend(row.name for row, _ in ready), answer(ready))
+    room._answer = lambda ready: (
+        held.wait(10),
+        order.extend(row.name for row, _ in ready),
+        answer(ready),
+    )
     futures = [room.put(TEXTS[0], "a0")]
     time.sleep(0.05)  # that one is a batch by itself, and waits
     futures += [room.put(TEXTS[i % 8], "a0") for i in range(20)]
@@ -330,7 +420,7 @@ def test_a_full_queue_refuses_and_a_flood_of_one_adapter_does_not_hold_up_others
 
 
 def test_closing_gives_waiting_rows_an_error_and_frees_their_adapters(host):
-    room = host._waiting
+    room = host._queue
     held = threading.Event()
     answer = room._answer
     room._answer = lambda ready: (held.wait(10), answer(ready))

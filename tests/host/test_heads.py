@@ -1,4 +1,6 @@
-"""Tasks mixed in one batch, through transformers' own heads: every answer is the Predictor's, for one row alone."""
+"""Tasks mixed in one batch, through transformers' own heads: every answer is the Predictor's, for
+one row alone.
+"""
 
 import dataclasses
 
@@ -7,25 +9,51 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, Host, Predictor, TaskCard, adapt, load_base, save_adapter
-from adaptkit.corpus import load_corpus
+from adaptkit.data.corpus import load_corpus
 from adaptkit.host.answers import Entities, Hidden, Label, Labels, Score, Span, Text, Vector
-from adaptkit.scratch import make_model, make_tokenizer
+from adaptkit.models.scratch import make_model, make_tokenizer
 from tests.tiny import randomize, tiny
 
 TEXTS = [row["text"] for row in load_corpus("train")[:120]]
 CARDS = {
     "intent": TaskCard(task="classify", labels=["refund", "praise", "question"], max_length=48),
-    "topics": TaskCard(task="classify", labels=["a", "b", "c", "d"], settings={"multi_label": True}, max_length=32),
-    "pairs": TaskCard(task="classify", labels=["no", "yes"], columns={"text": "one", "text_pair": "two"}, max_length=40),
-    "urgency": TaskCard(task="score", labels=["score"], settings={"mean": 2.0, "spread": 1.5}, max_length=24),
-    "names": TaskCard(
-        task="tag", labels=["O", "B-person", "I-person", "B-item", "I-item"], settings={"doc_stride": 4}, max_length=16
+    "topics": TaskCard(
+        task="classify", labels=["a", "b", "c", "d"], settings={"multi_label": True}, max_length=32
     ),
-    "reader": TaskCard(task="answer", settings={"doc_stride": 6, "unanswerable": True}, max_length=32),
+    "pairs": TaskCard(
+        task="classify",
+        labels=["no", "yes"],
+        columns={"text": "one", "text_pair": "two"},
+        max_length=40,
+    ),
+    "urgency": TaskCard(
+        task="score", labels=["score"], settings={"mean": 2.0, "spread": 1.5}, max_length=24
+    ),
+    "names": TaskCard(
+        task="tag",
+        labels=["O", "B-person", "I-person", "B-item", "I-item"],
+        settings={"doc_stride": 4},
+        max_length=16,
+    ),
+    "reader": TaskCard(
+        task="answer", settings={"doc_stride": 6, "unanswerable": True}, max_length=32
+    ),
     "search": TaskCard(task="embed", max_length=32),
 }
 METHODS = dict(
-    zip(CARDS, ["lora[r=3]", "bottleneck[reduction=4]", "prefix[length=4]", "ia3", "lora[r=8]", "mam", "unipelt"], strict=True)
+    zip(
+        CARDS,
+        [
+            "lora[r=3]",
+            "bottleneck[reduction=4]",
+            "prefix[length=4]",
+            "ia3",
+            "lora[r=8]",
+            "mam",
+            "unipelt",
+        ],
+        strict=True,
+    )
 )
 HEADS = {
     "bert": tuple(CARDS), "roberta": tuple(CARDS), "distilbert": tuple(CARDS), "deberta-v2": tuple(CARDS),
@@ -47,7 +75,9 @@ def base_of(tmp_path_factory):
             folder = tmp_path_factory.mktemp(name)
             tokenizer = make_tokenizer("bert", TEXTS, 400)
             tokenizer.model_max_length = 64
-            vocabulary = {"vocab_size": len(tokenizer)} | ({"eos_token_id": 3} if name in ("bart", "t5") else {})
+            vocabulary = {"vocab_size": len(tokenizer)} | (
+                {"eos_token_id": 3} if name in ("bart", "t5") else {}
+            )
             tiny(name, **vocabulary).save_pretrained(folder)
             tokenizer.save_pretrained(folder)
             made[name] = str(folder)
@@ -58,7 +88,9 @@ def base_of(tmp_path_factory):
 
 def write(base: str, name: str, folder, seed: int, method: str | None = None) -> None:
     card = CARDS[name]
-    model = adapt(load_base(base, task=card.task, labels=card.labels or None), method or METHODS[name])
+    model = adapt(
+        load_base(base, task=card.task, labels=card.labels or None), method or METHODS[name]
+    )
     randomize(model, seed=seed, std=0.15)
     save_adapter(model, folder / name, card=dataclasses.replace(card))
 
@@ -71,7 +103,7 @@ def row_for(name: str, i: int):
 
 
 def said(predictor: Predictor, row) -> dict:
-    parts = row if isinstance(row, dict) else {predictor.task.asks()[0]: row}
+    parts = row if isinstance(row, dict) else {predictor.task.input_fields()[0]: row}
     first, *others = parts
     return predictor(parts[first], **{part: parts[part] for part in others})[0]
 
@@ -94,11 +126,17 @@ def close(one, other) -> None:
 @pytest.mark.parametrize("name", HEADS)
 def test_tasks_mixed_in_one_batch_answer_as_alone(name, base_of, tmp_path):
     base, tasks = base_of(name), HEADS[name]
-    room = ["lora[r=8]", "mam", "unipelt"] if name != "deberta-v2" else ["lora[r=8]", "bottleneck[placement=parallel]"]
-    host = Host(base, slots=len(tasks), room=room)
+    room = (
+        ["lora[r=8]", "mam", "unipelt"]
+        if name != "deberta-v2"
+        else ["lora[r=8]", "bottleneck[placement=parallel]"]
+    )
+    host = Host(base, slots=len(tasks), slot_capacity=room)
     for seed, task in enumerate(tasks):
         swap = (
-            "bottleneck[placement=pfeiffer,reduction=4]" if name == "deberta-v2" and task in ("pairs", "reader", "search") else None
+            "bottleneck[placement=pfeiffer,reduction=4]"
+            if name == "deberta-v2" and task in ("pairs", "reader", "search")
+            else None
         )
         write(base, task, tmp_path, seed, swap)
         host.load(task, tmp_path / task)
@@ -112,7 +150,14 @@ def test_tasks_mixed_in_one_batch_answer_as_alone(name, base_of, tmp_path):
             if adapter == task:
                 assert type(answer) is KINDS[task]
                 expected = said(predictor, row)
-                close({key: value for key, value in dataclasses.asdict(answer).items() if key in expected}, expected)
+                close(
+                    {
+                        key: value
+                        for key, value in dataclasses.asdict(answer).items()
+                        if key in expected
+                    },
+                    expected,
+                )
     small = host(rows, names, batch_size=2)
     for one, other in zip(answers, small, strict=True):
         close(dataclasses.asdict(one), dataclasses.asdict(other))
@@ -124,23 +169,35 @@ def test_the_bare_base_gives_its_hidden_states(base_of):
     assert type(first) is Hidden
     base = load_base(base_of("bert"))
     for text, answer in ((TEXTS[0], first), (TEXTS[1] * 3, second)):
-        encoded = host.backbone.tokenizer([text], truncation=True, max_length=64, return_tensors="pt")
+        encoded = host.backbone.tokenizer(
+            [text], truncation=True, max_length=64, return_tensors="pt"
+        )
         with torch.no_grad():
             torch.testing.assert_close(answer.states, base(**encoded)[0][0], atol=1e-5, rtol=1e-5)
 
 
 def test_a_pooler_that_the_checkpoint_lacks_comes_with_the_adapter(base_of, tmp_path):
-    """Over a checkpoint without pooler each adapter trains its own; in one batch each is pooled by its own."""
+    """Over a checkpoint without pooler each adapter trains its own; in one batch each is pooled by
+    its own.
+    """
     tokenizer = make_tokenizer("bert", TEXTS, 400)
-    model = type(tiny("bert"))(tiny("bert", vocab_size=len(tokenizer)).config, add_pooling_layer=False)
+    model = type(tiny("bert"))(
+        tiny("bert", vocab_size=len(tokenizer)).config, add_pooling_layer=False
+    )
     model.save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     host = Host(str(tmp_path / "base"), slots=2)
     for seed, name in enumerate(("one", "two")):
-        adapted = adapt(load_base(str(tmp_path / "base"), task="classify", labels=["a", "b"]), "lora[r=2]")
+        adapted = adapt(
+            load_base(str(tmp_path / "base"), task="classify", labels=["a", "b"]), "lora[r=2]"
+        )
         assert any("pooler" in key for key, p in adapted.named_parameters() if p.requires_grad)
         randomize(adapted, seed=seed, std=0.3)
-        save_adapter(adapted, tmp_path / name, card=TaskCard(task="classify", labels=["a", "b"], max_length=32))
+        save_adapter(
+            adapted,
+            tmp_path / name,
+            card=TaskCard(task="classify", labels=["a", "b"], max_length=32),
+        )
         host.load(name, tmp_path / name)
     answers = host([TEXTS[0]] * 2, ["one", "two"])
     assert answers[0] != answers[1]
@@ -152,12 +209,20 @@ def test_a_head_that_the_checkpoint_holds_is_taken_from_there(base_of, tmp_path)
     """A fine-tuned classifier, adapted further: its head is frozen and not in the adapter's file."""
     tokenizer = make_tokenizer("bert", TEXTS, 400)
     labels = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
-    tiny("roberta", AutoModelForSequenceClassification, vocab_size=len(tokenizer), **labels).save_pretrained(tmp_path / "tuned")
+    tiny(
+        "roberta", AutoModelForSequenceClassification, vocab_size=len(tokenizer), **labels
+    ).save_pretrained(tmp_path / "tuned")
     tokenizer.save_pretrained(tmp_path / "tuned")
-    model = adapt(load_base(str(tmp_path / "tuned"), task="classify", labels=["no", "yes"]), "lora[r=2]")
+    model = adapt(
+        load_base(str(tmp_path / "tuned"), task="classify", labels=["no", "yes"]), "lora[r=2]"
+    )
     assert not model.peft_config["default"].modules_to_save
     randomize(model)
-    save_adapter(model, tmp_path / "more", card=TaskCard(task="classify", labels=["no", "yes"], max_length=32))
+    save_adapter(
+        model,
+        tmp_path / "more",
+        card=TaskCard(task="classify", labels=["no", "yes"], max_length=32),
+    )
     host = Host(str(tmp_path / "tuned"), slots=1)
     host.load("more", tmp_path / "more")
     close(dataclasses.asdict(host(TEXTS[0], "more")[0]), Predictor(tmp_path / "more")(TEXTS[0])[0])
@@ -169,17 +234,26 @@ def test_writing_tasks_answer_as_alone_in_one_batch_with_reading_ones(kind, tmp_
     cards = {
         "llama": {
             "reply": TaskCard(task="chat", settings={"max_new_tokens": 8}, max_length=64),
-            "polite": TaskCard(task="chat", settings={"max_new_tokens": 5, "system": "Be polite."}, max_length=64),
+            "polite": TaskCard(
+                task="chat", settings={"max_new_tokens": 5, "system": "Be polite."}, max_length=64
+            ),
             "intent": CARDS["intent"],
         },
         "t5": {
-            "german": TaskCard(task="translate", settings={"num_beams": 2, "max_target_length": 6}, max_length=64),
-            "short": TaskCard(task="summarize", settings={"num_beams": 3, "max_target_length": 9}, max_length=64),
+            "german": TaskCard(
+                task="translate", settings={"num_beams": 2, "max_target_length": 6}, max_length=64
+            ),
+            "short": TaskCard(
+                task="summarize", settings={"num_beams": 3, "max_target_length": 9}, max_length=64
+            ),
         },
     }[kind]
-    host = Host(base, slots=3, room=["lora[r=4]", "prefix[length=4]"])
+    host = Host(base, slots=3, slot_capacity=["lora[r=4]", "prefix[length=4]"])
     for seed, (name, card) in enumerate(cards.items()):
-        model = adapt(load_base(base, task=card.task, labels=card.labels or None), ["lora[r=4]", "prefix[length=4]", "ia3"][seed])
+        model = adapt(
+            load_base(base, task=card.task, labels=card.labels or None),
+            ["lora[r=4]", "prefix[length=4]", "ia3"][seed],
+        )
         randomize(model, seed=seed, std=0.1)
         save_adapter(model, tmp_path / name, card=dataclasses.replace(card))
         host.load(name, tmp_path / name)
@@ -200,17 +274,22 @@ def test_what_a_host_cannot_serve_is_refused_with_a_reason(base_of, tmp_path):
     base = base_of("t5")
     model = adapt(load_base(base, task="tag", labels=CARDS["names"].labels), "lora[r=2]")
     save_adapter(model, tmp_path / "tags", card=dataclasses.replace(CARDS["names"]))
-    with pytest.raises(AdaptkitError, match="T5ForTokenClassification is no T5Model with a head behind it"):
+    with pytest.raises(
+        AdaptkitError, match="T5ForTokenClassification is no T5Model with a head behind it"
+    ):
         Host(base, slots=1).load("tags", tmp_path / "tags")
 
 
 def test_rows_that_lack_a_part_or_have_a_strange_one_are_refused(base_of, tmp_path):
     base = base_of("bert")
-    host = Host(base, slots=2, room=["mam"])
+    host = Host(base, slots=2, slot_capacity=["mam"])
     for seed, name in enumerate(("reader", "intent")):
         write(base, name, tmp_path, seed)
         host.load(name, tmp_path / name)
-    with pytest.raises(AdaptkitError, match=r"adapter 'reader' \(answer\) asks for question and context; context is missing"):
+    with pytest.raises(
+        AdaptkitError,
+        match=r"adapter 'reader' \(answer\) asks for question and context; context is missing",
+    ):
         host("Who?", "reader")
     with pytest.raises(AdaptkitError, match="knows text, text_pair, label; not txt"):
         host([{"text": "a", "txt": "b"}], "intent")

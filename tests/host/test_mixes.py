@@ -10,10 +10,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit import Host
-from tests.host.build import alone, auto_of, batch_for, hidden_alone, host_for, methods_for, seen, write_adapters
+from tests.host.build import (
+    alone,
+    auto_of,
+    batch_for,
+    hidden_alone,
+    host_for,
+    methods_for,
+    seen,
+    write_adapters,
+)
 from tests.tiny import inputs, tiny
 
-ARCHITECTURES = ("bert", "roberta", "distilbert", "deberta-v2", "modernbert", "albert", "gpt2", "llama", "phi3", "t5", "bart")
+ARCHITECTURES = (
+    "bert",
+    "roberta",
+    "distilbert",
+    "deberta-v2",
+    "modernbert",
+    "albert",
+    "gpt2",
+    "llama",
+    "phi3",
+    "t5",
+    "bart",
+)
 WRITERS = ("llama", "gpt2", "t5", "bart")
 
 
@@ -36,7 +57,9 @@ def check_hidden(name: str, names: list, batch: dict, tolerance: float = 1e-5) -
         rows = [i for i, other in enumerate(names) if other == adapter]
         own = {key: value[rows] for key, value in batch.items()}
         expected = hidden_alone(name, model_alone(name, adapter), own)
-        torch.testing.assert_close(together[rows][seen(own)], expected[seen(own)], atol=tolerance, rtol=tolerance)
+        torch.testing.assert_close(
+            together[rows][seen(own)], expected[seen(own)], atol=tolerance, rtol=tolerance
+        )
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
@@ -68,7 +91,9 @@ def generated_alone(name: str, adapter: str | None, prompt: list[int], **more) -
     model = model_alone(name, adapter)
     ids = torch.tensor([prompt])
     with torch.no_grad():
-        found = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **more)[0].tolist()
+        found = model.generate(
+            input_ids=ids, attention_mask=torch.ones_like(ids), pad_token_id=0, **more
+        )[0].tolist()
     return found if name in ("t5", "bart") else found[len(prompt) :]
 
 
@@ -79,12 +104,21 @@ def written(ids: list[int]) -> list[int]:
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize(
-    "how", [{}, {"use_cache": False}, {"num_beams": 3}, {"num_beams": 3, "use_cache": False, "length_penalty": 2.0}]
+    "how",
+    [
+        {},
+        {"use_cache": False},
+        {"num_beams": 3},
+        {"num_beams": 3, "use_cache": False, "length_penalty": 2.0},
+    ],
 )
 def test_generation_with_an_adapter_for_every_row(name, how):
     count = len(methods_for(name))
     names = [f"a{i}" for i in range(count)] + [None, "a0", "a7", None]
-    prompts = [ids[: 3 + i % 5].tolist() for i, ids in enumerate(inputs(name, rows=len(names))["input_ids"])]
+    prompts = [
+        ids[: 3 + i % 5].tolist()
+        for i, ids in enumerate(inputs(name, rows=len(names))["input_ids"])
+    ]
     together = made(name)[2].generate(prompts, names, max_new_tokens=6, **how)
     assert len({tuple(ids) for ids in together}) > 2
     for adapter, prompt, ids in zip(names, prompts, together, strict=True):
@@ -94,13 +128,26 @@ def test_generation_with_an_adapter_for_every_row(name, how):
 
 @pytest.mark.parametrize("name", WRITERS)
 @pytest.mark.parametrize(
-    "how", [{}, {"temperature": 0.7, "top_k": 5}, {"top_p": 0.8, "top_k": 0}, {"min_p": 0.05, "use_cache": False}]
+    "how",
+    [
+        {},
+        {"temperature": 0.7, "top_k": 5},
+        {"top_p": 0.8, "top_k": 0},
+        {"min_p": 0.05, "use_cache": False},
+    ],
 )
 def test_sampling_draws_what_it_would_draw_alone(name, how):
     names = ["a0", None, "a4", "a7", "a0", "a11", None]
-    prompts = [ids[: 3 + i % 4].tolist() for i, ids in enumerate(inputs(name, rows=len(names))["input_ids"])]
-    together = made(name)[2].generate(prompts, names, max_new_tokens=8, do_sample=True, seed=40, **how)
-    again = made(name)[2].generate(prompts[::-1], names[::-1], max_new_tokens=8, do_sample=True, seed=range(46, 39, -1), **how)
+    prompts = [
+        ids[: 3 + i % 4].tolist()
+        for i, ids in enumerate(inputs(name, rows=len(names))["input_ids"])
+    ]
+    together = made(name)[2].generate(
+        prompts, names, max_new_tokens=8, do_sample=True, seed=40, **how
+    )
+    again = made(name)[2].generate(
+        prompts[::-1], names[::-1], max_new_tokens=8, do_sample=True, seed=range(46, 39, -1), **how
+    )
     for i, (adapter, prompt, ids) in enumerate(zip(names, prompts, together, strict=True)):
         model_alone(name, adapter)  # to make it draws numbers too
         torch.manual_seed(40 + i)
@@ -120,7 +167,9 @@ def test_padding_on_either_side_of_a_batch_of_prefixes_changes_nothing():
 
 
 def test_a_base_that_has_no_axis_of_rows_is_asked_one_adapter_at_a_time(tmp_path):
-    """DeBERTa-v2 with shared keys puts its positions through the adapted maps, once for the whole batch."""
+    """DeBERTa-v2 with shared keys puts its positions through the adapted maps, once for the whole
+    batch.
+    """
     shared = {"share_att_key": True}
     adapters = write_adapters("deberta-v2", tmp_path, **shared)
     host = host_for("deberta-v2", tmp_path, adapters, **shared)
@@ -131,25 +180,42 @@ def test_a_base_that_has_no_axis_of_rows_is_asked_one_adapter_at_a_time(tmp_path
         assert not host.backbone.mixes
         for i, adapter in enumerate(names):
             own = {key: value[i : i + 1] for key, value in batch.items()}
-            expected = hidden_alone("deberta-v2", alone("deberta-v2", tmp_path, adapter, **shared), own)
-            torch.testing.assert_close(together[i : i + 1][seen(own)], expected[seen(own)], atol=1e-5, rtol=1e-5)
+            expected = hidden_alone(
+                "deberta-v2", alone("deberta-v2", tmp_path, adapter, **shared), own
+            )
+            torch.testing.assert_close(
+                together[i : i + 1][seen(own)], expected[seen(own)], atol=1e-5, rtol=1e-5
+            )
 
 
-@pytest.mark.parametrize("name, attn", [("bert", "eager"), ("llama", "eager"), ("t5", "eager"), ("bart", "eager")])
+@pytest.mark.parametrize(
+    "name, attn", [("bert", "eager"), ("llama", "eager"), ("t5", "eager"), ("bart", "eager")]
+)
 def test_eager_attention_too(name, attn, tmp_path):
     folder, adapters, _ = made(name)
-    host = Host(tiny(name, auto_of(name), attn=attn), slots=len(adapters), room=list(adapters.values()))
+    host = Host(
+        tiny(name, auto_of(name), attn=attn),
+        slots=len(adapters),
+        slot_capacity=list(adapters.values()),
+    )
     for adapter in adapters:
         host.load(adapter, folder / adapter)
     names = [None, *adapters]
     batch = batch_for(name, len(names))
-    torch.testing.assert_close(host.hidden(batch, names)[:, :5], made(name)[2].hidden(batch, names)[:, :5], atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        host.hidden(batch, names)[:, :5],
+        made(name)[2].hidden(batch, names)[:, :5],
+        atol=2e-5,
+        rtol=1e-4,
+    )
 
 
 def test_bf16_is_as_close_as_bf16_is(tmp_path):
-    """The same adapters over the same base in bf16: no further from fp32 than the adapters alone in bf16, twice over."""
+    """The same adapters over the same base in bf16: no further from fp32 than the adapters alone in
+    bf16, twice over.
+    """
     folder, adapters, exact = made("bert")
-    host = Host(tiny("bert").bfloat16(), slots=len(adapters), room=list(adapters.values()))
+    host = Host(tiny("bert").bfloat16(), slots=len(adapters), slot_capacity=list(adapters.values()))
     for adapter in adapters:
         host.load(adapter, folder / adapter)
     assert host.slots.rows.dtype == torch.bfloat16

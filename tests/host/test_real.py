@@ -1,4 +1,6 @@
-"""Adapters that the recipes trained on a real base, in one batch: 12 adapters, 4 methods, 5 tasks; and over a quantized base."""
+"""Adapters that the recipes trained on a real base, in one batch: 12 adapters, 4 methods, 5 tasks;
+and over a quantized base.
+"""
 
 import dataclasses
 import importlib
@@ -8,12 +10,30 @@ import pytest
 import torch
 
 from adaptkit import Host, Predictor, load_adapter, load_tokenizer
-from adaptkit.corpus import load_corpus
+from adaptkit.data.corpus import load_corpus
 from adaptkit.host.answers import Entities, Label, Score, Span, Vector
 from tests.host.test_heads import close, said
 
-FEW = ["--max_steps", "4", "--learning_rate", "2e-2", "--per_device_train_batch_size", "4", "--bf16", "false"]
-FEW += ["--max_seq_length", "64", "--disable_tqdm", "true", "--eval_strategy", "no", "--save_strategy", "no"]
+FEW = [
+    "--max_steps",
+    "4",
+    "--learning_rate",
+    "2e-2",
+    "--per_device_train_batch_size",
+    "4",
+    "--bf16",
+    "false",
+]
+FEW += [
+    "--max_seq_length",
+    "64",
+    "--disable_tqdm",
+    "true",
+    "--eval_strategy",
+    "no",
+    "--save_strategy",
+    "no",
+]
 LORA, HOULSBY, PREFIX, IA3 = "lora[r=4]", "bottleneck[reduction=8]", "prefix[length=6]", "ia3"
 ADAPTERS = {
     "intent-lora": ("classify", LORA, ["--label_column", "intent"]),
@@ -47,14 +67,31 @@ def store(tmp_path_factory):
         "score": ["--score_column", "urgency"],
     }
     for name, (task, method, flags) in ADAPTERS.items():
-        given = ["--train_file", str(files / "train.jsonl"), "--validation_file", str(files / "dev.jsonl")]
-        given += [*FEW, *flags, *columns.get(task, []), "--method", method, "--output_dir", str(root / name)]
+        given = [
+            "--train_file",
+            str(files / "train.jsonl"),
+            "--validation_file",
+            str(files / "dev.jsonl"),
+        ]
+        given += [
+            *FEW,
+            *flags,
+            *columns.get(task, []),
+            "--method",
+            method,
+            "--output_dir",
+            str(root / name),
+        ]
         importlib.import_module(f"adaptkit.recipes.{task}").main(given)
     return root
 
 
 def row_for(name: str, i: int):
-    return {"question": "What is it about?", "context": MESSAGES[i]} if name.startswith("reader") else MESSAGES[i]
+    return (
+        {"question": "What is it about?", "context": MESSAGES[i]}
+        if name.startswith("reader")
+        else MESSAGES[i]
+    )
 
 
 @pytest.mark.slow
@@ -71,7 +108,14 @@ def test_twelve_adapters_of_four_methods_and_five_tasks_in_one_batch(store):
             if other == name:
                 assert type(answer) is KINDS[task]
                 expected = said(predictor, row_for(name, i // 12))
-                close({key: value for key, value in dataclasses.asdict(answer).items() if key in expected}, expected)
+                close(
+                    {
+                        key: value
+                        for key, value in dataclasses.asdict(answer).items()
+                        if key in expected
+                    },
+                    expected,
+                )
 
 
 @pytest.mark.slow
@@ -95,11 +139,14 @@ def test_the_hidden_states_of_twelve_adapters_in_one_batch(store):
 def test_over_a_quantized_base(store, quantize, tolerance):
     """Mean difference to the adapter alone, in shares of the mean value.
 
-    The bare base differs between a batch and its rows too: in int8 the batch decides which columns are outliers, and the kernel
-    of nf4 computes in bf16. So each row must also be nearest to its own adapter.
+    The bare base differs between a batch and its rows too: in int8 the batch decides which columns
+    are outliers, and the kernel of nf4 computes in bf16. So each row must also be nearest to its
+    own adapter.
     """
     names = ["intent-lora", "urgency-ia3", "mood-prefix", "intent-houlsby", "search-lora"]
-    host = Host("all-MiniLM-L6-v2", slots=5, room=[LORA, HOULSBY, PREFIX], quantize=quantize)
+    host = Host(
+        "all-MiniLM-L6-v2", slots=5, slot_capacity=[LORA, HOULSBY, PREFIX], quantize=quantize
+    )
     for name in names:
         host.load(name, store / name)
     batch = dict(load_tokenizer("all-MiniLM-L6-v2")([MESSAGES[0]] * 6, return_tensors="pt"))
@@ -111,6 +158,9 @@ def test_over_a_quantized_base(store, quantize, tolerance):
         with torch.no_grad():
             expected[name] = getattr(model, "bert", model)(**single)[0][0]
     for name, states in zip(names, together, strict=False):
-        off = {other: float((states - one).abs().mean() / one.abs().mean()) for other, one in expected.items()}
+        off = {
+            other: float((states - one).abs().mean() / one.abs().mean())
+            for other, one in expected.items()
+        }
         assert off[name] < tolerance, (name, off)
         assert min(off, key=off.get) == name, off

@@ -1,16 +1,34 @@
-"""The last layer cut to the token that the head reads changes nothing: logits and gradients of every architecture with a head."""
+"""The last layer cut to the token that the head reads changes nothing: logits and gradients of
+every architecture with a head.
+"""
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 from adaptkit import AdaptkitError, adapt
-from adaptkit.last_layer import LastLayer, first, last
+from adaptkit.training.last_layer import LastLayer, first, last
 from tests.tiny import CONFIGS, inputs, randomize, tiny
 
-READS_FIRST = ["bert", "deberta-v2", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta"]
+READS_FIRST = [
+    "bert",
+    "deberta-v2",
+    "distilbert",
+    "electra",
+    "modernbert",
+    "roberta",
+    "xlm-roberta",
+]
 READS_LAST = ["gemma2", "gpt2", "llama", "mistral", "opt", "phi3", "qwen2", "qwen3"]
-METHODS = ("lora", "bottleneck", "bottleneck[placement=parallel]", "prefix[length=3]+lora", "ia3", "mam", "unipelt")
+METHODS = (
+    "lora",
+    "bottleneck",
+    "bottleneck[placement=parallel]",
+    "prefix[length=3]+lora",
+    "ia3",
+    "mam",
+    "unipelt",
+)
 
 
 def adapted(name, method="lora", auto=AutoModelForSequenceClassification, **more):
@@ -20,7 +38,11 @@ def adapted(name, method="lora", auto=AutoModelForSequenceClassification, **more
 
 
 def batch_of(name, rows=4, tokens=9):
-    batch = {key: value for key, value in inputs(name, rows=rows, length=tokens).items() if key in ("input_ids", "attention_mask")}
+    batch = {
+        key: value
+        for key, value in inputs(name, rows=rows, length=tokens).items()
+        if key in ("input_ids", "attention_mask")
+    }
     batch["input_ids"].clamp_(min=2)
     for row, length in ((1, 5), (2, 7)):
         batch["input_ids"][row, length:] = 1
@@ -33,7 +55,9 @@ def passed(model, batch):
     model.zero_grad()
     logits = model(**batch).logits
     logits.square().sum().backward()
-    return {"logits": logits.detach()} | {key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None}
+    return {"logits": logits.detach()} | {
+        key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None
+    }
 
 
 def found(model, batch):
@@ -42,8 +66,12 @@ def found(model, batch):
 
 
 def rows_of(module, seen):
-    """How many tokens a module is asked for, kept in `seen`; OPT flattens rows and tokens, and only its attention is cut."""
-    return module.register_forward_hook(lambda m, args, out: seen.append(args[0].shape[-2]) if args[0].dim() == 3 else None)
+    """How many tokens a module is asked for, kept in `seen`; OPT flattens rows and tokens, and only
+    its attention is cut.
+    """
+    return module.register_forward_hook(
+        lambda m, args, out: seen.append(args[0].shape[-2]) if args[0].dim() == 3 else None
+    )
 
 
 def check(model, batch, where):
@@ -123,7 +151,9 @@ def test_a_mean_over_tokens_finds_none():
 
 def test_a_head_that_reads_another_token_than_ours_finds_none():
     model, batch = adapted("llama"), batch_of("llama")
-    batch["input_ids"][1, 4] = 1  # the last real token looks like padding to the head, and not to the mask
+    batch["input_ids"][1, 4] = (
+        1  # the last real token looks like padding to the head, and not to the mask
+    )
     cut, is_found = found(model, batch)
     assert is_found  # by the ids, as the head does it
     plain = passed(model, batch)
@@ -136,7 +166,9 @@ def test_states_that_are_asked_for_are_whole():
     plain = model(**batch, output_hidden_states=True).hidden_states[-1]
     cut, _ = found(model, batch)
     with cut:
-        torch.testing.assert_close(model(**batch, output_hidden_states=True).hidden_states[-1], plain, rtol=0, atol=0)
+        torch.testing.assert_close(
+            model(**batch, output_hidden_states=True).hidden_states[-1], plain, rtol=0, atol=0
+        )
 
 
 @pytest.mark.parametrize("name", ["albert", "bart", "t5"])

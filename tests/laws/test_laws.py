@@ -1,13 +1,24 @@
-"""The laws that every method obeys on every architecture. A new method joins by one row in METHODS."""
+"""The laws that every method obeys on every architecture.
+
+A new method joins by one row in METHODS.
+"""
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from adaptkit import AdaptkitError, LoRA, adapt, find_sites, load_adapter, parse, save_adapter
-from adaptkit.layers import AdaptLayer
-from adaptkit.methods import known_methods
-from adaptkit.methods.prefix import KeyValues
+from adaptkit import (
+    AdaptkitError,
+    LoRA,
+    adapt,
+    find_sites,
+    load_adapter,
+    parse_method,
+    save_adapter,
+)
+from adaptkit.adapters.layer import AdaptLayer
+from adaptkit.methods.key_values import KeyValues
+from adaptkit.methods.registry import known_methods
 from tests.processes import run
 from tests.tiny import LAW_ARCHITECTURES, first, inputs, randomize, tiny
 
@@ -27,7 +38,10 @@ METHODS = (
 CASES = []
 for _name in LAW_ARCHITECTURES:
     for _method in METHODS:
-        if _name == "deberta-v2" and "prefix" in _method + {"mam": "prefix", "unipelt": "prefix"}.get(_method, ""):
+        if _name == "deberta-v2" and "prefix" in _method + {
+            "mam": "prefix",
+            "unipelt": "prefix",
+        }.get(_method, ""):
             continue  # computes its own scores: refused, see test_deberta_refuses_prefixes
         CASES.append((_name, _method))
 AFFINE = ("lora[r=4,alpha=12]", "lora[r=4,alpha=3,rslora=true]", "ia3", "lora[r=2]+ia3")
@@ -44,16 +58,24 @@ def adapted(name: str, method: str, start: bool = False, **more):
 
 def test_the_number_of_cases():
     assert len(CASES) == 10 * 11 - 4
-    assert set(known_methods()) <= {part.name for method in METHODS for part in parse(method)}
+    assert set(known_methods()) <= {
+        part.name for method in METHODS for part in parse_method(method)
+    }
 
 
 @every_case
 def test_a_fresh_adapter_is_the_identity_where_it_says_so(name, method):
     batch = inputs(name)
     with torch.no_grad():
-        difference = (first(adapted(name, method, start=True)(**batch)) - first(tiny(name)(**batch))).abs().max()
-    if all(part.identity_at_start for part in parse(method)):
-        assert difference < 1e-5  # pre-norm pfeiffer and merged maps round differently, nothing more
+        difference = (
+            (first(adapted(name, method, start=True)(**batch)) - first(tiny(name)(**batch)))
+            .abs()
+            .max()
+        )
+    if all(part.identity_at_start for part in parse_method(method)):
+        assert (
+            difference < 1e-5
+        )  # pre-norm pfeiffer and merged maps round differently, nothing more
     else:
         assert difference > 1e-4
 
@@ -61,7 +83,9 @@ def test_a_fresh_adapter_is_the_identity_where_it_says_so(name, method):
 @every_case
 def test_only_the_adapter_trains_and_all_of_it_does_and_the_base_stays(name, method):
     model = adapted(name, method).train()
-    base = {key: p.detach().clone() for key, p in model.named_parameters() if "adaptkit_" not in key}
+    base = {
+        key: p.detach().clone() for key, p in model.named_parameters() if "adaptkit_" not in key
+    }
     trained = {key: p for key, p in model.named_parameters() if p.requires_grad}
     assert trained
     assert all("adaptkit_" in key for key in trained)
@@ -86,14 +110,20 @@ def test_disabled_is_the_base_and_enabled_is_not(name, method):
         assert torch.equal(first(model.unload()(**batch)), alone)
 
 
-@pytest.mark.parametrize("name, method", [case for case in CASES if case[0] != "deberta-v2"])  # it has no sdpa attention
+@pytest.mark.parametrize(
+    "name, method", [case for case in CASES if case[0] != "deberta-v2"]
+)  # it has no sdpa attention
 def test_eager_is_sdpa(name, method):
     one, other = adapted(name, method, attn="eager"), adapted(name, method, attn="sdpa")
     with torch.no_grad():
-        torch.testing.assert_close(first(one(**inputs(name))), first(other(**inputs(name))), atol=2e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            first(one(**inputs(name))), first(other(**inputs(name))), atol=2e-5, rtol=1e-4
+        )
 
 
-@pytest.mark.parametrize("name, method", [case for case in CASES if case[0] != "vit"])  # images are not padded
+@pytest.mark.parametrize(
+    "name, method", [case for case in CASES if case[0] != "vit"]
+)  # images are not padded
 def test_padding_changes_nothing(name, method):
     model, batch = adapted(name, method), inputs(name, rows=1)
     side = "left" if name in ("gpt2", "llama") else "right"
@@ -145,7 +175,11 @@ def test_a_bf16_base_trains_in_fp32_masters(name, method):
     out = first(model.train()(**batch))
     assert out.dtype == torch.bfloat16
     out.float().square().mean().backward()
-    assert all(p.dtype == torch.float32 and p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+    assert all(
+        p.dtype == torch.float32 and p.grad.isfinite().all()
+        for p in model.parameters()
+        if p.requires_grad
+    )
 
 
 @pytest.mark.parametrize("name", LAW_ARCHITECTURES)
@@ -173,7 +207,12 @@ def test_a_model_that_was_cast_while_merged_is_of_one_dtype(method):
         model.to(torch.float64)
         model.unmerge_adapter()
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
-        torch.testing.assert_close(first(model(**batch)).float(), first(adapted("bert", method)(**batch)), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            first(model(**batch)).float(),
+            first(adapted("bert", method)(**batch)),
+            atol=1e-5,
+            rtol=1e-4,
+        )
 
 
 @pytest.mark.parametrize("method", [m for m in METHODS if m not in AFFINE])
@@ -188,7 +227,11 @@ def test_what_cannot_be_merged_is_refused_and_left_alone(method):
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", ["llama", "gpt2", "t5", "bart"])
 def test_generation_from_a_cache_is_generation_without(name, method):
-    model = adapt(tiny(name, AutoModelForSeq2SeqLM if name in ("t5", "bart") else AutoModelForCausalLM), method, head=[])
+    model = adapt(
+        tiny(name, AutoModelForSeq2SeqLM if name in ("t5", "bart") else AutoModelForCausalLM),
+        method,
+        head=[],
+    )
     randomize(model)
     batch = {key: value for key, value in inputs(name).items() if "decoder" not in key}
     if name in ("llama", "gpt2"):
@@ -212,15 +255,18 @@ def test_a_static_cache_gives_the_same_text(method):
     randomize(model)
     batch = inputs("llama")
     kinds = [
-        model.eval().generate(**batch, max_new_tokens=6, do_sample=False, **c) for c in ({}, {"cache_implementation": "static"})
+        model.eval().generate(**batch, max_new_tokens=6, do_sample=False, **c)
+        for c in ({}, {"cache_implementation": "static"})
     ]
     assert torch.equal(*kinds)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_batched_formula_is_one_at_a_time(method):
-    """Weights with a batch axis, as a host has them: each row with its own adapter equals that adapter alone."""
-    for part in parse(method):
+    """Weights with a batch axis, as a host has them: each row with its own adapter equals that
+    adapter alone.
+    """
+    for part in parse_method(method):
         for site in part.place(find_sites(tiny("llama"))):
             if site.layer == 0:
                 _check_batched(part, site)
@@ -228,29 +274,44 @@ def test_the_batched_formula_is_one_at_a_time(method):
 
 def _check_batched(part, site) -> None:
     rows = 4
-    adapters = [{key: torch.randn(spec.shape) for key, spec in part.spec(site).items()} for _ in range(rows)]
+    adapters = [
+        {key: torch.randn(spec.shape) for key, spec in part.spec(site).items()} for _ in range(rows)
+    ]
     batched = {key: torch.stack([adapter[key] for adapter in adapters]) for key in adapters[0]}
     width = site.width_in if site.kind in ("map", "attention") else site.width_out
     x = torch.randn(rows, 7, width)
     if site.kind == "attention":
-        y = KeyValues(*(torch.randn(rows, site.heads, 7, site.width_out // site.heads) for _ in range(2)))
+        y = KeyValues(
+            *(torch.randn(rows, site.heads, 7, site.width_out // site.heads) for _ in range(2))
+        )
     else:
         y = torch.randn(rows, 7, site.width_out)
     together = part.apply(batched, x, y)
     for row, adapter in enumerate(adapters):
-        mine = KeyValues(*(t[row : row + 1] for t in y[:2])) if site.kind == "attention" else y[row : row + 1]
+        mine = (
+            KeyValues(*(t[row : row + 1] for t in y[:2]))
+            if site.kind == "attention"
+            else y[row : row + 1]
+        )
         alone = part.apply(adapter, x[row : row + 1], mine)
-        pairs = zip(together, alone, strict=True) if site.kind == "attention" else [(together, alone)]
+        pairs = (
+            zip(together, alone, strict=True) if site.kind == "attention" else [(together, alone)]
+        )
         for whole, single in pairs:
             assert (whole is None) == (single is None)
             if whole is not None:
                 torch.testing.assert_close(whole[row : row + 1], single, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("method", (*METHODS, "lora[r=5,alpha=3,rslora=true,dropout=0.5]", "bottleneck[scale=3.5,dropout=0.1]"))
+@pytest.mark.parametrize(
+    "method",
+    (*METHODS, "lora[r=5,alpha=3,rslora=true,dropout=0.5]", "bottleneck[scale=3.5,dropout=0.1]"),
+)
 def test_the_served_form_changes_the_base_as_the_method_does(method):
-    """What a host computes with, one adapter and a batch of them; and low-rank products mean what they say."""
-    for part in parse(method):
+    """What a host computes with, one adapter and a batch of them; and low-rank products mean what
+    they say.
+    """
+    for part in parse_method(method):
         served = part.served()
         assert served.served() == served
         for site in part.place(find_sites(tiny("llama"))):
@@ -258,10 +319,16 @@ def test_the_served_form_changes_the_base_as_the_method_does(method):
                 continue
             p = {key: torch.randn(spec.shape) for key, spec in part.spec(site).items()}
             q = part.to_served(p)
-            assert {key: tensor.shape for key, tensor in q.items()} == {k: spec.shape for k, spec in served.spec(site).items()}
-            x = torch.randn(2, 7, site.width_in if site.kind in ("map", "attention") else site.width_out)
+            assert {key: tensor.shape for key, tensor in q.items()} == {
+                k: spec.shape for k, spec in served.spec(site).items()
+            }
+            x = torch.randn(
+                2, 7, site.width_in if site.kind in ("map", "attention") else site.width_out
+            )
             if site.kind == "attention":
-                y = KeyValues(*(torch.randn(2, site.heads, 7, site.width_out // site.heads) for _ in range(2)))
+                y = KeyValues(
+                    *(torch.randn(2, site.heads, 7, site.width_out // site.heads) for _ in range(2))
+                )
                 pairs = list(zip(part.apply(p, x, y), served.apply(q, x, y), strict=True))
             else:
                 y = torch.randn(2, 7, site.width_out)
@@ -293,13 +360,22 @@ def test_save_and_load_are_bit_equal_in_a_new_process(method, tmp_path):
         "for name in sys.argv[2:]:\n"
         "    model = load_adapter(f'{sys.argv[1]}/{name}', tiny(name))\n"
         "    with torch.no_grad():\n"
-        "        assert torch.equal(first(model(**inputs(name))), torch.load(f'{sys.argv[1]}/{name}.pt')), name\n"
+        "        assert torch.equal(first(model(**inputs(name))), "
+        "torch.load(f'{sys.argv[1]}/{name}.pt')), name\n"
     )
     names = [name for name, one in CASES if one == method]
     for name in names:
         model = adapted(name, method)
         save_adapter(model, tmp_path / name)
         with torch.no_grad():
-            torch.save(first(load_adapter(tmp_path / name, tiny(name))(**inputs(name))), tmp_path / f"{name}.pt")
-            torch.testing.assert_close(first(model(**inputs(name))), torch.load(tmp_path / f"{name}.pt"), atol=1e-6, rtol=1e-6)
+            torch.save(
+                first(load_adapter(tmp_path / name, tiny(name))(**inputs(name))),
+                tmp_path / f"{name}.pt",
+            )
+            torch.testing.assert_close(
+                first(model(**inputs(name))),
+                torch.load(tmp_path / f"{name}.pt"),
+                atol=1e-6,
+                rtol=1e-6,
+            )
     run(script, tmp_path, *names)

@@ -1,16 +1,23 @@
-"""A frozen trunk changes nothing: outputs and gradients of every architecture, first and later passes, in memory and in files."""
+"""A frozen trunk changes nothing: outputs and gradients of every architecture, first and later
+passes, in memory and in files.
+"""
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, adapt
-from adaptkit.kept import Kept
-from adaptkit.trunk import Trunk, frozen_layers
+from adaptkit.training.activation_cache import ActivationCache
+from adaptkit.training.frozen_layers import FrozenLayers, frozen_layers
 from tests.tiny import CONFIGS, first, inputs, randomize, tiny
 
 HAS_TRUNK = sorted(set(CONFIGS) - {"vit", "whisper", "albert", "t5", "mt5"})
-METHODS = ("lora[layers=1-]", "bottleneck[layers=last[1]]", "prefix[length=3,layers=1]+lora[layers=1]", "ia3[layers=1]")
+METHODS = (
+    "lora[layers=1-]",
+    "bottleneck[layers=last[1]]",
+    "prefix[length=3,layers=1]+lora[layers=1]",
+    "ia3[layers=1]",
+)
 
 
 def adapted(name, method="lora[layers=1-]", **more):
@@ -31,9 +38,15 @@ def passed(model, batch):
     """The output where there is text, and the gradients of a loss over it."""
     model.zero_grad()
     out = first(model.train()(**batch))
-    seen = batch["attention_mask"].bool() if "decoder_input_ids" not in batch else torch.ones(out.shape[:2], dtype=torch.bool)
+    seen = (
+        batch["attention_mask"].bool()
+        if "decoder_input_ids" not in batch
+        else torch.ones(out.shape[:2], dtype=torch.bool)
+    )
     out[seen].square().mean().backward()
-    return out[seen].detach(), {key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None}
+    return out[seen].detach(), {
+        key: p.grad.clone() for key, p in model.named_parameters() if p.grad is not None
+    }
 
 
 def assert_same(one, other, **tolerance):
@@ -48,12 +61,12 @@ def test_outputs_and_gradients_are_those_without_it(name):
     model, batch = adapted(name), batch_of(name)
     _no_dropout(model)
     plain = passed(model, batch)
-    kept = Kept()
-    trunk = Trunk(model.get_base_model(), kept)
-    trunk.check()
-    with trunk:
+    cache = ActivationCache()
+    frozen = FrozenLayers(model.get_base_model(), cache)
+    frozen.check()
+    with frozen:
         assert_same(passed(model, batch), plain, rtol=1e-5, atol=1e-6)
-        assert len(kept) == 4
+        assert len(cache) == 4
         assert_same(passed(model, batch), plain, rtol=1e-4, atol=1e-5)
     assert_same(passed(model, batch), plain, rtol=1e-5, atol=1e-6)
 
@@ -64,31 +77,35 @@ def test_every_method_trains_over_it(name, method, tmp_path):
     model, batch = adapted(name, method), batch_of(name)
     _no_dropout(model)
     plain = passed(model, batch)
-    kept = Kept(tmp_path / "kept")
-    with Trunk(model.get_base_model(), kept):
+    cache = ActivationCache(tmp_path / "kept")
+    with FrozenLayers(model.get_base_model(), cache):
         for _ in range(3):
             assert_same(passed(model, batch), plain, rtol=1e-4, atol=1e-5)
-    assert sum(file.stat().st_size for file in (tmp_path / "kept").rglob("*.bin")) == kept.size > 0
-    kept.clear()
+    assert sum(file.stat().st_size for file in (tmp_path / "kept").rglob("*.bin")) == cache.size > 0
+    cache.clear()
     assert not (tmp_path / "kept").exists()
 
 
 @pytest.mark.parametrize("name", HAS_TRUNK)
 def test_known_texts_skip_the_layers_in_any_company(name):
-    """Rows that were seen in other batches, with other padding, are found; one unknown row runs the layers for all."""
+    """Rows that were seen in other batches, with other padding, are found; one unknown row runs the
+    layers for all.
+    """
     model = adapted(name)
     _no_dropout(model)
     batch = batch_of(name)
-    trunk = Trunk(model.get_base_model(), Kept())
-    counted = _count(trunk.layers[0])
+    frozen = FrozenLayers(model.get_base_model(), ActivationCache())
+    counted = _count(frozen.layers[0])
     mixed = {key: value.flip(0) for key, value in batch.items()}
     longer = {
-        key: torch.cat([value, torch.zeros_like(value[:, :3])], 1) if key in ("input_ids", "attention_mask") else value
+        key: torch.cat([value, torch.zeros_like(value[:, :3])], 1)
+        if key in ("input_ids", "attention_mask")
+        else value
         for key, value in mixed.items()
     }
     plain = passed(model, longer)
     counted.clear()
-    with trunk:
+    with frozen:
         passed(model, batch)
         assert len(counted) == 1
         assert_same(passed(model, longer), plain, rtol=1e-4, atol=1e-5)
@@ -105,7 +122,7 @@ def test_left_padding_is_another_text_where_positions_count():
         ([5, 6, 7, 0], [1, 1, 1, 0]), ([0, 5, 6, 7], [0, 1, 1, 1])
     ))  # fmt: skip
     plain = [passed(model, batch)[0] for batch in (right, left)]
-    with Trunk(model.get_base_model(), Kept()):
+    with FrozenLayers(model.get_base_model(), ActivationCache()):
         for batch, want in zip((right, left, right, left), plain * 2, strict=True):
             torch.testing.assert_close(passed(model, batch)[0], want, rtol=1e-4, atol=1e-5)
 
@@ -113,13 +130,13 @@ def test_left_padding_is_another_text_where_positions_count():
 def test_what_is_not_a_plain_text_runs_the_layers():
     model = adapted("bert")
     _no_dropout(model)
-    kept, batch = Kept(), batch_of("bert")
+    cache, batch = ActivationCache(), batch_of("bert")
     states = model.get_base_model().get_input_embeddings()(batch["input_ids"])
-    with Trunk(model.get_base_model(), kept):
+    with FrozenLayers(model.get_base_model(), cache):
         model(inputs_embeds=states, attention_mask=batch["attention_mask"])
         hidden = model(**batch, output_hidden_states=True).hidden_states
         assert len(hidden) == 3
-        assert len(kept) == 0
+        assert len(cache) == 0
 
 
 def test_gradient_checkpointing_does_not_go_below():
@@ -129,9 +146,9 @@ def test_gradient_checkpointing_does_not_go_below():
     plain = passed(model, batch)
     model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
     model.get_base_model().enable_input_require_grads()
-    trunk = Trunk(model.get_base_model(), Kept())
-    counted = _count(trunk.layers[0])
-    with trunk:
+    frozen = FrozenLayers(model.get_base_model(), ActivationCache())
+    counted = _count(frozen.layers[0])
+    with frozen:
         for _ in range(2):
             assert_same(passed(model, batch), plain, rtol=1e-4, atol=1e-5)
     assert len(counted) == 1
@@ -142,22 +159,28 @@ def test_the_trunk_of_half_precision_is_exact():
     _no_dropout(model)
     batch = batch_of("bert")
     plain = passed(model, batch)
-    kept = Kept()
-    with Trunk(model.get_base_model(), kept):
+    cache = ActivationCache()
+    with FrozenLayers(model.get_base_model(), cache):
         for _ in range(2):
             assert_same(passed(model, batch), plain, rtol=0, atol=0)
-    assert kept._blocks[0].dtype == torch.bfloat16
+    assert cache._blocks[0].dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("name", "why"), [("t5", "hands on more"), ("albert", "is frozen below")])
 def test_models_without_a_trunk_say_so(name, why):
     with pytest.raises(AdaptkitError, match=why):
-        Trunk(adapted(name, "lora[layers=last[1]]").get_base_model(), Kept()).check()
+        FrozenLayers(
+            adapted(name, "lora[layers=last[1]]").get_base_model(), ActivationCache()
+        ).check()
 
 
 def test_where_the_trunk_ends():
     def depth(method, auto=AutoModelForSequenceClassification, name="bert", **options):
-        return len(frozen_layers(adapt(tiny(name, auto, num_hidden_layers=6), method, **options).get_base_model()))
+        return len(
+            frozen_layers(
+                adapt(tiny(name, auto, num_hidden_layers=6), method, **options).get_base_model()
+            )
+        )
 
     assert depth("lora[layers=4-]", head=["classifier"]) == 4
     assert depth("lora[layers=last[1]]", head=["classifier"]) == 5
@@ -175,27 +198,31 @@ def test_a_decoder_that_trains_leaves_the_whole_encoder_to_the_trunk():
     _no_dropout(model)
     batch = batch_of("bart")
     plain = passed(model, batch)
-    trunk = Trunk(model.get_base_model(), Kept())
-    assert len(trunk.layers) == 2
-    with trunk:
+    frozen = FrozenLayers(model.get_base_model(), ActivationCache())
+    assert len(frozen.layers) == 2
+    with frozen:
         for _ in range(2):
             assert_same(passed(model, batch), plain, rtol=1e-4, atol=1e-5)
 
 
 def test_another_trunk_forgets_what_was_kept():
-    kept, batch = Kept(), batch_of("bert")
+    cache, batch = ActivationCache(), batch_of("bert")
     for seed in (0, 1):
         model = adapted("bert", seed=seed)
         _no_dropout(model)
         plain = passed(model, batch)
-        with Trunk(model.get_base_model(), kept):
+        with FrozenLayers(model.get_base_model(), cache):
             assert_same(passed(model, batch), plain, rtol=1e-5, atol=1e-6)
-        assert len(kept) == 4
+        assert len(cache) == 4
 
 
 def _count(layer):
     seen = []
-    inner = next(module for module in layer.modules() if isinstance(module, torch.nn.LayerNorm) or "Norm" in type(module).__name__)
+    inner = next(
+        module
+        for module in layer.modules()
+        if isinstance(module, torch.nn.LayerNorm) or "Norm" in type(module).__name__
+    )
     inner.register_forward_hook(lambda *_: seen.append(1))
     return seen
 
@@ -204,6 +231,12 @@ def _no_dropout(model):
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-        for attribute in ("dropout", "attention_dropout", "activation_dropout", "dropout_prob", "layerdrop"):
+        for attribute in (
+            "dropout",
+            "attention_dropout",
+            "activation_dropout",
+            "dropout_prob",
+            "layerdrop",
+        ):
             if isinstance(getattr(module, attribute, None), float):
                 setattr(module, attribute, 0.0)

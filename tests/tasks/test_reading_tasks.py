@@ -1,4 +1,6 @@
-"""Tasks that read: what they make of rows, and what they make of outputs. MiniLM's real tokenizer; outputs are made by hand."""
+"""Tasks that read: what they make of rows, and what they make of outputs. MiniLM's real tokenizer;
+outputs are made by hand.
+"""
 
 import numpy as np
 import pytest
@@ -8,15 +10,15 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from adaptkit import load_tokenizer
+from adaptkit.data.collate import IGNORED
+from adaptkit.data.tables import Table
 from adaptkit.metrics.spans import span_scores
-from adaptkit.tables import Table
 from adaptkit.tasks.answer import Answer
 from adaptkit.tasks.classify import Classify
-from adaptkit.tasks.collate import IGNORED
 from adaptkit.tasks.embed import Embed
 from adaptkit.tasks.relate import Relate, mark
 from adaptkit.tasks.score import Score
-from adaptkit.tasks.spans import join, tags_from_entities, units_of
+from adaptkit.tasks.spans import join_tokens, tags_from_entities, units_of
 from adaptkit.tasks.tag import Tag
 
 
@@ -38,7 +40,9 @@ def perfect_tags(encoded) -> np.ndarray:
 
 
 WORDS = st.lists(
-    st.sampled_from(["Bern", "unbelievably", "re-imagining", "e.g.", "北", "京", "!", "naïve"]), min_size=1, max_size=40
+    st.sampled_from(["Bern", "unbelievably", "re-imagining", "e.g.", "北", "京", "!", "naïve"]),
+    min_size=1,
+    max_size=40,
 )
 
 
@@ -49,11 +53,18 @@ def test_entities_come_back_whole_from_any_windows(words, data):
     tokenizer = load_tokenizer("all-MiniLM-L6-v2")
     tags, kind = [], None
     for _ in words:
-        kind = data.draw(st.sampled_from([None, "B-x", "B-y", *([f"I-{kind[2:]}"] if kind else [])]))
+        kind = data.draw(
+            st.sampled_from([None, "B-x", "B-y", *([f"I-{kind[2:]}"] if kind else [])])
+        )
         tags.append(kind or "O")
     task = Tag(doc_stride=data.draw(st.integers(0, 8)))
-    table = task.read(Table([{"tokens": words, "tags": tags}, {"tokens": ["Bern", "up"], "tags": ["B-x", "B-y"]}], "x"))
-    task = task.learn(table)
+    table = task.read(
+        Table(
+            [{"tokens": words, "tags": tags}, {"tokens": ["Bern", "up"], "tags": ["B-x", "B-y"]}],
+            "x",
+        )
+    )
+    task = task.fit_labels(table)
     encoded = task.encode(table, tokenizer, data.draw(st.integers(8, 64)))
     answers = task.decode(perfect_tags(encoded), encoded, table)
     assert [answer["tags"] for answer in answers] == [tags, ["B-x", "B-y"]]
@@ -64,11 +75,16 @@ def test_gold_that_the_model_cannot_reach_still_counts(tokenizer):
     """The score is on the rows' own entities, not on what is left of them after encoding."""
     text = "the new lamp"
     task = Tag().read(Table([{"text": text, "entities": [[5, 7, "x"], [8, 12, "y"]]}], "x"))
-    learned = Tag().learn(task)
+    learned = Tag().fit_labels(task)
     encoded = learned.encode(task, tokenizer, 16)
     answers = learned.decode(perfect_tags(encoded), encoded, task)
-    assert [(e["label"], e["text"]) for e in answers[0]["entities"]] == [("x", "new"), ("y", "lamp")]
-    assert learned.score(answers, task) == pytest.approx({"f1": 0.5, "precision": 0.5, "recall": 0.5, "f1_macro": 0.5})
+    assert [(e["label"], e["text"]) for e in answers[0]["entities"]] == [
+        ("x", "new"),
+        ("y", "lamp"),
+    ]
+    assert learned.score(answers, task) == pytest.approx(
+        {"f1": 0.5, "precision": 0.5, "recall": 0.5, "f1_macro": 0.5}
+    )
 
 
 def test_of_overlapping_entities_the_longest_is_tagged_and_both_are_scored():
@@ -79,7 +95,7 @@ def test_of_overlapping_entities_the_longest_is_tagged_and_both_are_scored():
 
 
 def test_words_are_joined_as_their_script_is_written():
-    text, places = join(["我", "在", "Bern", "!"])
+    text, places = join_tokens(["我", "在", "Bern", "!"])
     assert text == "我在 Bern !"
     assert [text[a:b] for a, b in places] == ["我", "在", "Bern", "!"]
     odd = "don't 北京2号_x"
@@ -93,7 +109,13 @@ def test_answers_are_found_in_any_window(first, length, max_length, stride):
     words = [f"word{i}" for i in range(64)]
     context = " ".join(words)
     text = " ".join(words[first : first + length])
-    rows = [{"question": "Which?", "context": context, "answers": [{"text": text, "start": context.index(words[first])}]}]
+    rows = [
+        {
+            "question": "Which?",
+            "context": context,
+            "answers": [{"text": text, "start": context.index(words[first])}],
+        }
+    ]
     task = Answer(doc_stride=stride)
     table = task.read(Table(rows, "x"))
     encoded = task.encode(table, tokenizer, max_length)
@@ -112,7 +134,13 @@ def test_answers_are_found_in_any_window(first, length, max_length, stride):
 @pytest.mark.parametrize("answer", [" Mira", "Mira ", " Mira "])
 def test_blanks_around_an_answer_count_for_nothing(tokenizer, answer):
     context = "The captain was Mira at sea."
-    rows = [{"question": "Who?", "context": context, "answers": [{"text": answer, "start": context.index(answer)}]}]
+    rows = [
+        {
+            "question": "Who?",
+            "context": context,
+            "answers": [{"text": answer, "start": context.index(answer)}],
+        }
+    ]
     task = Answer()
     table = task.read(Table(rows, "x"))
     encoded = task.encode(table, tokenizer, 64)
@@ -121,7 +149,8 @@ def test_blanks_around_an_answer_count_for_nothing(tokenizer, answer):
 
 
 @pytest.mark.parametrize(
-    ("text", "count"), [("\u0939\u093f\u0928\u094d\u0926\u0940 hai", 2), ("cafe\u0301!", 2), ("\u6c34\u58f6 a", 3)]
+    ("text", "count"),
+    [("\u0939\u093f\u0928\u094d\u0926\u0940 hai", 2), ("cafe\u0301!", 2), ("\u6c34\u58f6 a", 3)],
 )
 def test_marks_belong_to_the_word_before(text, count):
     units = units_of(text)
@@ -135,7 +164,7 @@ def test_no_answer_is_an_answer_where_the_training_rows_have_it(tokenizer):
         {"question": "x?", "context": "y z", "answers": []},
     ]
     table = Answer().read(Table(rows, "x"))
-    task = Answer().learn(table)
+    task = Answer().fit_labels(table)
     encoded = task.encode(table, tokenizer, 16)
     outputs = np.zeros((2, max(encoded["length"]), 2))
     outputs[:, 0] = 1  # nothing, a little
@@ -143,12 +172,17 @@ def test_no_answer_is_an_answer_where_the_training_rows_have_it(tokenizer):
     answers = task.decode(outputs, encoded, table)
     assert [answer["text"] for answer in answers] == ["c", ""]
     assert task.score(answers, table)["no_answer_accuracy"] == 1
-    assert Answer().decode(outputs, encoded, table)[1]["text"] != ""  # a task that has not learned of it always answers
+    assert (
+        Answer().decode(outputs, encoded, table)[1]["text"] != ""
+    )  # a task that has not learned of it always answers
     strict = Answer(unanswerable=True, null_threshold=10.0).decode(outputs, encoded, table)
     assert strict[1]["text"] != ""
 
 
-@pytest.mark.parametrize("head, tail, wanted", [((0, 3), (8, 11), "@ cat @ and # dog #"), ((8, 11), (0, 3), "# cat # and @ dog @")])
+@pytest.mark.parametrize(
+    "head, tail, wanted",
+    [((0, 3), (8, 11), "@ cat @ and # dog #"), ((8, 11), (0, 3), "# cat # and @ dog @")],
+)
 def test_the_direction_of_a_relation_is_in_the_marks(head, tail, wanted):
     spans = [dict(zip(("start", "end"), span, strict=True)) for span in (head, tail)]
     assert mark("cat and dog", *spans) == wanted
@@ -165,10 +199,14 @@ def test_relations_of_entities_keep_their_direction():
 
 
 def test_several_labels_a_row(tokenizer):
-    rows = [{"text": "a", "label": "x|z"}, {"text": "b", "label": ""}, {"text": "c", "label": ["y", "x"]}]
+    rows = [
+        {"text": "a", "label": "x|z"},
+        {"text": "b", "label": ""},
+        {"text": "c", "label": ["y", "x"]},
+    ]
     task = Classify(multi_label=True)
     table = task.read(Table(rows, "x"))
-    task = task.learn(table)
+    task = task.fit_labels(table)
     encoded = task.encode(table, tokenizer, 8)
     assert encoded["labels"] == [[1, 0, 1], [0, 0, 0], [1, 1, 0]]
     logits = torch.tensor([[3.0, -3, 0.5], [-1, -1, -1], [2, -2, -2]])
@@ -183,17 +221,23 @@ def test_several_labels_a_row(tokenizer):
 
 def test_class_weights_make_labels_count_alike():
     rows = Table([{"text": str(i), "label": "a" if i else "b"} for i in range(8)], "x")
-    task = Classify(class_weights=True).learn(Classify(class_weights=True).read(rows))
+    task = Classify(class_weights=True).fit_labels(Classify(class_weights=True).read(rows))
     assert task.weights == pytest.approx([8 / 14, 4.0])
-    assert sum(task.weights[task.labels.index(row["label"])] for row in rows.rows) / 8 == pytest.approx(1)
+    assert sum(
+        task.weights[task.labels.index(row["label"])] for row in rows.rows
+    ) / 8 == pytest.approx(1)
     logits, labels = torch.randn(8, 2), torch.tensor([1, *[0] * 7])
-    wanted = functional.cross_entropy(logits, labels, torch.tensor(task.weights), reduction="sum") / 8
+    wanted = (
+        functional.cross_entropy(logits, labels, torch.tensor(task.weights), reduction="sum") / 8
+    )
     assert task.loss(Outputs(logits=logits), {}, labels, 8).item() == pytest.approx(wanted.item())
 
 
 def test_scores_come_back_in_their_unit_and_range(tokenizer):
-    table = Score().read(Table([{"text": t, "score": s} for t, s in (("a", 1), ("b", 2), ("c", 6))], "x"))
-    task = Score().learn(table)
+    table = Score().read(
+        Table([{"text": t, "score": s} for t, s in (("a", 1), ("b", 2), ("c", 6))], "x")
+    )
+    task = Score().fit_labels(table)
     encoded = task.encode(table, tokenizer, 8)
     answers = task.decode(np.asarray(encoded["labels"])[:, None], encoded, table)
     assert [answer["score"] for answer in answers] == pytest.approx([1, 2, 6])
@@ -207,12 +251,18 @@ def test_each_text_must_find_its_own_pair(tokenizer):
     states = torch.randn(6, 4, 8)
     vectors = functional.normalize(states[:, 0], dim=-1)
     cosines = vectors[:3] @ vectors[3:].T / 0.1
-    wanted = (functional.cross_entropy(cosines, torch.arange(3)) + functional.cross_entropy(cosines.T, torch.arange(3))) / 2
+    wanted = (
+        functional.cross_entropy(cosines, torch.arange(3))
+        + functional.cross_entropy(cosines.T, torch.arange(3))
+    ) / 2
     batch = {"attention_mask": torch.ones(6, 4)}
-    assert task.loss(Outputs(last_hidden_state=states), batch, torch.ones(3), 3).item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert task.loss(
+        Outputs(last_hidden_state=states), batch, torch.ones(3), 3
+    ).item() == pytest.approx(wanted.item(), rel=1e-5)
     padded = torch.cat([states, torch.randn(6, 2, 8)], 1)
     mask = torch.cat([batch["attention_mask"], torch.zeros(6, 2)], 1)
     mean = Embed()
     torch.testing.assert_close(
-        mean.pool(Outputs(last_hidden_state=states), batch), mean.pool(Outputs(last_hidden_state=padded), {"attention_mask": mask})
+        mean.pool(Outputs(last_hidden_state=states), batch),
+        mean.pool(Outputs(last_hidden_state=padded), {"attention_mask": mask}),
     )

@@ -1,4 +1,6 @@
-"""Tasks that write: which tokens carry loss, packing without leaks, perplexity, generation. Real models, made on the spot."""
+"""Tasks that write: which tokens carry loss, packing without leaks, perplexity, generation. Real
+models, made on the spot.
+"""
 
 import dataclasses
 import importlib
@@ -11,14 +13,15 @@ from torch.nn import functional
 from transformers import AutoModelForSeq2SeqLM
 
 from adaptkit import AdaptkitError, adapt, load_base, load_tokenizer
-from adaptkit.corpus import load_corpus
-from adaptkit.predict import predict
-from adaptkit.scratch import make_model, overrides
-from adaptkit.tables import Table
+from adaptkit.data.collate import IGNORED
+from adaptkit.data.corpus import load_corpus
+from adaptkit.data.tables import Table
+from adaptkit.inference.predict import predict
+from adaptkit.models.scratch import make_model
 from adaptkit.tasks.chat import Chat, encode_talk, pack, render, template_of
-from adaptkit.tasks.collate import IGNORED
 from adaptkit.tasks.pretrain import Pretrain
 from adaptkit.tasks.translate import Translate
+from adaptkit.utils.overrides import overrides
 from tests.tiny import randomize, tiny
 
 TALK = [
@@ -33,14 +36,16 @@ CHATML = (
     "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 )
-# These write the last turn otherwise than those before: one ends the whole with one token more (as Phi-3), one thinks (as Qwen3).
+# These write the last turn otherwise than those before: one ends the whole with one token more (as
+# Phi-3), one thinks (as Qwen3).
 ENDS = (
     "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}[assistant]{% else %}<pad>{% endif %}"
 )
 THINKS = (
     "{% for m in messages %}<s>{{ m['role'] }}\n"
-    "{% if loop.last and m['role'] == 'assistant' %}(nothing to think)\n{% endif %}{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if loop.last and m['role'] == 'assistant' %}(nothing to think)\n{% endif %}{{ "
+    "m['content'] }}</s>\n{% endfor %}"
     "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
 )
 
@@ -49,20 +54,33 @@ def test_the_plain_template_writes_a_line_a_turn(llama):
     tokenizer = load_tokenizer(llama)
     tokenizer.chat_template = None
     begin, end = tokenizer.bos_token or "", tokenizer.eos_token or ""
-    turns = ["System: Be brief.", "User: Where is my kettle?", f"Assistant: On its way.{end}", "User: Thanks."]
+    turns = [
+        "System: Be brief.",
+        "User: Where is my kettle?",
+        f"Assistant: On its way.{end}",
+        "User: Thanks.",
+    ]
     assert render(tokenizer, TALK[:4], True) == begin + "\n".join(turns) + "\nAssistant:"
 
 
 INDENTED = "    {% for m in messages %}\n{{ m['role'] }}: {{ m['content'] }}{% endfor %}"
 
 
-@pytest.mark.parametrize("template", [None, CHATML, "\n" + ENDS, INDENTED, {"default": CHATML, "tool_use": ENDS}])
-@pytest.mark.parametrize("system", [None, "Say \"hm\", {{ and }}.\nBe kind to Zoë \U0001f600 'now'."])
+@pytest.mark.parametrize(
+    "template", [None, CHATML, "\n" + ENDS, INDENTED, {"default": CHATML, "tool_use": ENDS}]
+)
+@pytest.mark.parametrize(
+    "system", [None, "Say \"hm\", {{ and }}.\nBe kind to Zoë \U0001f600 'now'."]
+)
 def test_a_template_puts_the_system_message_where_there_is_none(llama, template, system):
     tokenizer = load_tokenizer(llama)
     tokenizer.chat_template = template
     for talk in (TALK[1:4], TALK[:4]):
-        told = talk if talk[0]["role"] == "system" or not system else [{"role": "system", "content": system}, *talk]
+        told = (
+            talk
+            if talk[0]["role"] == "system" or not system
+            else [{"role": "system", "content": system}, *talk]
+        )
         wanted = render(tokenizer, told, True)
         again = load_tokenizer(llama)
         again.chat_template = template
@@ -94,7 +112,10 @@ def test_loss_is_on_what_the_assistant_says(llama, template):
     assert [part.split() for part in said.split("</s>")[:2]] == [["On", "its", "way."], ["Gladly!"]]
     assert said.count("</s>") == 2  # it learns to end its turns
     assert tokenizer.decode(row["input_ids"]) == render(tokenizer, TALK, False)
-    assert all(label in (IGNORED, token) for label, token in zip(row["labels"], row["input_ids"], strict=True))
+    assert all(
+        label in (IGNORED, token)
+        for label, token in zip(row["labels"], row["input_ids"], strict=True)
+    )
     short = encode_talk(TALK, tokenizer, 8)
     assert len(short["input_ids"]) == 8
     assert short["input_ids"][1:] == row["input_ids"][-7:]
@@ -115,37 +136,66 @@ def test_a_turn_ends_where_the_base_ends_it_too(llama):
     """Instruction models stop at a token that only their generation settings name."""
     tokenizer, model = load_tokenizer(llama), load_base(llama, task="chat").eval()
     task = Chat(max_new_tokens=12)
-    table = task.read(Table([{"messages": "Where is my kettle?"}], "x"), gold=False)
+    table = task.read(Table([{"messages": "Where is my kettle?"}], "x"), labelled=False)
     long = task.generate(model, table, tokenizer, 64, 1)[0]["text"]
     ids = tokenizer(long, add_special_tokens=False)["input_ids"]
     assert len(ids) > 4
-    third = int(model.generate(torch.tensor(task.prompts(model, table, tokenizer, 64)), max_new_tokens=3, do_sample=False)[0, -1])
+    third = int(
+        model.generate(
+            torch.tensor(task.prompts(model, table, tokenizer, 64)),
+            max_new_tokens=3,
+            do_sample=False,
+        )[0, -1]
+    )
     model.generation_config.eos_token_id = [third]
-    assert task.generation(tokenizer, model)["eos_token_id"] == sorted({third, tokenizer.eos_token_id})
+    assert task.generation(tokenizer, model)["eos_token_id"] == sorted(
+        {third, tokenizer.eos_token_id}
+    )
     short = task.generate(model, table, tokenizer, 64, 1)[0]["text"]
     assert len(short) < len(long)
     assert long.startswith(short)
 
 
 @pytest.mark.parametrize(
-    ("kind", "start"), [("MBartTokenizer", "decoder_start_token_id"), ("MBart50Tokenizer", "forced_bos_token_id")]
+    ("kind", "start"),
+    [("MBartTokenizer", "decoder_start_token_id"), ("MBart50Tokenizer", "forced_bos_token_id")],
 )
 def test_a_translation_begins_as_it_is_trained(kind, start):
     """What the decoder reads first in training is what it is given in writing."""
     names = importlib.import_module(
         f"transformers.models.{kind.removesuffix('Tokenizer').lower()}.tokenization_{kind[:-9].lower()}"
     )
-    letters = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", *"abcdefgh", *names.FAIRSEQ_LANGUAGE_CODES, "<mask>"]
+    letters = [
+        "<s>",
+        "<pad>",
+        "</s>",
+        "<unk>",
+        "\u2581",
+        *"abcdefgh",
+        *names.FAIRSEQ_LANGUAGE_CODES,
+        "<mask>",
+    ]
     tokenizer = getattr(transformers, kind)(vocab=[(letter, 0.0) for letter in letters])
     task = Translate(source_lang="en_XX", target_lang="de_DE", max_target_length=4, num_beams=1)
     german = tokenizer.convert_tokens_to_ids("de_DE")
     table = task.read(Table([{"source": "abc", "target": "fgh"}], "x"))
     encoded = task.features(table, tokenizer, 16)
-    model = tiny("mbart", AutoModelForSeq2SeqLM, vocab_size=len(letters), pad_token_id=1, eos_token_id=2, decoder_start_token_id=2)
-    read = task.feed(model, {}, torch.tensor(encoded["labels"]))["decoder_input_ids"][0].tolist()
+    model = tiny(
+        "mbart",
+        AutoModelForSeq2SeqLM,
+        vocab_size=len(letters),
+        pad_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=2,
+    )
+    read = task.model_inputs(model, {}, torch.tensor(encoded["labels"]))["decoder_input_ids"][
+        0
+    ].tolist()
     chosen = task.generation(tokenizer, model)
     assert chosen[start] == german
-    written = model.generate(torch.tensor(encoded["input_ids"]), pad_token_id=1, **chosen)[0].tolist()
+    written = model.generate(torch.tensor(encoded["input_ids"]), pad_token_id=1, **chosen)[
+        0
+    ].tolist()
     first = read.index(german) + 1
     assert written[:first] == read[:first]
     with pytest.raises(AdaptkitError, match="'de_DD'; did you mean 'de_DE'"):
@@ -160,8 +210,12 @@ def test_the_least_length_of_another_task_is_put_off(t5):
     tokenizer, ids = load_tokenizer(t5), torch.tensor([[5, 6, 1]])
     for least in (0, 5):  # a model that would end at once
         bias = {"sequence_bias": {(tokenizer.eos_token_id,): 9.0}}
-        chosen = Translate(min_target_length=least, num_beams=1, max_target_length=12).generation(tokenizer, model)
-        assert model.generate(ids, **chosen, **bias).shape[1] == 1 + least + 1  # where it starts, and its end
+        chosen = Translate(min_target_length=least, num_beams=1, max_target_length=12).generation(
+            tokenizer, model
+        )
+        assert (
+            model.generate(ids, **chosen, **bias).shape[1] == 1 + least + 1
+        )  # where it starts, and its end
 
 
 def test_a_template_that_refuses_is_explained(llama):
@@ -180,7 +234,11 @@ def test_packed_conversations_do_not_see_each_other(llama, method, attention):
     model = adapt(load_base(llama, task="chat", attn_implementation=attention), method)
     randomize(model)
     rows = [row for n in (2, 4) for row in [encode_talk(TALK[: n + 1], tokenizer, 128)] * 2]
-    rows[1] = encode_talk([{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "No."}], tokenizer, 128)
+    rows[1] = encode_talk(
+        [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "No."}],
+        tokenizer,
+        128,
+    )
     packed = pack(rows, 160)
     assert 1 < len(packed) < len(rows)
     assert sum(len(p["input_ids"]) for p in packed) == sum(len(r["input_ids"]) for r in rows)
@@ -193,7 +251,12 @@ def test_packed_conversations_do_not_see_each_other(llama, method, attention):
         for part in parts:
             batch = collate(part)
             labels = batch.pop("labels")
-            loss = task.loss(model(**task.feed(model.get_base_model(), batch, labels)), batch, labels, items)
+            loss = task.loss(
+                model(**task.model_inputs(model.get_base_model(), batch, labels)),
+                batch,
+                labels,
+                items,
+            )
             loss.backward()
             losses.append(loss.item())
         return sum(losses), [p.grad.clone() for p in model.parameters() if p.grad is not None]
@@ -208,7 +271,11 @@ def test_perplexity_counts_every_token_once(llama):
     """Over rows of different lengths in batches of any size, against the definition."""
     tokenizer = load_tokenizer(llama)
     task = Chat()
-    table = task.read(Table([{"prompt": r["text"], "completion": r["reply"]} for r in load_corpus("test")[:9]], "x"))
+    table = task.read(
+        Table(
+            [{"prompt": r["text"], "completion": r["reply"]} for r in load_corpus("test")[:9]], "x"
+        )
+    )
     encoded = task.encode(table, tokenizer, 256)
     model = load_base(llama, task="chat").eval()
     losses, tokens = 0.0, 0
@@ -220,13 +287,18 @@ def test_perplexity_counts_every_token_once(llama):
         tokens += (labels != IGNORED).sum().item()
     for size in (1, 4, 9):
         outputs = predict(model, task, encoded, tokenizer, size)
-        assert task.metrics(outputs, encoded, table)["perplexity"] == pytest.approx(math.exp(losses / tokens), rel=1e-4)
+        assert task.metrics(outputs, encoded, table)["perplexity"] == pytest.approx(
+            math.exp(losses / tokens), rel=1e-4
+        )
 
 
 def test_answers_in_a_batch_are_those_alone(llama):
     tokenizer = load_tokenizer(llama)
     task = Chat(max_new_tokens=6)
-    rows = task.read(Table([{"prompt": text} for text in ("Hi", "Where is my blue kettle, please?", "No")], "x"), gold=False)
+    rows = task.read(
+        Table([{"prompt": text} for text in ("Hi", "Where is my blue kettle, please?", "No")], "x"),
+        labelled=False,
+    )
     model = adapt(load_base(llama, task="chat"), "prefix[length=4]+lora").eval()
     randomize(model)
     together = task.generate(model, rows, tokenizer, 128, 3)
@@ -238,11 +310,15 @@ def test_answers_in_a_batch_are_those_alone(llama):
 def test_a_sequence_to_sequence_loss_is_the_models_own(t5):
     tokenizer = load_tokenizer(t5)
     task = Translate()
-    table = task.read(Table([{"source": r["text"], "target": r["summary"]} for r in load_corpus("test")[:4]], "x"))
+    table = task.read(
+        Table([{"source": r["text"], "target": r["summary"]} for r in load_corpus("test")[:4]], "x")
+    )
     batch = task.collator(tokenizer)(list(task.encode(table, tokenizer, 64)))
     model = load_base(t5, task="translate").eval()
     labels = batch.pop("labels")
-    ours = task.loss(model(**task.feed(model, batch, labels)), batch, labels, (labels != IGNORED).sum())
+    ours = task.loss(
+        model(**task.model_inputs(model, batch, labels)), batch, labels, (labels != IGNORED).sum()
+    )
     torch.testing.assert_close(ours, model(**batch, labels=labels).loss)
     answers = task.generate(model, table, tokenizer, 64, 2)
     assert len(answers) == 4
@@ -255,11 +331,20 @@ def test_blocks_hold_the_whole_text(texts, tmp_path, objective, kind):
     task = Pretrain(objective=objective)
     table = Table([{"text": text} for text in texts[:40]], "x")
     train = task.encode(table, tokenizer, 64, train=True)
-    words = [token for row in train for token in row["input_ids"] if token not in tokenizer.all_special_ids]
-    assert words == [t for ids in tokenizer(texts[:40], add_special_tokens=False)["input_ids"] for t in ids]
+    words = [
+        token
+        for row in train
+        for token in row["input_ids"]
+        if token not in tokenizer.all_special_ids
+    ]
+    assert words == [
+        t for ids in tokenizer(texts[:40], add_special_tokens=False)["input_ids"] for t in ids
+    ]
     assert max(train["length"]) == 64
     fixed = task.encode(table, tokenizer, 64)
-    assert fixed["labels"] == task.encode(table, tokenizer, 64)["labels"]  # hidden the same way every time
+    assert (
+        fixed["labels"] == task.encode(table, tokenizer, 64)["labels"]
+    )  # hidden the same way every time
     share = sum(label != IGNORED for labels in fixed["labels"] for label in labels) / len(words)
     assert share > 0.9 if objective == "clm" else 0.1 < share < 0.2
     assert task.collator(tokenizer)([train[0], train[1]])["labels"].shape == (2, 64)

@@ -10,22 +10,22 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, adapt, cli, load_adapter, load_base, save_adapter
-from adaptkit.cards import TaskCard
-from adaptkit.explain import explain
-from adaptkit.full import trained, unfreeze
-from adaptkit.kept import Kept
-from adaptkit.predict import Predictor
-from adaptkit.slices import slices
-from adaptkit.tables import Table
+from adaptkit.adapters.card import TaskCard
+from adaptkit.adapters.combine import combine
+from adaptkit.adapters.full import trained, unfreeze
+from adaptkit.adapters.fuse import fuse
+from adaptkit.adapters.warm_start import warm_start
+from adaptkit.data.tables import Table
+from adaptkit.distillation.distill import UNLABELLED, Teacher, distilled
+from adaptkit.inference.explain import explain
+from adaptkit.inference.predictor import Predictor
+from adaptkit.inference.slices import slices
+from adaptkit.models.shallow import fresh
 from adaptkit.tasks.classify import Classify
-from adaptkit.transfer.careful import depths
-from adaptkit.transfer.combine import combine
-from adaptkit.transfer.distill import UNLABELLED, Teacher, distilled
-from adaptkit.transfer.fuse import fuse
+from adaptkit.training.activation_cache import ActivationCache
+from adaptkit.training.frozen_layers import FrozenLayers
+from adaptkit.training.regularization import depths
 from adaptkit.transfer.mix import mix
-from adaptkit.transfer.students import fresh
-from adaptkit.transfer.warm import warm_start
-from adaptkit.trunk import Trunk
 from tests.tiny import inputs, randomize, tiny
 from tests.transfer.test_combine import BASE, make
 
@@ -35,9 +35,20 @@ PFEIFFER = "bottleneck[placement=pfeiffer]"
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     folder = tmp_path_factory.mktemp("attacks")
-    rows = [{"text": f"{word} {i}", "label": label} for i in range(16) for word, label in (("warm", "good"), ("cold", "bad"))]
+    rows = [
+        {"text": f"{word} {i}", "label": label}
+        for i in range(16)
+        for word, label in (("warm", "good"), ("cold", "bad"))
+    ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return folder, ["--train_file", str(folder / "rows.jsonl"), "--num_train_epochs", "2", "--disable_tqdm", "true"]
+    return folder, [
+        "--train_file",
+        str(folder / "rows.jsonl"),
+        "--num_train_epochs",
+        "2",
+        "--disable_tqdm",
+        "true",
+    ]
 
 
 def test_the_pull_is_towards_the_beginning_after_a_resume_too(rows):
@@ -57,9 +68,19 @@ def test_the_pull_is_towards_the_beginning_after_a_resume_too(rows):
     ]
     classify.main([*flags, "--output_dir", str(folder / "whole")])
     classify.main([*flags, "--output_dir", str(folder / "halves")])
-    checkpoints = sorted((folder / "halves").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    checkpoints = sorted(
+        (folder / "halves").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])
+    )
     assert len(checkpoints) == 2
-    classify.main([*flags, "--output_dir", str(folder / "halves"), "--resume_from_checkpoint", str(checkpoints[0])])
+    classify.main(
+        [
+            *flags,
+            "--output_dir",
+            str(folder / "halves"),
+            "--resume_from_checkpoint",
+            str(checkpoints[0]),
+        ]
+    )
     whole, halves = (load_file(folder / name / "model.safetensors") for name in ("whole", "halves"))
     assert all(torch.equal(value, halves[name]) for name, value in whole.items())
 
@@ -70,14 +91,17 @@ def test_layers_that_read_what_trains_outside_make_no_trunk():
     for name, parameter in model.named_parameters():
         parameter.requires_grad_("layer.1." in name or "rel_embeddings" in name)
     with pytest.raises(AdaptkitError, match="gives something else"):
-        Trunk(model, Kept()).check()
+        FrozenLayers(model, ActivationCache()).check()
     model.encoder.rel_embeddings.requires_grad_(False)
-    Trunk(model, Kept()).check()
+    FrozenLayers(model, ActivationCache()).check()
 
 
 def test_behind_is_what_is_used_behind():
     deberta = tiny("deberta-v2", AutoModelForSequenceClassification, num_labels=2)
-    assert not any("rel_embeddings" in name or "encoder.LayerNorm" in name for name in trained(deberta, "last[1]"))
+    assert not any(
+        "rel_embeddings" in name or "encoder.LayerNorm" in name
+        for name in trained(deberta, "last[1]")
+    )
     opt = tiny("opt", AutoModelForSequenceClassification, num_labels=2)
     assert "model.decoder.final_layer_norm.weight" in trained(opt, "last[1]")
     assert depths(opt)["model.decoder.final_layer_norm.weight"] == 3
@@ -95,7 +119,9 @@ def test_merged_packed_projections_say_the_same_in_peft(tmp_path, how):
         save_adapter(model, tmp_path / name)
     combine([tmp_path / "a", tmp_path / "b"], tmp_path / "out", how, density=1.0)
     ours = load_adapter(tmp_path / "out", load_base(str(tmp_path / "base")))
-    theirs = peft.PeftModel.from_pretrained(load_base(str(tmp_path / "base")), str(tmp_path / "out")).eval()
+    theirs = peft.PeftModel.from_pretrained(
+        load_base(str(tmp_path / "base")), str(tmp_path / "out")
+    ).eval()
     batch = inputs("gpt2")
     with torch.no_grad():
         torch.testing.assert_close(ours(**batch)[0], theirs(**batch)[0], rtol=1e-4, atol=1e-5)
@@ -112,13 +138,17 @@ def test_adapters_of_peft_with_other_settings_are_not_averaged(tmp_path):
 
 
 def test_layers_keep_their_kind_when_they_move():
-    source = tiny("gemma3", num_hidden_layers=4, layer_types=["sliding_attention", "full_attention"] * 2)
+    source = tiny(
+        "gemma3", num_hidden_layers=4, layer_types=["sliding_attention", "full_attention"] * 2
+    )
     target = fresh(source, 2)
     assert target.config.layer_types == ["full_attention", "full_attention"]
     modern, other = (tiny("modernbert", seed=seed, num_hidden_layers=3) for seed in (1, 2))
     mix(modern, other, 1.0)
     for layer in range(3):
-        assert torch.equal(modern.layers[layer].mlp_norm.weight, other.layers[layer].mlp_norm.weight)
+        assert torch.equal(
+            modern.layers[layer].mlp_norm.weight, other.layers[layer].mlp_norm.weight
+        )
 
 
 def test_outputs_are_not_written_over_something(tmp_path):
@@ -131,15 +161,35 @@ def test_outputs_are_not_written_over_something(tmp_path):
         with pytest.raises(AdaptkitError, match="not empty"):
             cli.main(command)
     with pytest.raises(AdaptkitError, match="takes no --weights"):
-        cli.main(["combine", *map(str, parts), "--how", "stack", "--weights", "1", "2", "--output_dir", str(tmp_path / "new")])
+        cli.main(
+            [
+                "combine",
+                *map(str, parts),
+                "--how",
+                "stack",
+                "--weights",
+                "1",
+                "2",
+                "--output_dir",
+                str(tmp_path / "new"),
+            ]
+        )
 
 
 def test_weights_of_labels_and_the_baseline_follow_the_teacher():
     task = Classify(labels=["a", "b"], class_weights=True, weights=[2.0, 0.5])
     student = distilled(task, Teacher(["b", "a"], {}))
     assert student.weights == [0.5, 2.0]
-    train = Table([{"text": "1", "label": "b"}, *({"text": str(i), "label": "a", UNLABELLED: True} for i in range(9))], "here")
-    assert student.baseline(train, Table([{"text": "x", "label": "b"}], "there")) == {"majority_baseline": 1.0}
+    train = Table(
+        [
+            {"text": "1", "label": "b"},
+            *({"text": str(i), "label": "a", UNLABELLED: True} for i in range(9)),
+        ],
+        "here",
+    )
+    assert student.baseline(train, Table([{"text": "x", "label": "b"}], "there")) == {
+        "majority_baseline": 1.0
+    }
 
 
 def test_adapters_move_between_heads(tmp_path):
@@ -147,16 +197,30 @@ def test_adapters_move_between_heads(tmp_path):
     model = adapt(load_base(BASE), PFEIFFER)
     randomize(model)
     save_adapter(model, tmp_path / "bare", card=TaskCard(task="embed"))
-    wanted = model.get_base_model().encoder.layer[2].output.LayerNorm.adaptkit_weights["default"]["0_layer_down"]
+    wanted = (
+        model.get_base_model()
+        .encoder.layer[2]
+        .output.LayerNorm.adaptkit_weights["default"]["0_layer_down"]
+    )
     head = adapt(load_base(BASE, task="classify", labels=["no", "yes"]), PFEIFFER)
     assert len(warm_start(head, tmp_path / "bare", ["no", "yes"])) == 2
     assert torch.equal(
-        head.get_base_model().bert.encoder.layer[2].output.LayerNorm.adaptkit_weights["default"]["0_layer_down"], wanted
+        head.get_base_model()
+        .bert.encoder.layer[2]
+        .output.LayerNorm.adaptkit_weights["default"]["0_layer_down"],
+        wanted,
     )
     back = adapt(load_base(BASE), PFEIFFER)
     assert warm_start(back, make(tmp_path, "head", PFEIFFER), []) == []
-    fused = fuse(load_base(BASE, task="classify", labels=["no", "yes"]), [tmp_path / "bare", tmp_path / "head"])
-    slot = fused.get_base_model().bert.encoder.layer[2].output.LayerNorm.adaptkit_weights["default"]["0_layer_down"]
+    fused = fuse(
+        load_base(BASE, task="classify", labels=["no", "yes"]),
+        [tmp_path / "bare", tmp_path / "head"],
+    )
+    slot = (
+        fused.get_base_model()
+        .bert.encoder.layer[2]
+        .output.LayerNorm.adaptkit_weights["default"]["0_layer_down"]
+    )
     assert torch.equal(slot[0], wanted)
 
 
@@ -179,7 +243,7 @@ def test_flags_that_do_not_go_together(rows, flags, problem):
     ("flags", "problem"),
     [
         (["--student", "bilstmm"], "bilstm"),
-        (["--student", "cnn", "--folds", "3"], "--folds does not go"),
+        (["--student", "cnn", "--folds", "3"], "not support --folds"),
         (["--student", "cnn", "--check"], "adaptkit check classify"),
         (["--student_layers", "9", "--layer_map", "last"], "fewer than the 9"),
     ],
@@ -188,7 +252,14 @@ def test_a_student_is_checked_before_its_teacher_runs(rows, flags, problem):
     folder, files = rows
     with pytest.raises(AdaptkitError, match=problem):
         distill.main(
-            [*files, *flags, "--teacher", str(make(folder, "teacher", labels=("bad", "good"))), "--output_dir", str(folder / "no")]
+            [
+                *files,
+                *flags,
+                "--teacher",
+                str(make(folder, "teacher", labels=("bad", "good"))),
+                "--output_dir",
+                str(folder / "no"),
+            ]
         )
     assert not (folder / "no").exists()
 
@@ -198,11 +269,15 @@ def test_small_students_are_explained(rows):
     teacher = make(folder, "teacher2", labels=("bad", "good"))
     for kind in ("bilstm", "cnn"):
         out = folder / kind
-        distill.main([*files, "--teacher", str(teacher), "--student", kind, "--output_dir", str(out)])
+        distill.main(
+            [*files, "--teacher", str(teacher), "--student", kind, "--output_dir", str(out)]
+        )
         for how in ("gradients", "occlusion"):
             found = explain(Predictor(out), "a warm place", how)
             assert found.words == ["a", "warm", "place"]
-            assert how == "occlusion" or sum(found.shares) == pytest.approx(found.difference, rel=0.01)
+            assert how == "occlusion" or sum(found.shares) == pytest.approx(
+                found.difference, rel=0.01
+            )
 
 
 def test_slices_want_an_answer_for_each_row():

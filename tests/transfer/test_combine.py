@@ -1,4 +1,6 @@
-"""Combined adapters: the mean of one is itself, sums are exact, merges are PEFT's, and what comes out loads and serves."""
+"""Combined adapters: the mean of one is itself, sums are exact, merges are PEFT's, and what comes
+out loads and serves.
+"""
 
 import shutil
 
@@ -8,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError, Host, adapt, cli, load_adapter, load_base, save_adapter
-from adaptkit.cards import TaskCard, read_card
-from adaptkit.transfer.combine import HOW, MERGES, combine
+from adaptkit.adapters.card import TaskCard, read_card
+from adaptkit.adapters.combine import HOW, MERGES, combine
 from tests.tiny import randomize
 
 BASE = "all-MiniLM-L6-v2"
@@ -20,7 +22,13 @@ def make(folder, name, method=LORA, seed=0, labels=("no", "yes")):
     torch.manual_seed(seed)
     model = adapt(load_base(BASE, task="classify", labels=list(labels)), method)
     randomize(model)
-    save_adapter(model, folder / name, card=TaskCard(task="classify", labels=list(labels), columns={"text": "text"}, max_length=64))
+    save_adapter(
+        model,
+        folder / name,
+        card=TaskCard(
+            task="classify", labels=list(labels), columns={"text": "text"}, max_length=64
+        ),
+    )
     return folder / name
 
 
@@ -44,7 +52,9 @@ def states(folder):
 def test_the_average_of_an_adapter_with_itself_is_the_adapter(tmp_path, method, weights):
     one = make(tmp_path, "one", method)
     combine([one, one, one], tmp_path / "out", weights=weights)
-    before, after = (load_file(folder / "adapter_model.safetensors") for folder in (one, tmp_path / "out"))
+    before, after = (
+        load_file(folder / "adapter_model.safetensors") for folder in (one, tmp_path / "out")
+    )
     assert before.keys() == after.keys()
     assert all(torch.equal(value, after[key]) for key, value in before.items())
     torch.testing.assert_close(states(tmp_path / "out"), states(one), rtol=0, atol=0)
@@ -63,22 +73,33 @@ def test_an_average_is_that_of_every_tensor(made, tmp_path):
     combine(made, tmp_path / "out", weights=[1, 2, 1])
     parts = [load_file(folder / "adapter_model.safetensors") for folder in made]
     for key, value in load_file(tmp_path / "out/adapter_model.safetensors").items():
-        torch.testing.assert_close(value, 0.25 * parts[0][key] + 0.5 * parts[1][key] + 0.25 * parts[2][key])
+        torch.testing.assert_close(
+            value, 0.25 * parts[0][key] + 0.5 * parts[1][key] + 0.25 * parts[2][key]
+        )
 
 
 def test_cat_adds_the_changes_exactly(tmp_path):
-    parts = [make(tmp_path, "a", "lora[r=4,alpha=6,sites=attn.q|attn.v]"), make(tmp_path, "b", "lora[r=3,sites=attn.q|attn.v]", 1)]
+    parts = [
+        make(tmp_path, "a", "lora[r=4,alpha=6,sites=attn.q|attn.v]"),
+        make(tmp_path, "b", "lora[r=3,sites=attn.q|attn.v]", 1),
+    ]
     combine(parts, tmp_path / "out", "cat", [0.75, 0.5])
     found = load_adapter(tmp_path / "out")
     models = [load_adapter(part) for part in parts]
-    base = load_base(BASE, task="classify", labels=["no", "yes"]).bert.encoder.layer[2].attention.self.value
+    base = (
+        load_base(BASE, task="classify", labels=["no", "yes"])
+        .bert.encoder.layer[2]
+        .attention.self.value
+    )
     x = torch.randn(3, 384)
 
     def change(model):
         return model.get_base_model().bert.encoder.layer[2].attention.self.value(x) - base(x)
 
     with torch.no_grad():
-        torch.testing.assert_close(change(found), 0.75 * change(models[0]) + 0.5 * change(models[1]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            change(found), 0.75 * change(models[0]) + 0.5 * change(models[1]), rtol=1e-4, atol=1e-5
+        )
     assert "r=7" in read_card(tmp_path / "out").method
 
 
@@ -101,7 +122,9 @@ def test_merges_are_those_of_peft(tmp_path, how):
     assert len(ours) == 24
     for key, value in ours.items():
         if how.startswith("dare"):  # which values are dropped depends on the order of the draws
-            assert float(value.abs().mean()) == pytest.approx(float(theirs[key].abs().mean()), rel=0.2)
+            assert float(value.abs().mean()) == pytest.approx(
+                float(theirs[key].abs().mean()), rel=0.2
+            )
         else:
             torch.testing.assert_close(value, theirs[key])
 

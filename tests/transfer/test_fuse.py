@@ -1,4 +1,6 @@
-"""AdapterFusion meets its golden tensors, trains the mixture alone, saves, loads and serves; stacks are unions of trained parts."""
+"""AdapterFusion meets its golden tensors, trains the mixture alone, saves, loads and serves; stacks
+are unions of trained parts.
+"""
 
 import json
 
@@ -9,11 +11,11 @@ from safetensors.torch import load_file
 from transformers import CONFIG_MAPPING, AutoModel
 
 from adaptkit import AdaptkitError, Host, adapt, cli, load_adapter, load_base, save_adapter
-from adaptkit.adapter import adapter_tensors
-from adaptkit.cards import TaskCard
+from adaptkit.adapters.card import TaskCard
+from adaptkit.adapters.fuse import fuse, fusion_of
+from adaptkit.adapters.save_load import adapter_tensors
+from adaptkit.adapters.stack import stack_adapters
 from adaptkit.methods.fusion import Fusion
-from adaptkit.transfer.fuse import fuse, fusion_of
-from adaptkit.transfer.stack import stack
 from tests.tiny import randomize
 from tests.transfer.test_combine import BASE, make, states
 
@@ -26,7 +28,9 @@ def test_golden(data_folder):
     kind = settings.pop("model_type")
     settings.pop("transformers_version")
     base = AutoModel.from_config(CONFIG_MAPPING[kind](**settings), attn_implementation="eager")
-    base.load_state_dict({name[5:]: tensor for name, tensor in tensors.items() if name.startswith("base.")})
+    base.load_state_dict(
+        {name[5:]: tensor for name, tensor in tensors.items() if name.startswith("base.")}
+    )
     model = adapt(base, Fusion(2, 4)).eval()
     names = {"adapter_down.0": "down", "adapter_up": "up"}
     for layer, module in enumerate(base.encoder.layer):
@@ -48,15 +52,28 @@ def test_golden(data_folder):
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuse")
-    return [make(folder, "a", PFEIFFER, 1), make(folder, "b", "bottleneck[placement=pfeiffer,scale=0.5]", 2)]
+    return [
+        make(folder, "a", PFEIFFER, 1),
+        make(folder, "b", "bottleneck[placement=pfeiffer,scale=0.5]", 2),
+    ]
 
 
 def test_the_mixture_alone_trains(parts):
     model = fuse(load_base(BASE, task="classify", labels=["x", "y"]), parts)
-    training = {name.rpartition(".")[2] for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert training == {"weight", "bias", *(f"0_layer_{name}" for name in ("query", "query_bias", "key", "value"))}
+    training = {
+        name.rpartition(".")[2]
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }
+    assert training == {
+        "weight",
+        "bias",
+        *(f"0_layer_{name}" for name in ("query", "query_bias", "key", "value")),
+    }
     model.set_adapter("default")
-    assert {name.rpartition(".")[2] for name, p in model.named_parameters() if p.requires_grad} == training
+    assert {
+        name.rpartition(".")[2] for name, p in model.named_parameters() if p.requires_grad
+    } == training
 
 
 def test_one_adapter_that_gets_all_attention_is_that_adapter(parts, tmp_path):
@@ -65,7 +82,10 @@ def test_one_adapter_that_gets_all_attention_is_that_adapter(parts, tmp_path):
     alone = load_adapter(parts[1])
     ids = torch.arange(1000, 1012).view(2, 6)
     with torch.no_grad():
-        found, wanted = (one.eval()(input_ids=ids, output_hidden_states=True).hidden_states[-1] for one in (model, alone))
+        found, wanted = (
+            one.eval()(input_ids=ids, output_hidden_states=True).hidden_states[-1]
+            for one in (model, alone)
+        )
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
@@ -81,28 +101,51 @@ def test_a_fusion_saves_loads_and_serves(parts, tmp_path):
     for key, tensor in adapter_tensors(model, "default").items():
         assert torch.equal(tensor, adapter_tensors(again, "default")[key])
     trainable = load_adapter(tmp_path / "fused", trainable=True)
-    assert not any(p.requires_grad for name, p in trainable.named_parameters() if name.endswith(("_down", "_up")))
-    host = Host(BASE, room=[str(fusion_of(parts)), "lora[r=16]"])
+    assert not any(
+        p.requires_grad
+        for name, p in trainable.named_parameters()
+        if name.endswith(("_down", "_up"))
+    )
+    host = Host(BASE, slot_capacity=[str(fusion_of(parts)), "lora[r=16]"])
     host.load("fused", tmp_path / "fused")
     host.load("a", parts[0])
     together = host(["a fine day", "a fine day"], ["fused", "a"])
     for name, answer in zip(("fused", "a"), together, strict=True):
         alone = host(["a fine day"], [name])[0]
         assert (answer.label, answer.score) == (alone.label, pytest.approx(alone.score, abs=1e-5))
-    logits = again(**host.backbone.tokenizer(["a fine day"], return_tensors="pt")).logits if host.backbone.tokenizer else None
+    logits = (
+        again(**host.backbone.tokenizer(["a fine day"], return_tensors="pt")).logits
+        if host.backbone.tokenizer
+        else None
+    )
     if logits is not None:
         assert together[0].score == pytest.approx(float(logits.softmax(-1).max()), abs=1e-5)
 
 
 def test_a_recipe_learns_a_fusion(parts, tmp_path):
-    rows = [{"text": f"{word} {i}", "label": label} for i in range(12) for word, label in (("warm", "good"), ("cold", "bad"))]
+    rows = [
+        {"text": f"{word} {i}", "label": label}
+        for i in range(12)
+        for word, label in (("warm", "good"), ("cold", "bad"))
+    ]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    flags = ["--train_file", str(tmp_path / "rows.jsonl"), "--num_train_epochs", "2", "--disable_tqdm", "true"]
+    flags = [
+        "--train_file",
+        str(tmp_path / "rows.jsonl"),
+        "--num_train_epochs",
+        "2",
+        "--disable_tqdm",
+        "true",
+    ]
     classify.main([*flags, "--fuse", *map(str, parts), "--output_dir", str(tmp_path / "fused")])
     model = load_adapter(tmp_path / "fused")
     tensors = adapter_tensors(model, "default")
     first = adapter_tensors(load_adapter(parts[0]), "default")
-    key = next(key for key in tensors if key.endswith("layer.3.output.LayerNorm.adaptkit_weights.0_layer_down"))
+    key = next(
+        key
+        for key in tensors
+        if key.endswith("layer.3.output.LayerNorm.adaptkit_weights.0_layer_down")
+    )
     assert torch.equal(tensors[key][0], first[key])
     value = tensors[key.replace("_down", "_value")]
     assert not torch.equal(value, torch.eye(len(value)))
@@ -127,13 +170,17 @@ def test_a_stack_with_an_identity_is_the_adapter(tmp_path, method):
     labels = ["no", "yes"]
     fresh = adapt(load_base(BASE, task="classify", labels=labels), "bottleneck")
     with torch.no_grad():
-        stored = load_adapter(one).get_base_model().classifier.modules_to_save["default"].state_dict()
+        stored = (
+            load_adapter(one).get_base_model().classifier.modules_to_save["default"].state_dict()
+        )
         fresh.get_base_model().classifier.modules_to_save["default"].load_state_dict(stored)
     save_adapter(
-        fresh, tmp_path / "identity", card=TaskCard(task="classify", labels=labels, columns={"text": "text"}, max_length=64)
+        fresh,
+        tmp_path / "identity",
+        card=TaskCard(task="classify", labels=labels, columns={"text": "text"}, max_length=64),
     )
     for order in (["one", "identity"], ["identity", "one"]):
-        stack([tmp_path / name for name in order], tmp_path / "out")
+        stack_adapters([tmp_path / name for name in order], tmp_path / "out")
         torch.testing.assert_close(states(tmp_path / "out"), states(one), rtol=1e-5, atol=1e-5)
 
 

@@ -1,4 +1,6 @@
-"""Many tasks at once: what would be silently wrong is refused, by the task's name, before anything is trained or written."""
+"""Many tasks at once: what would be silently wrong is refused, by the task's name, before anything
+is trained or written.
+"""
 
 import json
 
@@ -8,32 +10,61 @@ from adaptkit.recipes import classify, multitask
 from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError
-from adaptkit.sampling import TaskBuckets
-from adaptkit.transfer.task_file import read_tasks
+from adaptkit.data.samplers import TaskBuckets
+from adaptkit.recipe.task_file import read_tasks
 
-FEW = ["--method", "lora[r=2,sites=attn.q]", "--per_device_train_batch_size", "4", "--bf16", "false", "--disable_tqdm", "true"]
+FEW = [
+    "--method",
+    "lora[r=2,sites=attn.q]",
+    "--per_device_train_batch_size",
+    "4",
+    "--bf16",
+    "false",
+    "--disable_tqdm",
+    "true",
+]
 FEW += ["--attn_implementation", "sdpa"]
 
 
 @pytest.fixture
 def pair(tmp_path):
     """Settings of two tasks over one file of rows; the second has the labels the other way round."""
-    rows = [{"text": f"a {word} day {i}", "label": label} for i in range(8) for word, label in (("warm", "x"), ("cold", "y"))]
+    rows = [
+        {"text": f"a {word} day {i}", "label": label}
+        for i in range(8)
+        for word, label in (("warm", "x"), ("cold", "y"))
+    ]
     turned = [row | {"label": {"x": "y", "y": "x"}[row["label"]]} for row in rows]
     for name, found in (("one", rows), ("two", turned)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
-    return {name: {"recipe": "classify", "train_file": str(tmp_path / f"{name}.jsonl")} for name in ("one", "two")}
+    return {
+        name: {"recipe": "classify", "train_file": str(tmp_path / f"{name}.jsonl")}
+        for name in ("one", "two")
+    }
 
 
 def run(folder, content, *more, out="out"):
     file = folder / "tasks.yaml"
     file.write_text(yaml.safe_dump(content, sort_keys=False))
-    multitask.main(["--tasks", str(file), "--output_dir", str(folder / out), *FEW, "--num_train_epochs", "2", *more])
+    multitask.main(
+        [
+            "--tasks",
+            str(file),
+            "--output_dir",
+            str(folder / out),
+            *FEW,
+            "--num_train_epochs",
+            "2",
+            *more,
+        ]
+    )
     return json.loads((folder / out / "all_results.json").read_text())
 
 
 def test_a_checkpoint_is_gone_on_from_by_the_same_tasks_alone(tmp_path, pair):
-    found = run(tmp_path, pair, "--label_smoothing_factor", "0.1", "--task_weighting", "uncertainty")
+    found = run(
+        tmp_path, pair, "--label_smoothing_factor", "0.1", "--task_weighting", "uncertainty"
+    )
     assert found["one_train_samples"] == 14
     assert found["one_task_weight"] > 0
     before = load_file(tmp_path / "out/one/adapter_model.safetensors")
@@ -50,7 +81,17 @@ def test_a_checkpoint_is_gone_on_from_by_the_same_tasks_alone(tmp_path, pair):
 
 
 def test_a_folder_that_holds_something_is_not_written_to(tmp_path, pair):
-    classify.main(["--train_file", pair["one"]["train_file"], *FEW, "--max_steps", "1", "--output_dir", str(tmp_path / "out")])
+    classify.main(
+        [
+            "--train_file",
+            pair["one"]["train_file"],
+            *FEW,
+            "--max_steps",
+            "1",
+            "--output_dir",
+            str(tmp_path / "out"),
+        ]
+    )
     card = (tmp_path / "out/README.md").read_text()
     with pytest.raises(AdaptkitError, match="is not empty"):
         run(tmp_path, pair)
@@ -78,7 +119,10 @@ def test_a_loss_that_is_not_a_number_stops_training(tmp_path, pair):
         ({"task_weight": float("nan")}, "above 0"),
         ({"task_weight": True}, "above 0"),
         ({"recipe": None}, "names no recipe"),
-        ({"recipe": "chat", "train_file": "x"}, "task two: chat has no model by itself: give --model_name_or_path"),
+        (
+            {"recipe": "chat", "train_file": "x"},
+            "task two: chat has no model by itself: give --model_name_or_path",
+        ),
         ({"train_file": "nosuch.csv"}, "task two: .*nosuch.csv"),
     ],
 )
@@ -98,8 +142,16 @@ def test_a_task_may_use_fewer_of_its_rows(tmp_path, pair):
 
 
 def test_tasks_with_an_adapter_each_may_have_a_method_each(tmp_path, pair):
-    run(tmp_path, pair | {"two": pair["two"] | {"method": "bottleneck[reduction=64]"}}, "--share", "base")
-    cards = [json.loads((tmp_path / f"out/{name}/task.json").read_text())["method"] for name in ("one", "two")]
+    run(
+        tmp_path,
+        pair | {"two": pair["two"] | {"method": "bottleneck[reduction=64]"}},
+        "--share",
+        "base",
+    )
+    cards = [
+        json.loads((tmp_path / f"out/{name}/task.json").read_text())["method"]
+        for name in ("one", "two")
+    ]
     assert cards[0].startswith("lora")
     assert cards[1].startswith("bottleneck")
 
@@ -123,17 +175,27 @@ def test_names_are_given_once_and_are_no_checkpoints(tmp_path):
         (["--task_weightin", "fixed"], "did you mean '--task_weighting'"),
     ],
 )
-def test_flags_that_do_not_go_are_refused_before_a_model_is_loaded(tmp_path, pair, flags, problem, capsys):
+def test_flags_that_do_not_go_are_refused_before_a_model_is_loaded(
+    tmp_path, pair, flags, problem, capsys
+):
     with pytest.raises(AdaptkitError, match=problem):
         run(tmp_path, pair, *flags)
     assert "=== one ===" not in capsys.readouterr().out
 
 
 def test_a_configuration_file_gives_flags_of_this_recipe_and_of_all(tmp_path, pair):
-    given = {"task_weighting": "balanced", "sampling_temperature": 2.5, "max_seq_length": 9, "num_train_epochs": 7}
+    given = {
+        "task_weighting": "balanced",
+        "sampling_temperature": 2.5,
+        "max_seq_length": 9,
+        "num_train_epochs": 7,
+    }
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(given))
     found = run(tmp_path, pair, "--config", str(tmp_path / "run.yaml"), "--max_seq_length", "8")
-    assert "sampling temperature 2.5, task weights balanced" in (tmp_path / "out/README.md").read_text()
+    assert (
+        "sampling temperature 2.5, task weights balanced"
+        in (tmp_path / "out/README.md").read_text()
+    )
     assert json.loads((tmp_path / "out/one/task.json").read_text())["max_length"] == 8
     assert found["one_epoch"] == 2
     (tmp_path / "run.yaml").write_text("sampling_temperatur: 2\n")
@@ -147,13 +209,23 @@ def test_a_temperature_near_nothing_leaves_each_task_a_step():
 
 def test_a_perplexity_counts_as_its_inverse(tmp_path, pair):
     (tmp_path / "text.txt").write_text("the warm day and the cold day came and went\n" * 40)
-    tasks = pair | {"two": {"recipe": "pretrain", "train_file": str(tmp_path / "text.txt"), "max_seq_length": 32}}
+    tasks = pair | {
+        "two": {
+            "recipe": "pretrain",
+            "train_file": str(tmp_path / "text.txt"),
+            "max_seq_length": 32,
+        }
+    }
     flags = ["--learning_rate", "1e-3", "--load_best_model_at_end", "true"]
     found = run(tmp_path, tasks, "--model_name_or_path", "all-MiniLM-L6-v2", *flags)
     states = sorted((tmp_path / "out").glob("checkpoint-*/trainer_state.json"))
     best = json.loads(states[0].read_text())["best_metric"]
-    entries = [one for one in json.loads(states[-1].read_text())["log_history"] if "eval_score" in one]
+    entries = [
+        one for one in json.loads(states[-1].read_text())["log_history"] if "eval_score" in one
+    ]
     for one in entries:
-        assert one["eval_score"] == pytest.approx((one["eval_one_accuracy"] + 1 / one["eval_two_perplexity"]) / 2)
+        assert one["eval_score"] == pytest.approx(
+            (one["eval_one_accuracy"] + 1 / one["eval_two_perplexity"]) / 2
+        )
     assert best == max(one["eval_score"] for one in entries)
     assert found["two_eval_perplexity"] > 1

@@ -1,4 +1,6 @@
-"""Scores of sources: each against its definition done another way, and a ranking that finds the adapter that knows the task."""
+"""Scores of sources: each against its definition done another way, and a ranking that finds the
+adapter that knows the task.
+"""
 
 import json
 
@@ -11,8 +13,8 @@ from scipy.stats import multivariate_normal
 
 from adaptkit import AdaptkitError, adapt, cli, load_base, save_adapter
 from adaptkit.transfer.head_input import HeadInput
-from adaptkit.transfer.sources import SCORES, h_score, log_me, neighbours, probe
-from adaptkit.transfer.sources_command import started_from, task_model
+from adaptkit.transfer.rank_sources import started_from, task_model
+from adaptkit.transfer.source_scores import SCORES, h_score, log_me, neighbours, probe
 from tests.tiny import randomize, tiny
 from tests.transfer.test_combine import BASE
 
@@ -34,7 +36,10 @@ def test_log_me_is_the_maximum_of_the_evidence(rows, width):
         covariance = features @ features.T / alpha + np.eye(rows) / beta
         return -multivariate_normal.logpdf(wanted, np.zeros(rows), covariance)
 
-    best = [-minimize(negative, [0.0, 0.0], (1.0 * (labels == label),), method="Nelder-Mead").fun / rows for label in (0, 1)]
+    best = [
+        -minimize(negative, [0.0, 0.0], (1.0 * (labels == label),), method="Nelder-Mead").fun / rows
+        for label in (0, 1)
+    ]
     assert log_me(features, labels) == pytest.approx(np.mean(best), abs=1e-4)
 
 
@@ -64,13 +69,19 @@ def test_h_score_is_at_most_the_number_of_labels_less_one(apart):
 
 def test_neighbours_by_hand():
     features = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0], [1.0, 0.9]])
-    assert neighbours(features, np.array([0, 0, 1, 1, 1]), 1) == pytest.approx(4 / 5)  # the last one is nearest to the second
+    assert neighbours(features, np.array([0, 0, 1, 1, 1]), 1) == pytest.approx(
+        4 / 5
+    )  # the last one is nearest to the second
 
 
 def test_a_draw_of_neighbours_goes_to_the_nearer():
     features = np.array([[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [1.0, 0.4], [-1.0, 0.0]])
     labels = np.array([0, 0, 1, 1, 0, 0])  # those of the four nearest of the first are 0 1 1 0
-    assert neighbours(features, labels, 4) == neighbours(features, 1 - labels, 4) == pytest.approx(2 / 6)
+    assert (
+        neighbours(features, labels, 4)
+        == neighbours(features, 1 - labels, 4)
+        == pytest.approx(2 / 6)
+    )
 
 
 def test_the_probe_is_held_out():
@@ -83,11 +94,27 @@ def test_the_probe_is_held_out():
 
 @pytest.mark.parametrize("name", SCORES)
 def test_every_score_grows_with_what_sets_labels_apart(name):
-    found = [np.mean([SCORES[name](*data(80, apart=apart, seed=seed)) for seed in range(5)]) for apart in (0.0, 1.5, 4.0)]
+    found = [
+        np.mean([SCORES[name](*data(80, apart=apart, seed=seed)) for seed in range(5)])
+        for apart in (0.0, 1.5, 4.0)
+    ]
     assert found == sorted(found)
 
 
-@pytest.mark.parametrize("name", ["bert", "roberta", "electra", "distilbert", "deberta-v2", "modernbert", "gpt2", "llama", "qwen3"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bert",
+        "roberta",
+        "electra",
+        "distilbert",
+        "deberta-v2",
+        "modernbert",
+        "gpt2",
+        "llama",
+        "qwen3",
+    ],
+)
 def test_features_are_what_a_fresh_head_reads(name, tmp_path):
     network = tiny(name)
     network.save_pretrained(tmp_path)
@@ -104,7 +131,9 @@ def test_features_are_what_a_fresh_head_reads(name, tmp_path):
         expected = torch.stack([states[0, 8], states[1, 5]])
     else:
         expected = states[:, 0]
-    torch.testing.assert_close(HeadInput(model)({"input_ids": ids, "attention_mask": mask}), expected)
+    torch.testing.assert_close(
+        HeadInput(model)({"input_ids": ids, "attention_mask": mask}), expected
+    )
 
 
 def test_a_source_is_in_the_base_while_it_is_looked_at(tmp_path):
@@ -124,22 +153,59 @@ def test_a_source_is_in_the_base_while_it_is_looked_at(tmp_path):
 def test_the_adapter_that_knows_the_task_comes_first(tmp_path, capsys):
     def rows(kind, seed):
         random = np.random.default_rng(seed)
-        words = {"colour": (("red", "crimson"), ("blue", "navy")), "count": (("one", "single"), ("many", "several"))}
+        words = {
+            "colour": (("red", "crimson"), ("blue", "navy")),
+            "count": (("one", "single"), ("many", "several")),
+        }
         found = []
         for i in range(60):
             colour, count = (words[name][(i >> bit) % 2] for bit, name in enumerate(words))
             label = (i if kind == "colour" else i >> 1) % 2
-            found.append({"text": f"{random.choice(count)} {random.choice(colour)} thing {i}", "label": f"{kind}{label}"})
+            found.append(
+                {
+                    "text": f"{random.choice(count)} {random.choice(colour)} thing {i}",
+                    "label": f"{kind}{label}",
+                }
+            )
         return found
 
     for kind in ("colour", "count"):
-        (tmp_path / f"{kind}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(kind, 0)))
-        flags = ["--train_file", str(tmp_path / f"{kind}.jsonl"), "--method", "lora[r=4]", "--num_train_epochs", "5"]
-        classify.main([*flags, "--learning_rate", "3e-3", "--output_dir", str(tmp_path / "store" / kind), "--disable_tqdm", "true"])
+        (tmp_path / f"{kind}.jsonl").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows(kind, 0))
+        )
+        flags = [
+            "--train_file",
+            str(tmp_path / f"{kind}.jsonl"),
+            "--method",
+            "lora[r=4]",
+            "--num_train_epochs",
+            "5",
+        ]
+        classify.main(
+            [
+                *flags,
+                "--learning_rate",
+                "3e-3",
+                "--output_dir",
+                str(tmp_path / "store" / kind),
+                "--disable_tqdm",
+                "true",
+            ]
+        )
     target = [{"text": row["text"], "label": row["label"]} for row in rows("colour", 5)]
     (tmp_path / "target.jsonl").write_text("".join(json.dumps(row) + "\n" for row in target))
     capsys.readouterr()
-    cli.main(["sources", "--target", str(tmp_path / "target.jsonl"), "--store", str(tmp_path / "store"), "--base", BASE])
+    cli.main(
+        [
+            "sources",
+            "--target",
+            str(tmp_path / "target.jsonl"),
+            "--store",
+            str(tmp_path / "store"),
+            "--base",
+            BASE,
+        ]
+    )
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == ["source", "log_me", "h_score", "probe", "neighbours", "seconds"]
     assert out[1].split()[0] == "colour"
@@ -148,13 +214,32 @@ def test_the_adapter_that_knows_the_task_comes_first(tmp_path, capsys):
 
 def test_both_texts_of_a_pair_are_read(tmp_path, capsys):
     """Whether two words are of one kind: neither of them alone says it."""
-    random, kinds = np.random.default_rng(0), (["red", "crimson", "pink"], ["nine", "seven", "eight"])
+    random, kinds = (
+        np.random.default_rng(0),
+        (["red", "crimson", "pink"], ["nine", "seven", "eight"]),
+    )
     rows = []
     for i in range(80):
         first, second = i % 2, (i // 2) % 2
-        rows.append({"a": random.choice(kinds[first]), "b": random.choice(kinds[second]), "same": str(first == second)})
+        rows.append(
+            {
+                "a": random.choice(kinds[first]),
+                "b": random.choice(kinds[second]),
+                "same": str(first == second),
+            }
+        )
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    flags = ["sources", "--target", str(tmp_path / "pairs.jsonl"), "--base", BASE, "--text_column", "a", "--label_column", "same"]
+    flags = [
+        "sources",
+        "--target",
+        str(tmp_path / "pairs.jsonl"),
+        "--base",
+        BASE,
+        "--text_column",
+        "a",
+        "--label_column",
+        "same",
+    ]
     found = []
     for more in ([], ["--text_pair_column", "b"]):
         cli.main([*flags, *more])
@@ -166,8 +251,16 @@ def test_both_texts_of_a_pair_are_read(tmp_path, capsys):
 def test_adapters_whose_base_has_no_head_for_labels_are_left_out_aloud(tmp_path, capsys):
     tiny("marian").save_pretrained(tmp_path / "base")
     save_adapter(adapt(load_base(str(tmp_path / "base")), "lora[r=2]"), tmp_path / "store/one")
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"t {i}", "label": "ab"[i % 2]}) + "\n" for i in range(20)))
-    flags = ["sources", "--target", str(tmp_path / "rows.jsonl"), "--store", str(tmp_path / "store")]
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"text": f"t {i}", "label": "ab"[i % 2]}) + "\n" for i in range(20))
+    )
+    flags = [
+        "sources",
+        "--target",
+        str(tmp_path / "rows.jsonl"),
+        "--store",
+        str(tmp_path / "store"),
+    ]
     cli.main([*flags, "--base", BASE])
     said = capsys.readouterr()
     assert f"note: adapters of {tmp_path / 'base'} are left out" in said.err
@@ -179,7 +272,9 @@ def test_adapters_whose_base_has_no_head_for_labels_are_left_out_aloud(tmp_path,
 
 
 def test_what_makes_no_sense_is_refused(tmp_path):
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": f"t {i}", "label": "a"}) + "\n" for i in range(20)))
+    (tmp_path / "rows.jsonl").write_text(
+        "".join(json.dumps({"text": f"t {i}", "label": "a"}) + "\n" for i in range(20))
+    )
     with pytest.raises(AdaptkitError, match="too few"):
         cli.main(["sources", "--target", str(tmp_path / "rows.jsonl"), "--base", BASE])
     with pytest.raises(AdaptkitError, match="log_me"):

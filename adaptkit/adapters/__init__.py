@@ -1,0 +1,1 @@
+"""Inject, save, load, merge and combine adapters."""

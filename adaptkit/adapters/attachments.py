@@ -1,0 +1,97 @@
+"""A method at a site, and how formulas are applied at one module of the base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.methods.base import Method
+from adaptkit.methods.key_values import KeyValues
+from adaptkit.models.sites import Site
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """One method at one site.
+
+    `index` is the method's place in its union: it keeps the parameter names apart.
+    """
+
+    method: Method
+    site: Site
+    index: int = 0
+
+    def weight_name(self, name: str) -> str:
+        """The parameter's name inside the layer: `0_attn_q_A`."""
+        return f"{self.index}_{self.site.key}_{name}"
+
+    @cached_property
+    def weight_names(self) -> dict[str, str]:
+        """The method's parameter names -> their names inside the layer; read at every forward."""
+        return {name: self.weight_name(name) for name in self.method.spec(self.site)}
+
+
+# An adapter's parameters at one attachment, by name, in the dtype that is asked for.
+Weights = Callable[[torch.dtype], dict[str, Tensor]]
+
+Attached = Iterable[tuple[Attachment, Weights]]
+
+
+def transform(
+    base: nn.Module, attached: Attached, x: Tensor, y: Tensor, stream: Tensor | None, training: bool
+) -> Tensor:
+    """Apply formulas in order at the module `base`: x `(..., in)` its input, y `(..., out)` its
+    output -> `(..., out)`.
+
+    `stream`: the residual stream as it entered the block, for sites of blocks and streams.
+    """
+    for attachment, weights in attached:
+        kind = attachment.site.kind
+        if kind == "map":
+            y = _at_part(attachment, weights, x, y, training)
+        elif kind == "norm":
+            x = change(attachment, weights, y, x, training)
+            y = base(x)
+        else:
+            y = change(
+                attachment,
+                weights,
+                _entering(stream) if kind == "block" else _entering(stream) + y,
+                y,
+                training,
+            )
+    return y
+
+
+def _entering(stream: Tensor | None) -> Tensor:
+    assert stream is not None, "the module that the residual stream enters did not run"
+    return stream
+
+
+def join_key_values(attached: Attached, x: Tensor, y: KeyValues, training: bool) -> KeyValues:
+    """What an attention reads, with the columns of formulas in front; x: the hidden states that
+    ask.
+    """
+    for attachment, weights in attached:
+        y = change(attachment, weights, x, y, training)
+    return KeyValues(y.keys.to(y.values.dtype), y.values, y.scores)
+
+
+def change(attachment: Attachment, weights: Weights, x: Tensor, y, training: bool):
+    """One formula, in the dtype of x; the result has the dtype of y."""
+    changed = attachment.method.apply(weights(x.dtype), x, y, training=training)
+    return changed if isinstance(y, KeyValues) else changed.to(y.dtype)
+
+
+def _at_part(
+    attachment: Attachment, weights: Weights, x: Tensor, y: Tensor, training: bool
+) -> Tensor:
+    if attachment.site.part is None:
+        return change(attachment, weights, x, y, training)
+    start, end = attachment.site.part
+    changed = change(attachment, weights, x, y[..., start:end], training)
+    return torch.cat([y[..., :start], changed, y[..., end:]], -1)

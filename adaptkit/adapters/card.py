@@ -1,0 +1,170 @@
+"""The task card of an adapter: what it is for, in `task.json`. Standard library only, so that
+listing adapters is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptkit.errors import AdaptkitError, nearest_beside
+from adaptkit.tasks.registry import find_task
+from adaptkit.utils.json_files import parse_json
+
+if TYPE_CHECKING:
+    from adaptkit.tasks.base import Task
+
+MOST_TOKENS = 1_000_000
+
+WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "task.json"
+
+
+@dataclass
+class TaskCard:
+    """What an adapter is for: the content of `task.json`."""
+
+    task: str | None = None
+    model_class: str | None = None
+    labels: list[str] = field(default_factory=list)
+    columns: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    max_length: int | None = None
+    base: str | None = None
+    origin: str | None = (
+        # of a whole model: the base whose weights were trained; revision and fingerprint are that
+        # one's
+        None
+    )
+    revision: str | None = None
+    fingerprint: str | None = None
+    method: str | None = None
+    quantize: str | None = None  # how the base was packed while the adapter was trained
+    metrics: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    weights_sha256: str | None = None
+
+
+def read_card(folder: str | Path) -> TaskCard | None:
+    """The task card of an adapter, or None where there is none (adapters made by PEFT)."""
+    path = Path(folder) / CARD
+    return parse_card(path.read_bytes(), folder) if path.is_file() else None
+
+
+def parse_card(content: bytes, folder: str | Path) -> TaskCard:
+    """The task card in the bytes of a file in `folder`."""
+    return _card(parse_json(content, Path(folder) / CARD), folder)
+
+
+def _card(content: dict, folder: str | Path) -> TaskCard:
+    known = {f.name for f in dataclasses.fields(TaskCard)}
+    card = TaskCard(**{key: value for key, value in content.items() if key in known})
+    _check(card, Path(folder) / CARD)
+    if card.base and card.base.startswith(
+        "."
+    ):  # a base that lies in the adapter's folder moves with it
+        card.base = str((Path(folder) / card.base).absolute())
+    return card
+
+
+def _check(card: TaskCard, path: Path) -> None:
+    """Refuse a card whose values are not of their kind; it may come from anybody."""
+
+    def need(right: bool, name: str, wanted: str) -> None:
+        if not right:
+            raise AdaptkitError(
+                f"{path}: {name} should be {wanted}; it is {str(getattr(card, name))[:80]!r}."
+            )
+
+    for name in (
+        "task",
+        "model_class",
+        "base",
+        "origin",
+        "revision",
+        "fingerprint",
+        "method",
+        "quantize",
+        "weights_sha256",
+    ):
+        need(getattr(card, name) is None or isinstance(getattr(card, name), str), name, "a text")
+    names = card.labels if isinstance(card.labels, list) else [None]
+    need(
+        all(isinstance(one, str) for one in names) and len(set(map(str, names))) == len(names),
+        "labels",
+        "different texts",
+    )
+    for name in ("columns", "settings", "metrics", "versions"):
+        need(isinstance(getattr(card, name), dict), name, "an object")
+    need(
+        all(isinstance(column, str) for column in card.columns.values()),
+        "columns",
+        "names of columns",
+    )
+    length = card.max_length
+    need(
+        length is None or (type(length) is int and 0 < length <= MOST_TOKENS),
+        "max_length",
+        "a number of tokens",
+    )
+
+
+def existing_card(folder: Path) -> TaskCard:
+    """The card of an adapter that is there.
+
+    Raises:
+        AdaptkitError: no such adapter (with the nearest name), or one without a card.
+    """
+    card = read_card(folder) if folder.is_dir() else None
+    if card is None:
+        existing_adapter(folder)
+        raise AdaptkitError(f"{folder} has no task card ({CARD}): it was not made by adaptkit.")
+    return card
+
+
+def existing_adapter(folder: Path) -> Path:
+    """The folder itself, if it is an adapter.
+
+    Raises:
+        AdaptkitError: it does not exist (with the nearest name) or holds no adapter.
+    """
+    if not folder.is_dir():
+        raise AdaptkitError(f"there is no adapter folder {folder}.{nearest_beside(folder)}")
+    if not (folder / CONFIG).is_file():
+        raise AdaptkitError(f"{folder} is not an adapter: it has no {CONFIG}.")
+    return folder
+
+
+def task_of(card: TaskCard) -> Task:
+    """The task of an adapter, with its columns, labels and settings.
+
+    Raises:
+        AdaptkitError: the card names no task, or settings that this version does not know.
+    """
+    if card.task is None:
+        raise AdaptkitError("the adapter has no task in its card (task.json).")
+    kind = find_task(card.task)
+    for item in dataclasses.fields(kind):
+        if item.name in card.settings and not _fits(card.settings[item.name], item.default):
+            raise AdaptkitError(
+                f"task.json: {item.name} of {card.task} cannot be {card.settings[item.name]!r}."
+            )
+    try:
+        return kind(columns=card.columns, labels=card.labels, **card.settings)
+    except TypeError as problem:
+        raise AdaptkitError(
+            f"task.json has settings of {card.task} that this version of adaptkit does not know: "
+            f"{problem}"
+        ) from None
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a setting is of its default's kind; numbers of things are not negative."""
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, int):
+        return type(value) is int and value >= 0
+    if isinstance(default, float):
+        return type(value) in (int, float)
+    return not isinstance(default, str) or isinstance(value, str)

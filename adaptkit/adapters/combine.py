@@ -1,0 +1,240 @@
+"""Combining adapters that exist into one that saves, loads and serves like any other. Only files
+are read: no base is loaded.
+
+    average             the weighted mean of all weights; any method (AdapterSoup: Chronopoulou et al. 2023, arXiv:2302.07027)
+    cat                 LoRA: the changes of all, added, exactly: ranks add up
+    magnitude_prune, ties, dare_linear, dare_ties
+                        LoRA: PEFT's merges of the factors A and B, each scaled by the root of its
+                        weight and of alpha / r (TIES: Yadav et al. 2023, arXiv:2306.01708; DARE: Yu
+                        et al. 2023, arXiv:2311.03099)
+
+Without weights of its own, each way makes of adapters that are all the same that adapter again
+(where nothing is dropped). Heads
+are averaged in every case: the adapters must answer with the same labels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from peft.utils import merge_utils
+from safetensors.torch import save_file
+from torch import Tensor
+
+from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS
+from adaptkit.adapters.files import AdapterFiles, check_shapes, read_adapter
+from adaptkit.adapters.peft_lora import is_plain_lora
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.methods.grammar import describe_method, parse_method
+from adaptkit.methods.lora import LoRA
+from adaptkit.models.fingerprint import same_base
+from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.json_files import write_json
+from adaptkit.utils.versions import versions
+
+MERGES = ("magnitude_prune", "ties", "dare_linear", "dare_ties")
+
+FACTORS = (".lora_A.weight", ".lora_B.weight")
+
+HOW = ("average", "cat", *MERGES)
+
+
+def combine(
+    folders: Sequence[str | Path],
+    output_dir: str | Path,
+    how: str = "average",
+    weights: Sequence[float] | None = None,
+    density: float = 0.5,
+    seed: int = 0,
+) -> None:
+    """Write the combination of adapters to a folder.
+
+    Args:
+        folders: adapters of one base with the same labels.
+        how: one of `HOW`.
+        weights: of each adapter; by default they count alike (`_alike`). For `average` only their
+            ratios count; the merges take them as PEFT does, so TIES at 1 each is the mean of the
+            values that agree.
+        density: the share of values that TIES, DARE and pruning keep, above 0 and up to 1.
+        seed: of the values that DARE drops.
+
+    Raises:
+        AdaptkitError: adapters that do not go together, an unknown way, weights that make no sense.
+            Nothing is written then.
+    """
+    if how not in HOW:
+        raise unknown("way to combine", how, HOW)
+    parts = [read_adapter(folder) for folder in folders]
+    shares = _shares(weights, len(parts), how)
+    if not 0 < density <= 1:
+        raise AdaptkitError(f"density is a share above 0 and up to 1, not {density}.")
+    loras = [_check(part, parts[0], how) for part in parts]
+    tensors = [part.tensors() for part in parts]
+    for part, one in zip(parts, tensors, strict=True):
+        shapes = {key: tuple(tensor.shape) for key, tensor in tensors[0].items()}
+        if how != "cat":
+            check_shapes(
+                part.folder, {key: tuple(tensor.shape) for key, tensor in one.items()}, shapes
+            )
+        elif one.keys() != shapes.keys():
+            raise AdaptkitError(
+                f"{part.folder} and {parts[0].folder} do not hold the same tensors."
+            )
+    settings, card = dict(parts[0].settings), parts[0].card
+    assert card is not None
+    total = sum(shares)
+    factors = [key for key in sorted(tensors[0]) if how != "average" and key.endswith(FACTORS)]
+    means = [share / total for share in shares]
+    mixed = {
+        key: _mean([one[key] for one in tensors], means) for key in tensors[0] if key not in factors
+    }
+    method = card.method or ""
+    if how != "average":
+        strengths = [share * lora.scale for share, lora in zip(shares, loras, strict=True)]
+        rank = sum(lora.r for lora in loras) if how == "cat" else loras[0].r
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for key in factors:
+                given = [one[key].float() for one in tensors]
+                mixed[key] = (
+                    _cat(key, given, strengths)
+                    if how == "cat"
+                    else _merged(how, given, strengths, density)
+                )
+        settings |= {"r": rank, "lora_alpha": rank, "use_rslora": False}
+        if "rank_pattern" in settings:  # the scale of packed projections lies in the factors, too
+            settings["alpha_pattern"] = settings["rank_pattern"]
+        method = describe_method(
+            (dataclasses.replace(loras[0], r=rank, alpha=rank, rslora=False),), full=True
+        )
+    card = dataclasses.replace(card, method=method, metrics={}, versions=versions())
+    with new_folder(output_dir) as staged:
+        save_file(
+            {key: tensor.contiguous() for key, tensor in mixed.items()},
+            staged / WEIGHTS,
+            metadata={"format": "pt"},
+        )
+        card.weights_sha256 = hashlib.sha256((staged / WEIGHTS).read_bytes()).hexdigest()
+        write_json(staged / CONFIG, settings)
+        write_json(staged / CARD, dataclasses.asdict(card))
+
+
+def _shares(weights: Sequence[float] | None, count: int, how: str) -> list[float]:
+    shares = [_alike(how, count)] * count if weights is None and count else list(weights or [])
+    if count < 2:
+        raise AdaptkitError("combining wants two adapters or more.")
+    if (
+        len(shares) != count
+        or not all(math.isfinite(share) and share >= 0 for share in shares)
+        or not sum(shares)
+    ):
+        raise AdaptkitError(
+            f"one weight is wanted for each of the {count} adapters, none below 0 and not all 0; "
+            f"given were {shares}."
+        )
+    return shares
+
+
+def _alike(how: str, count: int) -> float:
+    """The weight of each of so many adapters that count alike.
+
+    TIES divides by the number of adapters itself. Sums of the factors A and of the factors B, each
+    with the weight's root, multiply to the change of every A with every B.
+    """
+    if how in ("ties", "dare_ties"):
+        return 1.0
+    return 1.0 / count**2 if how in ("magnitude_prune", "dare_linear") else 1.0 / count
+
+
+def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:
+    """Whether an adapter goes together with the first one; its LoRA where it is a plain one.
+
+    Raises:
+        AdaptkitError: another base, other labels, another method, or one that `how` does not know.
+    """
+    card, other = part.card, first.card
+    if card is None or other is None or not card.method:
+        raise AdaptkitError(
+            f"{part.folder if card is None else first.folder} has no task card: combine adapters "
+            "made by adaptkit."
+        )
+    if not same_base(card.fingerprint or "", other.fingerprint or ""):
+        raise AdaptkitError(
+            f"{part.folder} was trained on another base than {first.folder}: {card.base}, "
+            f"{other.base}."
+        )
+    if (card.task, card.labels) != (other.task, other.labels):
+        raise AdaptkitError(
+            f"{part.folder} answers otherwise than {first.folder}: {card.task} {card.labels}, "
+            f"{other.task} {other.labels}."
+        )
+    union = () if card.method.startswith("peft:") else parse_method(card.method)
+    plain = next((one for one in union if isinstance(one, LoRA) and is_plain_lora(union)), None)
+    if how != "average" and plain is None:
+        raise AdaptkitError(
+            f"{part.folder} is {card.method}: {how} is for plain LoRA; average works for every "
+            "method."
+        )
+    if how == "cat" and part.settings.get("rank_pattern"):
+        raise AdaptkitError(
+            f"{part.folder} adapts packed projections, whose factors cannot be put side by side; "
+            "use average."
+        )
+    if card.method.startswith("peft:") and _no_names(part.settings) != _no_names(first.settings):
+        raise AdaptkitError(
+            f"{part.folder} and {first.folder} have different settings of {card.method}."
+        )
+    if _comparable(card.method, how) != _comparable(other.method or "", how):
+        raise AdaptkitError(
+            f"{part.folder} is {card.method} and {first.folder} is {other.method}: {how} wants "
+            "the same."
+        )
+    return plain or LoRA()
+
+
+def _no_names(settings: dict) -> dict:
+    """A PEFT configuration without what does not change the formula."""
+    return {
+        key: value
+        for key, value in settings.items()
+        if key not in ("base_model_name_or_path", "revision", "peft_version")
+    }
+
+
+def _comparable(method: str, how: str) -> object:
+    """What must be the same; ranks that are put side by side need not be."""
+    if how != "cat":
+        return method
+    return [
+        dataclasses.replace(one, r=1, alpha=1.0, rslora=False, dropout=0.0)
+        for one in parse_method(method)
+        if isinstance(one, LoRA)
+    ]
+
+
+def _mean(given: list[Tensor], shares: list[float]) -> Tensor:
+    if all(torch.equal(one, given[0]) for one in given[1:]):
+        return given[0]  # rounding shares nothing away
+    return (
+        torch.stack([share * one.double() for share, one in zip(shares, given, strict=True)])
+        .sum(0)
+        .to(given[0].dtype)
+    )
+
+
+def _cat(key: str, given: list[Tensor], strengths: list[float]) -> Tensor:
+    """A's under each other; B's beside each other, each with its strength."""
+    if key.endswith(FACTORS[0]):
+        return torch.cat(given)
+    return torch.cat([strength * one for strength, one in zip(strengths, given, strict=True)], 1)
+
+
+def _merged(how: str, given: list[Tensor], strengths: list[float], density: float) -> Tensor:
+    """One factor, as PEFT's `add_weighted_adapter` merges it."""
+    roots = torch.tensor([math.sqrt(strength) for strength in strengths])
+    return getattr(merge_utils, how)(given, roots, density)

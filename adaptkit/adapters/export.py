@@ -1,0 +1,78 @@
+"""An adapter merged into its base: an ordinary transformers model, for tools that know no adapters."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from adaptkit.adapters.card import existing_adapter, existing_card
+from adaptkit.adapters.full import save_full
+from adaptkit.adapters.save_load import load_adapter
+from adaptkit.errors import AdaptkitError
+from adaptkit.models.tokenizer import align_padding, load_tokenizer
+from adaptkit.utils.atomic_files import check_empty
+
+
+def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> Any:
+    """Write a folder that `from_pretrained` loads, with the tokenizer; its card lets adaptkit
+    answer with it as with the adapter.
+
+    Args:
+        folder: an adapter of adaptkit's.
+        dtype: of the weights that are written; "auto": the base's own.
+
+    Returns:
+        The merged model.
+
+    Raises:
+        AdaptkitError: no adapter, a method that is no linear change of the base's weights, or
+            `output_dir` holds something.
+    """
+    folder, output_dir = existing_adapter(Path(folder)), Path(output_dir)
+    card = existing_card(folder)
+    check_empty(output_dir)
+    wanted = _dtype(dtype)
+    if card.base is None:
+        raise AdaptkitError(
+            f"{folder} does not say what its base is, so there is nothing to merge it into."
+        )
+    model = load_adapter(folder, quantize="none", base_dropout=True)
+    if not all(parameter.dtype.is_floating_point for parameter in model.parameters()):
+        raise AdaptkitError(
+            f"{card.base} is stored quantized: rounding would change merged weights, so nothing "
+            "is merged."
+        )
+    stored = model.get_base_model().adaptkit_base.stored_in or model.dtype
+    if not hasattr(model, "merge_and_unload"):  # methods of PEFT's that learn prompts
+        raise AdaptkitError(
+            f"{folder} cannot be merged: {card.method} adds to what the model reads."
+        )
+    try:
+        whole = model.float().merge_and_unload()
+    except (NotImplementedError, ValueError) as problem:  # of PEFT's other methods, some cannot
+        raise AdaptkitError(
+            f"{folder} cannot be merged: {card.method} is no change of the base's weights "
+            f"({problem})."
+        ) from problem
+    whole = whole.to(stored if wanted is None else wanted)
+    tokenizer = load_tokenizer(card.base, card.revision)
+    align_padding(whole, tokenizer)
+    save_full(
+        whole, tokenizer, output_dir, dataclasses.replace(card, quantize=None, weights_sha256=None)
+    )
+    return whole
+
+
+def _dtype(name: str) -> torch.dtype | None:
+    known = {
+        "auto": None,
+        "float32": torch.float32,
+        "float16": torch.float16,
+        "bfloat16": torch.bfloat16,
+    }
+    if name not in known:
+        raise AdaptkitError(f"--dtype is {', '.join(known)}; it got {name!r}.")
+    return known[name]

@@ -1,0 +1,176 @@
+"""An adapter's files, read strictly: all from one version of the folder, whole, unchanged, finite."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, existing_adapter, parse_card
+from adaptkit.adapters.full import FULL
+from adaptkit.errors import AdaptkitError
+from adaptkit.methods.base import Method
+from adaptkit.methods.grammar import describe_method, parse_method
+from adaptkit.methods.lora import LoRA
+from adaptkit.models.fingerprint import same_base
+from adaptkit.utils.atomic_files import read_together
+from adaptkit.utils.json_files import parse_json
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+@dataclass
+class AdapterFiles:
+    """What lies in an adapter's folder: its card, if it has one, PEFT's settings, and the bytes of
+    the weights.
+    """
+
+    folder: Path
+    card: TaskCard | None
+    settings: dict[str, Any]
+    content: bytes | None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights, checked."""
+        return read_weights(self.folder, self.content, self.card)
+
+    def check_base(self, fingerprint: str, name: str) -> None:
+        """Refuse a base that is not the one the adapter was trained on: by fingerprint, or by name
+        where there is no card.
+
+        Raises:
+            AdaptkitError: it is another base.
+        """
+        if self.card is not None and self.card.fingerprint:
+            if not same_base(self.card.fingerprint, fingerprint):
+                raise AdaptkitError(
+                    f"{self.folder} was trained on another base, {self.card.base}: the weights "
+                    f"of this one ({name}) differ. "
+                    "Load that base, or pass check_base=False."
+                )
+            return
+        trained_on = self.settings.get("base_model_name_or_path")
+        if trained_on and name and Path(trained_on).name != Path(name).name:
+            raise AdaptkitError(
+                f"{self.folder} was trained on {trained_on}, this base is {name}. Pass "
+                "check_base=False to use it anyway."
+            )
+
+
+def read_adapter(folder: str | Path) -> AdapterFiles:
+    """Read an adapter's files; when the folder is replaced meanwhile, all are of the old version or
+    all of the new one.
+
+    Raises:
+        AdaptkitError: no adapter there, or one whose card or settings are not JSON.
+    """
+    folder = Path(folder)
+    for _ in range(5):  # while it is being replaced, the old version can vanish between two files
+        try:
+            files = read_together(folder, (CARD, CONFIG, WEIGHTS))
+        except FileNotFoundError:
+            continue
+        except OSError as problem:
+            existing_adapter(folder)
+            raise AdaptkitError(f"{folder} cannot be read: {problem}") from problem
+        card = parse_card(files[CARD], folder) if CARD in files else None
+        if card is not None and card.method == FULL:
+            raise AdaptkitError(f"{folder} holds a whole model and no adapter.")
+        if card is not None and "rslora=true" in (card.method or ""):
+            card = dataclasses.replace(card, method=_with_alpha(card.method or ""))
+        if CONFIG in files:
+            return AdapterFiles(
+                folder, card, parse_json(files[CONFIG], folder / CONFIG), files.get(WEIGHTS)
+            )
+    existing_adapter(folder)
+    raise AdaptkitError(f"{folder} was replaced or deleted while it was read; try again.")
+
+
+def _with_alpha(method: str) -> str:
+    """A stored method with alpha written out: cards of 0.1.0 left it out, and with rslora its
+    default was 2 r then.
+    """
+
+    def pinned(one: Method) -> Method:
+        if isinstance(one, LoRA) and one.rslora and one.alpha is None:
+            return dataclasses.replace(one, alpha=2.0 * one.r)
+        return one
+
+    return describe_method(tuple(map(pinned, parse_method(method))), full=True)
+
+
+def read_weights(folder: Path, content: bytes | None, card: TaskCard | None) -> dict[str, Tensor]:
+    """The tensors in the bytes of an adapter's weights file; `folder` is for the messages.
+
+    Raises:
+        AdaptkitError: no such file, not a whole safetensors file, another checksum than the card's,
+            or a value that is not finite.
+    """
+    path = folder / WEIGHTS
+    if content is None:
+        pickled = (
+            " It has a pickle (adapter_model.bin), which is not read."
+            if (folder / "adapter_model.bin").exists()
+            else ""
+        )
+        raise AdaptkitError(f"{folder} has no {WEIGHTS}.{pickled}")
+    try:
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError) as problem:
+        raise AdaptkitError(
+            f"{path} is not a whole safetensors file ({problem}); copy it again."
+        ) from problem
+    if card and card.weights_sha256 and hashlib.sha256(content).hexdigest() != card.weights_sha256:
+        raise AdaptkitError(
+            f"{path} is not the file that was saved: its checksum differs from the one in {CARD}."
+        )
+    for key, tensor in tensors.items():
+        if tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype not in FLOATS):
+            raise AdaptkitError(
+                f"{path}: {key} is {tensor.dtype}; weights are {', '.join(map(str, FLOATS))}."
+            )
+        if tensor.is_floating_point() and not all_finite(tensor):
+            raise AdaptkitError(
+                f"{path}: {key} holds values that are not finite (NaN or infinity)."
+            )
+    return tensors
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite.
+
+    A finite sum shows it in a fifth of the time; only another one is looked at closely.
+    """
+    return math.isfinite(float(tensor.sum(dtype=torch.float32))) or bool(tensor.isfinite().all())
+
+
+def check_shapes(folder: Path, given: dict[str, tuple], wanted: dict[str, tuple]) -> None:
+    """Refuse tensors that are missing, belong nowhere, or have another shape than the model wants."""
+    missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    wrong = [key for key in sorted(wanted.keys() & given.keys()) if given[key] != wanted[key]]
+    problems = []
+    if missing:
+        problems.append(f"{len(missing)} tensors are missing, the first is {missing[0]}")
+    if extra:
+        problems.append(f"{len(extra)} tensors belong nowhere, the first is {extra[0]}")
+    if wrong:
+        problems.append(
+            f"{wrong[0]} has shape {given[wrong[0]]}, this base wants {wanted[wrong[0]]}"
+        )
+    if problems:
+        hint = (
+            " (another number of labels: pass labels to load_base)"
+            if wrong and "adaptkit_" not in wrong[0]
+            else ""
+        )
+        raise AdaptkitError(
+            f"{folder / WEIGHTS} does not fit this model: {'; '.join(problems)}{hint}."
+        )

@@ -1,0 +1,118 @@
+"""Training a model's own weights instead of an adapter: all of them, or a part. The result is an
+ordinary transformers model.
+
+full       every weight (`--method full` says the same)
+head       the new head alone, over frozen features
+norms      the norms and the head (Frankle et al. 2021, arXiv:2003.00152, train the norms of vision models)
+biases     the biases and the head (BitFit: Ben Zaken et al. 2022, arXiv:2106.10199)
+last[k]    the last k layers, what comes behind them, and the head
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from adaptkit.adapters.card import CARD, TaskCard, task_of
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.json_files import write_json
+from adaptkit.utils.versions import versions
+
+FULL = "full"
+
+MODEL = "model.safetensors"
+
+LAST = re.compile(r"last\[(\d+)\]")
+
+TRAIN = ("adapter", FULL, "head", "norms", "biases", "last[k]")
+
+
+def unfreeze(model: Any, what: str = FULL) -> Any:
+    """A model in fp32 of whose weights those named by `what` train.
+
+    Raises:
+        AdaptkitError: an unknown part, more layers than there are, or a head where the model has no
+            new one.
+    """
+    names = trained(model, what)
+    model.float()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+    return model
+
+
+def check_part(what: str) -> None:
+    """Refuse what names no part of a model, and is no adapter either."""
+    if what not in TRAIN[:-1] and not LAST.fullmatch(what):
+        raise unknown("--train", what, TRAIN)
+
+
+def trained(model: Any, what: str) -> set[str]:
+    """The names of the parameters that `what` means; see `TRAIN`."""
+    check_part(what)
+    everything = [name for name, _ in model.named_parameters()]
+    record = getattr(model, "adaptkit_base", None)
+    head = {
+        name
+        for name in everything
+        for module in (record.head if record else ())
+        if name.startswith(f"{module}.")
+    }
+    if what == FULL:
+        return set(everything)
+    if what == "norms":
+        norms = [path for path, module in model.named_modules() if "Norm" in type(module).__name__]
+        return head | {name for name in everything if name.rpartition(".")[0] in norms}
+    if what == "biases":
+        return head | {name for name in everything if name.endswith(("bias", "_b"))}
+    if match := LAST.fullmatch(what):
+        return head | _upper(model, everything, int(match[1]))
+    if not head:
+        raise AdaptkitError(
+            f"--train head: this {type(model).__name__} has no new head; all of it is pretrained."
+        )
+    return head
+
+
+def _upper(model: Any, everything: list[str], count: int) -> set[str]:
+    """The parameters of the last layers of the last stack, and those that are used behind them."""
+    from adaptkit.models.backbone import backbone_of
+    from adaptkit.models.find_sites import layer_paths
+    from adaptkit.models.probe import parameters_called_after
+
+    _, prefix = backbone_of(model)
+    layers = [f"{prefix}{path}." for path in layer_paths(model)[-1][1]]
+    if not 1 <= count <= len(layers):
+        raise AdaptkitError(f"last[{count}]: this model has {len(layers)} layers.")
+    behind = parameters_called_after(model, layers[-1].removesuffix("."))
+    return {
+        name for name in everything if name.startswith(tuple(layers[-count:])) or name in behind
+    }
+
+
+def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
+    """Write model, tokenizer and card to `folder`, in one step.
+
+    The card's base is the folder itself, wherever it is moved.
+    """
+    known: dict[str, Any] = {
+        "method": FULL,
+        "model_class": type(model).__name__,
+        "base": ".",
+        "versions": versions(),
+    }
+    if origin := getattr(model, "adaptkit_base", None):
+        known |= {
+            "origin": origin.name,
+            "revision": origin.revision,
+            "fingerprint": origin.fingerprint,
+        }
+    if card.task and (kind := task_of(card).problem_type):
+        model.config.problem_type = kind  # what transformers' pipelines make of the outputs
+    with new_folder(folder) as staged:
+        model.save_pretrained(staged)
+        tokenizer.save_pretrained(staged)
+        write_json(staged / CARD, dataclasses.asdict(dataclasses.replace(card, **known)))

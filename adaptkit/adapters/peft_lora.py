@@ -1,0 +1,157 @@
+"""Plain LoRA in PEFT's own file format, so that PEFT, vLLM and others read it without adaptkit.
+
+Where one module carries several sites (GPT-2's packed q, k, v), PEFT has one A and one B for all of
+it. The same map is written
+exactly: the A's under each other, the B's as blocks, and the module's own rank and alpha in PEFT's
+patterns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any, cast
+
+import peft
+import torch
+from torch import Tensor, nn
+
+from adaptkit.adapters.attachments import Attachment
+from adaptkit.errors import AdaptkitError
+from adaptkit.methods.lora import LoRA
+
+Plan = dict[str, list[Attachment]]
+
+PREFIX = "base_model.model."
+
+
+def is_plain_lora(union: tuple) -> bool:
+    """Whether a union is one LoRA that PEFT can express."""
+    return len(union) == 1 and type(union[0]) is LoRA and not union[0].gate
+
+
+def to_peft_lora(plan: Plan, tensors: dict[str, Tensor], rows: dict[str, int]) -> dict[str, Tensor]:
+    """Our tensors (file names) -> PEFT's; what is not LoRA, the head, passes through. `rows`: path
+    -> width of the output.
+    """
+    native = dict(tensors)
+    for path, attachments in plan.items():
+        pairs = [
+            (native.pop(_ours(path, at, "A")), native.pop(_ours(path, at, "B")))
+            for at in attachments
+        ]
+        native[f"{PREFIX}{path}.lora_A.weight"] = torch.cat([a for a, _ in pairs])
+        native[f"{PREFIX}{path}.lora_B.weight"] = _blocks(
+            attachments, [b for _, b in pairs], rows[path]
+        )
+    return native
+
+
+def from_peft_lora(
+    plan: Plan, native: dict[str, Tensor], rows: dict[str, int]
+) -> dict[str, Tensor]:
+    """The way back.
+
+    Raises:
+        AdaptkitError: a tensor is missing or of another shape, or B is not made of blocks.
+    """
+    tensors = dict(native)
+    for path, attachments in plan.items():
+        names = [f"{PREFIX}{path}.lora_{letter}.weight" for letter in "AB"]
+        if missing := [name for name in names if name not in tensors]:
+            raise AdaptkitError(f"the weights lack {', '.join(missing)}")
+        a, b = (tensors.pop(name) for name in names)
+        rank = cast(LoRA, attachments[0].method).r
+        wanted = [
+            (rank * len(attachments), attachments[0].site.width_in),
+            (rows[path], rank * len(attachments)),
+        ]
+        if [tuple(a.shape), tuple(b.shape)] != wanted:
+            raise AdaptkitError(
+                f"{path}: lora_A and lora_B have shapes {tuple(a.shape)}, {tuple(b.shape)}; "
+                f"expected {wanted}"
+            )
+        parts = [
+            b[_columns(at, rows[path]), i * rank : (i + 1) * rank]
+            for i, at in enumerate(attachments)
+        ]
+        if attachments[0].site.part is not None and not torch.equal(
+            _blocks(attachments, parts, rows[path]), b
+        ):
+            raise AdaptkitError(
+                f"{path}: lora_B mixes the parts of a packed projection; load it with PEFT instead"
+            )
+        for i, (attachment, part) in enumerate(zip(attachments, parts, strict=True)):
+            tensors[_ours(path, attachment, "A")] = a[i * rank : (i + 1) * rank]
+            tensors[_ours(path, attachment, "B")] = part.contiguous()
+    return tensors
+
+
+def peft_lora_config(
+    plan: Plan, method: LoRA, base: nn.Module, head: list[str] | None
+) -> dict[str, Any]:
+    """The settings of PEFT's LoraConfig, only those that say something."""
+    ranks = {
+        path: method.r * len(attachments)
+        for path, attachments in plan.items()
+        if len(attachments) > 1
+    }
+    grow = math.sqrt if method.rslora else float
+    config: dict[str, Any] = {
+        "peft_type": "LORA",
+        "r": method.r,
+        "lora_alpha": _whole(method.scale * grow(method.r)),
+        "lora_dropout": method.dropout,
+        "use_rslora": method.rslora,
+        "bias": "none",
+        "target_modules": _short_names(list(plan), base),
+        "modules_to_save": head,
+        "inference_mode": True,
+    }
+    if ranks:
+        config["rank_pattern"] = ranks
+        config["alpha_pattern"] = {
+            path: _whole(method.scale * grow(rank)) for path, rank in ranks.items()
+        }
+    if any(not hasattr(_unwrapped(base, path), "in_features") for path in plan):
+        config["fan_in_fan_out"] = True
+    peft.LoraConfig(**config)  # whatever PEFT would refuse is refused here
+    return config
+
+
+def _ours(path: str, attachment: Attachment, name: str) -> str:
+    return f"{PREFIX}{path}.adaptkit_weights.{attachment.weight_name(name)}"
+
+
+def _columns(attachment: Attachment, width: int) -> slice:
+    return slice(*(attachment.site.part or (0, width)))
+
+
+def _blocks(attachments: list[Attachment], parts: list[Tensor], width: int) -> Tensor:
+    if attachments[0].site.part is None:
+        return parts[0]
+    rank = parts[0].shape[1]
+    whole = parts[0].new_zeros(width, rank * len(parts))
+    for i, (attachment, part) in enumerate(zip(attachments, parts, strict=True)):
+        whole[_columns(attachment, width), i * rank : (i + 1) * rank] = part
+    return whole
+
+
+def _unwrapped(base: nn.Module, path: str) -> nn.Module:
+    module = base.get_submodule(path)
+    return getattr(module, "base_layer", module)
+
+
+def _whole(number: float) -> float | int:
+    return int(number) if float(number).is_integer() else number
+
+
+def _short_names(paths: list[str], base: nn.Module) -> list[str]:
+    """The last parts of the paths where they name just these modules (`query`), else the full
+    paths.
+    """
+    everywhere = Counter(name.rpartition(".")[2] for name, _ in base.named_modules())
+    ours = Counter(path.rpartition(".")[2] for path in paths)
+    if all(everywhere[name] == count for name, count in ours.items()):
+        return sorted(ours)
+    return sorted(paths)

@@ -1,0 +1,78 @@
+"""PEFT's own methods in our grammar, and PEFT's names of task types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peft
+from peft import mapping
+from torch import nn
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.methods.grammar import read_term, split_terms
+
+
+def _peft_method(text: str) -> peft.PeftConfig:
+    """`peft:VERA[r=64,target_modules=q_proj|v_proj]` -> `peft.VeraConfig(r=64,
+    target_modules=[...])`.
+    """
+    if len(split_terms(text)) > 1:
+        raise AdaptkitError(f"{text!r}: a method of PEFT's cannot be part of a union.")
+    name, settings = read_term(text)
+    known = {str(kind.value): kind for kind in mapping.PEFT_TYPE_TO_CONFIG_MAPPING}
+    kind = name.removeprefix("peft:").upper()
+    if kind not in known:
+        raise unknown("PEFT method", kind, known)
+    config = mapping.PEFT_TYPE_TO_CONFIG_MAPPING[known[kind]]
+    for key in settings:
+        if key not in config.__dataclass_fields__:
+            raise unknown(f"setting of {name}", key, config.__dataclass_fields__)
+    try:
+        return config(
+            **{key: _peft_names(key, _peft_value(value)) for key, value in settings.items()}
+        )
+    except (TypeError, ValueError) as problem:
+        raise AdaptkitError(f"{text}: {problem}") from problem
+
+
+def _peft_names(key: str, value: Any) -> Any:
+    """One name of a module as a list: PEFT takes a text for a pattern of whole paths."""
+    return (
+        [value]
+        if key.endswith("_modules") and isinstance(value, str) and value.isidentifier()
+        else value
+    )
+
+
+def _peft_value(text: str):
+    if "|" in text:
+        return [_peft_value(part) for part in text.split("|")]
+    for known, value in (("true", True), ("false", False), ("none", None)):
+        if text.lower() == known:
+            return value
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            pass
+    return text
+
+
+_TASK_TYPES = {
+    "ForSequenceClassification": peft.TaskType.SEQ_CLS,
+    "ForTokenClassification": peft.TaskType.TOKEN_CLS,
+    "ForQuestionAnswering": peft.TaskType.QUESTION_ANS,
+    "ForCausalLM": peft.TaskType.CAUSAL_LM,
+    "LMHeadModel": peft.TaskType.CAUSAL_LM,
+    "ForConditionalGeneration": peft.TaskType.SEQ_2_SEQ_LM,
+}
+
+
+def peft_task_type(base: nn.Module) -> peft.TaskType | None:
+    """PEFT's name of the task that a transformers model class is for, or None for a bare backbone."""
+    return task_type_of_class(type(base).__name__)
+
+
+def task_type_of_class(name: str) -> peft.TaskType | None:
+    """The same from the class's name."""
+    return next((kind for ending, kind in _TASK_TYPES.items() if name.endswith(ending)), None)

@@ -1,0 +1,370 @@
+"""An adapter on disk: weights, configuration, task card. Strict to load, atomic to save.
+
+adapter_model.safetensors   the weights and the head, named as PEFT names them
+adapter_config.json         a PEFT configuration; plain LoRA as PEFT's own LORA, readable without adaptkit
+task.json                   the card: task, labels in order, columns, base and its fingerprint, method, metrics, versions
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import warnings
+from pathlib import Path
+from typing import Any, cast
+
+import peft
+import torch
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, read_card, task_of
+from adaptkit.adapters.files import AdapterFiles, check_shapes, read_adapter
+from adaptkit.adapters.full import FULL
+from adaptkit.adapters.inject import adapt
+from adaptkit.adapters.layer import AdaptLayer
+from adaptkit.adapters.peft_lora import (
+    PREFIX,
+    from_peft_lora,
+    is_plain_lora,
+    peft_lora_config,
+    to_peft_lora,
+)
+from adaptkit.adapters.peft_methods import peft_task_type
+from adaptkit.adapters.tuner import AdaptConfig, check_adapter_name, plan
+from adaptkit.errors import AdaptkitError
+from adaptkit.methods.grammar import parse_method
+from adaptkit.methods.lora import LoRA
+from adaptkit.models.backbone import backbone_of, linear_shape
+from adaptkit.models.fingerprint import fingerprint
+from adaptkit.models.load import load_base
+from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.json_files import write_json
+from adaptkit.utils.versions import versions
+
+
+def save_adapter(
+    model: peft.PeftModel,
+    folder: str | Path,
+    *,
+    adapter_name: str | None = None,
+    card: TaskCard | None = None,
+):
+    """Write one adapter of `model` with its head to `folder`, in one step.
+
+    Args:
+        model: from `adapt`, or any PeftModel.
+        folder: created; an adapter that is there is replaced, other files in it stay.
+        adapter_name: by default the active one.
+        card: task, labels and the rest; base, method, versions and checksum are filled in here.
+    """
+    name = adapter_name or model.active_adapter
+    if name not in model.peft_config:
+        raise AdaptkitError(
+            f"the model has no adapter {name!r}; it has {', '.join(model.peft_config)}."
+        )
+    base, config = model.get_base_model(), model.peft_config[name]
+    saved = _saved_tensors(
+        model, name
+    ).items()  # two names may share a tensor, as in PEFT's bias=all: each gets a copy
+    tensors = {
+        key: one.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for key, one in saved
+    }
+    if isinstance(config, AdaptConfig):
+        union = parse_method(config.method)
+        method, settings = config.method, _settings(config)
+        if is_plain_lora(union):
+            planned = plan(base, union)
+            tensors = to_peft_lora(planned, tensors, _output_widths(base, planned))
+            settings = peft_lora_config(planned, cast(LoRA, union[0]), base, config.modules_to_save)
+    else:
+        method, settings = f"peft:{config.peft_type.value}", _settings(config)
+    card = _complete(card or TaskCard(), base, method)
+    task_type = peft_task_type(base)
+    settings |= {"base_model_name_or_path": card.base, "revision": card.revision}
+    settings |= {"task_type": settings.get("task_type") or (task_type and task_type.value)}
+    with new_folder(folder) as staged:
+        save_file(tensors, staged / WEIGHTS, metadata={"format": "pt"})
+        card.weights_sha256 = hashlib.sha256((staged / WEIGHTS).read_bytes()).hexdigest()
+        write_json(
+            staged / CONFIG,
+            {key: value for key, value in sorted(settings.items()) if value is not None},
+        )
+        write_json(
+            staged / CARD, dataclasses.asdict(card) | {"base": _beside(card.base, Path(folder))}
+        )
+
+
+def load_adapter(
+    folder: str | Path,
+    base: nn.Module | None = None,
+    *,
+    adapter_name: str = "default",
+    trainable: bool = False,
+    check_base: bool = True,
+    **base_options: Any,
+) -> peft.PeftModel:
+    """Load an adapter; all of it or nothing.
+
+    Args:
+        folder: written by `save_adapter`, or by PEFT (then `base` must be given).
+        base: the model to put it on, or a PeftModel to add it to; by default the card's base is
+            loaded.
+        adapter_name: its name inside the model.
+        trainable: go on training it.
+        check_base: refuse a base that is not the one the adapter was trained on.
+        base_options: for `load_base`: dtype, device_map, ...; quantize is as it was in training,
+            unless it is given.
+
+    Raises:
+        AdaptkitError: no adapter there; a missing, extra, misshapen or non-finite tensor; another
+            base; a changed file.
+    """
+    card = read_card(folder)  # a whole model has nothing else of an adapter
+    if card is not None and card.method == FULL:
+        if base is not None:
+            raise AdaptkitError(
+                f"{folder} holds a whole model and no adapter: it cannot be put on a base."
+            )
+        return load_base(
+            str(folder), task=_head_of(card), labels=card.labels or None, **base_options
+        ).eval()
+    check_adapter_name(adapter_name)
+    files = read_adapter(folder)
+    folder, card, settings, tensors = files.folder, files.card, files.settings, files.tensors()
+    ours = card is not None and card.method is not None and not card.method.startswith("peft:")
+    if base is None:
+        if card is None or card.base is None:
+            raise AdaptkitError(
+                f"{folder} has no {CARD}, so its base is not known: pass base=load_base(...)."
+            )
+        base_options["quantize"] = base_options.get("quantize") or card.quantize
+        base = load_base(
+            card.base,
+            task=_head_of(card),
+            labels=card.labels or None,
+            revision=card.revision,
+            **base_options,
+        )
+    bare = base.get_base_model() if isinstance(base, peft.PeftModel) else base
+    if check_base:
+        record = getattr(bare, "adaptkit_base", None)
+        files.check_base(
+            _fingerprint(bare), record.name if record else getattr(bare, "name_or_path", "")
+        )
+    if card is not None and bare is base:
+        _match_labels(folder, bare, card.labels)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
+        if ours:
+            model = _inject(
+                folder,
+                base,
+                bare,
+                str(card and card.method),
+                settings.get("modules_to_save") or [],
+                tensors,
+                adapter_name,
+            )
+        else:
+            model = _inject_foreign(folder, base, tensors, adapter_name)
+    model.set_adapter(adapter_name, inference_mode=not trainable)
+    return model if trainable else model.eval()
+
+
+def _head_of(card: TaskCard) -> str | None:
+    """The transformers class with the head that the adapter was trained on."""
+    return task_of(card).auto_class if card.task else card.model_class
+
+
+def adapter_tensors(model: peft.PeftModel, adapter_name: str) -> dict[str, Tensor]:
+    """The tensors of one adapter and its head, the model's own, by their names on disk."""
+    found: dict[str, Tensor] = {}
+    for path, module in model.get_base_model().named_modules():
+        plain = PREFIX + path.replace(".base_layer", "")
+        if isinstance(module, AdaptLayer) and adapter_name in module.adaptkit_weights:
+            weights = module.adaptkit_weights[adapter_name]
+            found |= {f"{plain}.adaptkit_weights.{key}": weight for key, weight in weights.items()}
+        elif hasattr(module, "modules_to_save") and adapter_name in module.modules_to_save:
+            head = module.modules_to_save[adapter_name].state_dict(keep_vars=True)
+            found |= {f"{plain}.{key}": tensor for key, tensor in head.items()}
+    return found
+
+
+def _saved_tensors(model: peft.PeftModel, name: str) -> dict[str, Tensor]:
+    if isinstance(model.peft_config[name], AdaptConfig):
+        return adapter_tensors(model, name)
+    return get_peft_model_state_dict(model, adapter_name=name, save_embedding_layers=False)
+
+
+def _inject(
+    folder, base, bare, method: str, head: list[str], tensors, adapter_name: str
+) -> peft.PeftModel:
+    """Check everything against what the adapter would need on this base; then inject and fill."""
+    union = parse_method(method)
+    planned = plan(bare, union)
+    tensors = _as_ours(folder, bare, union, planned, tensors)
+    check_shapes(
+        folder, {key: tuple(t.shape) for key, t in tensors.items()}, _expected(bare, planned, head)
+    )
+    model = adapt(base, union, adapter_name=adapter_name, head=head)
+    with torch.no_grad():
+        for key, slot in adapter_tensors(model, adapter_name).items():
+            slot.copy_(tensors[key])
+    return model
+
+
+def own_tensors(files: AdapterFiles, bare: nn.Module, union: tuple) -> dict[str, Tensor]:
+    """The weights of an adapter of ours by the names that they have in a model, `adapter_tensors`."""
+    return _as_ours(files.folder, bare, union, plan(bare, union), _at_home(bare, files.tensors()))
+
+
+def _at_home(bare: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of an adapter that was trained under another head, or none, by the paths that the
+    modules have in this model.
+    """
+    paths = {path.replace(".base_layer", "") for path, _ in bare.named_modules()}
+    prefix = backbone_of(bare)[1]
+
+    def moved(key: str) -> str:
+        body = key.removeprefix(PREFIX)
+        path = re.split(r"\.(?:adaptkit_weights|lora_[AB])\.", body)[0]
+        if path == body or path in paths:
+            return key
+        return PREFIX + (prefix + body if prefix + path in paths else body.partition(".")[2])
+
+    return {moved(key): tensor for key, tensor in tensors.items()}
+
+
+def _as_ours(
+    folder: Path, bare: nn.Module, union: tuple, planned, tensors: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    if not is_plain_lora(union):
+        return tensors
+    try:
+        return from_peft_lora(planned, tensors, _output_widths(bare, planned))
+    except AdaptkitError as problem:
+        raise AdaptkitError(f"{folder / WEIGHTS}: {problem}") from None
+
+
+def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.PeftModel:
+    """An adapter of a method of PEFT's: PEFT injects it, we check that every tensor has its place."""
+    try:
+        config = peft.PeftConfig.from_pretrained(str(folder))
+    except KeyError as kind:
+        raise AdaptkitError(
+            f"{folder / CONFIG}: PEFT does not know the method {kind}; is the package that "
+            "defines it imported?"
+        ) from None
+    fresh = not isinstance(base, peft.PeftModel)
+    try:
+        if fresh:
+            base.requires_grad_(False)
+            model = peft.get_peft_model(base, config, adapter_name)
+        else:
+            model = base
+            model.add_adapter(adapter_name, config)
+    except ValueError as problem:
+        raise AdaptkitError(f"{folder}: {problem}") from problem
+    state = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
+    try:
+        check_shapes(
+            folder,
+            {k: tuple(t.shape) for k, t in tensors.items()},
+            {k: tuple(t.shape) for k, t in state.items()},
+        )
+        set_peft_model_state_dict(model, tensors, adapter_name)
+    except AdaptkitError:
+        if fresh:
+            model.unload()
+        else:
+            model.delete_adapter(adapter_name)
+        raise
+    return model
+
+
+def _expected(base: nn.Module, planned, head: list[str]) -> dict[str, tuple[int, ...]]:
+    shapes = {}
+    for path, attachments in planned.items():
+        for attachment in attachments:
+            for name, param in attachment.method.spec(attachment.site).items():
+                shapes[f"{PREFIX}{path}.adaptkit_weights.{attachment.weight_name(name)}"] = (
+                    param.shape
+                )
+    for path in head:
+        module = base.get_submodule(path)
+        module = getattr(module, "original_module", module)
+        shapes |= {
+            f"{PREFIX}{path}.{key}": tuple(t.shape) for key, t in module.state_dict().items()
+        }
+    return shapes
+
+
+def _beside(base: str | None, folder: Path) -> str | None:
+    """A base that lies in the adapter's folder by its place there, so that both can be moved
+    together.
+    """
+    if base and Path(base).is_dir() and Path(base).is_relative_to(folder.absolute()):
+        return f"./{Path(base).relative_to(folder.absolute())}"
+    return base
+
+
+def _fingerprint(base: nn.Module) -> str:
+    """Of the weights as they are now: a base may have been merged or edited since it was loaded.
+
+    Of a quantized one as it was loaded: packed weights cannot be read, and bitsandbytes rounds
+    biases where it computes.
+    """
+    record = getattr(base, "adaptkit_base", None)
+    packed = any(not parameter.dtype.is_floating_point for parameter in base.parameters())
+    return record.fingerprint if record and packed else fingerprint(base)
+
+
+def _match_labels(folder: Path, base: Any, labels: list[str]) -> None:
+    """Give a base with nameless labels the adapter's; refuse one that has others, or the same in
+    another order.
+    """
+    own = list((getattr(base.config, "id2label", None) or {}).values())
+    if not labels or len(own) != len(labels) or own == labels:
+        return
+    if own != [f"LABEL_{index}" for index in range(len(own))]:
+        raise AdaptkitError(
+            f"{folder} has the labels {labels} in this order, the base has {own}: load_base(..., "
+            f"labels={labels})."
+        )
+    base.config.id2label = dict(enumerate(labels))
+    base.config.label2id = {label: index for index, label in enumerate(labels)}
+
+
+def _output_widths(base: nn.Module, planned) -> dict[str, int]:
+    return {path: linear_shape(base.get_submodule(path))[1] for path in planned}
+
+
+def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
+    record = getattr(base, "adaptkit_base", None)
+    known: dict[str, Any] = {
+        "method": method,
+        "model_class": type(base).__name__,
+        "versions": versions(),
+    }
+    if not card.labels and type(base).__name__.endswith("Classification"):
+        known["labels"] = [base.config.id2label[index] for index in range(base.config.num_labels)]
+    known["base"] = record.name if record else getattr(base, "name_or_path", None) or None
+    known["revision"] = record.revision if record else None
+    known["quantize"] = record.quantize if record else None
+    edited = record and method.startswith(
+        "peft:"
+    )  # some of PEFT's methods train or split weights of the base
+    known["fingerprint"] = record.fingerprint if edited else _fingerprint(base)
+    return dataclasses.replace(card, **known)
+
+
+def _settings(config: peft.PeftConfig) -> dict[str, Any]:
+    """A PEFT configuration as JSON can hold it, marked as for inference, as PEFT itself saves it."""
+    content = config.to_dict() | {"inference_mode": True}
+    return {
+        key: sorted(value) if isinstance(value, set) else value for key, value in content.items()
+    }

@@ -1,0 +1,70 @@
+"""Stacking adapters: each acts on what the one before left, as in a union whose parts were trained
+apart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from adaptkit.adapters.card import task_of
+from adaptkit.adapters.files import AdapterFiles, read_adapter
+from adaptkit.adapters.inject import adapt
+from adaptkit.adapters.save_load import adapter_tensors, own_tensors, save_adapter
+from adaptkit.adapters.tuner import plan
+from adaptkit.errors import AdaptkitError
+from adaptkit.methods.grammar import parse_method
+from adaptkit.models.fingerprint import same_base
+from adaptkit.models.load import load_base
+
+
+def stack_adapters(folders: Sequence[str | Path], output_dir: str | Path) -> None:
+    """Write the stack of adapters to a folder, the first one nearest to the base; it answers with
+    the last one's head.
+
+    Raises:
+        AdaptkitError: fewer than two adapters, different bases, or adapters of PEFT's own methods.
+    """
+    parts = [read_adapter(folder) for folder in folders]
+    if len(parts) < 2:
+        raise AdaptkitError("stacking wants two adapters or more.")
+    cards = [_card(part) for part in parts]
+    for part, card in zip(parts, cards, strict=True):
+        if not same_base(card.fingerprint or "", cards[0].fingerprint or ""):
+            raise AdaptkitError(
+                f"{part.folder} was trained on another base than {parts[0].folder}: {card.base}, "
+                f"{cards[0].base}."
+            )
+    last = cards[-1]
+    task = task_of(last).auto_class if last.task else last.model_class
+    base = load_base(last.base or "", task=task, labels=last.labels or None, revision=last.revision)
+    unions = [parse_method(card.method or "") for card in cards]
+    given = [own_tensors(part, base, union) for part, union in zip(parts, unions, strict=True)]
+    found: dict[str, torch.Tensor] = {}
+    start = 0
+    for union, tensors in zip(unions, given, strict=True):
+        for path, attachments in plan(base, union).items():
+            root = f"base_model.model.{path}.adaptkit_weights."
+            for at in attachments:
+                moved = dataclasses.replace(at, index=at.index + start)
+                found |= {
+                    root + moved.weight_name(name): tensors[root + at.weight_name(name)]
+                    for name in at.method.spec(at.site)
+                }
+        start += len(union)
+    model = adapt(base, [method for union in unions for method in union])
+    with torch.no_grad():
+        for key, slot in adapter_tensors(model, model.active_adapter).items():
+            slot.copy_(found[key] if key in found else given[-1][key])
+    save_adapter(model, output_dir, card=dataclasses.replace(last, metrics={}))
+
+
+def _card(part: AdapterFiles):
+    if part.card is None or not part.card.method or part.card.method.startswith("peft:"):
+        raise AdaptkitError(
+            f"{part.folder} was not made by one of adaptkit's methods, so it cannot be stacked."
+        )
+    return part.card

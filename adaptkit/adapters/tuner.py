@@ -1,0 +1,219 @@
+"""The plug into PEFT: one PEFT type of our own, for every method and union.
+
+`adapt(model, method)` is the front door. `AdaptConfig` is a `peft.PeftConfig` and works with
+`peft.get_peft_model`, `PeftModel.from_pretrained`, transformers' `add_adapter` and the Trainer.
+PEFT's registry is written to, not patched.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import peft
+from peft import mapping
+from peft.tuners.tuners_utils import BaseTuner
+from torch import nn
+
+from adaptkit.adapters.attachments import Attachment
+from adaptkit.adapters.attention import check_routable
+from adaptkit.adapters.layer import AdaptLayer
+from adaptkit.errors import AdaptkitError
+from adaptkit.methods.base import Method
+from adaptkit.methods.grammar import describe_method, parse_method
+from adaptkit.models.find_sites import find_sites
+
+
+class AdaptkitPeftType(str, enum.Enum):  # noqa: UP042, as PEFT's own
+    """PEFT reads `.value` in several places, and its own enum cannot be extended."""
+
+    ADAPTKIT = "ADAPTKIT"
+
+
+@dataclass
+class AdaptConfig(peft.PeftConfig):
+    """PEFT configuration of an adaptkit adapter.
+
+    `method`: the grammar's text, a Method, or a sequence of them. `modules_to_save`: full paths of
+    the head's modules.
+    """
+
+    method: str = field(
+        default="lora", metadata={"help": "what is injected, in the method grammar"}
+    )
+    modules_to_save: list[str] | None = field(
+        default=None, metadata={"help": "modules trained and saved in full: the head"}
+    )
+    target_modules: list[str] | None = field(
+        default=None, metadata={"help": "not used: methods choose sites"}
+    )
+    target_parameters: list[str] | None = field(
+        default=None, metadata={"help": "not used: methods choose sites"}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.peft_type = AdaptkitPeftType.ADAPTKIT
+        self.method = describe_method(as_methods(self.method), full=True)
+        if self.target_modules or self.target_parameters:
+            raise AdaptkitError(
+                "AdaptConfig takes no target_modules: a method chooses sites, as in "
+                "lora[sites=attn.q|attn.v]."
+            )
+
+
+def as_methods(method: str | Method | Sequence[Method]) -> tuple[Method, ...]:
+    """Methods from any of the forms in which they can be given."""
+    if isinstance(method, str):
+        return parse_method(method)
+    given = (method,) if isinstance(method, Method) else tuple(method)
+    if not given or not all(isinstance(one, Method) for one in given):
+        raise AdaptkitError(
+            "a method is a string such as 'lora[r=8]', a Method, or a peft.PeftConfig; it got "
+            f"{method!r}."
+        )
+    return given
+
+
+def plan(model: nn.Module, union: tuple[Method, ...]) -> dict[str, list[Attachment]]:
+    """Which module of the base gets which attachments: module path -> attachments, in the order of
+    the union.
+    """
+    sites = find_sites(model)
+    planned = defaultdict(list)
+    for index, method in enumerate(union):
+        for site in method.place(sites):
+            planned[site.module].append(Attachment(method, site, index))
+    return dict(planned)
+
+
+class AdaptTuner(BaseTuner):
+    """PEFT's tuner for `AdaptConfig`: wraps the planned modules in `AdaptLayer`s."""
+
+    prefix = "adaptkit_"
+    tuner_layer_cls = AdaptLayer
+    target_module_mapping: dict[str, list[str]] = {}
+
+    def inject_adapter(self, model: nn.Module, adapter_name: str, *args, **kwargs) -> None:
+        # Whatever can go wrong goes wrong here, before the model is touched.
+        check_adapter_name(adapter_name)
+        config = cast(AdaptConfig, self.peft_config[adapter_name])
+        self._plan = plan(model, parse_method(config.method))
+        self._modules_by_path = {_plain(name): module for name, module in model.named_modules()}
+        for attachment in (one for attachments in self._plan.values() for one in attachments):
+            if attachment.site.kind == "attention":
+                check_routable(self._modules_by_path[attachment.site.entry])
+        try:
+            super().inject_adapter(model, adapter_name, *args, **kwargs)
+        finally:
+            del self._plan, self._modules_by_path
+
+    def _prepare_adapter_config(self, peft_config, model_config):
+        return peft_config
+
+    def _check_target_module_exists(self, peft_config, key: str) -> bool:
+        return key in self._plan
+
+    def _create_and_replace(
+        self,
+        peft_config,
+        adapter_name,
+        target,
+        target_name,
+        parent,
+        current_key,
+        parameter_name=None,
+    ):
+        layer = target if isinstance(target, AdaptLayer) else AdaptLayer(target)
+        layer.update_layer(adapter_name, self._plan[current_key], self._modules_by_path)
+        if layer is not target:
+            self._replace_module(parent, target_name, layer, target)
+
+    def _mark_only_adapters_as_trainable(self, model: nn.Module) -> None:
+        super()._mark_only_adapters_as_trainable(model)
+        for module in model.modules():
+            if isinstance(module, AdaptLayer):
+                module.keep_frozen()
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args, **kwargs):
+        if (
+            kwargs.get("adapter_names") is not None
+        ):  # PEFT would drop it, and all rows go through the active adapter
+            raise AdaptkitError(
+                "adapter_names: rows with different adapters in one batch are what adaptkit.Host "
+                "is for."
+            )
+        yield
+
+    def _replace_module(self, parent, child_name, new_module, child):
+        if hasattr(new_module, "base_layer"):
+            super()._replace_module(parent, child_name, new_module, child)
+        # PEFT hands over `.weight`, which is there anyway, and which a head of several modules has
+        # not
+        else:
+            setattr(parent, child_name, new_module)
+
+    def _check_can_merge(self, adapter_names: list[str] | None) -> None:
+        for adapter in adapter_names or self.active_adapters:
+            config = cast(AdaptConfig, self.peft_config[adapter])
+            for method in parse_method(config.method):
+                if not method.affine:
+                    raise AdaptkitError(
+                        f"adapter {adapter!r} cannot be merged: {method} is not a linear change "
+                        "of the base's weights. "
+                        "Keep it as an adapter; only lora and ia3 without gates can be merged."
+                    )
+        for name, module in self.model.named_modules():
+            if (
+                isinstance(module, AdaptLayer)
+                and not module.base_layer.weight.dtype.is_floating_point
+            ):
+                raise AdaptkitError(
+                    f"{name} is quantized ({type(module.base_layer).__name__}): rounding would "
+                    "change the merged weights. "
+                    "Load the base without quantization to merge."
+                )
+
+    def merge_adapter(
+        self, adapter_names: list[str] | None = None, safe_merge: bool = False
+    ) -> None:
+        self._check_can_merge(adapter_names)
+        super().merge_adapter(adapter_names, safe_merge)
+
+    def _unload_and_optionally_merge(
+        self, merge=True, progressbar=False, safe_merge=False, adapter_names=None
+    ):
+        if merge:
+            self._check_can_merge(adapter_names)
+        return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
+
+
+def check_adapter_name(name: str) -> None:
+    """Refuse the adapter names that torch cannot hold, before anything is changed."""
+    if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
+        suggestion = re.sub(r"\W", "_", str(name)) or "default"
+        suggestion = suggestion + "_1" if hasattr(nn.ModuleDict(), suggestion) else suggestion
+        raise AdaptkitError(
+            f"adapter name {name!r} cannot be used inside a model: names hold no dot and are no "
+            "method of torch's modules. "
+            f"Use {suggestion!r}; the folder on disk may have any name."
+        )
+
+
+def _plain(name: str) -> str:
+    return name.replace(".base_layer", "")
+
+
+_REGISTRIES: tuple[tuple[Any, Any], ...] = (
+    (mapping.PEFT_TYPE_TO_CONFIG_MAPPING, AdaptConfig),
+    (mapping.PEFT_TYPE_TO_TUNER_MAPPING, AdaptTuner),
+    (mapping.PEFT_TYPE_TO_PREFIX_MAPPING, AdaptTuner.prefix),
+)
+for _registry, _value in _REGISTRIES:
+    _registry[AdaptkitPeftType.ADAPTKIT] = _value

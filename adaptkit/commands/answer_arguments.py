@@ -1,0 +1,57 @@
+"""What `predict` and `evaluate` share: their arguments, and reading rows as an adapter's card says."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from adaptkit.adapters.card import existing_card
+from adaptkit.data.readers.read import read
+from adaptkit.data.readers.reading import Reading
+from adaptkit.data.tables import Table
+
+
+def positive(text: str) -> int:
+    """A whole number, 1 or more, as argparse's type."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number, 1 or more, not {text!r}")
+    return int(text)
+
+
+def add_row_arguments(parser: argparse.ArgumentParser, need_file: bool) -> None:
+    """The arguments about rows, and about the model that answers them."""
+    parser.add_argument(
+        "--file",
+        required=need_file,
+        help="rows, in any format that recipes read; --PART_column NAME says where a part is",
+    )
+    parser.add_argument("--format", help="format of the file (default: detected)")
+    parser.add_argument("--encoding", default="utf-8", help="encoding of the file")
+    parser.add_argument(
+        "--batch_size", type=positive, default=64, help="rows at once (default: 64)"
+    )
+    parser.add_argument(
+        "--quantize", help="load the base in int8, nf4 or none (default: as in training)"
+    )
+
+
+def read_rows(
+    given: argparse.Namespace, labelled: bool, by: str | None = None, tag_column: int | None = None
+) -> Table:
+    """The rows of --file; what a header may hold is known from the adapter's card."""
+    card = existing_card(Path(given.folder))
+    wanted = (*(card.columns | given.columns).values(), *([by] if by else []))
+    source, target = card.settings.get("source_lang"), card.settings.get("target_lang")
+    reading = Reading(
+        format=given.format,
+        encoding=given.encoding,
+        wanted=wanted,
+        tag_column=tag_column,
+        languages=(source, target) if source and target else None,
+        labelled=labelled,
+    )
+    table = read(given.file, reading)
+    for note in table.notes:
+        print(f"note: {note}", file=sys.stderr)
+    return table

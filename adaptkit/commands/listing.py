@@ -1,0 +1,50 @@
+"""`adaptkit list`: the adapters in a folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from adaptkit.adapters.card import TaskCard, existing_card
+from adaptkit.errors import AdaptkitError
+from adaptkit.utils.terminal import format_table
+
+HELP = "the adapters in a folder"
+LONGEST = 40  # characters of a method
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", default="runs")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Print a row for each adapter.
+
+    Raises:
+        AdaptkitError: there is no such folder, or no adapter in it.
+    """
+    store = Path(given.folder)
+    if not store.is_dir():
+        raise AdaptkitError(f"there is no folder {store}.")
+    rows = [_row(path.parent) for path in sorted(store.glob("*/task.json"))]
+    if not rows:
+        raise AdaptkitError(f"{store} holds no adapters (folders with a task.json).")
+    print(format_table([("name", "task", "labels", "method", "kB", "score"), *rows]))
+
+
+def _row(folder: Path) -> tuple[str, ...]:
+    card = existing_card(folder)
+    files = folder.glob("*model*.safetensors")  # of an adapter or a whole model
+    size = sum(path.stat().st_size for path in files) / 1000
+    method = card.method or "-"
+    method = method if len(method) <= LONGEST else method[: LONGEST - 3] + "..."
+    return folder.name, card.task or "-", str(len(card.labels)), method, f"{size:.0f}", _score(card)
+
+
+def _score(card: TaskCard) -> str:
+    """The first metric on the test rows, else on the validation rows."""
+    for split in ("test_", "eval_"):
+        for name, value in card.metrics.items():
+            if name.startswith(split):
+                return f"{value:.4f} {name}"
+    return "-"

@@ -1,0 +1,53 @@
+"""`adaptkit sources`: which base and which stored adapter a new task is best started from."""
+
+from __future__ import annotations
+
+import argparse
+
+from adaptkit.commands.answer_arguments import positive
+from adaptkit.errors import unknown
+
+HELP = "rank bases and adapters as starts for a new task"
+DESCRIPTION = (
+    "scores of frozen features, without training: LogME, H-score, a linear probe, nearest "
+    "neighbours"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--target", required=True, help="labelled texts, or pairs of texts, of the new task"
+    )
+    parser.add_argument("--store", help="folder of adapters; their bases are ranked too")
+    parser.add_argument("--base", nargs="+", default=[], help="bases: folders or names")
+    parser.add_argument("--text_column", help="column of the text (default: text)")
+    parser.add_argument("--text_pair_column", help="column of a second text (default: none)")
+    parser.add_argument("--label_column", help="column of the label (default: label)")
+    parser.add_argument("--format", help="format of the file (default: detected)")
+    parser.add_argument(
+        "--rows", type=positive, default=1000, help="rows to look at, at most (default: 1000)"
+    )
+    parser.add_argument(
+        "--by", default="neighbours", help="sort by neighbours (default), probe, log_me or h_score"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the rows that are looked at")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Rank and print.
+
+    Raises:
+        AdaptkitError: no sources, or rows that are too few or all alike.
+    """
+    from adaptkit.data.readers.read import read
+    from adaptkit.data.readers.reading import Reading
+    from adaptkit.tasks.classify import Classify
+    from adaptkit.transfer.rank_sources import rank, show
+    from adaptkit.transfer.source_scores import SCORES
+
+    if given.by not in SCORES:
+        raise unknown("score", given.by, SCORES)
+    named = {part: getattr(given, f"{part}_column") for part in Classify.parts}
+    task = Classify(columns={part: name for part, name in named.items() if name})
+    table = task.read(read(given.target, Reading(given.format, wanted=task.wanted())))
+    print(show(rank(table, given.base, given.store, given.rows, given.seed), given.by))

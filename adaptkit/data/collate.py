@@ -1,0 +1,99 @@
+"""Batches: every list padded to the longest of its kind."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaptkit.errors import AdaptkitError
+
+IGNORED = -100
+
+MULTIPLE = 8  # of tokens
+
+
+def by_column(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Rows with the same keys as a list a key."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+@dataclass(frozen=True)
+class Pad:
+    """Makes tensors of encoded rows, filled on the right.
+
+    values: what each column is filled with, 0 by default.
+    texts, most: these columns are filled to a multiple of `MULTIPLE` tokens, but to no more than
+    `most` if they are not longer.
+    """
+
+    values: dict[str, Any]
+    texts: tuple[str, ...] = ()
+    most: int = 0
+
+    @classmethod
+    def for_tokenizer(cls, tokenizer: Any) -> Pad:
+        """Padding with a tokenizer's own ids."""
+        values = {
+            "input_ids": tokenizer.pad_token_id,
+            "token_type_ids": tokenizer.pad_token_type_id,
+            "labels": IGNORED,
+        }
+        return cls(values)
+
+    def in_few_shapes(self, rows: Any) -> Pad:
+        """The same for batches of these rows, in fewer shapes: what is as long as a text is filled
+        up to a multiple.
+        """
+        lengths = list(rows["length"])
+        if len(set(lengths)) < 2:
+            return self
+        columns = {
+            name: rows[name]
+            for name, value in rows[0].items()
+            if isinstance(value, list | np.ndarray)
+        }
+        texts = tuple(
+            name for name, column in columns.items() if [len(value) for value in column] == lengths
+        )
+        return dataclasses.replace(self, texts=texts, most=max(lengths))
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Tensor]:
+        columns = [name for name in rows[0] if name != "length" and not name.startswith("_")]
+        return {name: self._tensor(name, [row[name] for row in rows]) for name in columns}
+
+    def width(self, longest: int) -> int:
+        """Tokens that a batch of texts is filled up to."""
+        return max(longest, min(self.most, -(-longest // MULTIPLE) * MULTIPLE))
+
+    def _needless(self, name: str, full: bool) -> int:
+        """What stands for a filling that is not used."""
+        if not full:
+            raise AdaptkitError(
+                f"texts of different lengths need a padding token for {name}, and this tokenizer "
+                "has none."
+            )
+        return 0
+
+    def _tensor(self, name: str, values: list[Any]) -> Tensor:
+        if not isinstance(values[0], list | np.ndarray):
+            return torch.tensor(values)
+        arrays = [np.asarray(value) for value in values if len(value)]
+        width, fill = max(map(len, values)), self.values.get(name, 0)
+        if name in self.texts:
+            width = self.width(width)
+        if fill is None:
+            fill = self._needless(name, all(len(value) == width for value in values))
+        kind = np.result_type(*{array.dtype for array in arrays}).kind if arrays else "i"
+        inner = arrays[0].shape[1:] if arrays else ()
+        filled = np.full(
+            (len(values), width, *inner), fill, {"f": np.float32, "b": np.bool_}.get(kind, np.int64)
+        )
+        for row, value in zip(filled, values, strict=True):
+            if len(value):
+                row[: len(value)] = value
+        return torch.from_numpy(filled)

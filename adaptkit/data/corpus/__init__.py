@@ -1,0 +1,21 @@
+"""The embedded corpus: 384 messages to the support team of an online shop, written for this project
+(Apache-2.0).
+
+Each row has `id`, `split` (train, validation, test), `text`, `intent` (10 kinds), `sentiment`
+(positive, neutral, negative), `urgency` (1 to 5), `entities` (start, end, label; end exclusive),
+`relations` (head and tail are indexes into the entities), `question` with its `answer` (start,
+text), `summary`, `reply`, and `chinese`, a translation of the text.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import Any
+
+
+def load_corpus(split: str | None = None) -> list[dict[str, Any]]:
+    """The rows of one split, or all of them."""
+    lines = (files(__name__) / "messages.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    return [row for row in rows if split in (None, row["split"])]

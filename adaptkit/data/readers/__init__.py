@@ -1,0 +1,1 @@
+"""Files as the world publishes them: one function a format; `read` detects the format."""

@@ -1,0 +1,130 @@
+"""Files as the world publishes them. One function a format; the format is detected and said aloud,
+or named.
+
+csv tsv         a table; tsv knows no quoting; without a header line the columns are named by --column_names or guessed
+json jsonl parquet folder      objects, an object a line, a table, LABEL/*.txt
+conll           a word and its tags a line, a blank line between sentences
+squad           questions on paragraphs, with answers by character
+semeval         the blocks of SemEval-2010 task 8: number, "text with <e1> and <e2>", relation, comment
+label_first     a label, a blank, a text
+parallel        a line and its translation in two files, train.en and train.de
+lines           a text a line
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from adaptkit.data.readers import blocks, delimited, objects, plain
+from adaptkit.data.readers.reading import Reading
+from adaptkit.data.readers.text import decode, lines_of
+from adaptkit.data.tables import Table
+from adaptkit.errors import AdaptkitError, check_exists, unknown
+from adaptkit.utils.atomic_files import without_parts
+
+Reader = Callable[[Path, Reading], Table]
+
+FORMATS: dict[str, Reader] = {
+    "csv": delimited.read_csv,
+    "tsv": delimited.read_tsv,
+    "json": objects.read_json,
+    "jsonl": objects.read_jsonl,
+    "parquet": objects.read_parquet,
+    "squad": objects.read_squad,
+    "folder": plain.read_folder,
+    "conll": blocks.read_conll,
+    "semeval": blocks.read_semeval,
+    "label_first": plain.read_label_first,
+    "parallel": plain.read_parallel,
+    "lines": plain.read_lines,
+}
+
+_ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
+
+_OPAQUE = (
+    ".xlsx",
+    ".xls",
+    ".zip",
+    ".gz",
+    ".bz2",
+    ".xz",
+    ".tar",
+    ".pdf",
+    ".docx",
+    ".doc",
+    ".pkl",
+    ".bin",
+    ".npy",
+    ".db",
+)
+
+
+def read(path: str | Path, reading: Reading = Reading()) -> Table:
+    """Read one file or text folder. `file.json#train+extra` reads these parts of a JSON object of
+    lists.
+
+    Raises:
+        AdaptkitError: no such file (with the nearest name), a format that is not known, a bad row,
+            or no rows.
+    """
+    path, parts = without_parts(str(path))
+    if reading.format is not None and reading.format not in FORMATS:
+        raise unknown("format", reading.format, FORMATS)
+    check_exists(path)
+    if parts:
+        return objects.read_parts(path, parts.split("+"), reading)
+    name = reading.format or detect(path, reading)
+    table = FORMATS[name](path, replace(reading, format=name))
+    if not len(table):
+        raise AdaptkitError(f"{path} holds no rows.")
+    if (
+        reading.format is None
+        and path.suffix.lower() not in _ENDINGS
+        and name not in ("folder", "json")
+    ):
+        table.notes.insert(0, f"{path.name} is read as {name} (--format names another)")
+    return table
+
+
+def detect(path: Path, reading: Reading) -> str:
+    """The name of a file's format, from its ending and, where that does not say, its first lines."""
+    if path.is_dir():
+        return "folder"
+    ending = path.suffix.lower()
+    if reading.labelled and reading.languages and ending == f".{reading.languages[0]}":
+        return "parallel"
+    if ending in _ENDINGS:
+        return _ENDINGS[ending]
+    if ending == ".json":
+        return (
+            "squad"
+            if objects.looks_like_squad(path)
+            else "jsonl"
+            if objects.looks_like_lines(path)
+            else "json"
+        )
+    if ending in _OPAQUE:
+        raise AdaptkitError(
+            f"{path}: the ending {ending!r} is not known; known formats: {', '.join(FORMATS)}."
+        )
+    head = [text for _, text in lines_of(decode(path, reading.encoding)[:200_000])][:400]
+    filled = [line for line in head if line.strip()]
+    if any(re.match(r'\d+\t".*<e1>.*</e1>', line) for line in filled[:8]):
+        return "semeval"
+    if blocks.looks_like_conll(head):
+        return "conll"
+    if len(reading.wanted) == 1:  # the text is all that is asked for
+        return "lines"
+    if (
+        filled
+        and "\t" in filled[0]
+        and len({line.count("\t") for line in filled[:-1] or filled}) == 1
+    ):
+        return "tsv"
+    labelled = reading.labelled and (not reading.wanted or "label" in reading.wanted)
+    if labelled and plain.looks_label_first(filled):
+        return "label_first"
+    return "lines"

@@ -1,0 +1,123 @@
+"""The order of training rows: batches of like lengths, the same on every process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch.utils.data import Sampler
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def lengths_of(encoded: Dataset) -> list[int]:
+    """Tokens of each row; the column at once, which is a hundred times faster than row by row."""
+    return encoded["length"][:]
+
+
+class LengthBuckets(Sampler[int]):
+    """Rows in batches of like lengths, the batches in random order; the same on every process.
+
+    Args:
+        lengths: tokens of each row.
+        batch_size: rows in one optimizer step over all processes, so that the order does not depend
+            on their number.
+        seed: of the order; each epoch has its own.
+        pool: how many batches are sorted together: more means less padding and less chance.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, pool: int = 50):
+        self.lengths = np.asarray(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.pool = pool
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(len(self.lengths))
+        step = self.batch_size * max(1, min(self.pool, len(order) // (4 * self.batch_size)))
+        pools = [order[i : i + step] for i in range(0, len(order), step)]
+        order = np.concatenate(
+            [pool[np.argsort(self.lengths[pool], kind="stable")] for pool in pools]
+        )
+        batches = [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
+        short = (
+            batches.pop() if len(batches[-1]) < self.batch_size else None
+        )  # an incomplete batch must come last
+        generator.shuffle(batches)
+        return iter(np.concatenate([*batches, short] if short is not None else batches).tolist())
+
+
+def padding_share(
+    sampler: LengthBuckets, batch_size: int, width: Callable[[int], int] = int
+) -> float:
+    """The share of one epoch's tokens that are padding, in batches of `batch_size` rows; `width`:
+    of a batch, by its longest.
+    """
+    ordered = sampler.lengths[list(sampler)]
+    batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
+    return 1 - ordered.sum() / sum(len(batch) * width(int(batch.max())) for batch in batches)
+
+
+class TaskBuckets(Sampler[int]):
+    """The rows of several tasks, each step of one task, steps in random order; within a task as in
+    `LengthBuckets`.
+
+    Args:
+        lengths: tokens of each row, for each task; rows are numbered through, one task behind the
+            other.
+        step: rows in one optimizer step over all processes.
+        seed: of the order; each epoch has its own.
+        temperature: a task has a share of the steps by its number of rows to the power of 1 /
+            temperature: 1 by size, more: evener.
+    """
+
+    def __init__(
+        self, lengths: Sequence[Sequence[int]], step: int, seed: int, temperature: float = 1.0
+    ):
+        self.lengths = np.concatenate([np.asarray(one) for one in lengths])
+        self.starts = np.cumsum([0, *map(len, lengths)])
+        self.buckets = [LengthBuckets(one, step, seed + index) for index, one in enumerate(lengths)]
+        self.step, self.seed, self.epoch = step, seed, 0
+        shares = (np.asarray([len(one) for one in lengths]) / max(map(len, lengths))) ** (
+            1 / temperature
+        )
+        total = sum(-(-len(one) // step) for one in lengths)
+        self.steps = np.maximum(1, np.rint(total * shares / shares.sum())).astype(int)
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return int(self.steps.sum()) * self.step
+
+    def __iter__(self) -> Iterator[int]:
+        groups = [group for task in range(len(self.buckets)) for group in self._of_task(task)]
+        np.random.default_rng((self.seed, self.epoch)).shuffle(groups)
+        return iter(np.concatenate(groups).tolist())
+
+    def _of_task(self, task: int) -> list[np.ndarray]:
+        """As many steps as the task has in an epoch, from as many passes over its rows as that
+        takes.
+        """
+        buckets, wanted = self.buckets[task], int(self.steps[task])
+        in_pass = -(-len(buckets) // self.step)
+        passes = -(-wanted // in_pass)
+        found: list[np.ndarray] = []
+        for one in range(passes):
+            buckets.set_epoch(self.epoch * passes + one)
+            rows = np.fromiter(buckets, int)
+            rows = (
+                np.resize(rows, in_pass * self.step) + self.starts[task]
+            )  # the last step is filled from the first ones
+            found += list(rows.reshape(in_pass, self.step))
+        return found[:wanted]

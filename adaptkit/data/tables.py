@@ -1,0 +1,92 @@
+"""Rows, where each came from, and how they are divided into splits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from adaptkit.errors import AdaptkitError, nearest
+
+LONGEST = 600  # characters of a problem that a message shows
+
+
+@dataclass
+class Table:
+    """Rows, and for each row where it stands, for error messages: `reviews.csv:17`. `notes`: what
+    reading decided.
+    """
+
+    rows: list[dict[str, Any]]
+    source: str
+    lines: Sequence[int | str] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def columns(self) -> list[str]:
+        return list(dict.fromkeys(key for row in self.rows[:100] for key in row))
+
+    def where(self, index: int) -> str:
+        """`file:line` of a row, or `source row n` where there are no lines."""
+        return f"{self.source}:{self.lines[index]}" if self.lines else f"{self.source} row {index}"
+
+    def bad(self, index: int, problem: str) -> AdaptkitError:
+        """The error to raise for a row that cannot be used; of a long problem the middle is left
+        out.
+        """
+        if len(problem) > LONGEST:
+            problem = f"{problem[: LONGEST // 2]} ... {problem[-LONGEST // 2 :]}"
+        return AdaptkitError(f"{self.where(index)}: {problem}")
+
+    def each(self, make: Callable[[int, dict[str, Any]], Any]) -> list[Any]:
+        """What `make` makes of every row, from its index and the row itself.
+
+        Raises:
+            AdaptkitError: that of the first row that cannot be used, with the places of the others.
+        """
+        found, bad = [], []
+        for index, row in enumerate(self.rows):
+            try:
+                found.append(make(index, row))
+            except AdaptkitError as error:
+                bad.append((index, error))
+        if len(bad) > 1:
+            others = ", ".join(self.where(index) for index, _ in bad[1:6]) + (
+                ", ..." if len(bad) > 6 else ""
+            )
+            raise AdaptkitError(f"{bad[0][1]} Nor can {len(bad) - 1} more be used: {others}.")
+        if bad:
+            raise bad[0][1]
+        return found
+
+    def take(self, indexes: Iterable[int]) -> Table:
+        indexes = list(indexes)
+        lines = [self.lines[i] for i in indexes] if self.lines else None
+        return Table([self.rows[i] for i in indexes], self.source, lines)
+
+    def with_rows(self, rows: list[dict[str, Any]]) -> Table:
+        """The same places with other rows, one for each."""
+        return Table(rows, self.source, self.lines)
+
+    def and_rows(self, other: Table | None) -> Table:
+        """These rows and those of another table."""
+        if other is None:
+            return self
+        lines = (
+            [*self.lines, *other.lines]
+            if self.lines and other.lines and self.source == other.source
+            else None
+        )
+        return Table([*self.rows, *other.rows], self.source, lines)
+
+    def need(self, column: str, flag: str) -> None:
+        """Raise an AdaptkitError unless the table has `column`; `flag` is what the user can set."""
+        if column not in self.columns:
+            close = nearest(column, self.columns)
+            guess = f" Did you mean --{flag} {close}?" if close else f" Name it with --{flag}."
+            raise AdaptkitError(
+                f"{self.source} has no column {column!r}; it has {', '.join(self.columns)}.{guess}"
+            )

@@ -1,0 +1,449 @@
+"""Distilling: a student learns what a teacher says, and the labels (Hinton et al. 2015,
+arXiv:1503.02531).
+
+The teacher runs once; its logits are one more column of the training rows. The loss is
+
+    hard * (the task's own loss, over what has a label)  +  (1 - hard) * T^2 * KL(softmax(teacher / T) || softmax(student / T))
+
+summed over all labels of an optimizer step, one a text (classify) or one a word (tag), and divided
+by their number. Where a text has several, each label is a choice of its own, between its logit and
+0: the softmax of the two is the sigmoid. Where it is asked for, so many times the difference of
+hidden states or of attention maps is added (`adaptkit.transfer.feature_loss`). Rows without labels
+count in what the teacher says alone. But for these two, teacher and student need not share a
+tokenizer: only logits of whole texts and of whole words pass between them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from adaptkit.adapters.card import existing_card
+from adaptkit.data.collate import Pad
+from adaptkit.data.tables import Table
+from adaptkit.distillation.feature_loss import FeatureLoss
+from adaptkit.distillation.next_tokens import WRITERS
+from adaptkit.errors import AdaptkitError
+from adaptkit.tasks.base import Task
+from adaptkit.tasks.tag import by_unit
+from adaptkit.tasks.wrapped import WrappedTask
+from adaptkit.utils.atomic_files import new_file
+
+LOGITS = "teacher_logits.safetensors"
+
+UNLABELLED = "_unlabelled"  # a row that the teacher alone says something about
+
+GOLD: dict[
+    str, Callable[[Any], dict[str, Any]]
+] = {  # what can be taught; the gold of a row that has none, which no loss looks at
+    "classify": lambda task: {"label": task.labels[0] if task.one_label else []},
+    "tag": lambda task: {"entities": []},
+}
+
+
+class Teacher:
+    """A model that has run once over some texts.
+
+    task: classify or tag. labels: in the order of its logits. logits: what `name_of` calls a row ->
+    its logits, `(labels,)`, or `(words, labels)` with NaN for words in which no piece of the
+    teacher's begins. multi_label: a text has any number of labels.
+    """
+
+    def __init__(
+        self,
+        labels: list[str],
+        logits: dict[str, np.ndarray],
+        task: str = "classify",
+        multi_label: bool = False,
+    ):
+        self.labels, self.logits, self.task, self.multi_label = labels, logits, task, multi_label
+
+    @classmethod
+    def run(
+        cls,
+        folder: str | Path,
+        table: Table,
+        batch_size: int = 64,
+        feature_losses: Sequence[FeatureLoss] = (),
+    ) -> Teacher:
+        """Let an adapter or a fully tuned model in a folder say what it thinks of every row. pulls:
+        what keeps more of it.
+
+        Raises:
+            AdaptkitError: it does not give labels to texts or words.
+        """
+        from adaptkit.inference.predict import predict
+        from adaptkit.inference.predictor import Predictor
+        from adaptkit.models.backbone import bare_model
+
+        predictor = Predictor(folder)
+        task = predictor.task
+        check_taught(folder, task.name)
+        teacher_task = TeacherTask(task, feature_losses)
+        encoded = teacher_task.encode(
+            table, predictor.tokenizer, predictor.max_length, labelled=False
+        )
+        with ExitStack() as stack:
+            for feature_loss in feature_losses:
+                stack.enter_context(feature_loss.teaching(bare_model(predictor.model)))
+            logits = predict(
+                predictor.model,
+                cast(Task, teacher_task),
+                encoded,
+                predictor.tokenizer,
+                batch_size,
+                title="teacher",
+            )
+        if task.name == "tag":
+            nothing = np.full(len(task.labels), np.nan, np.float32)
+            words = by_unit(logits, encoded, table)
+            rows = [
+                np.stack([nothing if one is None else one for one in row] or [nothing])
+                for row in words
+            ]
+        else:
+            rows = list(logits)
+        by_name = {name_of(task, row): own for row, own in zip(table.rows, rows, strict=True)}
+        return cls(list(task.labels), by_name, task.name, getattr(task, "multi_label", False))
+
+    @classmethod
+    def to_be(cls, folder: str | Path) -> Teacher:
+        """The model in a folder before it has run: its labels, and no logits.
+
+        Raises:
+            AdaptkitError: it does not give labels to texts or words.
+        """
+        card = existing_card(Path(folder))
+        check_taught(folder, str(card.task))
+        return cls(card.labels, {}, str(card.task), bool(card.settings.get("multi_label")))
+
+    def save(self, file: Path) -> None:
+        """Write task, labels, texts and logits, in one step."""
+        texts = np.frombuffer(json.dumps(list(self.logits)).encode(), np.uint8)
+        rows = [np.atleast_2d(row).astype(np.float32) for row in self.logits.values()]
+        with new_file(file) as staged:
+            arrays = {
+                "logits": np.concatenate(rows),
+                "counts": np.array([len(row) for row in rows]),
+                "texts": texts,
+            }
+            about = {
+                "task": self.task,
+                "labels": json.dumps(self.labels),
+                "multi_label": json.dumps(self.multi_label),
+            }
+            save_file(arrays, staged, metadata=about)
+
+    @classmethod
+    def load(cls, file: str | Path) -> Teacher:
+        """What `save` wrote.
+
+        Raises:
+            AdaptkitError: the file is something else.
+        """
+        try:
+            with safe_open(file, "numpy") as found:
+                about = found.metadata() or {}
+                labels, task = json.loads(about["labels"]), about["task"]
+                texts = json.loads(found.get_tensor("texts").tobytes())
+                rows = np.split(
+                    found.get_tensor("logits"), np.cumsum(found.get_tensor("counts"))[:-1]
+                )
+                logits = [row[0] for row in rows] if task == "classify" else rows
+                return cls(
+                    labels,
+                    dict(zip(texts, logits, strict=True)),
+                    task,
+                    json.loads(about.get("multi_label", "false")),
+                )
+        except (OSError, KeyError, ValueError, SafetensorError) as problem:
+            raise AdaptkitError(f"{file} holds no logits of a teacher ({problem}).") from problem
+
+    def logits_of(self, task: Task, table: Table) -> list[np.ndarray]:
+        """Logits of every row.
+
+        Raises:
+            AdaptkitError: a text that the teacher has not seen, by file and line.
+        """
+        found = []
+        for index, row in enumerate(table.rows):
+            if (name := name_of(task, row)) not in self.logits:
+                raise table.bad(
+                    index, f"the teacher's logits do not hold this text: {task.text(row)[:60]!r}."
+                )
+            found.append(self.logits[name])
+        return found
+
+
+def taught_by(teacher: str | None) -> str:
+    """What a teacher teaches: the name of the task of a folder, or of a file of logits; classify
+    where there is none.
+
+    Raises:
+        AdaptkitError: a teacher of something that no student learns.
+    """
+    if not teacher:
+        return "classify"
+    if Path(teacher).is_file():
+        return Teacher.load(teacher).task
+    task = existing_card(Path(teacher)).task
+    check_taught(teacher, str(task), (*GOLD, *WRITERS))
+    return str(task)
+
+
+def check_taught(teacher: str | Path, task: str, known: Iterable[str] = tuple(GOLD)) -> None:
+    """Refuse a teacher of something else."""
+    if task not in known:
+        raise AdaptkitError(
+            f"{teacher} was trained for {task}; a teacher is one of {', '.join(known)}."
+        )
+
+
+def name_of(task: Task, row: dict[str, Any]) -> str:
+    """A row's texts, to the letter."""
+    return json.dumps(
+        [row[part] for part in task.parts if part not in task.label_parts and part in row],
+        ensure_ascii=False,
+    )
+
+
+@dataclass(frozen=True)
+class Distilling:
+    """How much of what is learned.
+
+    temperature: divides the logits. hard: the share of the labels' own loss, 0 to 1.
+    """
+
+    temperature: float = 2.0
+    hard: float = 0.1
+
+    def __post_init__(self):
+        if self.temperature <= 0 or not 0 <= self.hard <= 1:
+            raise AdaptkitError(
+                "a temperature above 0 and a share of hard labels from 0 to 1 are wanted; given "
+                f"were {self}."
+            )
+
+
+class TeacherTask(WrappedTask):
+    """A task of which logits are kept, also where answers are numbers; and what feature losses
+    keep.
+    """
+
+    def __init__(self, inner: Task, feature_losses: Sequence[FeatureLoss]):
+        super().__init__(inner)
+        self.feature_losses = feature_losses
+
+    def model_inputs(
+        self, model: Any, batch: dict[str, Tensor], labels: Tensor | None
+    ) -> dict[str, Any]:
+        """As the task's, and what feature losses need beside the logits."""
+        return self.inner.model_inputs(model, batch, labels) | _extra_outputs(self.feature_losses)
+
+    def postprocess(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
+        """The logits of a batch, whatever the task itself keeps."""
+        for feature_loss in self.feature_losses:
+            feature_loss.keep(outputs, batch)
+        return outputs.logits.float()
+
+
+class StudentTask(WrappedTask):
+    """A task while a student learns it: the teacher's logits are a column of the training rows."""
+
+    recordable = False  # how many labels count is read from the batch
+
+    def __init__(
+        self, inner: Task, teacher: Teacher, how: Distilling, feature_losses: Sequence[FeatureLoss]
+    ):
+        super().__init__(inner)
+        self.teacher, self.how, self.feature_losses = teacher, how, feature_losses
+
+    @contextmanager
+    def while_training(self, model: Any) -> Iterator[None]:
+        """The student with what feature losses put into it."""
+        with ExitStack() as stack:
+            for feature_loss in self.feature_losses:
+                stack.enter_context(feature_loss.learning(model))
+            yield
+
+    def features(
+        self,
+        table: Table,
+        tokenizer: Any,
+        max_length: int,
+        labelled: bool = True,
+        train: bool = False,
+    ) -> dict[str, list]:
+        """As the task's; training rows with the teacher's logits, and whether they have a label of
+        their own.
+        """
+        found = self.inner.features(table, tokenizer, max_length, labelled, train)
+        if train:
+            owners = found.get("_row", range(len(table)))
+            logits = self.teacher.logits_of(self.inner, table)
+            found["teacher"] = _beside_labels(logits, owners, found.get("_first"))
+            found["labelled"] = [not table.rows[owner].get(UNLABELLED, False) for owner in owners]
+        return found
+
+    def collator(self, tokenizer: Any) -> Pad:
+        """As the task's, with padding for the teacher's logits."""
+        pad = cast(Pad, self.inner.collator(tokenizer))
+        nothing = [0.0] * len(self.teacher.labels)
+        return dataclasses.replace(pad, values=pad.values | {"teacher": nothing})
+
+    def baseline(self, train: Table, table: Table) -> dict[str, float]:
+        """As the task's, from the rows that have a label of their own."""
+        labelled = train.with_rows([row for row in train.rows if not row.get(UNLABELLED)])
+        return self.inner.baseline(labelled, table)
+
+    def model_inputs(
+        self, model: Any, batch: dict[str, Tensor], labels: Tensor | None
+    ) -> dict[str, Any]:
+        """As the task's, without the teacher's columns, and what feature losses need beside the
+        logits.
+        """
+        read = {name: value for name, value in batch.items() if name not in ("teacher", "labelled")}
+        extra = _extra_outputs(self.feature_losses) if "teacher" in batch else {}
+        return self.inner.model_inputs(model, read, labels) | extra
+
+    def loss(
+        self,
+        outputs: Any,
+        batch: dict[str, Tensor],
+        labels: Tensor,
+        items: Any,
+        smoothing: float = 0.0,
+    ) -> Tensor:
+        """The labels' own loss, the teacher's, and the feature losses; see the top of this file."""
+        if "teacher" not in batch:  # an evaluation
+            return self.inner.loss(outputs, batch, labels, items, smoothing)
+        student, teacher = (
+            as_choices(logits, self.teacher.multi_label)
+            for logits in (outputs.logits, batch["teacher"])
+        )
+        share = self.how.hard
+        loss: Any = 0.0
+        if share:
+            labelled = batch["labelled"].reshape(-1, *[1] * (labels.dim() - 1))
+            own = labels.masked_fill(~labelled, -100)
+            loss = share * self.inner.loss(outputs, batch, own, items, smoothing)
+        counted = (labels != -100) & ~teacher.isnan().any(-1)
+        soft = soft_loss(student[counted], teacher[counted], self.how.temperature)
+        loss = loss + (1 - share) * soft / items
+        # a text counts by its labels, as in the other parts
+        count = (labels != -100).reshape(len(labels), -1).sum(1)
+        for feature_loss in self.feature_losses:
+            loss = (
+                loss
+                + feature_loss.weight * (feature_loss.loss(outputs, batch) * count).sum() / items
+            )
+        return loss
+
+
+def _extra_outputs(feature_losses: Sequence[FeatureLoss]) -> dict[str, Any]:
+    """What a model is asked for besides its logits."""
+    return {
+        name: value
+        for feature_loss in feature_losses
+        for name, value in feature_loss.extra_outputs.items()
+    }
+
+
+def _beside_labels(
+    said: list[np.ndarray], owners: Any, firsts: list[list[int]] | None
+) -> list[Any]:
+    """The teacher's logits where the labels stand: one for a row, or for each piece of a window
+    those of the unit it begins.
+    """
+    if firsts is None:
+        return [row.tolist() for row in said]
+    nothing = [0.0] * said[0].shape[-1]
+    return [
+        [nothing if unit < 0 else said[owner][unit].tolist() for unit in units]
+        for owner, units in zip(owners, firsts, strict=True)
+    ]
+
+
+def as_choices(logits: Tensor, multi_label: bool) -> Tensor:
+    """Logits between which a softmax chooses: as they are, or of `(rows, labels)` yes and no for
+    each, `(rows, labels, 2)`.
+    """
+    return torch.stack([logits, torch.zeros_like(logits)], -1) if multi_label else logits
+
+
+def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """T^2 times the Kullback-Leibler divergence of the softened answers, summed over rows; logits
+    `(rows, labels)`.
+    """
+    said = F.log_softmax(student.float() / temperature, -1)
+    wanted = F.log_softmax(teacher.float() / temperature, -1)
+    return temperature**2 * F.kl_div(said, wanted, reduction="sum", log_target=True)
+
+
+def check_alike(task: Task, teacher: Teacher) -> None:
+    """Refuse a teacher of another task than the student's, or of other labels."""
+    if task.name != teacher.task:
+        raise AdaptkitError(
+            f"the teacher was trained for {teacher.task}, the student is to learn {task.name}."
+        )
+    if (several := getattr(task, "multi_label", False)) != teacher.multi_label:
+        counts = {True: "any number of labels", False: "one label"}
+        raise AdaptkitError(
+            f"the teacher gives a text {counts[teacher.multi_label]}, the student is to give it "
+            f"{counts[several]}: "
+            f"{'leave out' if several else 'add'} --multi_label."
+        )
+    if set(task.labels) != set(teacher.labels):
+        strange = sorted(set(task.labels) ^ set(teacher.labels))
+        raise AdaptkitError(
+            f"teacher and training rows do not have the same labels: {', '.join(strange[:10])}."
+        )
+
+
+def distilled(
+    task: Task,
+    teacher: Teacher,
+    how: Distilling = Distilling(),
+    feature_losses: Sequence[FeatureLoss] = (),
+) -> Any:
+    """The same task for a student of a teacher. Its labels come in the teacher's order.
+
+    Raises:
+        AdaptkitError: the teacher knows other labels, or another task.
+    """
+    check_alike(task, teacher)
+    changed: dict[str, Any] = {"labels": teacher.labels}
+    if weights := getattr(task, "weights", None):
+        changed["weights"] = [weights[task.labels.index(label)] for label in teacher.labels]
+    student = StudentTask(dataclasses.replace(task, **changed), teacher, how, feature_losses)
+    return cast(Task, student)
+
+
+def add_unlabelled(
+    task: Task, train: Table, unlabelled: Table, others: list[Table]
+) -> tuple[Table, int]:
+    """Training rows with the texts of `unlabelled` behind them that stand neither there nor in
+    other splits, each once.
+
+    Returns:
+        The rows, and how many were added. Each has a gold of `GOLD`, which no loss looks at.
+    """
+    seen = {task.key(row) for table in (train, *others) for row in table.rows}
+    added = []
+    for row in task.read(unlabelled, labelled=False).rows:
+        if (key := task.key(row)) not in seen:
+            seen.add(key)
+            added.append(row | GOLD[task.name](task) | {UNLABELLED: True})
+    return train.with_rows([*train.rows, *added]), len(added)

@@ -1,0 +1,199 @@
+"""Distilling models that write: for each token the student learns which ones its teacher expects
+next.
+
+    hard * (the task's own loss)  +  (1 - hard) * T^2 * KL(teacher || student), both softened by T
+
+summed over the tokens that carry loss in an optimizer step and divided by their number. The teacher
+runs once. Kept are its likeliest next tokens, with their log-probabilities in fp32; all the others
+count as one. So both must have one tokenizer. Behind an encoder the tokens are those of the target,
+and what a teacher expects is kept by source and target.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from adaptkit.data.tables import Table
+from adaptkit.distillation.feature_loss import batch_keys, teacher_states
+from adaptkit.errors import AdaptkitError
+from adaptkit.tasks.base import Task
+from adaptkit.tasks.wrapped import WrappedTask
+from adaptkit.training.activation_cache import ActivationCache, BatchKeys
+
+WRITERS = ("chat", "pretrain", "translate", "summarize")
+
+MOST = 64  # next tokens that are kept by themselves
+
+READ_WITH = (
+    "source_prefix",
+    "source_lang",
+    "target_lang",
+    "system",
+)  # settings of tasks that change what a model reads
+
+
+class NextTokens:
+    """What a teacher expects behind each token.
+
+    temperature: divides its logits. most: tokens that are kept by themselves.
+    """
+
+    def __init__(self, temperature: float = 2.0, most: int = MOST):
+        self.temperature, self.most, self.cache = temperature, most, ActivationCache()
+        self.highest = -1  # the highest number of a token that is kept by itself
+
+    def read(
+        self, folder: str | Path, task: Task, table: Table, max_length: int, batch_size: int = 16
+    ) -> None:
+        """Let a model in a folder read the training rows of a task, at most so many tokens each.
+
+        Raises:
+            AdaptkitError: it was trained for something else, or reads texts otherwise.
+        """
+        from adaptkit.inference.predict import predict
+        from adaptkit.inference.predictor import Predictor
+        from adaptkit.models.names import load_config
+        from adaptkit.models.tokenizer import longest_input
+
+        predictor = Predictor(folder)
+        if predictor.task.name != task.name:
+            raise AdaptkitError(
+                f"{folder} was trained for {predictor.task.name}, the student is to learn "
+                f"{task.name}."
+            )
+        for name in READ_WITH:
+            theirs, ours = (getattr(one, name, None) or "" for one in (predictor.task, task))
+            if theirs != ours:
+                raise AdaptkitError(
+                    f"{folder} was trained with --{name} {theirs!r}, the student is to read with "
+                    f"{ours!r}."
+                )
+        tokenizer, base = predictor.tokenizer, str(predictor.card.base)
+        length = min(max_length, longest_input(load_config(base), tokenizer))
+        encoded = task.encode(table, tokenizer, length, train=True)
+        predict(
+            predictor.model,
+            cast(Task, ReadingTask(task, self)),
+            encoded,
+            tokenizer,
+            batch_size,
+            title="teacher",
+        )
+
+    def keep(self, logits: Tensor, texts: BatchKeys) -> None:
+        """Keep what the teacher expects in the texts of a batch; logits `(texts, tokens,
+        vocabulary)`.
+        """
+        likely = (
+            (logits.float() / self.temperature)
+            .log_softmax(-1)
+            .topk(min(self.most, logits.shape[-1]))
+        )
+        self.highest = max(self.highest, int(likely.indices.max()))
+        texts.keep(
+            self.cache, torch.cat([likely.values, likely.indices.float()], -1)
+        )  # fp32 holds numbers up to 2^24
+
+    def loss(self, logits: Tensor, texts: BatchKeys, counted: Tensor) -> Tensor:
+        """T^2 times the divergence, summed over the tokens that count, `(texts, tokens)` of truth
+        values.
+
+        Raises:
+            AdaptkitError: a text that the teacher has not read, or a vocabulary without tokens that
+                the teacher expects.
+        """
+        if self.highest >= logits.shape[-1]:
+            raise AdaptkitError(
+                f"the teacher expects token {self.highest}; the student's vocabulary has "
+                f"{logits.shape[-1]}."
+            )
+        said = (logits[counted].float() / self.temperature).log_softmax(-1)
+        wanted, numbers = teacher_states(texts, self.cache)[counted].chunk(2, -1)
+        given = said.gather(-1, numbers.long())
+        each = (wanted.exp() * (wanted - given)).sum(-1)
+        rest, own = ((1 - likely.exp().sum(-1)).clamp(min=1e-7) for likely in (wanted, given))
+        return self.temperature**2 * (each + rest * (rest.log() - own.log())).sum()
+
+
+def written_in(batch: dict[str, Tensor], labels: Tensor, causal: bool) -> tuple[BatchKeys, Tensor]:
+    """The texts that a model writes in a batch, and behind which of their tokens one with a label
+    comes, `(texts, tokens)`.
+    """
+    read, labelled = batch_keys(batch), labels != -100
+    if causal:
+        return read, torch.nn.functional.pad(labelled[:, 1:], (0, 1))
+    written = batch_keys({"input_ids": labels, "attention_mask": labelled.long()})
+    both = [source + target for source, target in zip(read.digests, written.digests, strict=True)]
+    return dataclasses.replace(written, digests=both), labelled
+
+
+class ReadingTask(WrappedTask):
+    """A task whose model is only read from: what it expects next is kept."""
+
+    def __init__(self, inner: Task, into: NextTokens):
+        super().__init__(inner)
+        self.into = into
+
+    def postprocess(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Nothing for the caller; the likeliest next tokens go to `into`."""
+        self.into.keep(outputs.logits, written_in(batch, labels, self.causal)[0])
+        return outputs.logits.new_zeros(len(outputs.logits), 1, dtype=torch.float32)
+
+
+class TaughtTask(WrappedTask):
+    """A task whose training rows a teacher has read. hard: the share of the task's own loss."""
+
+    recordable = False  # what the teacher expects is looked up for each batch
+
+    def __init__(self, inner: Task, teacher: NextTokens, hard: float):
+        super().__init__(inner)
+        self.teacher, self.hard = teacher, hard
+
+    def features(
+        self,
+        table: Table,
+        tokenizer: Any,
+        max_length: int,
+        labelled: bool = True,
+        train: bool = False,
+    ) -> dict[str, list]:
+        """As the task's; training rows are marked as read by the teacher."""
+        found = self.inner.features(table, tokenizer, max_length, labelled, train)
+        return found | ({"taught": [1] * len(found["input_ids"])} if train else {})
+
+    def model_inputs(
+        self, model: Any, batch: dict[str, Tensor], labels: Tensor | None
+    ) -> dict[str, Any]:
+        """As the task's, without the mark."""
+        read = {name: value for name, value in batch.items() if name != "taught"}
+        return self.inner.model_inputs(model, read, labels)
+
+    def loss(
+        self,
+        outputs: Any,
+        batch: dict[str, Tensor],
+        labels: Tensor,
+        items: Any,
+        smoothing: float = 0.0,
+    ) -> Tensor:
+        """The task's own loss and the teacher's; see the top of this file."""
+        own = self.inner.loss(outputs, batch, labels, items, smoothing)
+        if "taught" not in batch:  # an evaluation
+            return own
+        soft = self.teacher.loss(outputs.logits, *written_in(batch, labels, self.causal))
+        return self.hard * own + (1 - self.hard) * soft / items
+
+
+def taught(task: Task, teacher: NextTokens, hard: float = 0.1) -> Any:
+    """The same task for a student of a teacher. hard: the share of the task's own loss, 0 to 1."""
+    if getattr(task, "packing", False) or getattr(task, "objective", "clm") != "clm":
+        raise AdaptkitError(
+            "a teacher that writes reads each row by itself and from left to right: no "
+            "--packing, no --objective mlm."
+        )
+    return cast(Task, TaughtTask(task, teacher, hard))

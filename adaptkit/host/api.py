@@ -1,0 +1,470 @@
+"""`Host`: one frozen base that answers for many adapters, a different one in every row if need be."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adaptkit.adapters.store import Store
+from adaptkit.errors import AdaptkitError, nearest, unknown
+from adaptkit.host.answers import Answer
+from adaptkit.host.backbone import load_backbone
+from adaptkit.host.engine import Engine, Item, Row, in_order
+from adaptkit.host.loader import AdapterLoader
+from adaptkit.host.manager import AdapterManager
+from adaptkit.host.queue import RequestQueue
+from adaptkit.host.sampling import SeededSampling, warpers
+from adaptkit.host.slots import LoadedAdapter, Slots
+from adaptkit.methods.grammar import describe_method, parse_method
+from adaptkit.models.load import load_base
+
+OPTIONS = ("slots", "slot_capacity", "tokenizer", "max_rows", "max_wait", "max_queue")
+
+SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+
+# Settings of transformers' generate that do not depend on a row's place in the batch.
+SETTINGS = (
+    *(
+        "min_new_tokens",
+        "repetition_penalty",
+        "no_repeat_ngram_size",
+        "encoder_no_repeat_ngram_size",
+        "length_penalty",
+    ),
+    *(
+        "early_stopping",
+        "bad_words_ids",
+        "suppress_tokens",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "eos_token_id",
+    ),
+    *("use_cache", "cache_implementation"),
+)
+
+
+class Host:
+    """One frozen base and slots for adapters over it. Any thread may call, load and unload at any
+    time.
+
+    ```
+    host = Host("all-MiniLM-L6-v2", slots=8)
+    host.load("intent", "runs/intent")
+    host(["Where is my parcel?", "Just a text."], adapters=["intent", None])
+    ```
+
+    Args:
+        base: a folder, a name on the Hub, or a transformers model that is loaded (then its
+            `tokenizer` too).
+        slots: how many adapters there is memory for; all of it is taken at once, and one more to
+            replace what is in use.
+        slot_capacity: the largest method that a slot holds, in the grammar; or several, of which
+            the largest counts.
+        max_rows, max_wait, max_queue: of `submit`: rows of a batch, seconds that a row waits for
+            others, rows that may wait.
+        base_options: for `load_base`: quantize, device_map, dtype, ...
+
+    Raises:
+        AdaptkitError: there is no such base, or no place in it for the methods in `slot_capacity`.
+    """
+
+    def __init__(
+        self,
+        base: Any,
+        *,
+        slots: int = 32,
+        slot_capacity: str | Sequence[str] = "lora[r=16]",
+        tokenizer: Any = None,
+        max_rows: int = 32,
+        max_wait: float = 0.002,
+        max_queue: int = 1024,
+        **base_options: Any,
+    ):
+        for name, value in (("slots", slots), ("max_rows", max_rows), ("max_queue", max_queue)):
+            _need_count(name, value)
+        if not isinstance(max_wait, (int, float)) or not 0 <= max_wait <= 3600:
+            raise AdaptkitError(f"max_wait is in seconds, from 0 to 3600; it got {max_wait!r}.")
+        slot_capacity = _renamed_room(base_options, slot_capacity)
+        for name in base_options.keys() - inspect.signature(load_base).parameters.keys():
+            if nearest(
+                name, OPTIONS
+            ):  # else it is a setting of the model's configuration, which load_base checks
+                raise unknown("option of Host", name, OPTIONS)
+        self.slot_capacity = (
+            [slot_capacity] if isinstance(slot_capacity, str) else list(slot_capacity)
+        )
+        if not self.slot_capacity:
+            raise AdaptkitError(
+                "slot_capacity names the largest method that a slot holds, as in 'lora[r=16]'; it names "
+                "none."
+            )
+        self.backbone = load_backbone(base, tokenizer, **base_options)
+        self.loader = AdapterLoader(self.backbone)
+        self.loader.most = self._slot_width(slots)
+        self.slots = Slots(slots, self.loader.most, self.backbone.dtype, self.backbone.device)
+        self._manager = AdapterManager(self.loader, self.slots)
+        self._engine = Engine(self.backbone, self.slots)
+        self._queue = RequestQueue(self._manager, self._engine, max_rows, max_wait, max_queue)
+
+    def _slot_width(self, slots: int) -> int:
+        """Numbers in a slot, if there is memory for so many."""
+        import psutil
+
+        width = max(self.loader.layout(parse_method(one)).width for one in self.slot_capacity)
+        wanted, free = (
+            width * (slots + 1) * self.backbone.dtype.itemsize,
+            psutil.virtual_memory().available,
+        )
+        if self.backbone.device.type == "cpu" and wanted > free:
+            raise AdaptkitError(
+                f"{slots} slots for {', '.join(self.slot_capacity)} take {wanted / 1e9:,.1f} GB, "
+                f"{free / 1e9:.1f} GB are free: "
+                "fewer slots, or a smaller slot_capacity."
+            )
+        return width
+
+    @classmethod
+    def from_store(
+        cls,
+        folder: str | Path,
+        base: Any = None,
+        *,
+        slots: int = 32,
+        slot_capacity: Any = None,
+        adapters: Sequence[str] | None = None,
+        **options: Any,
+    ) -> Host:
+        """A host for a folder of adapters, which are loaded when first asked; those unused the
+        longest leave when slots run out.
+
+        Args:
+            folder: with a folder for each adapter; new ones are found while the host runs.
+            base: by default the one that the adapters' cards name.
+            slot_capacity: by default what the largest of their methods needs.
+            adapters: the names that may be asked for (default: all in the folder).
+
+        Raises:
+            AdaptkitError: no such folder, no adapters in it, or several bases.
+        """
+        store = Store(folder, adapters)
+        slot_capacity = _renamed_room(options, slot_capacity)
+        cards = store.cards()
+        bases = sorted({card.base for card in cards.values() if card.base})
+        if base is None and len(bases) != 1:
+            listed = (
+                f"adapters of {len(bases)} bases ({', '.join(bases)})"
+                if bases
+                else "no adapter that names its base"
+            )
+            raise AdaptkitError(
+                f"{folder} holds {listed}; say which: Host.from_store(folder, base=...)."
+            )
+        mine = {
+            name: options.pop(name)
+            for name in ("max_rows", "max_wait", "max_queue")
+            if name in options
+        }
+        backbone = load_backbone(base or bases[0], options.pop("tokenizer", None), **options)
+        host = cls(
+            backbone,
+            slots=slots,
+            slot_capacity=slot_capacity
+            or AdapterLoader(backbone).methods_in(store, cards)
+            or "lora[r=16]",
+            **mine,
+        )
+        host._manager.store = store
+        return host
+
+    # Adapters
+
+    def load(
+        self,
+        name: str,
+        path: str | Path,
+        *,
+        labels: list[str] | None = None,
+        check_base: bool = True,
+    ) -> None:
+        """Load an adapter from a folder, all of it or nothing. A name that is there gets the new
+        version; rows that are under way
+        keep the old one. It stays until it is unloaded: only adapters that came from the store by
+        themselves leave by themselves.
+
+        Args:
+            path: an adapter of adaptkit's, or a LoRA of PEFT's.
+            labels: of an adapter without a card.
+            check_base: refuse an adapter of another base.
+
+        Raises:
+            AdaptkitError: it is not whole, not of this base, too large for a slot, or no slot is
+                free. Nothing has changed then.
+        """
+        self._manager.load(name, path, labels, check_base)
+
+    def unload(self, name: str, timeout: float | None = None) -> None:
+        """Take an adapter out, and wait until the rows under way are answered. New rows cannot ask
+        for it from now on; one of the store is loaded afresh when it is asked for again.
+
+        Raises:
+            AdaptkitError: there is no such adapter, or it is still in use after `timeout` seconds.
+        """
+        if self._manager.in_store(name) and not self.slots.holds(name):
+            return  # it is in no slot anyway
+        self.slots.remove(name, timeout)
+
+    def names(self) -> list[str]:
+        """The adapters that can be asked for: those in slots, and those in the store."""
+        return self._manager.names()
+
+    def stats(self) -> dict[str, Any]:
+        """Numbers of now: slots and bytes, batches and rows so far, and for each adapter in a slot
+        what it is.
+        """
+        loaded_adapters = self.slots.listed()
+        heads = sum(
+            one.adapter.head.bytes for one in loaded_adapters if one.adapter.head is not None
+        )
+        return {
+            "base": self.backbone.name,
+            "slots": self.slots.count,
+            "used": len(loaded_adapters),
+            "slot_bytes": self.slots.bytes // len(self.slots.rows),
+            "bytes": {
+                "base": self.backbone.bytes,
+                "slots": self.slots.bytes,
+                "heads": heads,
+                "desks": self._engine.buffers.bytes,
+            },
+            "batches": self._engine.batches,
+            "waiting": len(self._queue.batcher),
+            "evictions": self.slots.evictions,
+            "adapters": {
+                one.name: {
+                    "task": one.adapter.task.name if one.adapter.task else None,
+                    "method": one.adapter.method or describe_method(one.layout.union),
+                    "version": one.version,
+                    "rows": one.rows,
+                    "users": one.ref_count,
+                }
+                for one in loaded_adapters
+            },
+        }
+
+    def __repr__(self) -> str:
+        stats = self.stats()
+        size = {name: f"{count / 1e6:.1f} MB" for name, count in stats["bytes"].items()}
+        return (
+            f"Host({stats['base']}: {size['base']} on {self.backbone.device} in "
+            f"{str(self.backbone.dtype)[6:]}; "
+            f"{stats['used']} of {stats['slots']} slots used, {size['slots']}; heads "
+            f"{size['heads']})"
+        )
+
+    # Answers
+
+    def __call__(
+        self,
+        rows: str | dict | Sequence[str | dict],
+        adapters: str | Sequence[str | None] | None = None,
+        *,
+        batch_size: int = 32,
+    ) -> list[Answer]:
+        """One typed answer for each row, in order; see `adaptkit.host.answers`.
+
+        Args:
+            rows: texts, or what a task asks for by name: `{"question": ..., "context": ...}`.
+            adapters: a name for each row, or one for all; None is the bare base: its hidden states,
+                or its own continuation.
+
+        Raises:
+            AdaptkitError: an adapter that is not there (with the nearest name), or a row that lacks
+                what its task asks for.
+        """
+        _need_count("batch_size", batch_size)
+        if not isinstance(rows, (str, dict, list, tuple)):
+            raise AdaptkitError(
+                f"rows are texts or dicts, one or a list of them; it got {type(rows).__name__}."
+            )
+        rows = [rows] if isinstance(rows, (str, dict)) else list(rows)
+        names = self._manager.each(adapters, len(rows))
+        answers: dict[int, Answer] = {}
+
+        def run(chosen: list[int], loaded_adapters: list[LoadedAdapter | None]) -> None:
+            asked = [
+                Row(i, rows[i], loaded) for i, loaded in zip(chosen, loaded_adapters, strict=True)
+            ]
+            answers.update(self._engine.answer(asked, batch_size))
+
+        self._manager.in_waves(names, run)
+        return [answers[index] for index in range(len(rows))]
+
+    def hidden(
+        self, inputs: dict[str, Tensor], adapters: str | Sequence[str | None] | None = None
+    ) -> Tensor:
+        """The last hidden states `(rows, tokens, width)` of inputs `(rows, tokens)` as the model
+        takes them, without heads.
+        """
+        if not isinstance(inputs, Mapping) or not inputs or not len(next(iter(inputs.values()))):
+            raise AdaptkitError(
+                "hidden wants inputs with a row or more, as in {'input_ids': (rows, tokens)}."
+            )
+        count = len(next(iter(inputs.values())))
+        if wrong := {
+            name: tuple(tensor.shape) for name, tensor in inputs.items() if len(tensor) != count
+        }:
+            raise AdaptkitError(
+                f"every input has a row for each of {count} rows; {wrong} have not."
+            )
+        names = self._manager.each(adapters, count)
+        numbers: list[int] = []
+        found: list[Tensor] = []
+
+        def run(chosen: list[int], loaded_adapters: list[LoadedAdapter | None]) -> None:
+            part = (
+                inputs
+                if len(chosen) == count
+                else {name: tensor[chosen] for name, tensor in inputs.items()}
+            )
+            found.append(self._engine.hidden(part, loaded_adapters))
+            numbers.extend(chosen)
+
+        self._manager.in_waves(names, run)
+        return found[0] if len(found) == 1 else in_order(torch.cat(found), numbers)
+
+    def generate(
+        self,
+        prompts: str | Sequence[str] | Sequence[Sequence[int]],
+        adapters: str | Sequence[str | None] | None = None,
+        *,
+        max_new_tokens: int = 64,
+        num_beams: int = 1,
+        do_sample: bool = False,
+        seed: int | Sequence[int] = 0,
+        batch_size: int = 32,
+        **settings: Any,
+    ) -> list[Any]:
+        """Continuations of prompts, or what an encoder-decoder makes of them, each by its own
+        adapter.
+
+        Sampling does not depend on the batch: every row draws as it would alone after
+        `torch.manual_seed` with its seed.
+
+        Args:
+            prompts: texts, or lists of ids.
+            seed: of each row; a single number s gives row i the seed s + i.
+            settings: others of transformers' `generate`, those that mean the same for every row
+                (`SETTINGS`); with `do_sample` also temperature, top_k, top_p and min_p.
+
+        Returns:
+            Texts for texts, ids for ids; these end with the end token where there is one.
+
+        Raises:
+            AdaptkitError: the base cannot write, an adapter is not there, or the settings do not go
+                together.
+        """
+        if not self.backbone.writes:
+            raise AdaptkitError(
+                f"{self.backbone.name} is an encoder: it cannot write. Ask host(texts, "
+                "adapters=...)."
+            )
+        if do_sample and num_beams > 1:
+            raise AdaptkitError(
+                "sampling and beams do not go together: num_beams=1 with do_sample, or beams "
+                "without it."
+            )
+        for name, value in (
+            ("max_new_tokens", max_new_tokens),
+            ("num_beams", num_beams),
+            ("batch_size", batch_size),
+        ):
+            _need_count(name, value)
+        for name in settings:
+            if name not in (*SETTINGS, *(SAMPLING if do_sample else ())):
+                hint = "It goes with do_sample=True." if name in SAMPLING else ""
+                raise unknown(
+                    "setting of generate", name, [*SETTINGS, *(SAMPLING if do_sample else ())], hint
+                )
+        if not isinstance(prompts, (str, list, tuple)):
+            raise AdaptkitError(
+                "prompts are texts or lists of ids, one text or a list; it got "
+                f"{type(prompts).__name__}."
+            )
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        texts = bool(prompts) and isinstance(prompts[0], str)
+        ids = self._engine.prompt_ids(prompts, max_new_tokens)
+        names = self._manager.each(adapters, len(prompts))
+        seeds = (
+            [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed or ())
+        )
+        if len(seeds) != len(prompts) or not all(
+            isinstance(one, int) and 0 <= one < 2**63 for one in seeds
+        ):
+            raise AdaptkitError(
+                f"seed is a whole number, or one for each of {len(prompts)} prompts; it got "
+                f"{seed!r}."
+            )
+        sampling = {name: settings.pop(name) for name in SAMPLING if name in settings}
+        chosen_settings = {
+            "max_new_tokens": max_new_tokens,
+            "num_beams": num_beams,
+            "do_sample": False,
+            **settings,
+        }
+        items = [
+            Item({"input_ids": row}, None, seed=one) for row, one in zip(ids, seeds, strict=True)
+        ]
+        warped = warpers(self.backbone.model.generation_config, sampling) if do_sample else None
+
+        def processors(batch: list[Item]) -> list[SeededSampling]:
+            assert warped is not None  # they are asked for where sampling is
+            return [SeededSampling(warped, [item.seed for item in batch], self.backbone.device)]
+
+        def run(chosen: list[int], loaded_adapters: list[LoadedAdapter | None]) -> None:
+            for index, loaded in zip(chosen, loaded_adapters, strict=True):
+                items[index].loaded = loaded
+            mine = [items[index] for index in chosen]
+            self._engine.write(mine, batch_size, chosen_settings, processors if do_sample else None)
+
+        self._manager.in_waves(names, run)
+        return [self._engine.text(item.found) if texts else item.found for item in items]
+
+    async def submit(self, row: str | dict, adapter: str | None = None) -> Answer:
+        """One row of one of many callers; rows that come at the same time are answered in one
+        batch.
+
+        Raises:
+            HostBusyError: too many rows are waiting.
+            AdaptkitError: an adapter that is not there, or a row that lacks what its task asks for.
+        """
+        return await asyncio.wrap_future(self._queue.put(row, adapter))
+
+    def close(self) -> None:
+        """Stop answering what was submitted; waiting rows get an error. Direct calls go on working."""
+        self._queue.close()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _renamed_room(options: dict[str, Any], slot_capacity: Any) -> Any:
+    """The slot capacity, or the value of `room`, as it was called before 0.2."""
+    if "room" in options:
+        text = "Host(room=...) is Host(slot_capacity=...) now; the old name goes in 0.3."
+        warnings.warn(text, FutureWarning, stacklevel=3)
+    return options.pop("room", slot_capacity)
+
+
+def _need_count(name: str, value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise AdaptkitError(f"{name} is a whole number, 1 or more; it got {value!r}.")

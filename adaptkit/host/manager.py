@@ -1,0 +1,111 @@
+"""Who may answer: names become adapters with one more user, loaded from the store if need be, and
+are let go afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from adaptkit.adapters.store import Store, is_name
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.host.loader import AdapterLoader
+from adaptkit.host.slots import LoadedAdapter, Slots
+
+
+class AdapterManager:
+    """The adapters of a host by name: in slots, or in a store."""
+
+    def __init__(self, loader: AdapterLoader, slots: Slots):
+        self.loader = loader
+        self.slots = slots
+        self.store: Store | None = None
+
+    def load(self, name: str, path: str | Path, labels: list[str] | None, check_base: bool) -> None:
+        """See `Host.load`."""
+        if not is_name(name):
+            raise AdaptkitError(
+                f"{name!r} cannot be a name: names have no slash, no line break and no dot in "
+                "front."
+            )
+        self.slots.put(name, self.loader.read(path, labels, check_base))
+
+    def names(self) -> list[str]:
+        """All adapters that can be asked for."""
+        return sorted({*self.slots.names(), *(self.store.names() if self.store else ())})
+
+    def in_store(self, name: Any) -> bool:
+        return self.store is not None and name in self.store
+
+    def check(self, name: Any) -> None:
+        """Refuse a name that no adapter has. None is the base.
+
+        Raises:
+            AdaptkitError: names the nearest.
+        """
+        if (
+            name is None
+            or (isinstance(name, str) and self.slots.holds(name))
+            or self.in_store(name)
+        ):
+            return
+        raise unknown("adapter", name, self.names())
+
+    def each(self, adapters: Any, count: int) -> list[str | None]:
+        """A known name for each row, from one for all or a sequence."""
+        if not isinstance(adapters, (str, list, tuple, type(None))):
+            raise AdaptkitError(
+                f"adapters is a name, None, or a list of them; it got {adapters!r}."
+            )
+        names = (
+            [adapters] * count if adapters is None or isinstance(adapters, str) else list(adapters)
+        )
+        if len(names) != count:
+            raise AdaptkitError(
+                f"{count} rows and {len(names)} adapters: give one name for each row, or one for "
+                "all."
+            )
+        for name in dict.fromkeys(
+            names if all(isinstance(one, (str, type(None))) for one in names) else map(str, names)
+        ):
+            self.check(name)
+        return names
+
+    def in_waves(
+        self, names: list[str | None], run: Callable[[list[int], list[LoadedAdapter | None]], None]
+    ) -> None:
+        """Call `run` with row numbers and their admitted adapters, in as many waves as it takes for
+        all adapters to have a slot.
+
+        Only a caller that holds no slot waits for one, so callers cannot wait for each other.
+        """
+        left = list(range(len(names)))
+        while left:
+            admitted: dict[str | None, LoadedAdapter] = {}
+            try:
+                for name in dict.fromkeys(names[i] for i in left):
+                    if name is not None and (loaded := self.admit(name, wait=not admitted)):
+                        admitted[name] = loaded
+                now = [i for i in left if names[i] is None or names[i] in admitted]
+                run(now, [admitted.get(names[i]) for i in now])
+            finally:
+                self.slots.release(admitted.values())
+            done = set(now)
+            left = [i for i in left if i not in done]
+
+    def admit(self, name: str, wait: bool) -> LoadedAdapter | None:
+        """The adapter with one more user; None where it would have to wait for a slot and may not.
+
+        Raises:
+            AdaptkitError: there is none of this name, or it cannot be loaded.
+        """
+        if loaded := self.slots.admit(name):
+            return loaded
+        if self.store is None or not self.in_store(name):
+            raise unknown("adapter", name, self.names())
+        if not wait and not self.slots.could_hold(name):
+            return None
+        return self.slots.put(
+            name, self.loader.read(self.store.path(name)), evictable=True, admit=True, wait=wait
+        )

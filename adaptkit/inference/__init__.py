@@ -1,0 +1,1 @@
+"""Answers, pipelines, explanations and error analysis."""

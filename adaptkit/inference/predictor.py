@@ -1,0 +1,177 @@
+"""Run a model over encoded rows, and adapters that answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adaptkit.adapters.card import read_card, task_of
+from adaptkit.adapters.save_load import load_adapter
+from adaptkit.data.tables import Table
+from adaptkit.errors import AdaptkitError
+from adaptkit.inference.confusions import confusions
+from adaptkit.inference.predict import predict
+from adaptkit.inference.slices import Slice, check_values, slices
+from adaptkit.models.backbone import bare_model
+from adaptkit.models.tokenizer import align_padding, load_tokenizer
+from adaptkit.tasks.base import Task
+
+
+class Predictor:
+    """An adapter that answers: the base, the adapter, the tokenizer and the task, from one folder.
+
+    Args:
+        folder: an adapter with a task card, from a recipe or `save_adapter`.
+        base_options: for `load_base`: quantize, dtype, device_map, ...
+
+    Raises:
+        AdaptkitError: no adapter there, or one without a task.
+    """
+
+    def __init__(self, folder: str | Path, **base_options):
+        card = read_card(folder) if Path(folder).is_dir() else None
+        if card is not None and card.task is None:
+            raise AdaptkitError(
+                f"{folder} has no task in its card: answer with adaptkit.load_adapter and your "
+                "own code."
+            )
+        self.model = load_adapter(folder, **base_options)
+        if card is None or card.base is None:
+            raise AdaptkitError(f"{folder} has no task card (task.json).")
+        self.card = card
+        self.task = task_of(card)
+        self.max_length = card.max_length or 128
+        self.tokenizer = load_tokenizer(card.base, card.revision)
+        align_padding(bare_model(self.model), self.tokenizer)
+
+    def answer(
+        self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64
+    ) -> list[dict[str, Any]]:
+        """One answer a row, in order; for classification `{"label": ..., "score": ...}`.
+
+        `columns`: what a row has -> the column where it is; by default as in training.
+
+        Raises:
+            AdaptkitError: a column is missing, or a row cannot be read; by file and line.
+        """
+        task = self._with(columns)
+        return self._answers(task, task.read(table, labelled=False), batch_size)
+
+    def _with(self, columns: dict[str, str] | None) -> Task:
+        import dataclasses
+
+        given = {part: column for part, column in (columns or {}).items() if column}
+        if strange := given.keys() - self.task.parts.keys():
+            raise AdaptkitError(
+                f"{self.task.name} knows no {', '.join(strange)}; it knows "
+                f"{', '.join(self.task.parts)}."
+            )
+        return dataclasses.replace(self.task, columns=self.task.columns | given)
+
+    def _answers(
+        self, task: Task, rows: Table, batch_size: int, labelled: bool = False
+    ) -> list[dict[str, Any]]:
+        if not task.answers:
+            raise AdaptkitError(
+                f"{task.name} learns a language and has no answers; adaptkit.pipeline(folder) "
+                "fills gaps or goes on."
+            )
+        if task.generates:
+            return task.generate(self.model, rows, self.tokenizer, self.max_length, batch_size)
+        encoded = task.encode(rows, self.tokenizer, self.max_length, labelled=labelled)
+        return task.decode(
+            predict(self.model, task, encoded, self.tokenizer, batch_size), encoded, rows
+        )
+
+    def evaluate(
+        self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64
+    ) -> dict[str, float]:
+        """The task's metrics on labelled rows.
+
+        Raises:
+            AdaptkitError: a column is missing, a text is empty, or a label is not one of the
+                adapter's.
+        """
+        task, rows = self._labelled(table, columns)
+        encoded = task.encode(rows, self.tokenizer, self.max_length)
+        metrics = task.metrics(
+            predict(self.model, task, encoded, self.tokenizer, batch_size), encoded, rows
+        )
+        if task.generates:
+            metrics |= task.score(self._answers(task, rows, batch_size), rows)
+        return metrics
+
+    def slices(
+        self, table: Table, by: str, columns: dict[str, str] | None = None, batch_size: int = 64
+    ) -> list[Slice]:
+        """The task's metrics for each value of a column of the labelled rows, with intervals; see
+        `adaptkit.slices`.
+
+        Raises:
+            AdaptkitError: as `evaluate`; or there is no such column.
+        """
+        table.need(by, "by")
+        task, rows = self._labelled(table, columns)
+        values = [str(row.get(by)) for row in table.rows]
+        if len(values) != len(rows):
+            raise AdaptkitError(
+                f"{task.name} reads {len(rows)} questions in {len(values)} rows: slices want one "
+                "in each."
+            )
+        check_values(table, values)
+        return slices(task, self._answers(task, rows, batch_size, labelled=True), rows, values)
+
+    def confusions(
+        self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64
+    ) -> list[dict[str, Any]]:
+        """Which labels are taken for which in labelled rows, each with an example; see
+        `adaptkit.confusions`.
+
+        Raises:
+            AdaptkitError: as `evaluate`; or the task does not give one label a row.
+        """
+        task, rows = self._labelled(table, columns)
+        if not task.one_label:
+            raise AdaptkitError(
+                f"{task.name} does not give one label a row here: there are no kinds of mistakes "
+                "to count."
+            )
+        return confusions(task, self._answers(task, rows, batch_size, labelled=True), rows)
+
+    def _labelled(self, table: Table, columns: dict[str, str] | None) -> tuple[Task, Table]:
+        task = self._with(columns)
+        rows = task.read(table)
+        task.check_labels(rows)
+        return task, rows
+
+    def __call__(self, *texts: str | Sequence[str], **more: str) -> list[dict[str, Any]]:
+        """Answers to plain texts, or to a list of them; what else a row needs by name, as in
+        `predictor("Who?", context="...")`.
+
+        Raises:
+            AdaptkitError: the task needs more than these.
+        """
+        if (
+            len(texts) == 1
+            and isinstance(texts[0], (list, tuple))
+            and all(isinstance(text, str) for text in texts[0])
+        ):
+            texts = tuple(texts[0])
+            if not texts:
+                return []
+        first, *others = self.task.input_fields()
+        if needed := [part for part in others if part not in more]:
+            raise AdaptkitError(
+                f"this adapter was trained on {' and '.join([first, *others])}, not on {first} "
+                "alone; give rows in a file "
+                f"with these columns, or {needed[0]}=..."
+            )
+        columns = {part: self.task.column(part) or part for part in (first, *more)}
+        return self.answer(
+            Table(
+                [{columns[p]: v for p, v in ({first: text} | more).items()} for text in texts],
+                "text",
+            ),
+            columns,
+        )

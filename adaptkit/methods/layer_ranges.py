@@ -1,0 +1,62 @@
+"""Which layers a method touches, as the grammar writes it. Layers count from 0, as in the names of
+their parameters.
+
+6         one layer               6-        layer 6 and all above
+2-5       layers 2 to 5           last[4]   the upper four
+0|2|4     several of these
+"""
+
+from __future__ import annotations
+
+import re
+
+from adaptkit.errors import AdaptkitError
+
+_PART = re.compile(r"(?P<first>\d+)(?P<to>-(?P<last>\d+)?)?|last\[(?P<count>\d+)\]")
+
+
+def check_layers(text: str) -> None:
+    """Refuse what is not a choice of layers.
+
+    Raises:
+        AdaptkitError: bad grammar, or no layer.
+    """
+    for part in text.split("|"):
+        found = _PART.fullmatch(part.strip())
+        if not found:
+            raise AdaptkitError(
+                f"layers={text}: {part!r} is no choice of layers; write 6, 6-, 2-5 or last[4], "
+                "joined with |."
+            )
+        if found["count"] == "0" or (found["last"] and int(found["last"]) < int(found["first"])):
+            raise AdaptkitError(f"layers={text}: {part!r} chooses no layer.")
+
+
+def chosen_layers(text: str, depth: int) -> frozenset[int]:
+    """The numbers of the layers that `text` chooses in a stack of `depth` layers.
+
+    Raises:
+        AdaptkitError: a layer that the stack does not have.
+    """
+    chosen: set[int] = set()
+    for part in text.split("|"):
+        first, last = _ends(part.strip(), depth)
+        if first < 0 or last >= depth:
+            raise AdaptkitError(
+                f"layers={text}: this model has {depth} layers, 0 to {depth - 1}; {part!r} goes "
+                "beyond them."
+            )
+        chosen.update(range(first, last + 1))
+    return frozenset(chosen)
+
+
+def _ends(part: str, depth: int) -> tuple[int, int]:
+    """The first and the last layer of one part."""
+    found = _PART.fullmatch(part)
+    assert found, part  # checked when it was read
+    if found["count"]:
+        return depth - int(found["count"]), depth - 1
+    first = int(found["first"])
+    if not found["to"]:
+        return first, first
+    return first, int(found["last"]) if found["last"] else max(first, depth - 1)

@@ -1,0 +1,54 @@
+"""The registry of methods. Every file of this folder and every plug-in registers its own class."""
+
+from __future__ import annotations
+
+import functools
+import pkgutil
+import re
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.methods.base import Method
+
+METHODS: dict[str, type[Method]] = {}
+
+
+def register(method: type[Method]) -> type[Method]:
+    """Class decorator: make a method known under its `name`.
+
+    Raises:
+        AdaptkitError: the class is no frozen dataclass derived from Method, or has no usable name.
+    """
+    if not (
+        isinstance(method, type)
+        and issubclass(method, Method)
+        and "__dataclass_fields__" in vars(method)
+    ):
+        raise AdaptkitError(
+            "register wants a @dataclass(frozen=True) derived from adaptkit.Method; it got "
+            f"{method!r}."
+        )
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", method.name):
+        raise AdaptkitError(
+            f"{method.__name__}.name = {method.name!r}: a method's name is lower case, as in "
+            "'my_method'."
+        )
+    METHODS[method.name] = method
+    return method
+
+
+@functools.cache
+def _load_all() -> None:
+    """Import every file of this folder, which registers the methods in it, and every plug-in."""
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        import_module(f"adaptkit.methods.{module.name}")
+    for entry in entry_points(group="adaptkit.methods"):
+        register(entry.load())
+
+
+def known_methods() -> dict[str, type[Method]]:
+    """Every registered method by name, those of installed plug-ins included."""
+    _load_all()
+    return dict(METHODS)

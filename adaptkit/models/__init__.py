@@ -1,0 +1,1 @@
+"""Load a frozen base, find its sites, take its fingerprint."""

@@ -1,0 +1,29 @@
+"""A task model's parts: the model inside PEFT's wrapper, its backbone, the shape of a linear map."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+
+def backbone_of(model: Any) -> tuple[Any, str]:
+    """The backbone of a task model and the prefix of its parameter names: `(model.bert, "bert.")`."""
+    prefix = getattr(model, "base_model_prefix", "")
+    backbone = getattr(model, prefix, None) if prefix else None
+    return (backbone, prefix + ".") if isinstance(backbone, nn.Module) else (model, "")
+
+
+def linear_shape(module: Any) -> tuple[int, int]:
+    """(width in, width out) of a linear map: torch, transformers' Conv1D, or quantized; wrapped by
+    PEFT or not.
+    """
+    module = getattr(module, "base_layer", module)
+    if hasattr(module, "in_features"):
+        return module.in_features, module.out_features
+    return module.nx, module.nf  # transformers.pytorch_utils.Conv1D
+
+
+def bare_model(model: Any) -> Any:
+    """The transformers model, without PEFT's wrapping."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

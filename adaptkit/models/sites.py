@@ -1,0 +1,78 @@
+"""Where a model can be adapted: one table of names for each architecture, as data.
+
+A *site* is a place in the base where something can be injected. Its name does not depend on the
+base:
+
+    attn.q attn.k attn.v attn.out   the linear maps of self-attention      cross.q ... cross.out   of cross-attention
+    ffn.in ffn.gate ffn.out         the linear maps of the feed-forward block
+    attn, cross                     the attention itself: its input, and the keys and values that it attends to
+    ffn                             the feed-forward block: the residual stream as it enters, and what the block adds
+    layer                           the residual stream as it leaves the block, and its norm in post-norm models
+
+Paths are relative to one layer. `qkv.q` style parts, `"attn.c_attn:q/qkv"`, say that one module
+carries several sites: here the rows `q` of a projection that packs q, k and v. The numbers of heads
+give the widths of the parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+_MAPS = ("q", "k", "v", "out")
+
+LINEAR_SITES = (
+    *(f"attn.{m}" for m in _MAPS),
+    *(f"cross.{m}" for m in _MAPS),
+    "ffn.in",
+    "ffn.gate",
+    "ffn.out",
+)
+
+SITE_NAMES = (*LINEAR_SITES, "attn", "cross", "ffn", "layer")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One stack of equal layers.
+
+    `layers`: path of the layers below the backbone, `*` for the index. `maps`: linear site -> path
+    below a layer.
+    `attn`, `cross`: the attention modules (they must call transformers' attention interface; leave
+    empty if they do not).
+    `ffn`: (module whose input is the residual stream entering the block, module whose output the
+    block adds to it).
+    `norm`: the norm that follows the residual add, for post-norm models only.
+    """
+
+    layers: str
+    maps: dict[str, str] = field(default_factory=dict)
+    attn: str = ""
+    cross: str = ""
+    ffn: tuple[str, str] | None = None
+    norm: str = ""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site of one model. `kind` says what the formula reads there: see `adaptkit.layers`."""
+
+    name: str
+    module: str  # full path of the module that is wrapped
+    layer: int
+    depth: int  # how many layers its stack has
+    # "map" | "block" | "stream" | "norm" | "attention": what the formula reads and changes here
+    kind: str
+    width_in: int
+    width_out: int
+    part: tuple[int, int] | None = (
+        None  # the columns of the output that belong to this site, when the module is shared
+    )
+    # "block", "stream": path of the module that the residual stream enters; "attention": of the
+    # attention
+    entry: str = ""
+    heads: int = 0  # "attention": key-value heads
+
+    @property
+    def key(self) -> str:
+        """The name without dots, for use inside parameter names."""
+        return self.name.replace(".", "_")

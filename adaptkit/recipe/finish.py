@@ -1,0 +1,174 @@
+"""After training: evaluate, save, write every report, print the closing table."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from adaptkit.adapters.card import WEIGHTS, TaskCard, read_card
+from adaptkit.adapters.full import FULL, MODEL, save_full
+from adaptkit.adapters.save_load import save_adapter
+from adaptkit.data.tables import Table
+from adaptkit.inference.confusions import confusions
+from adaptkit.inference.predict import predict
+from adaptkit.models.backbone import bare_model
+from adaptkit.recipe import report
+from adaptkit.recipe.steps import Fitted, Loaded
+from adaptkit.tasks.base import Task
+from adaptkit.utils.plots import draw_curves, warn_if_not_drawn
+from adaptkit.utils.processes import is_main, log_main
+
+SHORT = {
+    "validation": "eval",
+    "test": "test",
+}  # split -> the prefix of its metrics, as Trainer names them
+Answers = list[dict[str, Any]]
+
+
+def finish(fitted: Fitted) -> dict[str, Any]:
+    """Evaluate, save and report. Main process only.
+
+    Returns:
+        The content of `all_results.json`; empty on the other processes.
+    """
+    if not is_main():
+        return {}
+    loaded, folder = fitted.loaded, fitted.loaded.prepared.output_dir
+    metrics: dict[str, Any] = dict(fitted.output.metrics)
+    evaluated = [split for split in SHORT if split in loaded.encoded.splits]
+    shown = evaluated[-1] if evaluated else "train"
+    answers: Answers = []
+    for split in evaluated:
+        found, answers = evaluate(loaded, split, write=split == shown)
+        metrics |= {f"{SHORT[split]}_{name}": value for name, value in found.items()}
+    table = loaded.encoded.splits[shown].table.take(range(len(answers)))
+    parameters = loaded.model.parameters()
+    metrics["trainable_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
+    save(loaded, folder, metrics)
+    weights = Path(MODEL if loaded.prepared.arguments.method == FULL else WEIGHTS)
+    files = folder.glob(f"{weights.stem}*.safetensors")
+    metrics["adapter_bytes"] = sum(path.stat().st_size for path in files)
+    _write_reports(fitted, metrics, shown, table, answers)
+    log_main(
+        f"\nsaved to {folder}\n{report.closing_table(_closing(loaded.prepared.task, metrics))}"
+    )
+    return metrics
+
+
+def evaluate(loaded: Loaded, split: str, write: bool) -> tuple[dict[str, Any], Answers]:
+    """The metrics of a split, and the answers, which generating tasks give only with `write`."""
+    task, encoded = loaded.prepared.task, loaded.encoded
+    rows, table = encoded.splits[split].encoded, encoded.splits[split].table
+    batch_size = loaded.prepared.training.per_device_eval_batch_size
+    began = time.perf_counter()
+    outputs = predict(loaded.model, task, rows, encoded.tokenizer, batch_size, title=split)
+    seconds = time.perf_counter() - began
+    metrics = task.metrics(outputs, rows, table)
+    if task.generates:
+        written, answers = _generate(loaded, table, write)
+        metrics |= written
+    else:
+        answers = task.decode(outputs, rows, table) if task.answers else []
+    metrics |= task.baseline(loaded.prepared.splits.train, table)
+    if _base_alone_can(loaded):
+        with loaded.model.disable_adapter():
+            outputs = predict(loaded.model, task, rows, encoded.tokenizer, batch_size, title=split)
+        metrics[f"base_{task.best_metric}"] = task.metrics(outputs, rows, table)[task.best_metric]
+    speed = round(len(table) / seconds, 2)
+    return metrics | {"samples": len(table), "samples_per_second": speed}, answers
+
+
+def _generate(loaded: Loaded, table: Table, write: bool) -> tuple[dict[str, Any], Answers]:
+    """Written answers to the first rows, and their metrics."""
+    task, encoded = loaded.prepared.task, loaded.encoded
+    most = getattr(task, "num_generated", 0) or len(table)
+    first = table.take(range(min(len(table), most) if write else 0))
+    if not len(first):
+        return {}, []
+    model = loaded.model.eval()
+    answers = task.generate(model, first, encoded.tokenizer, encoded.max_length, 16)
+    return task.score(answers, first) | {"generated_samples": len(answers)}, answers
+
+
+def _base_alone_can(loaded: Loaded) -> bool:
+    """Whether the base without an adapter can do the task too, so that it is scored beside it."""
+    adapted = loaded.prepared.arguments.method != FULL
+    return (
+        loaded.prepared.task.base_knows
+        and adapted
+        and not bare_model(loaded.model).adaptkit_base.head
+    )
+
+
+def save(loaded: Loaded, folder: Path, metrics: dict[str, Any]) -> None:
+    """The adapter with its card, or the whole model."""
+    task = loaded.prepared.task
+    scores = {
+        name: value
+        for name, value in metrics.items()
+        if name.startswith(("eval_", "test_")) and isinstance(value, float)
+    }
+    card = TaskCard(
+        task=task.name,
+        labels=task.labels,
+        columns={part: column for part in task.parts if (column := task.column(part))},
+        settings=task.settings(),
+        max_length=loaded.encoded.max_length,
+        metrics=scores,
+    )
+    if loaded.prepared.arguments.method == FULL:
+        save_full(loaded.model, loaded.encoded.tokenizer, folder, card)
+    else:
+        save_adapter(loaded.model, folder, card=card)
+
+
+def _write_reports(
+    fitted: Fitted, metrics: dict[str, Any], split: str, table: Table, answers: Answers
+) -> None:
+    prepared = fitted.loaded.prepared
+    folder, task = prepared.output_dir, prepared.task
+    report.write_results(folder, metrics)
+    if answers:
+        _write_answers(folder, task, split, table, answers)
+    card = read_card(folder)
+    assert card is not None  # `save` has just written it
+    settings = report.training_settings(prepared.training, prepared.arguments.quantize)
+    sizes = {name: len(part) for name, part in prepared.splits.items()}
+    report.write_model_card(folder, task, card, metrics, settings, sizes)
+    curves = draw_curves(folder / "curves.png", fitted.output.history, task.best_metric)
+    warn_if_not_drawn([curves, *(task.pictures(folder, answers, table) if answers else [])])
+
+
+def _write_answers(folder: Path, task: Task, split: str, table: Table, answers: Answers) -> None:
+    """The predictions beside the references, scores by label, and kinds of mistakes."""
+    report.write_predictions(folder / f"predictions_{split}.tsv", task, table, answers)
+    if details := task.details(answers, table):
+        report.write_details(folder / "per_label.tsv", details)
+    if not task.one_label:
+        return
+    if mistakes := confusions(task, answers, table):
+        report.write_details(folder / "confusions.tsv", mistakes)
+    else:
+        (folder / "confusions.tsv").unlink(missing_ok=True)
+
+
+def _closing(task: Task, metrics: dict[str, Any]) -> list[tuple[str, str]]:
+    short, title = ("test", "test") if "test_samples" in metrics else ("eval", "validation")
+    rows = [
+        (f"{title} {name.replace('_', ' ')}", f"{metrics[f'{short}_{name}']:.4f}")
+        for name in task.reported
+        if f"{short}_{name}" in metrics
+    ]
+    seconds, speed = metrics.get("train_runtime", 0), metrics.get("train_samples_per_second", 0)
+    padding = f"{metrics['padding']:.1%} of the tokens" if "padding" in metrics else "not counted"
+    size = (
+        f"{metrics['adapter_bytes'] / 1000:.0f} kB, {metrics['trainable_parameters']:,} parameters"
+    )
+    return [
+        *rows,
+        ("training", f"{seconds:.1f} s, {speed:.0f} examples/s"),
+        ("padding", padding),
+        ("peak memory", f"{metrics['peak_memory_gb']:.2f} GB"),
+        ("file", size),
+    ]

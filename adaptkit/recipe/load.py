@@ -1,0 +1,73 @@
+"""From token ids to a model that can train: the base with the task's head and a fresh adapter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import set_seed
+
+from adaptkit.adapters.full import FULL, unfreeze
+from adaptkit.adapters.fuse import fill
+from adaptkit.adapters.inject import adapt
+from adaptkit.adapters.warm_start import warm_start
+from adaptkit.methods.grammar import PRESETS
+from adaptkit.models.backbone import bare_model
+from adaptkit.models.load import load_base
+from adaptkit.models.tokenizer import align_padding
+from adaptkit.recipe.auto import announce, choose_activation_cache, choose_attention, describe_dtype
+from adaptkit.recipe.steps import Encoded, Loaded, Shared
+from adaptkit.training.fastest_attention import AttentionChoice
+from adaptkit.utils.processes import log_main
+
+
+def load(encoded: Encoded, shared: Shared | None = None) -> Loaded:
+    """Load the base, inject the adapter, choose the attention and whether frozen layers are cached.
+
+    Args:
+        shared: the choices and cached states of another training of the same recipe, to be used
+            again.
+    """
+    prepared = encoded.prepared
+    attention = shared.attention if shared else announce(choose_attention(encoded))
+    model = new_model(encoded, str(prepared.arguments.method), attention)
+    announce(describe_dtype(model, prepared.training))
+    cache = shared.cache if shared else None
+    if cache is None:
+        cache = announce(choose_activation_cache(encoded, model))
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    everything = sum(parameter.numel() for parameter in model.parameters())
+    method = str(prepared.arguments.method)
+    log_main(f"base {prepared.base}, method {PRESETS.get(method, method)}")
+    share = f"{trained:,} of {everything:,} parameters ({trained / everything:.2%})"
+    log_main(f"training {share} on {len(prepared.splits.train)} rows")
+    return Loaded(encoded, model, Shared(attention, cache))
+
+
+def new_model(encoded: Encoded, method: str, attention: AttentionChoice | None) -> Any:
+    """The base with the task's head and a fresh adapter; the same weights for the same seed."""
+    prepared = encoded.prepared
+    arguments, task = prepared.arguments, prepared.task
+    set_seed(prepared.training.seed)
+    what = arguments.train if arguments.train != "adapter" else FULL
+    # sdpa is what every model that has it chooses for itself
+    chosen = "eager" if attention and attention.name == "eager" else None
+    base = load_base(
+        prepared.base,
+        task=task.auto_class,
+        labels=task.labels or None,
+        quantize=arguments.quantize,
+        dtype=arguments.dtype,
+        revision=arguments.model_revision,
+        attn_implementation=arguments.attn_implementation or chosen,
+        base_dropout=arguments.base_dropout or (method == FULL and what == FULL),
+    )
+    align_padding(base, encoded.tokenizer)
+    model = unfreeze(base, what) if method == FULL else adapt(base, method)
+    if arguments.fuse:
+        fill(model, arguments.fuse)
+    if arguments.warm_start:
+        fresh = warm_start(model, arguments.warm_start, task.labels)
+        without = f"; its head is not used ({len(fresh)} tensors)" if fresh else ""
+        log_main(f"warm start from {arguments.warm_start}{without}")
+    task.check_model(bare_model(model))
+    return model

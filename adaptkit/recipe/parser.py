@@ -1,0 +1,297 @@
+"""A recipe's command line: the flags of every recipe, those of its task, Trainer's behind them, and
+a YAML file under all.
+
+argparse reads our flags, since transformers' parser takes seconds to import and `--help` is to be
+quick; transformers' own parser reads Trainer's flags when a recipe really runs, and for
+`--help_all`. The command line wins over `--config file.yaml`; a key that nobody knows is refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.recipe.arguments import RecipeArguments
+from adaptkit.tasks.base import Task
+from adaptkit.tasks.flags import Flag, flags_of, task_flags
+
+if TYPE_CHECKING:
+    from transformers import HfArgumentParser
+
+# Flags of transformers' example scripts that have another name here, or no use.
+ELSEWHERE = {
+    "task_name": "--dataset_name glue --dataset_config_name sst2 names a data set",
+    "token": "set HF_TOKEN, or run hf auth login",
+    "use_auth_token": "set HF_TOKEN, or run hf auth login",
+    "cache_dir": "set HF_HOME",
+    "overwrite_cache": "encoded rows are not kept on the disk",
+    "trust_remote_code": "models whose code lies on the Hub are not loaded",
+    "pad_to_max_length": "a batch is padded to its longest row",
+    "preprocessing_num_workers": "tokenizers use all cores by themselves",
+    "use_fast_tokenizer": "tokenizers are fast ones",
+    "tokenizer_name": "the tokenizer is that of --model_name_or_path",
+    "config_name": "the configuration is that of --model_name_or_path",
+    "metric_name": "every metric of the task is reported; --metric_for_best_model chooses by one",
+    "ignore_mismatched_sizes": "a head of another size is made anew by itself",
+    "shuffle_train_dataset": "training rows are always shuffled",
+    "max_length": "--max_seq_length is the number of tokens",
+}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A recipe's command line.
+
+    columns: part of a row -> the column that was named for it. settings: of the task. given: the
+    names of all flags
+    that the user gave. make_training: defaults -> `transformers.TrainingArguments`, in which what
+    the user gave comes before the defaults.
+    """
+
+    arguments: RecipeArguments
+    task: type[Task]
+    columns: dict[str, str]
+    settings: dict[str, Any]
+    given: frozenset[str]
+    make_training: Callable[..., Any]
+
+
+def parse_recipe(
+    task: type[Task],
+    argv: list[str] | None,
+    description: str,
+    kind: type[RecipeArguments] = RecipeArguments,
+    others: Iterable[str] = (),
+) -> Parsed:
+    """Read the command line of a recipe.
+
+    Args:
+        kind: the class of the recipe's arguments, for recipes that have more of them.
+        others: names of flags that somebody else has read, for near matches.
+
+    Raises:
+        AdaptkitError: an unknown flag or configuration key (with the nearest name).
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    flags = recipe_flags(task, kind)
+    parser = make_parser(flags, description)
+    if "--help_all" in argv:
+        _print_all_help(parser)
+    own, rest = parser.parse_known_args(argv)
+    if own.config:
+        argv = [*_from_yaml(own.config, set(flags)), *argv]
+        own, rest = parser.parse_known_args(argv)
+    values = vars(own)
+    values.pop("help_all")
+    columns = {part: values.pop(f"{part}_column") for part in task.parts}
+    settings = {name: values.pop(name) for name in task_flags(task) if name in values}
+    known = {*flags, *others}
+    return Parsed(
+        arguments=kind(**values),
+        task=task,
+        columns={part: column for part, column in columns.items() if column},
+        settings=settings,
+        given=frozenset(flags_in(argv)),
+        make_training=lambda **defaults: _training_arguments(rest, defaults, known),
+    )
+
+
+def recipe_flags(
+    task: type[Task], kind: type[RecipeArguments] = RecipeArguments
+) -> dict[str, Flag]:
+    """All flags of a recipe but Trainer's: those of its arguments, with the task's own defaults,
+    and the task's.
+    """
+    own = set() if kind is RecipeArguments else set(vars(kind).get("__annotations__", ()))
+    changed = {name: value for name, value in task.recipe_flags.items() if name not in own}
+    return flags_of(kind) | changed | task_flags(task)
+
+
+def parse_known(
+    kind: type, argv: list[str] | None, description: str | None
+) -> tuple[Any, list[str]]:
+    """Read the flags of a recipe that passes on what it does not know: its arguments, and the words
+    that are left.
+
+    A configuration file is read here for all of them.
+    """
+    parser = make_parser(flags_of(kind), description or "")
+    argv = list(sys.argv[1:] if argv is None else argv)
+    own, rest = parser.parse_known_args(argv)
+    if own.config:
+        own, rest = parser.parse_known_args([*as_words(_read_yaml(own.config)), *argv])
+    if own.help_all:
+        _print_all_help(parser)
+    return kind(**{name: value for name, value in vars(own).items() if name != "help_all"}), rest
+
+
+def peek(name: str, argv: list[str] | None) -> str | None:
+    """The value of one flag, before it is known which other flags there are; else that of
+    `--config`.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(f"--{name}")
+    parser.add_argument("--config")
+    found, _ = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    value = getattr(found, name)
+    if value is None and found.config:
+        value = _read_yaml(found.config).get(name)
+    return value
+
+
+def make_parser(flags: dict[str, Flag], description: str) -> argparse.ArgumentParser:
+    """A parser of our flags, without Trainer's."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--help_all", action="store_true", help="show Trainer's flags too, and exit"
+    )
+    for name, flag in flags.items():
+        shown = "" if flag.default in (None, False, "") else f" (default: {flag.default})"
+        options: dict[str, Any] = {
+            "default": flag.default,
+            "help": flag.help + shown,
+            "type": flag.kind,
+        }
+        if flag.several:
+            options |= {"nargs": "+", "metavar": name.upper()}
+        if flag.kind is bool:
+            options |= {"type": _boolean, "nargs": "?", "const": True, "metavar": "BOOL"}
+        parser.add_argument(f"--{name}", **options)
+    return parser
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in ("true", "yes", "1"):
+        return True
+    if text.lower() in ("false", "no", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
+
+
+def _trainer_parser() -> HfArgumentParser:
+    from transformers import HfArgumentParser, TrainingArguments
+
+    kind: Any = TrainingArguments  # its annotation knows fewer classes than it takes
+    return HfArgumentParser(kind, allow_abbrev=False)
+
+
+def flags_in(words: list[str]) -> set[str]:
+    """The names of the flags on a command line, which may be written with dashes or underscores."""
+    return {
+        word.partition("=")[0].removeprefix("--").replace("-", "_")
+        for word in words
+        if word.startswith("--")
+    }
+
+
+def _print_all_help(own: argparse.ArgumentParser) -> None:
+    """A recipe's flags and Trainer's, with our defaults, and the end."""
+    from adaptkit.training.defaults import DEFAULTS
+
+    trainers = _trainer_parser()
+    trainers.set_defaults(**DEFAULTS, learning_rate="by the method: lora 1e-3, all weights 5e-5")
+    print(own.format_help() + "\n" + trainers.format_help())
+    raise SystemExit(0)
+
+
+def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]) -> Any:
+    parser = _trainer_parser()
+    known = {action.dest for action in parser._actions}
+    parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
+    given, _ = parser.parse_known_args(rest)
+    asked = flags_in(rest)
+    parser.set_defaults(**_when_to_judge_and_save(given, asked))
+    try:
+        training, left = parser.parse_args_into_dataclasses(
+            args=rest, return_remaining_strings=True, look_for_args_file=False
+        )
+    except ValueError as problem:
+        raise AdaptkitError(f"Trainer's flags contradict each other: {problem}") from problem
+    if asked & {"do_train", "do_eval", "do_predict"} and not training.do_train:
+        raise AdaptkitError(
+            "recipes always train; adaptkit evaluate and adaptkit predict are for adapters that "
+            "are trained."
+        )
+    if left:
+        raise _unknown_flag(left[0], known | own)
+    return training
+
+
+def _unknown_flag(word: str, known: set[str]) -> AdaptkitError:
+    stranger = word.lstrip("-").partition("=")[0].replace("-", "_")
+    if instead := ELSEWHERE.get(stranger):
+        return AdaptkitError(f"--{stranger} is no flag here: {instead}.")
+    if not word.startswith("-"):
+        return AdaptkitError(
+            f"unexpected word {word!r} on the command line; see --help for flags that take "
+            "several values."
+        )
+    error = unknown("flag", f"--{stranger}", [f"--{name}" for name in known])
+    return AdaptkitError(str(error).partition(" Known: ")[0] + " See --help and --help_all.")
+
+
+def _when_to_judge_and_save(given: argparse.Namespace, asked: set[str]) -> dict[str, Any]:
+    """Defaults by which every evaluated state is saved too: the best is chosen among states that
+    are both.
+    """
+    if given.eval_strategy == "no" or given.save_strategy == "no":
+        return {"load_best_model_at_end": False}
+    if "save_strategy" not in asked:
+        return {
+            "save_strategy": given.eval_strategy,
+            "save_steps": given.eval_steps or given.logging_steps,
+        }
+    if (
+        "eval_strategy" not in asked
+        and given.save_strategy != "best"
+        and given.load_best_model_at_end
+    ):
+        return {"eval_strategy": given.save_strategy, "eval_steps": given.save_steps}
+    return {}
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    """The flags in a configuration file."""
+    import yaml
+
+    if not Path(path).is_file():
+        raise AdaptkitError(f"there is no configuration file {path}.")
+    try:
+        content = yaml.safe_load(Path(path).read_text("utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise AdaptkitError(f"{path} is not valid YAML: {problem}") from problem
+    if not isinstance(content, dict):
+        raise AdaptkitError(f"{path} should hold lines of 'flag: value'.")
+    return content
+
+
+def _from_yaml(path: str, flags: set[str]) -> list[str]:
+    """A configuration file as a command line."""
+    content = _read_yaml(path)
+    known = flags - {"config"}
+    if content.keys() - known:
+        known |= {action.dest for action in _trainer_parser()._actions}
+    for key in content:
+        if key not in known:
+            error = unknown(f"key in {path}", str(key), known)
+            raise AdaptkitError(str(error).partition(" Known: ")[0])
+    return as_words(content)
+
+
+def as_words(content: dict[str, Any]) -> list[str]:
+    """Flags and their values as words of a command line."""
+    words = []
+    for key, value in content.items():
+        if value is not None:
+            values = value if isinstance(value, list) else [value]
+            words += [f"--{key}", *map(str, values)]
+    return words

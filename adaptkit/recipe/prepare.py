@@ -1,0 +1,240 @@
+"""From a command line to prepared rows: flags are checked, rows are read, settings are settled. No
+model is loaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from adaptkit.adapters.full import FULL, check_part
+from adaptkit.data.readers.reading import Reading
+from adaptkit.data.sources import load_splits
+from adaptkit.data.splits import Splits
+from adaptkit.errors import AdaptkitError
+from adaptkit.models.objective import language_objective
+from adaptkit.recipe.arguments import RecipeArguments
+from adaptkit.recipe.auto import choose_method
+from adaptkit.recipe.parser import Parsed
+from adaptkit.recipe.steps import Prepared
+from adaptkit.tasks.base import Task
+from adaptkit.training.checkpoints import last_whole_checkpoint
+from adaptkit.training.defaults import DEFAULTS, data_defaults, machine_defaults, machine_notes
+from adaptkit.utils.atomic_files import check_empty
+from adaptkit.utils.processes import is_main, log_main, start_all_processes
+
+POSITIVE = (
+    "learning_rate",
+    "per_device_train_batch_size",
+    "per_device_eval_batch_size",
+    "gradient_accumulation_steps",
+    "num_train_epochs",
+)
+MOST = {
+    "train": "max_train_samples",
+    "validation": "max_eval_samples",
+    "test": "max_predict_samples",
+}
+
+
+def prepare(parsed: Parsed) -> Prepared:
+    """Check the flags, read the data. Nothing is written.
+
+    Raises:
+        AdaptkitError: whatever the user can correct.
+    """
+    start_all_processes()
+    arguments = _checked(parsed)
+    task = make_task(parsed, arguments)
+    output_dir = Path(arguments.output_dir or f"runs/{task.name}")
+    defaults = DEFAULTS | task.defaults | machine_defaults()
+    defaults |= {"output_dir": str(output_dir), "learning_rate": arguments.default_rate()}
+    # the rest is settled when the rows are counted
+    training = parsed.make_training(**(defaults | {"load_best_model_at_end": False}))
+    _check_training(training, task, arguments)
+    checkpoint = asked_checkpoint(training)
+    if is_main() and not (arguments.overwrite_output_dir or checkpoint or arguments.check):
+        check_empty(output_dir, RESUME_HINT)
+    splits, task = _read(task, arguments, training.seed)
+    choose = task.lower_is_better or bool(training.metric_for_best_model)
+    training, notes = _settle(parsed, arguments, splits, defaults, task.best_metric, choose)
+    training.resume_from_checkpoint, resume_notes = find_checkpoint(checkpoint, output_dir)
+    for note in (*splits.notes, *notes, *machine_notes(training), *resume_notes):
+        log_main(f"note: {note}")
+    return Prepared(task, arguments, training, splits, output_dir)
+
+
+RESUME_HINT = (
+    "or --overwrite_output_dir, or --resume_from_checkpoint true to go on from its last checkpoint"
+)
+
+
+def make_task(parsed: Parsed, arguments: RecipeArguments) -> Task:
+    """The task with the columns and settings that the flags give."""
+    columns = dict(parsed.task.embedded) if arguments.embedded() else {}
+    settings = dict(parsed.settings)
+    if "objective" in settings and settings["objective"] is None:
+        model, kind = arguments.model_name_or_path, settings.get("model_type", "")
+        settings["objective"] = arguments.default_objective() or language_objective(model, kind)
+    return parsed.task(columns=columns | parsed.columns, **settings)
+
+
+def _checked(parsed: Parsed) -> RecipeArguments:
+    """The arguments with their method; refuses flags that cannot work, whatever the data."""
+    arguments = parsed.arguments
+    if arguments.max_seq_length < 8:
+        raise AdaptkitError(
+            f"--max_seq_length {arguments.max_seq_length} leaves no room for a text."
+        )
+    for name in ("validation_split_percentage", "test_split_percentage"):
+        if not 0 <= getattr(arguments, name) <= 50:
+            raise AdaptkitError(f"--{name} is 0 to 50, not {getattr(arguments, name)}.")
+    for name in MOST.values():
+        if (count := getattr(arguments, name)) is not None and count < 1:
+            raise AdaptkitError(f"--{name} is 1 or more, not {count}.")
+    if arguments.folds and arguments.max_eval_samples:
+        raise AdaptkitError(
+            "--max_eval_samples does not go with --folds: each fold is evaluated on its own rows."
+        )
+    check_part(arguments.train)
+    method = choose_method(arguments, parsed.task.from_nothing)
+    regularized = (
+        arguments.l2_sp or arguments.gradual_unfreezing or arguments.layerwise_lr_decay != 1
+    )
+    if regularized and (method != FULL or arguments.search):
+        flags = "--layerwise_lr_decay, --l2_sp and --gradual_unfreezing"
+        raise AdaptkitError(f"{flags} are for --train full or last[k], and not for --search.")
+    if method == FULL and arguments.quantize:
+        raise AdaptkitError(
+            f"--method full trains all weights, and those of --quantize {arguments.quantize} "
+            "cannot be trained."
+        )
+    return dataclasses.replace(arguments, method=method)
+
+
+def _check_training(training: Any, task: Task, arguments: RecipeArguments) -> None:
+    """Refuse flags of Trainer's that cannot be, or do not go with the task or the machine."""
+    for name in POSITIVE:
+        unused = name == "num_train_epochs" and training.max_steps > 0
+        if (value := getattr(training, name)) is not None and not unused and not value > 0:
+            raise AdaptkitError(f"--{name} is more than 0; it got {value:g}.")
+    for name in training.report_to:
+        if name in ("tensorboard", "wandb", "mlflow") and find_spec(name) is None:
+            raise AdaptkitError(
+                f"--report_to {name}: the package {name} is not installed; pip install {name}"
+            )
+    if arguments.gradual_unfreezing and (training.world_size > 1 or training.n_gpu > 1):
+        raise AdaptkitError("--gradual_unfreezing works in one process on one device.")
+    if training.label_smoothing_factor and not task.smooths:
+        raise AdaptkitError(f"--label_smoothing_factor does not go with {task.name}.")
+
+
+def _settle(
+    parsed: Parsed,
+    arguments: RecipeArguments,
+    splits: Splits,
+    defaults: dict[str, Any],
+    best_metric: str,
+    choose: bool,
+) -> tuple[Any, list[str]]:
+    """Trainer's arguments, now that the rows are counted; and notes on what few rows change.
+
+    Args:
+        choose: the best epoch is kept, however few the validation rows are. So it is for a
+            perplexity, which counts tokens, of which a row may have many; and where a flag names a
+            way to choose.
+    """
+    judged = len(splits.validation or ())
+    if arguments.folds > 1:
+        judged = (judged + len(splits.train)) // arguments.folds
+    choose = choose or bool(arguments.early_stopping_patience)
+    by_data, notes = data_defaults(len(splits.train), judged, choose, parsed.given)
+    training = parsed.make_training(**(defaults | by_data | {"metric_for_best_model": best_metric}))
+    if (
+        training.metric_for_best_model == "loss"
+    ):  # given by the user; without a default Trainer says it too
+        training.metric_for_best_model = "eval_loss"
+    _check_judged(judged, training, arguments)
+    if arguments.search and not splits.validation:
+        raise AdaptkitError(
+            "--search judges by validation rows beside those of --folds: give --validation_file."
+        )
+    if judged and training.save_strategy == "no":
+        notes.append("nothing is saved while training (--save_strategy no): the last epoch is kept")
+    return training, notes
+
+
+def _check_judged(judged: int, training: Any, arguments: RecipeArguments) -> None:
+    """Refuse what needs validation rows where there are none."""
+    evaluates = training.eval_strategy != "no" or training.eval_on_start
+    evaluates = evaluates or training.load_best_model_at_end
+    if not judged and (arguments.search or arguments.early_stopping_patience or evaluates):
+        raise AdaptkitError(
+            "--search, --early_stopping_patience, --load_best_model_at_end and --eval_strategy "
+            "need validation rows: "
+            "give --validation_file, or cut some off with --validation_split_percentage."
+        )
+
+
+def _read(task: Task, arguments: RecipeArguments, seed: int) -> tuple[Splits, Task]:
+    """The checked rows, and the task with its labels."""
+    splits = load_splits(
+        arguments.train_file,
+        arguments.validation_file,
+        arguments.test_file,
+        arguments.dataset_name,
+        arguments.dataset_config_name,
+        reading=reading_for(task, arguments),
+    )
+    shares = (arguments.validation_split_percentage / 100, arguments.test_split_percentage / 100)
+    splits, task = task.prepare(splits, seed, *shares)
+    most = {split: getattr(arguments, name) for split, name in MOST.items()}
+    unused = [split for split in MOST if most[split] and getattr(splits, split) is None]
+    splits.notes += [f"--{MOST[split]}: there are no {split} rows" for split in unused]
+    return splits.at_most(most, seed), task
+
+
+def reading_for(task: Task, arguments: RecipeArguments) -> Reading:
+    """How the flags say that files are to be read."""
+    source, target = getattr(task, "source_lang", None), getattr(task, "target_lang", None)
+    return Reading(
+        format=arguments.format,
+        encoding=arguments.encoding,
+        column_names=_as_tuple(arguments.column_names),
+        wanted=task.wanted(),
+        tag_column=getattr(task, "tag_column", None),
+        languages=(source, target) if source and target else None,
+    )
+
+
+def _as_tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    return tuple(names) if names else None
+
+
+def asked_checkpoint(training: Any) -> str | None:
+    """A folder, "true" for the last one, or None."""
+    asked = training.resume_from_checkpoint
+    return None if str(asked).lower() in ("none", "false", "no", "0") else asked
+
+
+def find_checkpoint(asked: str | None, output_dir: Path) -> tuple[str | None, list[str]]:
+    """The checkpoint to resume from, and a note that says so.
+
+    Raises:
+        AdaptkitError: there is no such folder.
+    """
+    if asked is None:
+        return None, []
+    if str(asked).lower() != "true":
+        if not Path(asked).is_dir():
+            raise AdaptkitError(
+                f"--resume_from_checkpoint {asked}: there is no such folder; true takes the last."
+            )
+        return asked, []
+    found = last_whole_checkpoint(output_dir)
+    if found is None:
+        return None, [f"no whole checkpoint in {output_dir}: starting from the beginning"]
+    return str(found), [f"going on from {found}"]

@@ -1,0 +1,143 @@
+"""What is left after a run: results, predictions, pictures and a model card, each written whole or
+not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from adaptkit.adapters.card import TaskCard
+from adaptkit.data.tables import Table
+from adaptkit.tasks.base import Task
+from adaptkit.utils.atomic_files import new_file
+
+
+def write_results(folder: Path, metrics: dict[str, Any]) -> None:
+    """`all_results.json`, with Trainer's names."""
+    with new_file(folder / "all_results.json") as path:
+        path.write_text(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n", "utf-8")
+
+
+def write_predictions(path: Path, task: Task, table: Table, answers: list[dict[str, Any]]) -> None:
+    """A TSV of text, gold, predicted, score; white space inside texts becomes a blank."""
+    lines = ["text\tgold\tpredicted\tscore"]
+    for row, answer in zip(table.rows, answers, strict=True):
+        fields = (
+            task.text(row),
+            task.reference_text(row),
+            task.answer_text(answer),
+            str(answer.get("score", "")),
+        )
+        lines.append("\t".join(" ".join(field.split()) for field in fields))
+    write_lines(path, lines)
+
+
+def write_details(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A TSV of scores, a line a label; white space inside texts becomes a blank."""
+    lines = ["\t".join(rows[0])]
+    for row in rows:
+        fields = (
+            f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()
+        )
+        lines.append("\t".join(" ".join(field.split()) for field in fields))
+    write_lines(path, lines)
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
+    with new_file(path) as new:
+        new.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def training_settings(training: Any, quantize: str | None) -> dict[str, Any]:
+    """The settings that the model card names."""
+    names = (
+        "learning_rate",
+        "num_train_epochs",
+        "train_batch_size",
+        "warmup_steps",
+        "weight_decay",
+    )
+    more = ("load_best_model_at_end", "seed", "bf16")
+    settings = {name: getattr(training, name) for name in (*names, *more)}
+    return settings | ({"quantize": quantize} if quantize else {})
+
+
+def write_model_card(
+    folder: Path,
+    task: Task,
+    card: TaskCard,
+    metrics: dict[str, Any],
+    settings: dict[str, Any],
+    sizes: dict[str, int],
+) -> None:
+    """`README.md`: what this adapter is, how to use it, what it was trained on, how well it does."""
+    rows = [
+        f"| {title} | {name.replace('_', ' ')} | {metrics[f'{short}_{name}']:.4f} |"
+        for short, title in (("eval", "validation"), ("test", "test"))
+        for name in task.reported
+        if f"{short}_{name}" in metrics
+    ]
+    text = _CARD.format(
+        base=card.base,
+        what="All weights" if card.method == "full" else "An adapter",
+        task=card.task,
+        method=card.method,
+        labels=" Labels: " + ", ".join(f"`{label}`" for label in card.labels) + "."
+        if card.labels
+        else "",
+        folder=folder.name,
+        path=folder,
+        rows="\n".join(rows),
+        sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
+        kept="the best epoch on the validation rows was kept"
+        if settings["load_best_model_at_end"]
+        else "the last epoch was kept",
+        settings="\n".join(f"| {key} | `{value}` |" for key, value in settings.items()),
+        trained=metrics.get("trainable_parameters", 0),
+        kilobytes=metrics["adapter_bytes"] / 1000,
+        seconds=metrics.get("train_runtime", 0.0),
+        machine=f"{platform.machine()}, Python {platform.python_version()}",
+        versions=", ".join(f"{name} {number}" for name, number in card.versions.items()),
+        max_length=card.max_length,
+        long_texts=task.long_texts,
+    )
+    with new_file(folder / "README.md") as new:
+        new.write_text(text, "utf-8")
+
+
+_CARD = """---
+library_name: adaptkit
+base_model: {base}
+tags: [adaptkit, peft, {task}]
+---
+# {folder}
+
+{what} for **{task}** over the model `{base}`.{labels}
+
+    adaptkit predict {path} "your text"
+
+| split | metric | value |
+|---|---|---|
+{rows}
+
+A baseline is what the simplest guess scores on the same rows. Test rows were used once, after training; {kept}.
+
+Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; the file has {kilobytes:.0f} kB. Texts of more
+than {max_length} tokens {long_texts}. One run with one seed: expect a point or two of difference with another.
+
+| setting | value |
+|---|---|
+| method | `{method}` |
+{settings}
+
+Made with {versions} on {machine}.
+"""
+
+
+def closing_table(rows: list[tuple[str, str]]) -> str:
+    """Two columns of plain text."""
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name.ljust(width)}  {value}" for name, value in rows)

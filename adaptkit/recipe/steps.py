@@ -1,0 +1,107 @@
+"""The steps of a training, each a frozen result of the one before.
+
+Parsed -> Prepared -> Encoded -> Loaded -> Fitted -> reports
+
+`prepare`, `encode`, `load`, `train` and `finish` make them. A dry run, a search, folds,
+distillation and many tasks call the same functions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adaptkit.data.splits import Splits
+from adaptkit.recipe.arguments import RecipeArguments
+from adaptkit.tasks.base import Task
+from adaptkit.training.activation_cache import ActivationCache
+from adaptkit.training.fastest_attention import AttentionChoice
+from adaptkit.training.fit import TrainOutput
+from adaptkit.training.options import EncodedSplit, TrainerOptions
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Checked flags and checked rows. No model is loaded and nothing is written yet.
+
+    base: the pretrained model; empty when a small untrained one is to be made.
+    """
+
+    task: Task
+    arguments: RecipeArguments
+    training: Any  # transformers.TrainingArguments
+    splits: Splits
+    output_dir: Path
+    base: str = ""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The rows as token ids, with the base's tokenizer and configuration."""
+
+    prepared: Prepared  # with its base
+    tokenizer: Any
+    config: Any
+    max_length: int
+    splits: dict[str, EncodedSplit]
+
+    def lengths(self, name: str = "train") -> list[int]:
+        """Tokens of each row of a split."""
+        return self.splits[name].lengths()
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What several trainings of one recipe share.
+
+    attention: which one trains; None for the model's own. cache: of the frozen layers' outputs, or
+    None.
+    """
+
+    attention: AttentionChoice | None = None
+    cache: ActivationCache | None = None
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The base with its head and a fresh adapter."""
+
+    encoded: Encoded
+    model: Any
+    shared: Shared = Shared()
+
+    @property
+    def prepared(self) -> Prepared:
+        return self.encoded.prepared
+
+    def with_training(self, training: Any) -> Loaded:
+        """The same with other arguments for Trainer."""
+        prepared = dataclasses.replace(self.prepared, training=training)
+        return dataclasses.replace(
+            self, encoded=dataclasses.replace(self.encoded, prepared=prepared)
+        )
+
+    def options(self) -> TrainerOptions:
+        """What Trainer has no flag for, from the recipe's flags."""
+        arguments = self.prepared.arguments
+        return TrainerOptions(
+            early_stopping_patience=arguments.early_stopping_patience,
+            adversarial_epsilon=arguments.adversarial_epsilon,
+            half_base=arguments.dtype == "auto",
+            activation_cache=self.shared.cache,
+            cut_last_layer=not arguments.whole_last_layer,
+            cuda_graphs=arguments.cuda_graphs,
+            layerwise_lr_decay=arguments.layerwise_lr_decay,
+            l2_sp=arguments.l2_sp,
+            gradual_unfreezing=arguments.gradual_unfreezing,
+        )
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model and the log of its training."""
+
+    loaded: Loaded
+    output: TrainOutput

@@ -1,0 +1,49 @@
+"""Train a loaded model; and a whole training from prepared rows to reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adaptkit.recipe.encode import encode
+from adaptkit.recipe.finish import finish
+from adaptkit.recipe.load import load
+from adaptkit.recipe.steps import Encoded, Fitted, Loaded, Prepared, Shared
+from adaptkit.training.fastest_attention import keep_choice
+from adaptkit.training.fit import fit
+from adaptkit.utils.processes import is_main
+
+
+def train(loaded: Loaded) -> Fitted:
+    """Train; afterwards the model holds its best epoch, or its last when no epoch was evaluated."""
+    encoded, prepared = loaded.encoded, loaded.prepared
+    if is_main() and loaded.shared.attention:
+        keep_choice(prepared.output_dir, loaded.shared.attention)
+    train_split, validation = encoded.splits["train"], encoded.splits.get("validation")
+    output = fit(
+        loaded.model,
+        prepared.task,
+        train_split,
+        validation,
+        encoded.tokenizer,
+        prepared.training,
+        loaded.options(),
+    )
+    return Fitted(loaded, output)
+
+
+def train_and_report(
+    start: Prepared | Encoded, shared: Shared | None = None
+) -> tuple[dict[str, Any], Shared]:
+    """Encode, load, train, evaluate, save and report.
+
+    Args:
+        shared: the choices and cached states of another training of the same recipe, to be used
+            again.
+
+    Returns:
+        The content of `all_results.json`, empty on all processes but the main one; and what to
+        share with the next.
+    """
+    encoded = encode(start) if isinstance(start, Prepared) else start
+    fitted = train(load(encoded, shared))
+    return finish(fitted), fitted.loaded.shared

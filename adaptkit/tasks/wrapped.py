@@ -1,0 +1,50 @@
+"""A task that does some things otherwise, as a student's does: everything else is the task's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from adaptkit.data.tables import Table
+from adaptkit.tasks.base import Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class WrappedTask:
+    """Delegates to `inner` whatever a subclass does not define.
+
+    It is no subclass of `Task`, whose class attributes would hide those of the inner task.
+    """
+
+    def __init__(self, inner: Task):
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "inner":  # while it is copied
+            raise AttributeError(name)
+        return getattr(self.inner, name)
+
+    def encode(
+        self,
+        table: Table,
+        tokenizer: Any,
+        max_length: int,
+        labelled: bool = True,
+        train: bool = False,
+    ) -> Dataset:
+        """The features as a data set."""
+        from datasets import Dataset
+
+        return Dataset.from_dict(self.features(table, tokenizer, max_length, labelled, train))
+
+    def features(
+        self,
+        table: Table,
+        tokenizer: Any,
+        max_length: int,
+        labelled: bool = True,
+        train: bool = False,
+    ) -> dict[str, list]:
+        """As `Task.features`."""
+        return self.inner.features(table, tokenizer, max_length, labelled, train)

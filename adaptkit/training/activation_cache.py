@@ -1,0 +1,189 @@
+"""Hidden states that are kept by the text that they belong to, in memory or in files: see
+`adaptkit.frozen`.
+
+The states of a text are the rows of one long table, `(tokens, width)`, which grows by blocks; a
+digest of what the model read finds them again. So the same text is found whatever fold, seed or
+trial it comes from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BLOCK = 1 << 26  # bytes
+
+
+class ActivationCache:
+    """Hidden states by digest.
+
+    Args:
+        folder: where the files go, in a folder of their own that is removed at the end; None keeps
+            all in memory.
+    """
+
+    def __init__(self, folder: str | Path | None = None):
+        self.folder = None if folder is None else Path(folder)
+        self.source: object = None  # which trunk the states came out of
+        self._remove: Callable[[], object] | None = None
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything, and remove the files."""
+        self._where: dict[bytes, tuple[int, int, int]] = {}  # digest -> block, first row, rows
+        self._blocks: list[Tensor] = []
+        self._used = 0  # rows of the last block
+        if self._remove:
+            self._remove()
+        self._remove = None
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._where
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    @property
+    def size(self) -> int:
+        """Bytes that the blocks take."""
+        return sum(block.numel() * block.element_size() for block in self._blocks)
+
+    @property
+    def width(self) -> int:
+        """Of the states."""
+        return self._blocks[0].shape[1]
+
+    def put(self, digest: bytes, states: Tensor) -> None:
+        """Keep the states of a text, `(tokens, width)`."""
+        rows, width = states.shape
+        if not self._blocks or self._used + rows > len(self._blocks[-1]):
+            self._blocks.append(
+                self._new_block(
+                    max(rows, BLOCK // (width * states.element_size())), width, states.dtype
+                )
+            )
+            self._used = 0
+        self._blocks[-1][self._used : self._used + rows] = states
+        self._where[digest] = (len(self._blocks) - 1, self._used, rows)
+        self._used += rows
+
+    def _new_block(self, rows: int, width: int, dtype: torch.dtype) -> Tensor:
+        if self.folder is None:
+            return torch.empty(rows, width, dtype=dtype)
+        if self._remove is None:
+            ours = (
+                self.folder if not self.folder.exists() else None
+            )  # what we made goes with the files
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._files = Path(tempfile.mkdtemp(prefix="kept-", dir=self.folder))
+            self._remove = weakref.finalize(self, shutil.rmtree, ours or self._files, True)
+        file = self._files / f"{len(self._blocks)}.bin"
+        return torch.from_file(str(file), shared=True, size=rows * width, dtype=dtype).view(
+            rows, width
+        )
+
+    def batch(self, digests: Sequence[bytes], starts: Sequence[int], tokens: int) -> Tensor:
+        """The states of some texts, each from its first token on; `(texts, tokens, width)`, zeros
+        elsewhere.
+        """
+        first = self._blocks[0]
+        found = torch.zeros(len(digests), tokens, first.shape[1], dtype=first.dtype)
+        for row, (digest, start) in enumerate(zip(digests, starts, strict=True)):
+            block, begin, count = self._where[digest]
+            found[row, start : start + count] = self._blocks[block][begin : begin + count]
+        return found
+
+
+READ = (
+    "input_ids",
+    "attention_mask",
+    "token_type_ids",
+    "position_ids",
+)  # what a text is to a model, each `(rows, tokens)`
+
+NO_MATTER = ("cache_position",)  # tensors that follow from the shapes
+
+
+@dataclass(frozen=True)
+class BatchKeys:
+    """The texts of one forward pass: a digest of what the model reads of each, where it starts, and
+    the width of the batch.
+    """
+
+    digests: list[bytes]
+    starts: list[int]
+    lengths: list[int]
+    tokens: int
+    device: torch.device
+
+    @classmethod
+    def read(cls, args: tuple, kwargs: dict[str, Any]) -> BatchKeys | None:
+        """The texts among the arguments of a model; None where there is anything else that its
+        states may depend on.
+        """
+        given = dict(zip(READ, args, strict=False)) | kwargs
+        tensors = {
+            name: value
+            for name, value in given.items()
+            if isinstance(value, Tensor) and name not in NO_MATTER
+        }
+        asked = any(
+            given.get(name)
+            for name in (
+                "output_hidden_states",
+                "output_attentions",
+                "use_cache",
+                "past_key_values",
+            )
+        )
+        shapes = {tuple(tensor.shape) for tensor in tensors.values()}
+        if (
+            asked
+            or "input_ids" not in tensors
+            or tensors.keys() - set(READ)
+            or len(shapes) != 1
+            or len(args) > len(READ)
+        ):
+            return None
+        ids = tensors["input_ids"]
+        names = [name for name in READ if name in tensors]
+        columns = torch.stack([tensors[name].to(torch.int64) for name in names], -1).cpu().numpy()
+        mask = tensors.get("attention_mask")
+        seen = torch.ones_like(ids).numpy(force=True) if mask is None else mask.numpy(force=True)
+        digests, starts, lengths = [], [], []
+        for row, visible in zip(columns, seen, strict=True):
+            places = visible.nonzero()[0]
+            start, end = (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+            digests.append(
+                hashlib.blake2b(
+                    f"{names}{start}".encode() + row[start:end].tobytes(), digest_size=16
+                ).digest()
+            )
+            starts.append(start)
+            lengths.append(end - start)
+        return cls(digests, starts, lengths, ids.shape[1], ids.device)
+
+    def keep(self, cache: ActivationCache, states: Tensor) -> None:
+        """Keep what was computed for the texts, `(texts, tokens, width)`, where it is not kept yet."""
+        states = states.detach().cpu()
+        for row, digest in enumerate(self.digests):
+            if digest not in cache:
+                start = self.starts[row]
+                cache.put(digest, states[row, start : start + self.lengths[row]])
+
+    def find(self, cache: ActivationCache) -> Tensor | None:
+        """What is kept of the texts, `(texts, tokens, width)`; None where one is missing."""
+        if all(digest in cache for digest in self.digests):
+            return cache.batch(self.digests, self.starts, self.tokens).to(
+                self.device, non_blocking=True
+            )
+        return None

@@ -1,0 +1,120 @@
+"""The defaults of training, and what they depend on: the machine, the number of rows, the method."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from adaptkit.utils.hardware import emulates, has_instructions, only_cpu
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+# Ours where Trainer's own would hurt adapters; every one can be set on the command line.
+DEFAULTS: dict[str, Any] = {
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 32,
+    "per_device_eval_batch_size": 64,
+    "warmup_steps": 0.06,  # below 1: a share of all steps
+    "weight_decay": 0.01,
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": 1,
+    "load_best_model_at_end": True,
+    "logging_steps": 10,
+    "logging_nan_inf_filter": False,  # a bad step is to be seen
+    "train_sampling_strategy": "group_by_length",
+    "ddp_find_unused_parameters": False,
+    "report_to": "none",
+}
+
+FROM_NOTHING = 1e-3  # the learning rate of models without pretrained weights
+
+FULL_RATE = 5e-5  # and of all weights of a pretrained one, or of upper layers
+LAYERS_RATE = 1e-4  # and of all weights of a shallower network that begins with pretrained layers
+
+PART_RATES = {"head": 1e-3, "norms": 1e-3, "biases": 1e-3}  # of small parts of one
+
+
+def machine_defaults() -> dict[str, Any]:
+    """bf16 where the machine computes in it; the CPU where there is nothing else."""
+    if only_cpu():
+        return {"use_cpu": True, "bf16": has_instructions(torch.bfloat16)}
+    return {"bf16": torch.cuda.is_bf16_supported()} if torch.cuda.is_available() else {}
+
+
+def machine_notes(training: TrainingArguments) -> list[str]:
+    """What a user should know of the settings on this machine."""
+    if training.use_cpu and training.bf16 and emulates(torch.bfloat16):
+        return [
+            "this CPU has no instructions for bf16 (AVX512-bf16, AMX): --bf16 takes many times "
+            "as long as fp32 here"
+        ]
+    return []
+
+
+# validation rows by which epochs can be told apart: below, the standard error of an accuracy is 3
+# to 5 points or more
+ENOUGH = 100
+
+
+def data_defaults(
+    train: int, validation: int, choose: bool = False, given: Collection[str] = ()
+) -> tuple[dict[str, Any], list[str]]:
+    """What few rows change, with notes that say so: batches and epochs; and which epoch is kept,
+    the best or the last.
+
+    Args:
+        train, validation: rows.
+        choose: keep the best epoch, however few the validation rows are, as long as there are any.
+        given: the flags that the user gave, which come before these defaults.
+    """
+    found: dict[str, Any] = small_data_defaults(train)
+    notes = []
+    words = {"per_device_train_batch_size": "batches of {}", "num_train_epochs": "{} epochs"}
+    shown = [words[name].format(value) for name, value in found.items() if name not in given]
+    if shown:
+        notes.append(f"{train} training rows are few: by default {' and '.join(shown)}")
+    if not validation:
+        found |= {"eval_strategy": "no", "load_best_model_at_end": False}
+        notes.append(
+            "no validation rows: no epoch is evaluated while training, and the last one is kept"
+        )
+    elif validation < ENOUGH and not choose:
+        found["load_best_model_at_end"] = False
+        if "load_best_model_at_end" not in given:
+            notes.append(
+                f"{validation} validation rows are too few to choose an epoch by: by default the "
+                "last one is kept"
+            )
+    return found, notes
+
+
+def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:
+    """With few rows, smaller batches and enough epochs for some hundred steps; nothing when there
+    are rows enough.
+    """
+    if rows >= steps * DEFAULTS["per_device_train_batch_size"] / DEFAULTS["num_train_epochs"]:
+        return {}
+    batch = 8 if rows < 1000 else 16
+    return {
+        "per_device_train_batch_size": batch,
+        "num_train_epochs": min(15, max(3, round(steps * batch / rows))),
+    }
+
+
+def learning_rate(method: str) -> float:
+    """The default learning rate of a method: that of its most careful part; 1e-3 for PEFT's own,
+    5e-5 for all weights.
+    """
+    from adaptkit.methods.grammar import parse_method
+
+    if method in PART_RATES:
+        return PART_RATES[method]
+    if method == "full" or method.startswith("last["):
+        return FULL_RATE
+    if method.startswith("peft:"):
+        return 1e-3
+    return min(part.learning_rate for part in parse_method(method))

@@ -1,0 +1,225 @@
+"""Training: from a model and rows to a trained adapter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sized
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedTokenizerBase,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from adaptkit.data.collate import Pad
+from adaptkit.data.encoded import Encoded
+from adaptkit.data.samplers import lengths_of, padding_share
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.inference.predict import predict
+from adaptkit.models.backbone import bare_model
+from adaptkit.tasks.base import Task
+from adaptkit.training.callbacks import StopOnBadLoss
+from adaptkit.training.frozen_layers import FrozenLayers
+from adaptkit.training.options import EncodedSplit, TrainerOptions
+from adaptkit.training.precision import Precision
+from adaptkit.training.progress import Progress
+from adaptkit.training.regularization import GradualUnfreezing
+from adaptkit.training.trainer import AdapterTrainer
+from adaptkit.utils.hardware import peak_memory
+from adaptkit.utils.processes import log_main
+
+
+@dataclass
+class TrainOutput:
+    """What training gave. `metrics` has Trainer's names; `history` is the log by step."""
+
+    metrics: dict[str, float]
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
+
+FEW = 8  # rows that tell which metrics a task has
+
+
+def make_trainer(
+    model: Any,
+    task: Task,
+    train: EncodedSplit,
+    validation: EncodedSplit | None,
+    tokenizer: PreTrainedTokenizerBase,
+    args: TrainingArguments,
+    options: TrainerOptions = TrainerOptions(),
+    model_init: Callable[..., nn.Module] | None = None,
+) -> AdapterTrainer:
+    """A Trainer that judges epochs by the task's metrics on the validation rows, where there are
+    any.
+    """
+    callbacks: list[TrainerCallback] = [StopOnBadLoss()]
+    if options.progress:
+        callbacks.append(Progress(task.best_metric))
+    if options.early_stopping_patience:
+        if args.eval_strategy == "no":
+            raise AdaptkitError(
+                "--early_stopping_patience needs evaluations: give --eval_strategy epoch or steps."
+            )
+        callbacks.append(EarlyStoppingCallback(options.early_stopping_patience))
+    if options.gradual_unfreezing:
+        callbacks.append(GradualUnfreezing(bare_model(model)))
+    if validation is None and (
+        args.eval_strategy != "no" or args.eval_on_start or args.load_best_model_at_end
+    ):
+        raise AdaptkitError(
+            "there are no validation rows: eval_strategy='no', and no load_best_model_at_end nor "
+            "eval_on_start."
+        )
+    if args.metric_for_best_model in (None, "loss"):
+        args.metric_for_best_model = task.best_metric
+    args.greater_is_better = args.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER
+    args.remove_unused_columns, args.label_names = False, ["labels"]
+    judged = evaluation(task, validation) if validation else {}
+    collate = task.collator(tokenizer)
+    return AdapterTrainer(
+        model,
+        args,
+        task=task,
+        options=options,
+        data_collator=collate,
+        train_dataset=Encoded.of(train.encoded) if type(collate) is Pad else train.encoded,
+        processing_class=tokenizer,
+        callbacks=callbacks,
+        model_init=model_init,
+        **judged,
+    )
+
+
+def evaluation(task: Task, validation: EncodedSplit) -> dict[str, Any]:
+    """What Trainer evaluates, in the order of length, and how."""
+    order = np.argsort(lengths_of(validation.encoded), kind="stable")
+    back = np.argsort(order, kind="stable")
+    return {
+        "eval_dataset": validation.encoded.select(order),
+        "compute_metrics": lambda result: task.metrics(
+            result.predictions[back], validation.encoded, validation.table
+        ),
+    }
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    train: EncodedSplit,
+    validation: EncodedSplit | None,
+    tokenizer: PreTrainedTokenizerBase,
+    args: TrainingArguments,
+    options: TrainerOptions = TrainerOptions(),
+) -> TrainOutput:
+    """Train an adapter; at the end the model holds its best epoch, or its last where none is
+    judged.
+
+    Args:
+        model: from `adapt`; or a transformers model whose own weights are trained.
+        train, validation: rows, and what `Task.encode` made of them.
+        args: Trainer's; start from `DEFAULTS` and `machine_defaults()`, with `data_defaults(...)`
+            where rows are few.
+
+    Raises:
+        AdaptkitError: the loss is not a number, an evaluation is asked for and there are no
+            validation rows, or `metric_for_best_model` is none of the task's metrics.
+    """
+    trainer = make_trainer(model, task, train, validation, tokenizer, args, options)
+    if validation is not None:
+        check_best_metric(model, task, validation, tokenizer, args)
+    return run_trainer(trainer)
+
+
+def check_best_metric(
+    model: nn.Module,
+    task: Task,
+    validation: EncodedSplit,
+    tokenizer: PreTrainedTokenizerBase,
+    args: TrainingArguments,
+) -> None:
+    """Refuse a `--metric_for_best_model` that evaluations do not give, before hours are spent: a
+    few rows tell.
+
+    Raises:
+        AdaptkitError: there is no such metric.
+    """
+    asked = (args.metric_for_best_model or task.best_metric).removeprefix("eval_")
+    known = {"loss", task.best_metric}
+    for part in (validation.first(FEW), validation):  # some metrics want rows of every kind
+        if asked in known:
+            return
+        known |= task.metrics(
+            predict(model, task, part.encoded, tokenizer), part.encoded, part.table
+        ).keys()
+    if asked not in known:
+        written = (
+            "It is of written answers, which are judged at the end only."
+            if task.generates and asked in task.reported
+            else ""
+        )
+        raise unknown("--metric_for_best_model", asked, known, written)
+
+
+def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
+    """Let a trainer train, in the precision and from the trunk that are asked for.
+
+    Ctrl-C stops it and keeps what it has.
+    """
+    model, args, options = trainer.model, trainer.args, trainer.options
+    if trainer.why_not_recorded and args.device.type == "cuda":
+        log_main(f"CUDA graphs: not here: {trainer.why_not_recorded}")
+    try:
+        with (
+            precision(args, options).of(model),
+            skip_frozen_layers(model, options),
+            trainer.task.while_training(bare_model(model)),
+        ):
+            metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
+    except KeyboardInterrupt:
+        metrics = {"epoch": trainer.state.epoch or 0.0}
+        print(
+            f"\nstopped at step {trainer.state.global_step}; going on with the adapter as it is",
+            file=sys.stderr,
+        )
+    metrics |= {
+        "train_samples": len(cast(Sized, trainer.train_dataset)),
+        "peak_memory_gb": peak_memory(),
+    }
+    if trainer.graph_count:
+        metrics["cuda_graphs"] = trainer.graph_count
+    if options.activation_cache is not None:
+        metrics["trunk_gb"] = round(options.activation_cache.size / 1e9, 3)
+    if args.train_sampling_strategy == "group_by_length":
+        width = trainer.data_collator.width if type(trainer.data_collator) is Pad else int
+        metrics["padding"] = round(
+            padding_share(trainer.buckets(), args.train_batch_size, width), 4
+        )
+    return TrainOutput(metrics, trainer.state.log_history)
+
+
+def skip_frozen_layers(model: nn.Module, options: TrainerOptions) -> AbstractContextManager[Any]:
+    """The trunk of a model, in place while the block runs."""
+    if options.activation_cache is None:
+        return nullcontext()
+    frozen = FrozenLayers(bare_model(model), options.activation_cache)
+    frozen.check()
+    return frozen
+
+
+def precision(args: TrainingArguments, options: TrainerOptions) -> Precision:
+    """The precisions that are asked for."""
+    return Precision(
+        torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
+        options.half_base,
+        copied=args.n_gpu > 1,
+    )

@@ -1,0 +1,226 @@
+"""The frozen trunk: the layers below the first one that trains give the same for the same text, so
+they run once a text.
+
+While a trunk is in place, the first forward pass over a text keeps what the trunk's last layer
+gave; later passes over texts that are all known skip the trunk's layers and start from there.
+Nothing else changes: model, task and Trainer do not know of it. A layer is skipped by an attribute
+`forward` of its own, as accelerate places its hooks; names and weights stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.models.backbone import backbone_of
+from adaptkit.models.find_sites import first_layers
+from adaptkit.training.activation_cache import ActivationCache, BatchKeys
+
+
+def frozen_layers(model: Any) -> list[nn.Module]:
+    """The layers of the stack that reads the text below the first one that trains.
+
+    None where anything before the layers trains, where layers are shared, and in networks that are
+    no Transformer.
+    """
+    try:
+        layers = first_layers(model)
+    except AdaptkitError:
+        return []
+    if len(layers) != getattr(model.config.get_text_config(), "num_hidden_layers", len(layers)):
+        return []  # ALBERT runs one layer many times
+    inside = {id(parameter) for layer in layers for parameter in layer.parameters()}
+    backbone, _ = backbone_of(model)
+    for parameter in backbone.parameters():  # in the order in which they are used
+        if id(parameter) in inside:
+            break
+        if parameter.requires_grad:
+            return []
+    trains = [any(parameter.requires_grad for parameter in layer.parameters()) for layer in layers]
+    return layers[: trains.index(True)] if True in trains else layers
+
+
+class SkippedLayer:
+    """Stands in for the `forward` of one layer of a trunk."""
+
+    def __init__(self, frozen: FrozenLayers, layer: nn.Module, last: bool):
+        self.frozen, self.last = frozen, last
+        self.own: Callable[..., Any] | None = vars(layer).get("forward")  # accelerate's, perhaps
+        self.forward = layer.forward
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        frozen = self.frozen
+        if frozen.texts is None:
+            return self.forward(*args, **kwargs)
+        if frozen.start is not None:
+            states = args[0] if args else kwargs["hidden_states"]
+            return frozen.shaped(frozen.start if self.last else states)
+        with torch.no_grad():
+            given = self.forward(*args, **kwargs)
+        if self.last:
+            frozen.keep(given)
+        return given
+
+    def restore(self, layer: nn.Module) -> None:
+        """Give the layer its own `forward` back."""
+        del layer.forward
+        if self.own is not None:
+            layer.forward = self.own
+
+
+class FrozenLayers:
+    """The frozen layers of one model, and what is kept of them.
+
+    Args:
+        model: a transformers model, adapted or not; what does not train is frozen.
+        kept: where the states go; models with the same trunk share it.
+
+    Raises:
+        AdaptkitError: nothing is frozen below the first layer that trains, or the layers cannot be
+            skipped.
+    """
+
+    def __init__(self, model: Any, cache: ActivationCache):
+        self.layers = frozen_layers(model)
+        if not self.layers:
+            raise AdaptkitError(
+                f"no layer of this {type(model).__name__} is frozen below all that trains."
+            )
+        self.cache = cache
+        self.texts: BatchKeys | None = (
+            None  # of the forward pass that is going on; None: the layers run as ever
+        )
+        self.start: Tensor | None = (
+            None  # what the layers above start from, where all texts are known
+        )
+        self._tuple: tuple | None = (
+            None  # what a layer gives beside the states, where it gives a tuple
+        )
+        self._hooks: list[Any] = []
+        backbone, _ = backbone_of(model)
+        self._entry = backbone.get_encoder() if model.config.is_encoder_decoder else backbone
+        base = getattr(model, "adaptkit_base", None)
+        self._entry_layers = first_layers(model)
+        self._source = (
+            base.fingerprint if base else object(),
+            len(self.layers),
+            next(self.layers[0].parameters()).dtype,
+        )
+
+    def place(self) -> FrozenLayers:
+        """From now on the layers run once a text."""
+        if self.cache.source != self._source:
+            self.cache.clear()
+            self.cache.source = self._source
+        self._hooks = [
+            self._entry.register_forward_pre_hook(self._enter, with_kwargs=True),
+            self._entry.register_forward_hook(self._leave, always_call=True),
+        ]
+        for layer in self.layers:
+            layer.forward = SkippedLayer(self, layer, last=layer is self.layers[-1])
+        return self
+
+    def remove(self) -> None:
+        """Put everything back."""
+        for hook in self._hooks:
+            hook.remove()
+        layer: Any
+        for layer in self.layers:
+            layer.forward.restore(layer)
+
+    def __enter__(self) -> FrozenLayers:
+        return self.place()
+
+    def __exit__(self, *_: Any) -> None:
+        self.remove()
+
+    def _enter(self, module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        self.texts, self.start = BatchKeys.read(args, kwargs), None
+        if self.texts is not None:
+            self.start = self.texts.find(self.cache)
+
+    def _leave(self, *_: Any) -> None:
+        self.texts = self.start = None
+
+    def keep(self, given: Any) -> None:
+        """Keep what the last layer gave, a row for each text."""
+        self._tuple = given[1:] if isinstance(given, tuple) else None
+        if any(isinstance(item, Tensor) for item in self._tuple or ()):
+            raise AdaptkitError(
+                f"a {type(self.layers[0]).__name__} hands on more than hidden states."
+            )  # T5: its position bias
+        assert self.texts is not None
+        self.texts.keep(self.cache, given[0] if isinstance(given, tuple) else given)
+
+    def shaped(self, states: Tensor) -> Any:
+        """States as a layer gives them."""
+        return states if self._tuple is None else (states, *self._tuple)
+
+    @contextmanager
+    def _moved(self) -> Iterator[None]:
+        """What trains outside the layers, moved a little: layers that read it, as DeBERTa's do, now
+        give something else.
+        """
+        inside = {id(parameter) for layer in self._entry_layers for parameter in layer.parameters()}
+        outside = [p for p in self._entry.parameters() if p.requires_grad and id(p) not in inside]
+        before = [parameter.data for parameter in outside]
+        for parameter in outside:
+            parameter.data = parameter.data + 0.1 * torch.ones_like(parameter.data).cumsum(-1).sin()
+        try:
+            yield
+        finally:
+            for parameter, data in zip(outside, before, strict=True):
+                parameter.data = data
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Try it on a few tokens.
+
+        Raises:
+            AdaptkitError: the model gives something else with its layers skipped.
+        """
+        device = next(self._entry.parameters()).device
+        half = next(
+            (
+                p.dtype
+                for p in self.layers[0].parameters()
+                if p.dtype in (torch.float16, torch.bfloat16)
+            ),
+            None,
+        )
+        ids = torch.arange(16, device=device).view(2, 8)
+        mask = torch.ones_like(ids)
+        mask[1, 6:] = 0
+        training, cache = self._entry.training, self.cache
+        self._entry.eval()
+        self.cache = ActivationCache()
+        try:
+            with torch.autocast(
+                device.type, half, enabled=half is not None
+            ):  # what trains may be in fp32
+                plain = self._entry(input_ids=ids, attention_mask=mask)[0]
+                with self:
+                    filled, started = (
+                        self._entry(input_ids=ids, attention_mask=mask)[0] for _ in range(2)
+                    )
+                    with self._moved():
+                        later = self._entry(input_ids=ids, attention_mask=mask)[0]
+                with self._moved():  # as after some training
+                    plain_later = self._entry(input_ids=ids, attention_mask=mask)[0]
+        finally:
+            self._entry.train(training)
+            self.cache = cache
+        seen = mask.bool()
+        pairs = ((plain, filled), (plain, started), (plain_later, later))
+        if not all(
+            torch.allclose(one[seen], other[seen], rtol=1e-2, atol=1e-3) for one, other in pairs
+        ):
+            raise AdaptkitError(
+                f"{type(self._entry).__name__} gives something else when its lower layers are "
+                "skipped."
+            )

@@ -1,0 +1,154 @@
+"""What is kept in which precision while an adapter trains.
+
+What trains is small and stays in fp32: half precision loses small steps. What is frozen is large:
+under autocast torch would cast it again at every use, so it goes into bf16. A backbone that is
+frozen in bf16 as a whole needs no autocast: it is off inside, since on a GPU it would take norms in
+fp32, and with them the residual stream, which is then cast before every product.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import peft
+import torch
+from torch import Tensor, nn
+
+from adaptkit.adapters.layer import AdaptLayer
+from adaptkit.models.backbone import backbone_of
+
+HALVES = (torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """The precisions to train in.
+
+    autocast: the dtype that autocast computes in, or None without it.
+    half_base: what is frozen and in fp32 goes into bf16, where autocast computes in that; quantized
+    weights stay as they are.
+    copied: the model will be copied to other GPUs at every step (DataParallel), so its modules keep
+    their own `forward`.
+    """
+
+    autocast: torch.dtype | None = None
+    half_base: bool = True
+    copied: bool = False
+
+    def wanted(self, parameter: Tensor) -> torch.dtype:
+        """The dtype of one parameter (or table of positions) while it trains, or while others
+        train.
+        """
+        if self.autocast and parameter.requires_grad and parameter.dtype in HALVES:
+            return torch.float32
+        halved = self.half_base and self.autocast == torch.bfloat16 and not parameter.requires_grad
+        return torch.bfloat16 if halved and parameter.dtype == torch.float32 else parameter.dtype
+
+    def set(self, model: nn.Module) -> nn.Module:
+        """The model in these precisions."""
+        for parameter in _not_kept(model):
+            parameter.data = parameter.data.to(self.wanted(parameter))
+        backbone = _backbone(model)
+        if self.autocast == torch.bfloat16 and not self.copied and _is_in(backbone, torch.bfloat16):
+            backbone.forward = NotAutocast(backbone, torch.bfloat16)
+        return model
+
+    @contextmanager
+    def of(self, model: nn.Module) -> Iterator[None]:
+        """The model in these precisions for a while; afterwards it is as it was, what is frozen to
+        the bit.
+        """
+        changed = [
+            parameter for parameter in _not_kept(model) if self.wanted(parameter) != parameter.dtype
+        ]
+        before = [(parameter.dtype, parameter.device) for parameter in changed]
+        frozen = {
+            parameter: parameter.data.cpu() for parameter in changed if not parameter.requires_grad
+        }
+        self.set(model)
+        try:
+            yield
+        finally:
+            if isinstance(inside := vars(_backbone(model)).get("forward"), NotAutocast):
+                inside.restore(_backbone(model))
+            for parameter, (dtype, device) in zip(changed, before, strict=True):
+                parameter.data = frozen.get(parameter, parameter.data).to(device, dtype)
+
+
+class NotAutocast:
+    """Stands in for the `forward` of a module that is in one precision: what comes in is cast to
+    it, and inside nothing is.
+    """
+
+    def __init__(self, module: nn.Module, dtype: torch.dtype):
+        self.own = vars(module).get("forward")  # accelerate's, perhaps
+        self.forward = module.forward
+        self.dtype, self.device = dtype, next(module.parameters()).device.type
+        functools.update_wrapper(self, module.forward)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(self.device, enabled=False):
+            return self.forward(
+                *map(self._cast, args),
+                **{name: self._cast(value) for name, value in kwargs.items()},
+            )
+
+    def _cast(self, value: Any) -> Any:
+        return (
+            value.to(self.dtype)
+            if isinstance(value, Tensor) and value.is_floating_point()
+            else value
+        )
+
+    def restore(self, module: nn.Module) -> None:
+        """Give the module its own `forward` back."""
+        del module.forward
+        if self.own is not None:
+            module.forward = self.own
+
+
+def _backbone(model: nn.Module) -> nn.Module:
+    return backbone_of(model.get_base_model() if isinstance(model, peft.PeftModel) else model)[0]
+
+
+def _is_in(module: nn.Module, dtype: torch.dtype) -> bool:
+    """Whether all of a module but its adapters is in one dtype."""
+    return {
+        tensor.dtype for tensor in (*_own(module), *_tables(module)) if tensor.is_floating_point()
+    } == {dtype}
+
+
+def _own(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are not an adapter's."""
+    adapters = {id(weight) for weight in _adapter_weights(module)}
+    return [parameter for parameter in module.parameters() if id(parameter) not in adapters]
+
+
+def _tables(module: nn.Module) -> list[Tensor]:
+    """Buffers that meet the residual stream, as the positions of M2M100; those of one dimension are
+    frequencies of rotations.
+    """
+    return [
+        buffer for buffer in module.buffers() if buffer.is_floating_point() and buffer.dim() > 1
+    ]
+
+
+def _adapter_weights(model: nn.Module) -> list[nn.Parameter]:
+    layers = [module for module in model.modules() if isinstance(module, AdaptLayer)]
+    return [weight for layer in layers for weight in layer.adaptkit_weights.parameters()]
+
+
+def _not_kept(model: nn.Module) -> list[Tensor]:
+    """All parameters but the frozen ones of adapters, which checkpoints save to the bit; and the
+    tables of a frozen backbone.
+    """
+    kept = {id(weight) for weight in _adapter_weights(model) if not weight.requires_grad}
+    backbone = _backbone(model)
+    tables = (
+        [] if any(parameter.requires_grad for parameter in _own(backbone)) else _tables(backbone)
+    )
+    return [*(parameter for parameter in model.parameters() if id(parameter) not in kept), *tables]

@@ -1,0 +1,97 @@
+"""Ways to train pretrained weights with care, so that what they know is not lost.
+
+layer-wise rates      each layer learns at a share of the rate of the one above (Howard and Ruder 2018, arXiv:1801.06146)
+gradual unfreezing    one more layer from the top trains in each epoch (the same paper)
+L2-SP                 the loss grows with the squared distance from where training began (Li et al. 2018, arXiv:1802.01483)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import TrainerCallback
+
+from adaptkit.models.backbone import backbone_of
+from adaptkit.models.find_sites import layer_paths
+from adaptkit.models.probe import parameters_called_after
+
+
+def depths(model: Any) -> dict[str, int]:
+    """How far up each parameter lies: 0 before the layers, then a number a layer, the same for all
+    that comes behind them.
+    """
+    _, prefix = backbone_of(model)
+    layers = [f"{prefix}{path}." for _, paths in layer_paths(model) for path in paths]
+    behind = parameters_called_after(model, layers[-1].removesuffix("."))
+    found: dict[str, int] = {}
+    for name, _ in model.named_parameters():
+        inside = next((number for number, path in enumerate(layers, 1) if name.startswith(path)), 0)
+        found[name] = len(layers) + 1 if name in behind else inside
+    return found
+
+
+def set_rates(optimizer: torch.optim.Optimizer, model: Any, decay: float) -> None:
+    """Split the groups of a fresh optimizer by depth; the rate of a layer is `decay` times that of
+    the one above.
+    """
+    place = depths(model)
+    by_parameter = {id(parameter): place[name] for name, parameter in model.named_parameters()}
+    top = max(by_parameter.values())
+    groups = []
+    for group in optimizer.param_groups:
+        by_depth: dict[int, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            by_depth.setdefault(by_parameter.get(id(parameter), top), []).append(parameter)
+        for depth, found in sorted(by_depth.items()):
+            groups.append(group | {"params": found, "lr": group["lr"] * decay ** (top - depth)})
+    optimizer.param_groups.clear()
+    for group in groups:
+        optimizer.add_param_group(group)
+
+
+class L2SPPenalty:
+    """L2-SP: half the squared distance of weights from where they are now. New weights, the head's,
+    are left out.
+    """
+
+    def __init__(self, model: Any):
+        record = getattr(model, "adaptkit_base", None)
+        head = tuple(f"{module}." for module in (record.head if record else ()))
+        chosen = [
+            p
+            for name, p in model.named_parameters()
+            if p.requires_grad and not (head and name.startswith(head))
+        ]
+        self.pairs = [(parameter, parameter.detach().clone()) for parameter in chosen]
+
+    def __call__(self) -> Tensor | float:
+        """The sum over all weights."""
+        return sum((0.5 * (now - before.to(now)).square().sum() for now, before in self.pairs), 0.0)
+
+
+class GradualUnfreezing(TrainerCallback):
+    """In the first epoch what lies behind the layers trains, in each later one another layer from
+    the top.
+    """
+
+    def __init__(self, model: Any):
+        place = depths(model)
+        self.parameters = [
+            (place[name], parameter)
+            for name, parameter in model.named_parameters()
+            if parameter.requires_grad
+        ]
+        self.top = max(place.values())
+
+    def _train(self, parameters: Iterable[tuple[int, nn.Parameter]], lowest: int) -> None:
+        for depth, parameter in parameters:
+            parameter.requires_grad_(depth >= lowest)
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self._train(self.parameters, self.top - int(state.epoch or 0))
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self._train(self.parameters, 0)

@@ -1,0 +1,205 @@
+"""The Trainer: `transformers.Trainer` with a task's loss, and overrides only where a seam is
+missing.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import peft
+import torch
+from torch import nn
+from torch.utils.data import SequentialSampler
+from transformers import PrinterCallback, ProgressCallback, Trainer
+
+from adaptkit.data.collate import Pad
+from adaptkit.data.samplers import LengthBuckets, lengths_of
+from adaptkit.models.backbone import bare_model
+from adaptkit.tasks.base import Task
+from adaptkit.training.adversarial import on_embeddings
+from adaptkit.training.cuda_graphs import StepGraphs, why_not_recorded
+from adaptkit.training.last_layer import cut_last_layer
+from adaptkit.training.options import TrainerOptions
+from adaptkit.training.regularization import L2SPPenalty, set_rates
+from adaptkit.training.zero_grad import quick_zero_grad
+from adaptkit.utils.cudnn import attention_for
+
+
+class AdapterTrainer(Trainer):
+    """Trainer for a task. The task computes the loss, so that it is divided by the labels of the
+    whole optimizer step, whatever the number of accumulated batches and processes; and it says what
+    evaluation keeps of the outputs.
+    """
+
+    loss_is_scaled_for_ga = True
+    model: Any
+    processing_class: Any
+    optimizer: Any
+    recordable = True  # a training step does the same for every batch of one shape
+
+    def __init__(self, *args: Any, task: Task, options: TrainerOptions, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.task, self.options = task, options
+        for theirs in (ProgressCallback, PrinterCallback):  # dictionaries between torn bars
+            self.remove_callback(theirs)
+        self.model_accepts_loss_kwargs = True  # count the labels of a step
+        self._loss_shifts_labels = False  # ours are -100 where nothing is foretold
+        self._counted: nn.Module | None = None
+        self._pull = (
+            L2SPPenalty(bare_model(self.model)) if options.l2_sp else None
+        )  # before a checkpoint is loaded into the model
+        self.graphs: StepGraphs | None = None  # while training
+        self.graph_count = 0
+        self.why_not_recorded = why_not_recorded(self)
+        if (
+            self.why_not_recorded is None
+            and not task.reads_padding
+            and type(self.data_collator) is Pad
+        ):
+            self.data_collator = self.data_collator.in_few_shapes(self.train_dataset)
+
+    def get_decay_parameter_names(self, model):
+        """In adapters matrices decay, factors and biases do not, wherever they lie; for a model's
+        own weights Trainer decides.
+        """
+        if not any(isinstance(module, peft.PeftModel) for module in model.modules()):
+            return super().get_decay_parameter_names(model)
+        return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
+
+    def create_optimizer(self, model=None):
+        optimizer = super().create_optimizer(model)
+        if self.options.layerwise_lr_decay != 1:
+            set_rates(optimizer, bare_model(self.model), self.options.layerwise_lr_decay)
+        return optimizer
+
+    def _inner_training_loop(self, *args: Any, **kwargs: Any):
+        self.graphs = StepGraphs(self.model.parameters()) if self.why_not_recorded is None else None
+        try:
+            with (
+                cut_last_layer(self),
+                quick_zero_grad(self.model),
+                attention_for(self.buckets().lengths),
+            ):
+                return super()._inner_training_loop(*args, **kwargs)
+        finally:
+            self.graph_count = self.graphs.count if self.graphs else 0
+            self.graphs = None
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        labels = inputs["labels"]
+        outputs = self._outputs(model, inputs)
+        task = self.task_of(inputs)
+        training = model.training
+        items = _labels_of_step(labels, num_items_in_batch).clamp(
+            min=1
+        )  # a step may hold no label at all
+        smoothing = self.args.label_smoothing_factor if training else 0.0
+        loss = task.loss(outputs, inputs, labels, items, smoothing)
+        if training and num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            loss = (
+                loss * self.accelerator.num_processes
+            )  # the gradients' mean over processes divides by it again
+        if training and self._pull is not None:
+            loss = loss + self.options.l2_sp * self._pull() / self.args.gradient_accumulation_steps
+        return (loss, outputs) if return_outputs else loss
+
+    def task_of(self, inputs: dict[str, Any]) -> Task:
+        """The task that a batch belongs to."""
+        return self.task
+
+    def _outputs(self, model, inputs):
+        batch = {key: value for key, value in inputs.items() if key != "labels"}
+        return model(**self.task.model_inputs(bare_model(self.model), batch, inputs["labels"]))
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        if self.graphs is not None and all(
+            isinstance(value, torch.Tensor) for value in inputs.values()
+        ):
+            return self._recorded_step(
+                partial(super().training_step, model), model, inputs, num_items_in_batch
+            )
+        if not self.options.adversarial_epsilon:
+            return super().training_step(model, inputs, num_items_in_batch)
+        embeddings = bare_model(self.model).get_input_embeddings()
+        with on_embeddings(embeddings, self.options.adversarial_epsilon) as attack:
+            loss = super().training_step(model, dict(inputs), num_items_in_batch)
+            attack.apply()
+            super().training_step(model, inputs, num_items_in_batch)
+        return loss
+
+    def _recorded_step(self, step, model, inputs, num_items_in_batch):
+        """A training step by a graph, which does not switch model and optimizer to training: an
+        evaluation may lie before it.
+        """
+        if not model.training:
+            model.train()
+        if hasattr(self.optimizer, "train"):  # of optimizers without a schedule
+            self.optimizer.train()
+        inputs = self._prepare_inputs(inputs)
+        items = _labels_of_step(inputs["labels"], num_items_in_batch)
+        return self.graphs.step(step, inputs, items.to(inputs["labels"].device))
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+            kept = self.task.postprocess(outputs, inputs, inputs["labels"])
+        return loss.detach(), kept, inputs["labels"]
+
+    def outcome(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """The loss of a batch, before training has prepared the model."""
+        with self.accelerator.autocast():
+            return self.compute_loss(self.model, self._prepare_inputs(dict(batch)))
+
+    def floating_point_ops(self, inputs):
+        """As in Trainer, 6 operations a parameter and token; the parameters are counted once and
+        not at every step.
+        """
+        if self._counted is not self.model:
+            self._counted, self._parameters = (
+                self.model,
+                bare_model(self.model).num_parameters(exclude_embeddings=True),
+            )
+        return 6 * self._parameters * inputs["input_ids"].numel() if "input_ids" in inputs else 0
+
+    def _clip_grad_norm(self, model):
+        """As in Trainer, without looking for gradients of what is frozen, of which there are many
+        times more.
+        """
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            return super()._clip_grad_norm(model)
+        return self.accelerator.clip_grad_norm_(self._trained(), self.args.max_grad_norm)
+
+    def _get_train_sampler(self, train_dataset=None):
+        if self.args.train_sampling_strategy != "group_by_length":
+            return super()._get_train_sampler(train_dataset)
+        return self.buckets()
+
+    def _get_eval_sampler(self, eval_dataset):
+        return (
+            SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
+        )  # `fit` has sorted the rows
+
+    def buckets(self) -> LengthBuckets:
+        """The order in which the rows are trained on."""
+        args = self.args
+        step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        seed = args.seed if args.data_seed is None else args.data_seed
+        return LengthBuckets(lengths_of(self.train_dataset), step, seed)
+
+    def _save(self, output_dir: str | None = None, state_dict=None):
+        folder = str(output_dir or self.args.output_dir)
+        network = {"save_embedding_layers": False} if isinstance(self.model, peft.PeftModel) else {}
+        self.model.save_pretrained(folder, state_dict=state_dict, **network)
+        self.processing_class.save_pretrained(folder)
+
+
+def _labels_of_step(labels: torch.Tensor, counted: torch.Tensor | int | None) -> torch.Tensor:
+    """How many labels an optimizer step holds: as Trainer has counted them, or those of the one
+    batch.
+    """
+    return (labels != -100).sum() if counted is None else torch.as_tensor(counted)

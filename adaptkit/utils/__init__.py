@@ -1,0 +1,1 @@
+"""Files, terminal, processes, hardware, plots: what knows nothing of models and tasks."""

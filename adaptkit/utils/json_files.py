@@ -1,0 +1,29 @@
+"""JSON files that people read, and errors that name the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from adaptkit.errors import AdaptkitError
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Indented JSON, as people read it."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_json(path: Path) -> dict:
+    """The JSON object in a file, or an AdaptkitError."""
+    return parse_json(path.read_bytes(), path)
+
+
+def parse_json(content: bytes, path: Path) -> dict:
+    """The JSON object in the bytes of a file, or an AdaptkitError; `path` is for the message."""
+    try:
+        found = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as problem:
+        raise AdaptkitError(f"{path} is not valid JSON: {problem}") from problem
+    if not isinstance(found, dict):
+        raise AdaptkitError(f"{path} should hold a JSON object.")
+    return found

@@ -1,0 +1,82 @@
+"""All the processes that were asked for, and the one that speaks.
+
+`accelerate launch --cpu --num_processes 2 script.py` starts one process and leaves the others to
+MPI (accelerate 1.15). Going on alone would train something else than the user asked for, so the
+recipe starts them itself, with torchrun, and says so.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from adaptkit.errors import AdaptkitError
+
+_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+
+
+def is_main() -> bool:
+    """Whether this is the process that prints and writes: the only one, or the first of several."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def wants_cpu() -> bool:
+    """Whether `accelerate launch --cpu` started this process."""
+    return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
+
+
+def start_all_processes() -> None:
+    """Replace this process by torchrun if accelerate started only one of several; else do nothing.
+
+    Raises:
+        AdaptkitError: several were asked for, but it cannot be seen how many.
+    """
+    several = "MASTER_ADDR" in os.environ  # accelerate sets it for two processes or more
+    if not (wants_cpu() and several) or any(name in os.environ for name in _RANKS):
+        return
+    count = _processes_asked_for()
+    if count is None:
+        raise AdaptkitError(
+            "accelerate launch started one process although more were asked for. Start them with "
+            "torchrun --nproc_per_node N, or say accelerate launch --cpu --num_processes N on "
+            "the command line."
+        )
+    print(
+        f"note: accelerate launch --cpu starts one process; starting all {count} with torchrun",
+        file=sys.stderr,
+        flush=True,
+    )
+    port = os.environ.get("MASTER_PORT", "29500")
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node",
+        str(count),
+        "--master_port",
+        port,
+    ]
+    os.execv(sys.executable, [*torchrun, *sys.argv])
+
+
+def _processes_asked_for() -> int | None:
+    """`--num_processes` on the command line of the `accelerate launch` that started this process."""
+    import psutil
+    from accelerate.commands.launch import launch_command_parser
+
+    words = psutil.Process(os.getppid()).cmdline()
+    starts = [
+        i
+        for i, word in enumerate(words)
+        if word in ("launch", "accelerate.commands.launch") or word.endswith("accelerate-launch")
+    ]
+    if not starts:
+        return None
+    asked, _ = launch_command_parser().parse_known_args(words[starts[0] + 1 :])
+    return asked.num_processes
+
+
+def log_main(text: str = "") -> None:
+    """Print on the main process only."""
+    if is_main():
+        print(text, flush=True)

@@ -1,0 +1,16 @@
+"""Which versions made an adapter."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def versions() -> dict[str, str]:
+    """The versions of what matters, where it is installed."""
+    found = {}
+    for package in ("adaptkit", "torch", "transformers", "peft"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
