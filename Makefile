@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+LOWEST := .venv-lowest
+LEANING := tests/laws tests/test_peft.py tests/test_training.py tests/test_adapter.py
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check bench format
+.PHONY: demo test test-lowest check bench format
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
@@ -19,10 +21,22 @@ demo: $(VENV)/ready  ## train two adapters on the embedded corpus and ask them
 test: $(VENV)/ready  ## all tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --dist loadfile
 
-check: $(VENV)/ready  ## format, lint, types
+# What lies in .venv is seen from here too, so only what differs is installed.
+$(LOWEST)/ready: pyproject.toml $(VENV)/ready
+	test -x $(LOWEST)/bin/python || $(PYTHON) -m venv $(LOWEST)
+	$(RUN) -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$(echo $(LOWEST)/lib/python3*/site-packages)/main.pth
+	$(LOWEST)/bin/python -m pip install -q -e . $$($(RUN) tests/lowest.py)
+	touch $@
+
+test-lowest: $(LOWEST)/ready  ## what leans on transformers, peft and accelerate, with their lowest versions
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n logical --dist loadfile $(LEANING)
+
+check: $(VENV)/ready  ## format, lint, types, the order of the rooms
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(RUN) tests/house.py
 
 format: $(VENV)/ready
 	$(VENV)/bin/ruff format .

@@ -13,6 +13,7 @@ from adaptkit.adapters.warm_start import warm_start
 from adaptkit.methods.grammar import PRESETS
 from adaptkit.models.backbone import bare_model
 from adaptkit.models.load import load_base
+from adaptkit.models.probe import check_packing
 from adaptkit.models.tokenizer import align_padding
 from adaptkit.recipe.auto import announce, choose_activation_cache, choose_attention, describe_dtype
 from adaptkit.recipe.steps import Encoded, Loaded, Shared
@@ -69,5 +70,6 @@ def new_model(encoded: Encoded, method: str, attention: AttentionChoice | None) 
         fresh = warm_start(model, arguments.warm_start, task.labels)
         without = f"; its head is not used ({len(fresh)} tensors)" if fresh else ""
         log_main(f"warm start from {arguments.warm_start}{without}")
-    task.check_model(bare_model(model))
+    if getattr(task, "packing", False):
+        check_packing(bare_model(model))
     return model

@@ -211,9 +211,6 @@ class Task:
 
         return Pad.for_tokenizer(tokenizer)
 
-    def check_model(self, model: Any) -> None:
-        """Refuse a transformers model that cannot do this task as it is set."""
-
     def model_inputs(
         self, model: Any, batch: dict[str, Tensor], labels: Tensor | None
     ) -> dict[str, Any]:

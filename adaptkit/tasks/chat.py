@@ -153,13 +153,6 @@ class Chat(Language):
             rows = pack(rows, max_length) if self.packing else rows
         return by_column([row | {"length": len(row["input_ids"])} for row in rows])
 
-    def check_model(self, model: Any) -> None:
-        if self.packing and packing_leaks(model):
-            raise AdaptkitError(
-                f"--packing: conversations would see each other in a {model.config.model_type}; "
-                "train without it."
-            )
-
     def model_inputs(self, model, batch, labels):
         if "position_ids" not in batch:
             return batch
@@ -346,31 +339,6 @@ def pack(rows: list[dict[str, list[int]]], max_length: int) -> list[dict[str, li
         packed[index]["labels"] += row["labels"]
         packed[index]["position_ids"] += range(taken)
     return packed
-
-
-def packing_leaks(model: Any) -> bool:
-    """Whether a packed conversation sees the one before it: tried out on a few tokens."""
-    import torch
-
-    device = next(model.parameters()).device
-    one, two = ([5, 6, 7, 8], [9, 6, 5])
-    packed = {
-        "input_ids": torch.tensor([one + two], device=device),
-        "position_ids": torch.tensor([[0, 1, 2, 3, 0, 1, 2]], device=device),
-    }
-    changed = packed | {"input_ids": torch.tensor([one[::-1] + two], device=device)}
-    was_training = model.training
-    try:
-        with torch.no_grad():
-            first, second = (
-                model.eval()(**inputs, use_cache=False).logits[0, len(one) :].float()
-                for inputs in (packed, changed)
-            )
-    except TypeError:  # no positions can be given
-        return True
-    finally:
-        model.train(was_training)
-    return not torch.allclose(first, second, atol=1e-3 * float(first.abs().max()))
 
 
 def _asked(messages: list[dict[str, str]]) -> list[dict[str, str]]:

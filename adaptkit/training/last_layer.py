@@ -22,6 +22,7 @@ from adaptkit.data.samplers import lengths_of
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.backbone import backbone_of, bare_model
 from adaptkit.models.find_sites import last_layer_sites
+from adaptkit.models.probe import tokens_read
 
 BEHIND_ATTENTION = ("attn.out", "ffn.in", "ffn.gate")
 
@@ -77,7 +78,7 @@ class LastLayer:
             outcome: runs the model over `ids` and gives what is read of it, a loss for one.
             ids: `(rows, tokens)`, rows of different lengths, padded.
         """
-        read = self._read(outcome)
+        read = tokens_read(self.layer, outcome)
         ids = ids if read is None else ids.to(read.device)
         for where in (first, last):
             expected = torch.zeros_like(ids, dtype=torch.bool).scatter(
@@ -87,29 +88,6 @@ class LastLayer:
                 self.where = where
                 return True
         return False
-
-    def _read(self, outcome: Callable[[], Tensor]) -> Tensor | None:
-        """Where the gradient at the last layer's states is not zero, `(rows, tokens)`; None where
-        it cannot be told.
-        """
-        leaves: list[Tensor] = []
-
-        def as_leaf(module: nn.Module, args: tuple, given: Any) -> Any:
-            leaves.append(
-                (given[0] if isinstance(given, tuple) else given).detach().requires_grad_()
-            )
-            return (leaves[-1], *given[1:]) if isinstance(given, tuple) else leaves[-1]
-
-        hook = self.layer.register_forward_hook(as_leaf)
-        try:
-            with torch.enable_grad():
-                made = outcome()
-        finally:
-            hook.remove()
-        if len(leaves) != 1 or not made.requires_grad:
-            return None
-        (gradient,) = torch.autograd.grad(made, leaves, allow_unused=True)
-        return None if gradient is None or gradient.dim() != 3 else (gradient != 0).any(-1)
 
     def __enter__(self) -> LastLayer:
         self._hooks = [self.backbone.register_forward_pre_hook(self._enter, with_kwargs=True)]

@@ -22,9 +22,9 @@ from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.load import load_base
 from adaptkit.models.names import full_name, load_config
+from adaptkit.models.probe import HeadInput
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.tasks.classify import Classify
-from adaptkit.transfer.head_input import HeadInput
 from adaptkit.transfer.source_scores import SCORES
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
 from adaptkit.utils.terminal import format_table

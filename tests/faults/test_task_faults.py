@@ -15,9 +15,10 @@ from adaptkit.cli import main
 from adaptkit.data.augmentation import Augmentation
 from adaptkit.data.corpus import load_corpus
 from adaptkit.data.splits import Splits, split_groups
+from adaptkit.models.probe import check_packing, packing_leaks
 from adaptkit.models.scratch import make_model
 from adaptkit.tasks.answer import Answer
-from adaptkit.tasks.chat import Chat, packing_leaks
+from adaptkit.tasks.chat import Chat
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.relate import Relate
 from adaptkit.tasks.tag import Tag
@@ -216,7 +217,7 @@ def test_packing_is_refused_where_conversations_see_each_other():
         "gpt2": False,
     }
     with pytest.raises(AdaptkitError, match="would see each other in a opt"):
-        Chat(packing=True).check_model(models["opt"])
+        check_packing(models["opt"])
 
 
 def test_long_answers_do_not_cut_the_question(tmp_path, texts):

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
 from adaptkit import AdaptkitError, adapt, cli, load_base, save_adapter
-from adaptkit.transfer.head_input import HeadInput
+from adaptkit.models.probe import HeadInput
 from adaptkit.transfer.rank_sources import started_from, task_model
 from adaptkit.transfer.source_scores import SCORES, h_score, log_me, neighbours, probe
 from tests.tiny import randomize, tiny
