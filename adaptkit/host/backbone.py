@@ -4,7 +4,6 @@ act.
 
 from __future__ import annotations
 
-import functools
 import threading
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from adaptkit.host.layers import Batch, BatchContext, NotByRowError, wrap
 from adaptkit.models.backbone import backbone_of
 from adaptkit.models.find_sites import find_sites
 from adaptkit.models.fingerprint import fingerprint
+from adaptkit.models.forward_wrapper import ForwardWrapper
 from adaptkit.models.load import load_base
 from adaptkit.models.names import load_config
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
@@ -49,7 +49,7 @@ class Backbone:
         # One forward at a time: threads of several would only wait for each other.
         self._forward_lock = threading.RLock()
         for whole in {id(self.model): self.model, id(self.network): self.network}.values():
-            _serialize_forward(whole, self._forward_lock)
+            LockedForward(whole, self._forward_lock).place(whole)
         if tokenizer is not None:
             align_padding(model, tokenizer)
 
@@ -149,16 +149,16 @@ def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
     return Backbone(model, tokenizer or load_tokenizer(base, options.get("revision")))
 
 
-def _serialize_forward(module: nn.Module, forward_lock: threading.RLock) -> None:
-    """Let a module's forward hold a lock, whatever ends it."""
-    forward = module.forward
+class LockedForward(ForwardWrapper):
+    """A module's forward that holds a lock, however it ends."""
 
-    @functools.wraps(forward)
-    def locked(*args: Any, **kwargs: Any) -> Any:
-        with forward_lock:
-            return forward(*args, **kwargs)
+    def __init__(self, module: nn.Module, lock: threading.RLock):
+        super().__init__(module)
+        self.lock = lock
 
-    module.forward = locked  # type: ignore[method-assign]
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self.lock:
+            return self.forward(*args, **kwargs)
 
 
 def _writing_class(config: Any) -> str | None:

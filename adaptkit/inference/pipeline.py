@@ -14,6 +14,7 @@ from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.backbone import bare_model
+from adaptkit.models.forward_wrapper import ForwardWrapper
 from adaptkit.tasks.chat import template_of
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
@@ -41,8 +42,16 @@ def pipeline(folder: str | Path, **base_options: Any) -> Pipeline:
         AdaptkitError: no adapter there, or one without a task.
     """
     made = _pipeline(Predictor(folder, **base_options))
-    made.forward = disable_cudnn_sdpa()(made.forward)
+    WithoutCudnn(made).place(made)
     return made
+
+
+class WithoutCudnn(ForwardWrapper):
+    """A pipeline's forward that leaves cuDNN out of attention."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with disable_cudnn_sdpa():
+            return self.forward(*args, **kwargs)
 
 
 def _pipeline(predictor: Predictor) -> Any:

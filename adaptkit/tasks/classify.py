@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -354,7 +354,7 @@ def majority(task: Task, table: Table) -> tuple[str, float]:
     return answer, count / len(table)
 
 
-@cache
+@lru_cache(maxsize=4)
 def _on_device(weights: tuple[float, ...], device: torch.device) -> torch.Tensor:
     """Label weights where the logits are; copied there once."""
     import torch

@@ -9,7 +9,6 @@ Nothing else changes: model, task and Trainer do not know of it. A layer is skip
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.backbone import backbone_of
 from adaptkit.models.find_sites import first_layers
+from adaptkit.models.forward_wrapper import ForwardWrapper
 from adaptkit.models.probe import outputs_stay
 from adaptkit.training.activation_cache import ActivationCache, BatchKeys
 
@@ -45,13 +45,12 @@ def frozen_layers(model: Any) -> list[nn.Module]:
     return layers[: trains.index(True)] if True in trains else layers
 
 
-class SkippedLayer:
-    """Stands in for the `forward` of one layer of a trunk."""
+class SkippedLayer(ForwardWrapper):
+    """Stands in for the `forward` of one frozen layer."""
 
     def __init__(self, frozen: FrozenLayers, layer: nn.Module, last: bool):
+        super().__init__(layer)
         self.frozen, self.last = frozen, last
-        self.own: Callable[..., Any] | None = vars(layer).get("forward")  # accelerate's, perhaps
-        self.forward = layer.forward
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         frozen = self.frozen
@@ -65,12 +64,6 @@ class SkippedLayer:
         if self.last:
             frozen.keep(given)
         return given
-
-    def restore(self, layer: nn.Module) -> None:
-        """Give the layer its own `forward` back."""
-        del layer.forward
-        if self.own is not None:
-            layer.forward = self.own
 
 
 class FrozenLayers:
@@ -122,7 +115,7 @@ class FrozenLayers:
             self._entry.register_forward_hook(self._leave, always_call=True),
         ]
         for layer in self.layers:
-            layer.forward = SkippedLayer(self, layer, last=layer is self.layers[-1])
+            SkippedLayer(self, layer, last=layer is self.layers[-1]).place(layer)
         return self
 
     def remove(self) -> None:

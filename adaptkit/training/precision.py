@@ -8,7 +8,6 @@ fp32, and with them the residual stream, which is then cast before every product
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from adaptkit.adapters.layer import AdaptLayer
 from adaptkit.models.backbone import backbone_of
+from adaptkit.models.forward_wrapper import ForwardWrapper
 
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -54,7 +54,7 @@ class Precision:
             parameter.data = parameter.data.to(self.wanted(parameter))
         backbone = _backbone(model)
         if self.autocast == torch.bfloat16 and not self.copied and _is_in(backbone, torch.bfloat16):
-            backbone.forward = NotAutocast(backbone, torch.bfloat16)
+            NotAutocast(backbone, torch.bfloat16).place(backbone)
         return model
 
     @contextmanager
@@ -79,16 +79,14 @@ class Precision:
                 parameter.data = frozen.get(parameter, parameter.data).to(device, dtype)
 
 
-class NotAutocast:
+class NotAutocast(ForwardWrapper):
     """Stands in for the `forward` of a module that is in one precision: what comes in is cast to
     it, and inside nothing is.
     """
 
     def __init__(self, module: nn.Module, dtype: torch.dtype):
-        self.own = vars(module).get("forward")  # accelerate's, perhaps
-        self.forward = module.forward
+        super().__init__(module)
         self.dtype, self.device = dtype, next(module.parameters()).device.type
-        functools.update_wrapper(self, module.forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with torch.autocast(self.device, enabled=False):
@@ -103,12 +101,6 @@ class NotAutocast:
             if isinstance(value, Tensor) and value.is_floating_point()
             else value
         )
-
-    def restore(self, module: nn.Module) -> None:
-        """Give the module its own `forward` back."""
-        del module.forward
-        if self.own is not None:
-            module.forward = self.own
 
 
 def _backbone(model: nn.Module) -> nn.Module:

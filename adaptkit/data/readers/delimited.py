@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,6 @@ from adaptkit.errors import AdaptkitError
 
 if TYPE_CHECKING:
     from adaptkit.data.readers.reading import Reading
-
-csv.field_size_limit(2**31 - 1)  # a long text is no mistake
 
 LONGEST = 10_000  # lines of a field; more are a quote that was left open
 
@@ -28,7 +27,9 @@ def read_csv(path: Path, reading: Reading) -> Table:
     """
     text = decode(path, reading.encoding)
     delimiter = _delimiter(text)
-    table = _table(path, reading, list(_quoted(path, text, delimiter)))
+    with _long_fields():
+        records = list(_quoted(path, text, delimiter))
+    table = _table(path, reading, records)
     if delimiter != ",":
         table.notes.append(f"{path.name} parts its fields by {delimiter!r}")
     return table
@@ -46,6 +47,16 @@ def _delimiter(text: str) -> str:
     """
     first = next((line for line in text[:100_000].splitlines() if line.strip()), "")
     return next((mark for mark in (",", ";", "\t", "|") if mark in first), ",")
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Python's csv module takes fields of any length while the block runs."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _quoted(path: Path, text: str, delimiter: str) -> Iterator[Record]:
