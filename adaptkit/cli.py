@@ -19,7 +19,6 @@ from adaptkit.commands import (
     sources,
     train,
 )
-from adaptkit.recipe.registry import RECIPES, TASK_RECIPES
 from adaptkit.utils.terminal import guarded
 
 EPILOG = """examples:
@@ -59,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     """
     argv = [*(sys.argv[1:] if argv is None else argv)]
     if argv and argv[0] in RECIPE_COMMANDS and argv[1:2] not in ([], ["--help"], ["-h"]):
-        train.run_recipe(argv[0], argv[1], argv[2:])
+        train.run_with_flags(argv[0], argv[1], argv[2:])
         return
     parser = make_parser()
     argv, columns = _take_columns(argv)
@@ -85,7 +84,7 @@ def make_parser() -> argparse.ArgumentParser:
         text = train.HELP[name]
         shown = f"{text}; its flags: adaptkit {name} RECIPE --help"
         command = commands.add_parser(name, help=text, description=shown)
-        train.add_arguments(command, RECIPES if name == "train" else TASK_RECIPES)
+        train.add_arguments(command, name)
         command.set_defaults(run=train.run)
     for name, module in COMMANDS.items():
         description = getattr(module, "DESCRIPTION", module.HELP)

@@ -4,6 +4,7 @@ Nothing is downloaded.
 python recipes/demo.py
 """
 
+import argparse
 import json
 import shutil
 import time
@@ -32,6 +33,9 @@ def main() -> None:
 
     from adaptkit.host.api import Host
 
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     began = time.perf_counter()
     shutil.rmtree(FOLDER, ignore_errors=True)
     rows = []

@@ -1,6 +1,6 @@
 """Prints the lowest versions of the libraries whose private parts adaptkit uses, for pip.
 
-    python tests/lowest.py
+python tests/lowest.py
 """
 
 import re

@@ -1,11 +1,13 @@
-"""`adaptkit predict`: answer texts or a file, a JSON line each."""
+"""`adaptkit predict`: answer texts, standard input or a file, a JSON line each."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from typing import Any
 
-from adaptkit.commands.answer_arguments import add_row_arguments, read_rows
+from adaptkit.commands.answer_arguments import add_row_arguments, positive, read_rows
 from adaptkit.errors import AdaptkitError
 
 HELP = "answer texts or a file, a JSON line each"
@@ -13,25 +15,61 @@ HELP = "answer texts or a file, a JSON line each"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", help="the adapter")
-    parser.add_argument("text", nargs="*", help="texts to answer")
+    parser.add_argument("text", nargs="*", help="texts to answer; - reads them from standard input")
     add_row_arguments(parser, need_file=False)
+    parser.add_argument(
+        "--top_k", type=positive, help="the K most probable labels, for tasks that give one label"
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="the probability from which a label is given, for several labels a text",
+    )
+    parser.add_argument(
+        "--with_input", action="store_true", help="put each row's number and fields into its answer"
+    )
 
 
 def run(given: argparse.Namespace) -> None:
     """Print the answers.
 
     Raises:
-        AdaptkitError: neither texts nor a file, or both.
+        AdaptkitError: neither texts nor a file, or both; an option that the task does not have.
     """
     if bool(given.text) == bool(given.file):
-        raise AdaptkitError("give texts, or --file with rows (one of the two).")
+        raise AdaptkitError(
+            "give texts, or - for standard input, or --file with rows (one of them)."
+        )
+    from adaptkit.data.tables import Table
     from adaptkit.inference.predictor import Predictor
 
     table = read_rows(given, labelled=False) if given.file else None
     predictor = Predictor(given.folder, quantize=given.quantize)
     if table is None:
-        answers = predictor(*given.text)
-    else:
-        answers = predictor.answer(table, given.columns, given.batch_size)
-    for answer in answers:
-        print(json.dumps(answer, ensure_ascii=False))
+        texts = _lines(sys.stdin) if given.text == ["-"] else given.text
+        first, *others = predictor.task.input_fields()
+        if others:
+            raise AdaptkitError(
+                f"this adapter was trained on {' and '.join([first, *others])}, not on {first} "
+                "alone; give --file with these columns."
+            )
+        column = predictor.task.column(first) or first
+        table = Table([{column: text} for text in texts], "text")
+    answers = predictor.answer(
+        table, given.columns, given.batch_size, top_k=given.top_k, threshold=given.threshold
+    )
+    for index, (row, answer) in enumerate(zip(table.rows, answers, strict=True)):
+        shown: dict[str, Any] = {"row": index, "input": row} if given.with_input else {}
+        print(json.dumps(shown | answer, ensure_ascii=False, default=str))
+
+
+def _lines(stream: Any) -> list[str]:
+    """The lines that hold a text.
+
+    Raises:
+        AdaptkitError: there are none.
+    """
+    lines = [line.strip() for line in stream]
+    if not any(lines):
+        raise AdaptkitError("standard input holds no text: give a text a line.")
+    return [line for line in lines if line]

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 
-from adaptkit.errors import unknown
-from adaptkit.recipe.registry import RECIPES, module_of
+from adaptkit.recipe.registry import recipe_names, run_recipe
 
 HELP = {"train": "train an adapter with a recipe", "check": "look at the data and try one step"}
+NOT_CHECKED = ("distill", "multitask")
 
 
-def add_arguments(parser: argparse.ArgumentParser, recipes: tuple[str, ...]) -> None:
-    parser.add_argument("recipe", choices=recipes)
+def add_arguments(parser: argparse.ArgumentParser, command: str) -> None:
+    names = [name for name in recipe_names() if command == "train" or name not in NOT_CHECKED]
+    parser.add_argument("recipe", choices=names)
 
 
 def run(given: argparse.Namespace) -> None:
     """A recipe without flags."""
-    run_recipe(given.command, given.recipe, [])
+    run_with_flags(given.command, given.recipe, [])
 
 
-def run_recipe(command: str, name: str, flags: list[str]) -> None:
-    """Hand the flags to a recipe, which reads them itself.
+def run_with_flags(command: str, name: str, flags: list[str]) -> None:
+    """A recipe, which reads its flags itself.
 
     Raises:
         AdaptkitError: there is no such recipe (with the nearest name).
     """
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    recipe = importlib.import_module(module_of(name))
-    recipe.main([*flags, "--check"] if command == "check" else flags)
+    run_recipe(name, [*flags, "--check"] if command == "check" else flags)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from adaptkit.adapters.card import read_card, task_of
 from adaptkit.adapters.save_load import load_adapter
@@ -16,6 +17,7 @@ from adaptkit.inference.slices import Slice, check_values, slices
 from adaptkit.models.backbone import bare_model
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.tasks.base import Task
+from adaptkit.tasks.classify import Classify
 
 
 class Predictor:
@@ -46,21 +48,40 @@ class Predictor:
         align_padding(bare_model(self.model), self.tokenizer)
 
     def answer(
-        self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64
+        self,
+        table: Table,
+        columns: dict[str, str] | None = None,
+        batch_size: int = 64,
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
     ) -> list[dict[str, Any]]:
         """One answer a row, in order; for classification `{"label": ..., "score": ...}`.
 
-        `columns`: what a row has -> the column where it is; by default as in training.
+        Args:
+            columns: what a row has -> the column where it is; by default as in training.
+            top_k: answer with the `labels` of the K highest probabilities and their `scores`.
+            threshold: of a task with several labels a text: give labels from this probability on.
 
         Raises:
-            AdaptkitError: a column is missing, or a row cannot be read; by file and line.
+            AdaptkitError: a column is missing, or a row cannot be read; by file and line. Or the
+                task does not have such an option.
         """
         task = self._with(columns)
+        if threshold is not None:
+            if not getattr(task, "multi_label", False) or not 0 <= threshold <= 1:
+                raise AdaptkitError(
+                    f"threshold is for tasks with several labels a text, from 0 to 1; it got "
+                    f"{threshold:g} for {task.name}."
+                )
+            task = dataclasses.replace(cast(Classify, task), threshold=threshold)
+        if top_k is not None:
+            if not isinstance(task, Classify):
+                raise AdaptkitError(f"top_k is for tasks with labels; this one is {task.name}.")
+            task = dataclasses.replace(task, top_k=top_k)
         return self._answers(task, task.read(table, labelled=False), batch_size)
 
     def _with(self, columns: dict[str, str] | None) -> Task:
-        import dataclasses
-
         given = {part: column for part, column in (columns or {}).items() if column}
         if strange := given.keys() - self.task.parts.keys():
             raise AdaptkitError(

@@ -14,9 +14,10 @@ class ForwardWrapper:
     """
 
     def __init__(self, module: Any):
+        me: Any = self
         self.own = vars(module).get("forward")  # accelerate's, perhaps
         self.forward = module.forward
-        functools.update_wrapper(self, module.forward)
+        functools.update_wrapper(me, module.forward)
 
     def place(self, module: Any) -> None:
         """From now on the module's forward is this object."""

@@ -49,11 +49,26 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     weights = Path(MODEL if loaded.prepared.arguments.method == FULL else WEIGHTS)
     files = folder.glob(f"{weights.stem}*.safetensors")
     metrics["adapter_bytes"] = sum(path.stat().st_size for path in files)
-    _write_reports(fitted, metrics, shown, table, answers)
-    log_main(
-        f"\nsaved to {folder}\n{report.closing_table(_closing(loaded.prepared.task, metrics))}"
-    )
+    task = loaded.prepared.task
+    warnings = task.warnings(answers, table) if answers else []
+    _write_reports(fitted, metrics, shown, table, answers, warnings)
+    closing = report.closing_table(_closing(task, metrics))
+    log_main(f"\nsaved to {folder}\n{closing}")
+    for warning in (*warnings, *_untrained(loaded)):
+        log_main(f"warning: {warning}")
     return metrics
+
+
+def _untrained(loaded: Loaded) -> list[str]:
+    """A reminder that the base was made on the spot, if its answers are meant to be read."""
+    made = not loaded.prepared.arguments.model_name_or_path and loaded.prepared.task.answers
+    folder = loaded.prepared.output_dir / "base"
+    if not made or loaded.prepared.base != str(folder) or hasattr(loaded.prepared.task, "teacher"):
+        return []
+    return [
+        "the base is a small untrained model, so the answers mean nothing; for real ones give "
+        "--model_name_or_path"
+    ]
 
 
 def evaluate(loaded: Loaded, split: str, write: bool) -> tuple[dict[str, Any], Answers]:
@@ -124,7 +139,12 @@ def save(loaded: Loaded, folder: Path, metrics: dict[str, Any]) -> None:
 
 
 def _write_reports(
-    fitted: Fitted, metrics: dict[str, Any], split: str, table: Table, answers: Answers
+    fitted: Fitted,
+    metrics: dict[str, Any],
+    split: str,
+    table: Table,
+    answers: Answers,
+    warnings: list[str],
 ) -> None:
     prepared = fitted.loaded.prepared
     folder, task = prepared.output_dir, prepared.task
@@ -135,7 +155,7 @@ def _write_reports(
     assert card is not None  # `save` has just written it
     settings = report.training_settings(prepared.training, prepared.arguments.quantize)
     sizes = {name: len(part) for name, part in prepared.splits.items()}
-    report.write_model_card(folder, task, card, metrics, settings, sizes)
+    report.write_model_card(folder, task, card, metrics, settings, sizes, warnings)
     curves = draw_curves(folder / "curves.png", fitted.output.history, task.best_metric)
     warn_if_not_drawn([curves, *(task.pictures(folder, answers, table) if answers else [])])
 

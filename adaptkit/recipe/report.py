@@ -29,7 +29,7 @@ def write_predictions(path: Path, task: Task, table: Table, answers: list[dict[s
             task.text(row),
             task.reference_text(row),
             task.answer_text(answer),
-            str(answer.get("score", "")),
+            task.score_text(answer),
         )
         lines.append("\t".join(" ".join(field.split()) for field in fields))
     write_lines(path, lines)
@@ -72,6 +72,7 @@ def write_model_card(
     metrics: dict[str, Any],
     settings: dict[str, Any],
     sizes: dict[str, int],
+    warnings: list[str],
 ) -> None:
     """`README.md`: what this adapter is, how to use it, what it was trained on, how well it does."""
     rows = [
@@ -90,6 +91,7 @@ def write_model_card(
         else "",
         folder=folder.name,
         path=folder,
+        warnings="".join(f"\n> **Warning:** {warning}.\n" for warning in warnings),
         rows="\n".join(rows),
         sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
         kept="the best epoch on the validation rows was kept"
@@ -116,7 +118,7 @@ tags: [adaptkit, peft, {task}]
 # {folder}
 
 {what} for **{task}** over the model `{base}`.{labels}
-
+{warnings}
     adaptkit predict {path} "your text"
 
 | split | metric | value |

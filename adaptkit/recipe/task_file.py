@@ -13,9 +13,8 @@ from typing import Any
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.parser import as_words
-from adaptkit.recipe.registry import TASK_RECIPES as RECIPES
 from adaptkit.tasks.flags import flags_of, task_flags
-from adaptkit.tasks.registry import find_task
+from adaptkit.tasks.registry import find_task, task_names
 
 EMBEDDED = {
     "intent": {"recipe": "classify", "label_column": "intent"},
@@ -112,8 +111,8 @@ def _check(file: str, name: Any, settings: dict[str, Any], own_adapters: bool) -
     recipe = settings.get("recipe")
     if recipe is None:
         raise AdaptkitError(f"{file}: the task {name} names no recipe, as in recipe: classify.")
-    if recipe not in RECIPES:
-        raise unknown(f"recipe of the task {name} in {file}", str(recipe), RECIPES)
+    if recipe not in task_names():
+        raise unknown(f"recipe of the task {name} in {file}", str(recipe), task_names())
     weight = settings.get("task_weight", 1.0)
     if (
         isinstance(weight, bool)

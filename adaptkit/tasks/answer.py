@@ -13,10 +13,12 @@ from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.tasks.base import Task, normalize_text, read_texts
 from adaptkit.tasks.flags import Flag, flag
+from adaptkit.tasks.registry import register_task
 
 BEST = 20  # starts and ends that are tried
 
 
+@register_task
 @dataclass(frozen=True)
 class Answer(Task):
     """The part of a context that answers a question. Long contexts are read in windows; the best

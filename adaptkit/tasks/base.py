@@ -303,6 +303,16 @@ class Task:
         """An answer, in a line."""
         return str(answer.get("label", answer.get("text", "")))
 
+    def score_text(self, answer: dict[str, Any]) -> str:
+        """How sure an answer is, in a line; empty if the task does not say."""
+        return str(answer.get("score", ""))
+
+    def warnings(self, answers: list[dict[str, Any]], table: Table) -> list[str]:
+        """What is wrong with the answers of a trained model, whatever their scores: what was seen,
+        and what to try.
+        """
+        return []
+
     def details(self, answers: list[dict[str, Any]], table: Table) -> list[dict[str, Any]]:
         """Rows of a table of scores, by label; `per_label.tsv`."""
         return []

@@ -14,6 +14,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.base import text_at
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
+from adaptkit.tasks.registry import register_task
 
 ROLES = {"user", "assistant", "system", "tool"}  # that chat templates know
 
@@ -48,6 +49,7 @@ def _before(system: str, template: str) -> str:
     )
 
 
+@register_task
 @dataclass(frozen=True)
 class Chat(Language):
     """Conversations as `messages` ([{"role", "content"}]), or `prompt` and `completion`.

@@ -17,6 +17,7 @@ from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.base import Task, normalize_text, read_texts, unknown_label
 from adaptkit.tasks.flags import flag
+from adaptkit.tasks.registry import register_task
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,7 @@ RARE = 5
 NOTHING = {"n/a", "na", "nan", "none", "null", "nil", "-", "--", "?", "#n/a"}
 
 
+@register_task
 @dataclass(frozen=True)
 class Classify(Task):
     """One of n labels for a text or for a text and its pair; with `multi_label` any number of
@@ -45,6 +47,10 @@ class Classify(Task):
     class_weights: bool = flag(False, "count rare labels as much as frequent ones")
     threshold: float = flag(0.5, "with --multi_label: a label is given from this probability on")
     weights: list[float] | None = None
+    label_names: list[str] | None = flag(
+        None, "names of labels that the files give as numbers from 0 on, in this order"
+    )
+    top_k: int | None = flag(None, stored=False)
 
     name = "classify"
     auto_class = "AutoModelForSequenceClassification"
@@ -64,6 +70,15 @@ class Classify(Task):
         "recall",
         "matthews_correlation",
     )
+
+    def __post_init__(self) -> None:
+        names = self.label_names
+        if names is not None and (
+            not isinstance(names, list)
+            or not all(isinstance(name, str) for name in names)
+            or len(set(names)) != len(names)
+        ):
+            raise AdaptkitError(f"label_names are different names in a list; they are {names!r}.")
 
     @property
     def problem_type(self) -> str | None:
@@ -99,13 +114,23 @@ class Classify(Task):
                 raise table.bad(
                     index, f"column {column!r} holds {value!r}, which is not one label.{several}"
                 )
-            return str(value).strip()
+            return self._named(table, index, str(value).strip())
         if value is None or isinstance(value, dict):
             raise table.bad(
                 index, f"column {column!r} holds {value!r}, which is no list of labels."
             )
         names = value if isinstance(value, list) else str(value).split(self.label_delimiter)
-        return sorted({str(name).strip() for name in names if str(name).strip()})
+        found = {str(name).strip() for name in names if str(name).strip()}
+        return sorted({self._named(table, index, name) for name in found})
+
+    def _named(self, table: Table, index: int, label: str) -> str:
+        """The name of a label that is given as a number; a name stays as it is."""
+        if self.label_names is None or label in self.label_names:
+            return label
+        if not label.isdecimal() or int(label) >= len(self.label_names):
+            known = f"--label_names has {len(self.label_names)} names, for 0 to "
+            raise table.bad(index, f"the label is {label!r}: {known}{len(self.label_names) - 1}.")
+        return self.label_names[int(label)]
 
     def fit_labels(self, train: Table) -> Classify:
         counts = Counter(name for row in train.rows for name in self._names(row))
@@ -191,14 +216,24 @@ class Classify(Task):
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
         if self.multi_label:
             shares = 1 / (1 + np.exp(-outputs))
+        else:
+            shifted = np.exp(outputs - outputs.max(-1, keepdims=True))
+            shares = shifted / shifted.sum(-1, keepdims=True)
+        if self.top_k is not None:
+            return [self._highest(row, self.top_k) for row in shares]
+        if self.multi_label:
             return [self._chosen(row) for row in shares]
-        shifted = np.exp(outputs - outputs.max(-1, keepdims=True))
-        shares = shifted / shifted.sum(-1, keepdims=True)
         best = outputs.argmax(-1)
         return [
             {"label": self.labels[i], "score": round(float(row[i]), 6)}
             for i, row in zip(best, shares, strict=True)
         ]
+
+    def _highest(self, shares: np.ndarray, count: int) -> dict[str, Any]:
+        order = [int(index) for index in np.argsort(-shares, kind="stable")[:count]]
+        labels = [self.labels[index] for index in order]
+        scores = [round(float(shares[index]), 6) for index in order]
+        return {"labels": labels, "scores": dict(zip(labels, scores, strict=True))}
 
     def _chosen(self, shares: np.ndarray) -> dict[str, Any]:
         chosen = [
@@ -246,6 +281,22 @@ class Classify(Task):
 
     def answer_text(self, answer: dict[str, Any]) -> str:
         return self.label_delimiter.join(answer["labels"]) if self.multi_label else answer["label"]
+
+    def score_text(self, answer: dict[str, Any]) -> str:
+        if not self.multi_label:
+            return super().score_text(answer)
+        return self.label_delimiter.join(f"{answer['scores'][name]:g}" for name in answer["labels"])
+
+    def warnings(self, answers, table: Table) -> list[str]:
+        given = {self.answer_text(answer) for answer in answers}
+        if len(given) > 1 or len({self.reference_text(row) for row in table.rows}) < 2:
+            return []
+        always = f"{given.pop()!r}" if any(given) else "no label"
+        return [
+            f"the model always answers {always}: it has learned nothing about the texts. Try "
+            "another --seed, a lower --learning_rate (a third of it), more epochs or "
+            "--class_weights"
+        ]
 
     def details(self, answers, table: Table) -> list[dict[str, Any]]:
         from adaptkit.metrics.classification import confusion, table_by_label
@@ -304,7 +355,10 @@ class Classify(Task):
         severity = "warn" if share > 0.8 else "good"
         return [
             *findings,
-            Finding(severity, f"always answering {guess!r} would be right on {share:.1%} of them"),
+            Finding(
+                severity,
+                f"always answering {repr(guess) if guess else 'no label'} would be right on {share:.1%} of them",
+            ),
         ]
 
     def _contradictions(self, table: Table) -> list[str]:

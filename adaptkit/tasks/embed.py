@@ -14,11 +14,13 @@ from adaptkit.data.tables import Table
 from adaptkit.errors import unknown
 from adaptkit.tasks.base import Task, read_texts
 from adaptkit.tasks.flags import flag
+from adaptkit.tasks.registry import register_task
 from adaptkit.tasks.score import number_at
 
 POOLING = ("mean", "cls")
 
 
+@register_task
 @dataclass(frozen=True)
 class Embed(Task):
     """A vector of length 1 for a text. Pairs (`text`, `text_pair`) are drawn together.

@@ -13,11 +13,13 @@ from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.tasks.base import read_texts
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
+from adaptkit.tasks.registry import register_task
 from adaptkit.utils.overrides import overrides
 
 OBJECTIVES = ("mlm", "clm")
 
 
+@register_task
 @dataclass(frozen=True)
 class Pretrain(Language):
     """Texts joined and cut into blocks; every token of a block is foretold (clm), or a share of

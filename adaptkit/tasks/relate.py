@@ -10,6 +10,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.base import Task, normalize_text, text_at
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.flags import flag
+from adaptkit.tasks.registry import register_task
 
 # Typed punctuation around the entities, from the tokens that the base already knows (Zhou and Chen
 # 2021, "An Improved Baseline
@@ -17,6 +18,7 @@ from adaptkit.tasks.flags import flag
 MARKS = {"head": ("@ ", " @"), "tail": ("# ", " #")}
 
 
+@register_task
 @dataclass(frozen=True)
 class Relate(Classify):
     """One of n relations between the entities `head` and `tail` of a text; (e1,e2) and (e2,e1) are
@@ -30,7 +32,7 @@ class Relate(Classify):
     name = "relate"
     parts = {"text": "text", "head": "head", "tail": "tail", "label": "label"}
     embedded = {"label": "relation"}
-    not_flags = ("multi_label", "label_delimiter", "threshold")
+    not_flags = ("multi_label", "label_delimiter", "threshold", "label_names")
     column_helps = {
         "head": "column of the first entity: a span or its text (default: head)",
         "tail": "column of the second entity (default: tail)",

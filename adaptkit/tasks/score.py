@@ -13,8 +13,10 @@ from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.tasks.base import Task, read_texts
 from adaptkit.tasks.classify import Classify
+from adaptkit.tasks.registry import register_task
 
 
+@register_task
 @dataclass(frozen=True)
 class Score(Task):
     """A number for a text or for a text and its pair, by regression; the head learns it scaled to

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from adaptkit.data.tables import Table
 from adaptkit.tasks.flags import Flag, flag
+from adaptkit.tasks.registry import register_task
 from adaptkit.tasks.rewrite import Rewrite
 
 
+@register_task
 @dataclass(frozen=True)
 class Summarize(Rewrite):
     """A short text for a long one.

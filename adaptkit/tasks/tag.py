@@ -16,6 +16,7 @@ from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.base import Task, text_at, unknown_label
 from adaptkit.tasks.flags import flag
+from adaptkit.tasks.registry import register_task
 from adaptkit.tasks.spans import (
     entities_from_tags,
     join_tokens,
@@ -26,6 +27,7 @@ from adaptkit.tasks.spans import (
 )
 
 
+@register_task
 @dataclass(frozen=True)
 class Tag(Task):
     """Entities as BIO tags. The first piece of a word carries its tag; long texts are read in
@@ -211,6 +213,15 @@ class Tag(Task):
         from adaptkit.metrics.spans import span_table
 
         return span_table(*_both(answers, table))
+
+    def warnings(self, answers, table: Table) -> list[str]:
+        found = any(answer["entities"] for answer in answers)
+        if found or not any(row["entities"] for row in table.rows):
+            return []
+        return [
+            "the model never predicts an entity: it has learned that most words are O. Try another "
+            "--seed, a lower --learning_rate (a third of it), more epochs or --method bottleneck"
+        ]
 
     def reference_text(self, row: dict[str, Any]) -> str:
         return _shown(row["entities"], row["text"])

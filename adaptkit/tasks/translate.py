@@ -8,9 +8,11 @@ from typing import Any
 from adaptkit.data.tables import Table
 from adaptkit.errors import unknown
 from adaptkit.tasks.flags import flag
+from adaptkit.tasks.registry import register_task
 from adaptkit.tasks.rewrite import Rewrite
 
 
+@register_task
 @dataclass(frozen=True)
 class Translate(Rewrite):
     """A text in another language.

@@ -115,10 +115,10 @@ def _names(
             f"Name its {len(first)} columns with --column_names."
         )
     return (
-        names,
+        guessed,
         0,
         [
-            f"{path.name} has no header line: its columns are taken as {', '.join(names)} "
+            f"{path.name} has no header line: its columns are taken as {', '.join(guessed)} "
             "(--column_names names others)"
         ],
     )

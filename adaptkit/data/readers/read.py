@@ -89,6 +89,11 @@ def read(path: str | Path, reading: Reading = Reading()) -> Table:
     return table
 
 
+def _head(path: Path, reading: Reading) -> list[str]:
+    """The first lines of a file."""
+    return [text for _, text in lines_of(decode(path, reading.encoding)[:200_000])][:400]
+
+
 def detect(path: Path, reading: Reading) -> str:
     """The name of a file's format, from its ending and, where that does not say, its first lines."""
     if path.is_dir():
@@ -96,6 +101,8 @@ def detect(path: Path, reading: Reading) -> str:
     ending = path.suffix.lower()
     if reading.labelled and reading.languages and ending == f".{reading.languages[0]}":
         return "parallel"
+    if ending == ".tsv" and blocks.looks_like_conll(_head(path, reading)):
+        return "conll"
     if ending in _ENDINGS:
         return _ENDINGS[ending]
     if ending == ".json":
@@ -110,7 +117,7 @@ def detect(path: Path, reading: Reading) -> str:
         raise AdaptkitError(
             f"{path}: the ending {ending!r} is not known; known formats: {', '.join(FORMATS)}."
         )
-    head = [text for _, text in lines_of(decode(path, reading.encoding)[:200_000])][:400]
+    head = _head(path, reading)
     filled = [line for line in head if line.strip()]
     if any(re.match(r'\d+\t".*<e1>.*</e1>', line) for line in filled[:8]):
         return "semeval"

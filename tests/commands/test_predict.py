@@ -1,0 +1,70 @@
+"""`adaptkit predict`: standard input, the most probable labels, thresholds, rows beside answers."""
+
+import io
+import json
+
+import pytest
+
+from adaptkit import AdaptkitError, TaskCard, adapt, load_base, save_adapter
+from adaptkit.cli import main
+from tests.tiny import randomize
+
+LABELS = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Two random adapters: of one label a text, and of several."""
+    root = tmp_path_factory.mktemp("adapters")
+    for name, settings in (("one", {}), ("several", {"multi_label": True})):
+        model = adapt(load_base("all-MiniLM-L6-v2", task="classify", labels=LABELS), "lora[r=2]")
+        randomize(model)
+        card = TaskCard(task="classify", labels=LABELS, settings=settings, max_length=32)
+        save_adapter(model, root / name, card=card)
+    return root
+
+
+def answers(capsys, *words: str) -> list[dict]:
+    capsys.readouterr()
+    main(["predict", *map(str, words)])
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_texts_come_from_standard_input(folders, capsys, monkeypatch):
+    direct = answers(capsys, folders / "one", "It leaks.", "Where is it?")
+    monkeypatch.setattr("sys.stdin", io.StringIO("It leaks.\n\n  Where is it?\n"))
+    assert answers(capsys, folders / "one", "-") == direct
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n \n"))
+    with pytest.raises(AdaptkitError, match="standard input holds no text"):
+        main(["predict", str(folders / "one"), "-"])
+
+
+def test_the_most_probable_labels(folders, capsys):
+    (best,) = answers(capsys, folders / "one", "It leaks.")
+    (three,) = answers(capsys, folders / "one", "It leaks.", "--top_k", "3")
+    assert three["labels"][0] == best["label"]
+    assert three["scores"][best["label"]] == best["score"]
+    assert sum(three["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert list(three["scores"].values()) == sorted(three["scores"].values(), reverse=True)
+    (two,) = answers(capsys, folders / "one", "It leaks.", "--top_k", "2")
+    assert two["labels"] == three["labels"][:2]
+
+
+def test_a_threshold_decides_which_labels_are_given(folders, capsys):
+    (every,) = answers(capsys, folders / "several", "It leaks.", "--threshold", "0")
+    (none,) = answers(capsys, folders / "several", "It leaks.", "--threshold", "1")
+    assert (every["labels"], none["labels"]) == (LABELS, [])
+    for words in (["one", "--threshold", "0.5"], ["several", "--threshold", "2"]):
+        with pytest.raises(AdaptkitError, match="tasks with several labels a text, from 0 to 1"):
+            main(["predict", str(folders / words[0]), "It leaks.", *words[1:]])
+
+
+def test_rows_stand_beside_their_answers(folders, capsys, tmp_path):
+    (tmp_path / "rows.csv").write_text("id,text\n7,It leaks.\n8,Where is it?\n")
+    rows = answers(capsys, folders / "one", "--file", tmp_path / "rows.csv", "--with_input")
+    assert [row["row"] for row in rows] == [0, 1]
+    assert [row["input"] for row in rows] == [
+        {"id": "7", "text": "It leaks."},
+        {"id": "8", "text": "Where is it?"},
+    ]
+    assert all(row["label"] in LABELS for row in rows)
