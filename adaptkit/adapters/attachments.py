@@ -31,7 +31,7 @@ class Attachment:
 
     @cached_property
     def weight_names(self) -> dict[str, str]:
-        """The method's parameter names -> their names inside the layer; read in every forward pass."""
+        """The method's parameter names -> their names inside the layer; read in every forward."""
         return {name: self.weight_name(name) for name in self.method.spec(self.site)}
 
 

@@ -29,7 +29,7 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 @dataclass
 class AdapterFiles:
-    """The contents of an adapter's folder: its card or None, PEFT's settings, and the weight bytes."""
+    """An adapter's folder: its card or None, PEFT's settings, and the bytes of the weights."""
 
     folder: Path
     card: TaskCard | None
@@ -91,7 +91,7 @@ def read_adapter(folder: str | Path) -> AdapterFiles:
 
 
 def _with_alpha(method: str) -> str:
-    """A stored method with explicit alpha: cards of 0.1.0 omitted it, and rslora defaulted to 2 r."""
+    """A stored method with explicit alpha: cards of 0.1.0 omit it, and rslora defaulted to 2 r."""
 
     def pinned(one: Method) -> Method:
         if isinstance(one, LoRA) and one.rslora and one.alpha is None:

@@ -186,7 +186,7 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
         )
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Merge the adapters into the base's weights; the old weights are kept, so `unmerge` is exact.
+        """Merge the adapters into the base's weights; the old ones are kept, so `unmerge` is exact.
 
         The formulas are affine: the merged bias is their value at x = 0, y = b, and the merged
             weight

@@ -147,7 +147,7 @@ def _whole(number: float) -> float | int:
 
 
 def _short_names(paths: list[str], base: nn.Module) -> list[str]:
-    """The last parts of the paths if they name only these modules (`query`), else the full paths."""
+    """The last parts of the paths if they name only these modules (`query`), else full paths."""
     everywhere = Counter(name.rpartition(".")[2] for name, _ in base.named_modules())
     ours = Counter(path.rpartition(".")[2] for path in paths)
     if all(everywhere[name] == count for name, count in ours.items()):

@@ -3,8 +3,8 @@
     y' = l * y        l: (out,), starting at one
 
 at the keys, the values and the feed-forward block's inner map before its activation; the bias is
-scaled too. In gated feed-forward blocks the ungated branch is scaled, which is equivalent to the
-paper's place after the activation.
+scaled too. In gated feed-forward blocks the ungated branch is scaled, which equals the paper's
+place after the activation.
 """
 
 from __future__ import annotations

@@ -124,8 +124,8 @@ _VIT = Stack(
     ffn=("layernorm_after", "mlp.fc2"),
 )
 
-# DeBERTa-v2 computes its scores itself, with relative positions in them, so its attention takes no
-# learned keys: no `attn`.
+# DeBERTa-v2 computes its attention scores itself, including relative positions, so its attention
+# takes no learned keys: no `attn`.
 _DEBERTA_V2 = _bert("query_proj", "key_proj", "value_proj", attn="")
 
 _GEMMA = _llama("pre_feedforward_layernorm", "post_feedforward_layernorm")

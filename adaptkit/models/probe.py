@@ -1,6 +1,4 @@
-"""The order in which the modules of a model are used, which is not always the one in which they are
-registered.
-"""
+"""The order in which modules run, which may differ from the order in which they are registered."""
 
 from __future__ import annotations
 
@@ -13,8 +11,7 @@ from adaptkit.models.backbone import backbone_of
 
 @torch.no_grad()
 def parameters_called_after(model: Any, layer: str) -> set[str]:
-    """The names of the parameters of modules that are first called behind a layer: norms, poolers,
-    and the whole head.
+    """Names of the parameters of modules that first run after a layer: norms, poolers and the head.
 
     Args:
         layer: path of the last layer of a transformers model that reads token ids.
