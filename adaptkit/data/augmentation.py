@@ -28,7 +28,7 @@ _INSIDE = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)  # a word without surround
 
 @dataclass(frozen=True)
 class Augmentation:
-    """`copies` per row; `dropout`, `swap` and `replace` (by a synonym) are probabilities per word."""
+    """`copies` per row; `dropout`, `swap` and `replace` (synonyms) are probabilities per word."""
 
     copies: int = 0
     dropout: float = 0.1

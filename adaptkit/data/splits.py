@@ -26,7 +26,7 @@ class Splits:
         return [(name, table) for name, table in found if table is not None]
 
     def at_most(self, most: dict[str, int | None], seed: int) -> Splits:
-        """At most this many rows per split, sampled with `seed`, in their old order; None for all."""
+        """At most this many rows per split, sampled with `seed`, in their old order; None: all."""
         tables, notes = dict(self.items()), list(self.notes)
         for name, table in self.items():
             count = most.get(name)

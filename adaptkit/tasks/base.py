@@ -115,7 +115,7 @@ class Task:
     # Rows
 
     def read(self, table: Table, labelled: bool = True) -> Table:
-        """Check every row and rename its columns to `parts`; without labels if `gold` is false.
+        """Check every row and rename its columns to `parts`; label parts only if `labelled`.
 
         Raises:
             AdaptkitError: a column is missing (with the closest name), or a row is bad (with file
@@ -192,7 +192,7 @@ class Task:
         labelled: bool = True,
         train: bool = False,
     ) -> dict[str, list]:
-        """Model inputs without padding, with `length`, and with `labels` if `gold`.
+        """Model inputs without padding, with `length`, and with `labels` if `labelled`.
 
         `train`: the rows are only used for training. Long rows may become several inputs; then
             `_row`

@@ -1,4 +1,4 @@
-"""One file a task: how rows become tensors, which head, which metric, how outputs become answers."""
+"""Find a task by name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def find_task(name: str) -> type[Task]:
     """The task called `name`; its file has the same name.
 
     Raises:
-        AdaptkitError: there is none; names the nearest.
+        AdaptkitError: there is no such task; names the closest one.
     """
     if name not in TASKS:
         raise unknown("task", name, TASKS)
