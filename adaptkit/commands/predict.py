@@ -1,4 +1,4 @@
-"""`adaptkit predict`: answer texts or a file, a JSON line each."""
+"""`adaptkit predict`: answer texts or a file, one JSON line each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run(given: argparse.Namespace) -> None:
     """Print the answers.
 
     Raises:
-        AdaptkitError: neither texts nor a file, or both.
+        AdaptkitError: neither texts nor a file are given, or both.
     """
     if bool(given.text) == bool(given.file):
         raise AdaptkitError("give texts, or --file with rows (one of the two).")

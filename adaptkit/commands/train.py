@@ -16,15 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser, recipes: tuple[str, ...]) -> 
 
 
 def run(given: argparse.Namespace) -> None:
-    """A recipe without flags."""
+    """Run a recipe without flags."""
     run_recipe(given.command, given.recipe, [])
 
 
 def run_recipe(command: str, name: str, flags: list[str]) -> None:
-    """Hand the flags to a recipe, which reads them itself.
+    """Pass the flags to a recipe, which parses them itself.
 
     Raises:
-        AdaptkitError: there is no such recipe (with the nearest name).
+        AdaptkitError: the recipe does not exist (with the closest name).
     """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)

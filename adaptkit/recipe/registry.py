@@ -1,6 +1,6 @@
-"""The recipes by name, and the modules that hold them.
+"""The recipes by name, and their modules.
 
-A task of `adaptkit.tasks` has a recipe of its own name.
+A task of `adaptkit.tasks` has a recipe of the same name.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from adaptkit.tasks.registry import TASKS
 
 TASK_RECIPES = tuple(TASKS)
-RECIPES = (*TASK_RECIPES, "distill", "multitask")  # and those that bring knowledge from elsewhere
+RECIPES = (*TASK_RECIPES, "distill", "multitask")  # and recipes that transfer knowledge
 
 
 def module_of(name: str) -> str:

@@ -137,7 +137,7 @@ class Classify(Task):
                     raise unknown_label(table, index, name, self.labels)
 
     def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
-        """Split stratified by label, with equal texts on one side; not stratified with many labels."""
+        """Split stratified by label, equal texts on one side; not stratified with many labels."""
         groups = self.groups(table)
         first = {name: index for index, name in reversed(list(enumerate(groups)))}
         golds = [self.reference_text(table.rows[index]) for index in first.values()]

@@ -73,7 +73,7 @@ class StepGraphs:
             nn.Parameter, Tensor
         ] = {}  # where the gradients are, of parameters that get one
         self._state = self._as_they_are()
-        self._pool = torch.cuda.graph_pool_handle()  # one pool for all: only one of them runs at a time
+        self._pool = torch.cuda.graph_pool_handle()  # one for all: only one of them runs at a time
 
     def _as_they_are(self) -> list[tuple[bool, int]]:
         return [(parameter.requires_grad, parameter.data_ptr()) for parameter in self._parameters]

@@ -96,7 +96,7 @@ class FrozenLayers:
             None  # of the current forward pass; None: the layers run as usual
         )
         self.start: Tensor | None = (
-            None  # what the layers above start from, if all texts are known
+            None  # what the layers above start from, if all texts are cached
         )
         self._tuple: tuple | None = (
             None  # what a layer returns beside the states, if it returns a tuple

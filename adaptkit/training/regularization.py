@@ -69,7 +69,7 @@ class L2SPPenalty:
 
 
 class GradualUnfreezing(TrainerCallback):
-    """Train the modules after the layers in epoch one, then one more layer from the top per epoch."""
+    """Train what comes after the layers in epoch one, then one more layer per epoch, top down."""
 
     def __init__(self, model: Any):
         place = depths(model)

@@ -1,6 +1,4 @@
-"""What a fresh head reads of a text: not the states of all its tokens, but what the base hands to
-the part that is new.
-"""
+"""The input of a fresh head: what the base passes to the new part, not the states of all tokens."""
 
 from __future__ import annotations
 
@@ -13,17 +11,17 @@ from adaptkit.errors import AdaptkitError
 
 
 class HeadInput:
-    """Of one task model: for rows of inputs, what its new part is given, `(rows, width)`.
+    """For rows of inputs, the input of a task model's new part, `(rows, width)`.
 
-    BERT gives the pooled first token, RoBERTa the first token, Llama the last one. Where the new
-    part gets the states of all tokens, a gradient tells which it looks at, as in
-    `adaptkit.last_layer`; of several it is the mean.
+    BERT passes the pooled first token, RoBERTa the first token, Llama the last one. If the new part
+    gets the states of all tokens, a gradient finds the token that it reads, as in
+    `adaptkit.training.last_layer`; of several tokens it is the mean.
 
     Args:
         model: from `load_base`, with a new head.
 
     Raises:
-        AdaptkitError: when called: the head depends on no token.
+        AdaptkitError: when called, if the head depends on no token.
     """
 
     def __init__(self, model: Any):
