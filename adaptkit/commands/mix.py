@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layers",
         default="every",
-        help="layers to take from the source: every (default), first, last, or indices such as 0,2,5",
+        help="layers to take from the source: every (default), first, last, or indices: 0,2,5",
     )
     parser.add_argument(
         "--leave_unmapped",

@@ -105,8 +105,8 @@ class Backbone:
         """The network's outputs; the first is `(rows, tokens, width)`."""
         inputs = dict(inputs)
         if self.model.config.is_encoder_decoder and "decoder_input_ids" not in inputs:
-            # Task heads over encoder-decoders read the decoder's states of the same text, shifted one
-            # place to the right.
+            # Task heads over encoder-decoders read the decoder's states of the same text, shifted
+            # one place to the right.
             inputs["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(
                 inputs["input_ids"]
             )

@@ -163,7 +163,7 @@ ARCHITECTURES: dict[str, tuple[Stack, ...]] = {
 
 
 def register_architecture(model_type: str, *stacks: Stack) -> None:
-    """Add (or replace) the table entry of `model_type`, the name in a model's `config.model_type`."""
+    """Add (or replace) the table entry of a `model_type`, as in a model's `config.model_type`."""
     if not stacks or not all(isinstance(stack, Stack) for stack in stacks):
         raise AdaptkitError(
             f"register_architecture({model_type!r}, ...) wants one Stack or more; it got "

@@ -8,7 +8,7 @@ from torch import nn
 
 
 def backbone_of(model: Any) -> tuple[Any, str]:
-    """The backbone of a task model and the prefix of its parameter names: `(model.bert, "bert.")`."""
+    """A task model's backbone and the prefix of its parameter names: `(model.bert, "bert.")`."""
     prefix = getattr(model, "base_model_prefix", "")
     backbone = getattr(model, prefix, None) if prefix else None
     return (backbone, prefix + ".") if isinstance(backbone, nn.Module) else (model, "")

@@ -70,8 +70,8 @@ class Site:
     part: tuple[int, int] | None = (
         None  # the columns of the output that belong to this site, when the module is shared
     )
-    # "block", "stream": path of the module that the residual stream enters; "attention": path of the
-    # attention
+    # "block", "stream": path of the module that the residual stream enters; "attention": path of
+    # the attention
     entry: str = ""
     heads: int = 0  # "attention": key-value heads
 

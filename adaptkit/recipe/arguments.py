@@ -1,6 +1,6 @@
-"""The flags that every recipe has, and those of recipes that have more than their task's.
+"""The flags of every recipe, and of recipes with more flags than their task's.
 
-Only the standard library is imported here, so `--help` is quick.
+Only the standard library is imported here, so `--help` is fast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FORMAT_NAMES = (
 
 @dataclass
 class RecipeArguments:
-    """The flags that every recipe has."""
+    """The flags of every recipe."""
 
     model_name_or_path: str | None = flag(
         "all-MiniLM-L6-v2", "pretrained model: a folder or a name on the Hub"
@@ -136,24 +136,24 @@ class RecipeArguments:
     )
 
     def embedded(self) -> bool:
-        """Whether the embedded corpus is meant."""
+        """True if the embedded corpus is used."""
         return not self.train_file and self.dataset_name in (None, "embedded")
 
     def default_rate(self) -> float:
-        """The learning rate where none is given."""
+        """The default learning rate."""
         from adaptkit.training.defaults import FROM_NOTHING, learning_rate
 
         method = self.method if self.train == "adapter" else self.train
         return learning_rate(method or "lora") if self.model_name_or_path else FROM_NOTHING
 
     def default_objective(self) -> str | None:
-        """The language-modelling objective when none is given; None: what the model was made for."""
+        """The default language-modelling objective; None for the one the model was made for."""
         return None
 
 
 @dataclass
 class StudentArguments(RecipeArguments):
-    """Who teaches whom."""
+    """The flags of distillation."""
 
     model_name_or_path: str | None = flag(
         None, "student: a pretrained model, a folder or a name on the Hub"
@@ -208,7 +208,7 @@ class StudentArguments(RecipeArguments):
 
 @dataclass
 class MultitaskArguments:
-    """The flags of this recipe; what it does not know goes to the recipes of the tasks."""
+    """The flags of multi-task training; other flags go to the recipes of the tasks."""
 
     tasks: str | None = flag(
         None,

@@ -66,7 +66,7 @@ class Task:
     smooths: ClassVar[bool] = True  # the loss supports label smoothing
     same_inputs: ClassVar[bool] = True  # the model reads the same tokens in every epoch
     recordable: ClassVar[bool] = (
-        False  # the loss computes the same for every batch of one shape, whatever its content and time
+        False  # the loss does the same for every batch of one shape, whatever its content and time
     )
     reads_padding: ClassVar[bool] = False  # the loss depends on the padded length
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads per row

@@ -164,8 +164,8 @@ class Chat(Language):
     def model_inputs(self, model, batch, labels):
         if "position_ids" not in batch:
             return batch
-        # With positions and no mask, transformers keeps packed conversations apart; with a cache it would
-        # not.
+        # With positions and no mask, transformers keeps packed conversations apart; with a cache
+        # it would not.
         return {key: value for key, value in batch.items() if key != "attention_mask"} | {
             "use_cache": False
         }

@@ -113,8 +113,8 @@ class ManyTasks(nn.Module):
         return [p for key, p in trained[0].items() if all(key in one for one in trained[1:])]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
-        # Optimizer states and weights go by the tasks' positions: a key that names the tasks refuses
-        # other tasks, and another order.
+        # Optimizer states and weights go by the tasks' positions: a key that names the tasks
+        # refuses other tasks, and another order.
         found: dict[str, Tensor] = {
             f"tasks: {', '.join(self.names)}": torch.zeros(1),
             "lengths": self.lengths,

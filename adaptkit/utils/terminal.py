@@ -34,8 +34,8 @@ def guarded(main: Callable[[], object]) -> None:
 
     If the reader of its output has gone (`| head`), it ends silently.
     """
-    # bitsandbytes warns at every start that a faster 4-bit kernel is not installed, even if it is not
-    # needed.
+    # bitsandbytes warns at every start that a faster 4-bit kernel is not installed, even if it is
+    # not needed.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         main()
