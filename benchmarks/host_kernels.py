@@ -1,10 +1,9 @@
-"""Why the host copies and multiplies as it does: the alternatives beside each other, milliseconds,
-medians of interleaved rounds.
+"""The host's copies and products beside their alternatives.
 
-python benchmarks/host_kernels.py [--width 384] [--tokens 16] [--rounds 31]
+    python benchmarks/host_kernels.py [--width 384] [--tokens 16] [--rounds 31]
 
-32 rows, rank 8, fp32. The last table is a stack of 6 layers with 6 maps each: 32 of 64 slots
-gathered at once, or by half layers.
+Milliseconds, medians of interleaved rounds. 32 rows, rank 8, fp32. The last table is a stack of 6
+layers with 6 maps each: 32 of 64 slots gathered at once, or by half layers.
 """
 
 import argparse
