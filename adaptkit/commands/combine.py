@@ -7,9 +7,9 @@ import argparse
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.utils.atomic_files import check_empty
 
-HELP = "make one adapter of several"
+HELP = "combine several adapters into one"
 DESCRIPTION = (
-    "average: all weights, any method; stack: one behind the other; cat: LoRA, the weighted sum "
+    "average: all weights, any method; stack: one after the other; cat: LoRA, the weighted sum "
     "exactly; else PEFT's "
     "merges of LoRA"
 )

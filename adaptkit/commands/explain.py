@@ -7,7 +7,7 @@ import sys
 
 from adaptkit.utils.atomic_files import new_file
 
-HELP = "which words an answer rests on"
+HELP = "show which words an answer depends on"
 DESCRIPTION = "what each word adds to the logit of a label, by Captum: green for it, red against it"
 
 

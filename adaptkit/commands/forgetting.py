@@ -7,9 +7,9 @@ import argparse
 from adaptkit.commands.answer_arguments import positive
 from adaptkit.utils.terminal import format_table
 
-HELP = "how much language a model unlearned with its task"
+HELP = "measure how much language a model has forgotten"
 DESCRIPTION = (
-    "the loss of general text under the base's language head, before training and after it"
+    "the loss on general text under the base's language head, before and after training"
 )
 
 

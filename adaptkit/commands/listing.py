@@ -9,7 +9,7 @@ from adaptkit.adapters.card import TaskCard, existing_card
 from adaptkit.errors import AdaptkitError
 from adaptkit.utils.terminal import format_table
 
-HELP = "the adapters in a folder"
+HELP = "list the adapters in a folder"
 LONGEST = 40  # characters of a method
 
 

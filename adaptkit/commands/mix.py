@@ -6,7 +6,7 @@ import argparse
 
 from adaptkit.commands.answer_arguments import positive
 
-HELP = "start a network from the weights of others"
+HELP = "initialize a network from the weights of others"
 DESCRIPTION = (
     "W = beta * W_source + (1 - beta) * W_target, tensor by tensor; the result is a base, or a "
     "model that answers"

@@ -9,7 +9,7 @@ from typing import Any
 
 from adaptkit.adapters.card import existing_card
 
-HELP = "what an adapter is"
+HELP = "print what an adapter is"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

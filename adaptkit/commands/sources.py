@@ -7,7 +7,7 @@ import argparse
 from adaptkit.commands.answer_arguments import positive
 from adaptkit.errors import unknown
 
-HELP = "rank bases and adapters as starts for a new task"
+HELP = "rank bases and adapters as starting points for a new task"
 DESCRIPTION = (
     "scores of frozen features, without training: LogME, H-score, a linear probe, nearest "
     "neighbours"

@@ -8,7 +8,7 @@ import importlib
 from adaptkit.errors import unknown
 from adaptkit.recipe.registry import RECIPES, module_of
 
-HELP = {"train": "train an adapter with a recipe", "check": "look at the data and try one step"}
+HELP = {"train": "train an adapter with a recipe", "check": "check the data and try one step"}
 
 
 def add_arguments(parser: argparse.ArgumentParser, recipes: tuple[str, ...]) -> None:

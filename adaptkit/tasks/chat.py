@@ -73,7 +73,7 @@ class Chat(Language):
     label_parts = ("completion",)
     embedded = {"prompt": "text", "completion": "reply"}
     column_helps = {
-        "prompt": "column of the prompt, where there are no messages (default: prompt)",
+        "prompt": "column of the prompt, if there are no messages (default: prompt)",
         "completion": "column of its answer (default: completion)",
     }
     recipe_flags = {

@@ -48,7 +48,7 @@ class Embed(Task):
     column_helps = {
         "text": "column of the first text (default: text)",
         "text_pair": "column of the second text (default: text_pair)",
-        "score": "column of how alike they are, where that is known",
+        "score": "column of their similarity, if known",
     }
     reported = (
         "recall_at_1",

@@ -45,7 +45,7 @@ class Pretrain(Language):
 
     name = "pretrain"
     parts = {"text": "text"}
-    column_helps = {"text": "column of the text, where the file has columns (default: text)"}
+    column_helps = {"text": "column of the text, if the file has columns (default: text)"}
     recipe_flags = {
         "model_name_or_path": Flag(None, "model to continue training (default: one from scratch)"),
         "method": Flag(

@@ -53,8 +53,8 @@ class Tag(Task):
     parts = {"text": "text", "entities": "entities", "tokens": "tokens", "tags": "tags"}
     label_parts = ("entities", "tags")
     column_helps = {
-        "text": "column of the text, where entities are spans of characters (default: text)",
-        "tokens": "column of the words, where each has a tag (default: tokens)",
+        "text": "column of the text, if entities are character spans (default: text)",
+        "tokens": "column of the words, if each has a tag (default: tokens)",
         "tags": "column of their tags (default: tags)",
     }
     best_metric = "f1"
