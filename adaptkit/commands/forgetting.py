@@ -8,9 +8,7 @@ from adaptkit.commands.answer_arguments import positive
 from adaptkit.utils.terminal import format_table
 
 HELP = "measure how much language a model has forgotten"
-DESCRIPTION = (
-    "the loss on general text under the base's language head, before and after training"
-)
+DESCRIPTION = "the loss on general text under the base's language head, before and after training"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
