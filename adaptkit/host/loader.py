@@ -118,7 +118,7 @@ class AdapterLoader:
             ) from None
         except (
             Exception
-        ) as problem:  # files come from anybody: any error they cause is a refusal
+        ) as problem:  # files come from anybody: whatever error they cause is a refusal
             raise AdaptkitError(
                 f"{folder} cannot be read as an adapter: {type(problem).__name__}: {problem}"
             ) from problem

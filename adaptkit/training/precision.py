@@ -41,7 +41,7 @@ class Precision:
     copied: bool = False
 
     def wanted(self, parameter: Tensor) -> torch.dtype:
-        """The dtype of one parameter (or position table) during training."""
+        """The dtype of a parameter (or position table) while it, or others, train."""
         if self.autocast and parameter.requires_grad and parameter.dtype in HALVES:
             return torch.float32
         halved = self.half_base and self.autocast == torch.bfloat16 and not parameter.requires_grad
