@@ -1,7 +1,7 @@
 """adaptkit: adapt a frozen pretrained Transformer to many tasks with small modules.
 
-The public names, and nothing else. They are loaded when first used, so importing the package costs
-nothing.
+This module holds the public names. Each is imported on first use, so importing the package is
+fast.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""From texts to an adapter that answers, and on: each command explains itself with --help."""
+"""Train, combine, evaluate and use adapters. Each command explains itself with --help."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ COMMANDS: dict[str, ModuleType] = {
 
 
 def entry() -> None:
-    """The console script."""
+    """Entry point of the console script."""
     guarded(main)
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read the command line and do it.
+    """Parse the command line and run the command.
 
     Raises:
-        AdaptkitError: whatever the user can correct.
+        AdaptkitError: for any error that the user can correct.
     """
     argv = [*(sys.argv[1:] if argv is None else argv)]
     if argv and argv[0] in RECIPE_COMMANDS and argv[1:2] not in ([], ["--help"], ["-h"]):
@@ -65,14 +65,14 @@ def main(argv: list[str] | None = None) -> None:
     given, left = parser.parse_known_args(argv)
     given.columns = columns
     if left and given.command == "predict" and not any(word.startswith("-") for word in left):
-        given.text += left  # argparse gives texts behind a flag to nobody
+        given.text += left  # argparse assigns words behind a flag to no positional
     elif left:
         parser.error(f"unrecognized arguments: {' '.join(left)}")
     given.run(given)
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands; recipes read their flags themselves."""
+    """The parser of all commands; recipes parse their own flags."""
     parser = argparse.ArgumentParser(
         prog="adaptkit",
         description=__doc__,
@@ -95,7 +95,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _take_columns(argv: list[str]) -> tuple[list[str], dict[str, str]]:
-    """The words without `--PART_column NAME`, and these: any part of any task may be named."""
+    """Split `--PART_column NAME` flags from the other words; any part of any task may be named."""
     if argv[:1] not in (["predict"], ["evaluate"]):
         return argv, {}
     rest, columns, words = [], {}, iter(argv)

@@ -1,4 +1,4 @@
-"""The one error that users see: what was given, what was expected, the nearest match, what to do."""
+"""The one error type: what was given, what was expected, the closest match, and the fix."""
 
 from __future__ import annotations
 
@@ -10,34 +10,32 @@ from pathlib import Path
 class AdaptkitError(Exception):
     """Something that the user gave cannot be used.
 
-    The message says what, why, and how to mend it.
+    The message says what, why, and how to fix it.
     """
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:
-    """The known name closest to `given` in spelling, or None when none is close."""
+    """The known name closest to `given` in spelling, or None."""
     names = {name.lower(): name for name in map(str, known)}
     found = difflib.get_close_matches(str(given).lower(), names, n=1, cutoff=0.6)
     return names[found[0]] if found else None
 
 
 def nearest_beside(path: Path) -> str:
-    """` Did you mean PATH?` when something of a like name lies beside a path that does not exist,
-    else nothing.
-    """
+    """` Did you mean PATH?` if a missing path has a similarly named sibling, else nothing."""
     siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
     close = nearest(path.name, siblings)
     return f" Did you mean {path.parent / close}?" if close else ""
 
 
 def check_exists(path: Path) -> None:
-    """Refuse a file or folder that is not there, with the nearest name."""
+    """Refuse a missing file or folder, with the closest name."""
     if not path.exists():
         raise AdaptkitError(f"there is no file {path}.{nearest_beside(path)}")
 
 
 def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> AdaptkitError:
-    """An error for a name that is not among `known`: lists them and names the nearest.
+    """An error for a name that is not in `known`: lists the known names and the closest match.
 
     >>> raise unknown("method", "lroa", ["lora", "ia3"])
     Traceback (most recent call last):

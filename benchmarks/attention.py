@@ -1,7 +1,8 @@
-"""Plain against fused attention while adapters train on a CPU in bf16: milliseconds a step,
-interleaved, medians.
+"""Plain and fused attention when adapters train on a CPU in bf16.
 
-python benchmarks/attention.py [--tokens 24] [--rounds 7]
+    python benchmarks/attention.py [--tokens 24] [--rounds 7]
+
+Milliseconds per step, interleaved, medians.
 """
 
 import argparse

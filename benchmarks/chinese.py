@@ -1,16 +1,16 @@
-"""What pretraining is worth, end to end, in Chinese: a small BERT from nothing, then adapted to
-sentiment and to entities.
+"""Pretraining in Chinese: a small BERT from scratch, adapted to sentiment and entities.
 
     ADAPTKIT_DATA=... python benchmarks/chinese.py [--epochs 4] [--work runs/chinese]
 
 1. The Chinese training texts under $ADAPTKIT_DATA/data (reviews, news, sentences, without their
-labels) become one text file. 2. recipes/pretrain.py trains a tokenizer and a BERT of 4 layers, 256
-wide, on it. An hour or so on one core. 3. recipes/classify.py (ChnSentiCorp) and recipes/tag.py
-(CLUENER 2020; its dev rows are the test) adapt it, and the same network
-   with the same tokenizer untrained, by LoRA over the frozen network and by training all weights,
-   for an epoch and for four.
+   labels) become one text file.
+2. recipes/pretrain.py trains a tokenizer and a BERT of 4 layers, 256 wide, on it, in about an hour
+   on one core.
+3. recipes/classify.py (ChnSentiCorp) and recipes/tag.py (CLUENER 2020; its dev rows are the test)
+   adapt it, and the same untrained network with the same tokenizer, by LoRA over the frozen network
+   and by training all weights, for one epoch and for four.
 
-Prints a Markdown table. What is in --work already is not trained again.
+Prints a Markdown table. Results that are already in --work are not trained again.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SHORT = ["--max_seq_length", "64", "--per_device_train_batch_size", "32"]
 
 
 def gather(data: Path, target: Path) -> int:
-    """All Chinese training texts, a line each; how many characters they have."""
+    """All Chinese training texts, one per line, and their number of characters."""
     lines = [
         line.rsplit("\t", 1)[0]
         for line in (data / "chnsenticorp/train.txt").read_text("utf-8-sig").split("\n")
@@ -54,7 +54,7 @@ def gather(data: Path, target: Path) -> int:
 
 
 def recipe(name: str, out: Path, *flags: str) -> dict:
-    """Run a recipe, unless it has run."""
+    """Run a recipe unless it has already run."""
     if not (out / "all_results.json").is_file():
         words = [
             sys.executable,
@@ -73,7 +73,7 @@ def recipe(name: str, out: Path, *flags: str) -> dict:
 
 
 def main() -> None:
-    """Pretrain, adapt, print."""
+    """Pretrain, adapt and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

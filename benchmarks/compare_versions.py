@@ -129,7 +129,9 @@ def main() -> None:
     if given.worker:
         return worker()
     versions = [Version(Path(given.other), given.threads), Version(ROOT, given.threads)]
-    print(f"| case ({given.threads} threads, {given.rounds} rounds) | other | this | this / other |")
+    print(
+        f"| case ({given.threads} threads, {given.rounds} rounds) | other | this | this / other |"
+    )
     print("|---|---|---|---|")
     for case in given.cases:
         for version in versions:

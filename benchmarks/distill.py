@@ -1,18 +1,16 @@
-"""What distilling gives on SST-2: two layers of MiniLM and a BiLSTM, on labels alone and with a
-teacher.
+"""Distillation on SST-2: two layers of MiniLM and a BiLSTM, on labels alone and with a teacher.
 
     ADAPTKIT_DATA=... python benchmarks/distill.py [--seeds 1 2 3] [--students BiLSTM] [--inside]
-    [--work DIR]
+        [--work DIR]
 
 The teacher is all-MiniLM-L6-v2 with LoRA r 8 on q and v, trained for three epochs by
 recipes/classify.py; each seed has its own. Students come from recipes/distill.py; `labels alone` is
-the same run with --hard_label_share 1: the teacher has no say. 6,920 rows to train, 872 to judge,
-1,821 to test; the unlabelled texts are phrases of the training sentences, their labels left aside.
-With --inside two layers also learn the teacher's hidden states, or its attention maps, from the
-same rows.
-Seconds to answer: the 1,821 test rows in fp32 in batches of 64, tokenized before, teacher and
-student in turns, medians. `--work` keeps what is trained, and goes on from there when it is started
-again.
+the same run with --hard_label_share 1, which ignores the teacher. 6,920 rows to train, 872 to
+validate, 1,821 to test; the unlabelled texts are phrases of the training sentences without their
+labels. With --inside, two layers also learn the teacher's hidden states, or its attention maps,
+from the same rows. Seconds to answer: the 1,821 test rows in fp32 in batches of 64, tokenized
+before, teacher and student in turns, medians. `--work` keeps what is trained and resumes from
+there.
 """
 
 import argparse
@@ -34,7 +32,7 @@ INSIDE = {
 EPOCHS = {
     "two layers of MiniLM": ("4", "2"),
     "BiLSTM": ("10", "3"),
-}  # over the labelled rows; with the phrases
+}  # on the labelled rows; with the phrases
 
 
 def phrases(folder: Path) -> Path:
@@ -81,12 +79,12 @@ def main() -> None:
         nargs="+",
         default=list(STUDENTS),
         choices=STUDENTS,
-        help="which students (default: both)",
+        help="students to train (default: both)",
     )
     parser.add_argument(
-        "--inside", action="store_true", help="hidden states and attention maps, too"
+        "--inside", action="store_true", help="train with hidden states and attention maps, too"
     )
-    parser.add_argument("--work", help="where all is kept (default: nowhere)")
+    parser.add_argument("--work", help="folder to keep all results in (default: none)")
     given = parser.parse_args()
     runs: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as work:

@@ -1,13 +1,12 @@
-"""A training step on a CPU by the dtype that the base is stored in, adaptkit beside PEFT over
-transformers' loading.
+"""A training step on a CPU by the dtype in which the base is stored: adaptkit and PEFT.
 
     python benchmarks/dtypes.py [--rows 32] [--tokens 32] [--rounds 5]
 
-all-MiniLM-L6-v2 on the disk in each dtype, LoRA r 8 on q and v; nf4 and int8 by bitsandbytes, from
-fp32. Neither side is told a
-dtype. A step is what Trainer does without autocast: forward, loss, backward, clipping, AdamW. In
-turns in one process, medians. On a processor that computes in bf16 the recipes train under
-autocast, and train_speed.py is the benchmark.
+all-MiniLM-L6-v2 on disk in each dtype, LoRA r 8 on q and v; nf4 and int8 by bitsandbytes, from
+fp32. PEFT uses transformers' loading; neither side is given a dtype. A step is that of Trainer
+without autocast: forward, loss, backward, clipping, AdamW. In turns in one process, medians. On a
+processor that computes in bf16 the recipes train under autocast; train_speed.py is the benchmark
+for that.
 """
 
 import argparse
@@ -29,7 +28,7 @@ STORED = {"float32": None, "bfloat16": None, "float16": None, "nf4": "nf4", "int
 
 
 def ours(folder: str, quantize: str | None):
-    """As the recipes load and adapt it."""
+    """Load and adapt as the recipes do."""
     return adapt(
         load_base(folder, task="classify", labels=2, quantize=quantize),
         "lora[r=8,sites=attn.q|attn.v]",
@@ -37,7 +36,7 @@ def ours(folder: str, quantize: str | None):
 
 
 def theirs(folder: str, quantize: str | None):
-    """As the documentation of PEFT shows it."""
+    """Load and adapt as in PEFT's documentation."""
     packing = {
         "nf4": {
             "load_in_4bit": True,
@@ -46,7 +45,7 @@ def theirs(folder: str, quantize: str | None):
         },
         "int8": {"load_in_8bit": True},
     }
-    whole = {"llm_int8_skip_modules": ["classifier"]}  # else the new head is packed too
+    whole = {"llm_int8_skip_modules": ["classifier"]}  # else the new head is quantized too
     more = (
         {"quantization_config": BitsAndBytesConfig(**packing[quantize], **whole)}
         if quantize

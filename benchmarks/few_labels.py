@@ -1,7 +1,7 @@
-"""What other tasks give to one with 200 labels: warm start, fusion, many tasks at once.
+"""Transfer to a task with 200 labels: warm start, fusion, many tasks at once.
 
     ADAPTKIT_DATA=... python benchmarks/few_labels.py [--hows plain "warm start"] [--seeds 1 2 3]
-    [--work DIR]
+        [--work DIR]
 
 Base all-MiniLM-L6-v2, method bottleneck[placement=pfeiffer]. Seven sources, at most 3,000 rows,
 four epochs at 2e-3: sentiment of phrases up to six words (6,000 rows), news of the world or sports,
@@ -9,10 +9,9 @@ similarity, relations, names, reviews in Chinese, and 120 intents of eight domai
 Targets, 200 labelled rows, other rows and seeds each time: sentiment of sentences (SST-2), the 30
 intents of two other domains (CLINC150), business or technology (AG News); at most 2,000 rows to
 test. All 200 rows are trained on, 15 epochs in batches of 8 at 2e-3, and the last epoch is kept.
-`chosen` is the source that `adaptkit sources` puts first, from the
-same 200 rows. Many tasks: the chosen source's rows and the target's under one adapter, three epochs
-in batches of 32. `--work` keeps what is trained, and goes on from there when it is started again.
-How well sources are ranked: rank_sources.py.
+`chosen` is the source that `adaptkit sources` ranks first, from the same 200 rows. Many tasks: the
+chosen source's rows and the target's under one adapter, three epochs in batches of 32. `--work`
+keeps what is trained and resumes from there. rank_sources.py measures how well sources are ranked.
 """
 
 import argparse
@@ -43,7 +42,7 @@ SETTINGS = (
     "0",
 )
 TARGETS = ("sentences", "intents", "news")
-TESTED = 2000  # rows at most
+TESTED = 2000  # maximum number of rows
 HELD_OUT = ("travel", "kitchen_and_dining")  # domains of the target's intents
 SOURCES = ("--num_train_epochs", "4", "--learning_rate", "2e-3")
 TOGETHER = ("--learning_rate", "2e-3", "--sampling_temperature", "3")
@@ -69,7 +68,7 @@ Rows = list[tuple[str, str]]
 
 
 def write(file: Path, rows: Rows) -> str:
-    """Rows as JSON lines; the file's name."""
+    """Write rows as JSON lines; returns the file's name."""
     file.write_text(
         "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows), "utf-8"
     )
@@ -77,7 +76,7 @@ def write(file: Path, rows: Rows) -> str:
 
 
 def some(rows: Rows, count: int, seed: int) -> Rows:
-    """So many of the rows."""
+    """This many of the rows."""
     return random.Random(seed).sample(rows, min(count, len(rows)))
 
 
@@ -92,9 +91,7 @@ def agnews(name: str, kept: tuple[str, str]) -> Rows:
 
 
 def gather(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[Rows, Rows]]]:
-    """name -> a source as recipes/multitask.py reads it; name -> rows to draw from, and rows to
-    test, of each target.
-    """
+    """The sources as recipes/multitask.py reads them, and each target's rows to draw and test."""
     data = data_folder()
     phrases = [
         line.rpartition("\t")
@@ -164,7 +161,7 @@ def gather(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[Row
 
 
 def scores(file: str, store: Path) -> dict[str, dict[str, float]]:
-    """Scores of each source for a target, without training; kept beside the target's file."""
+    """Scores of each source for a target without training, stored beside the target's file."""
     if (kept := Path(file).with_suffix(f".{store.name}.scores.json")).exists():
         return json.loads(kept.read_text())
     from adaptkit.data.readers.read import read
@@ -180,8 +177,9 @@ def scores(file: str, store: Path) -> dict[str, dict[str, float]]:
 
 
 class Target:
-    """A target task with the labelled rows of one seed; with more of them as many are read in all,
-    in fewer epochs.
+    """A target task with the labelled rows of one seed.
+
+    With more rows, the same number is read in total, in fewer epochs.
     """
 
     def __init__(
@@ -229,7 +227,7 @@ class Target:
 def train_sources(
     sources: dict[str, dict[str, Any]], store: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """An adapter of each source, in `store`."""
+    """Train an adapter of each source, in `store`."""
 
     def train(name: str) -> None:
         flags = {key: value for key, value in sources[name].items() if key != "recipe"}
@@ -244,7 +242,7 @@ def train_sources(
 
 
 def flags(about: str | None) -> argparse.ArgumentParser:
-    """What benchmarks over these sources are asked for."""
+    """The flags of benchmarks over these sources."""
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -252,7 +250,7 @@ def flags(about: str | None) -> argparse.ArgumentParser:
     parser.add_argument(
         "--jobs", type=int, default=2, help="recipes that run at the same time, one core each"
     )
-    parser.add_argument("--work", help="where all is kept (default: nowhere)")
+    parser.add_argument("--work", help="folder to keep all results in (default: none)")
     return parser
 
 
@@ -260,9 +258,7 @@ def flags(about: str | None) -> argparse.ArgumentParser:
 def trained_sources(
     given: argparse.Namespace,
 ) -> Iterator[tuple[Path, ThreadPoolExecutor, dict, dict]]:
-    """The folder, with the sources' adapters in its `store`; what runs recipes; the sources, and
-    the three targets' rows.
-    """
+    """The folder with the sources' adapters in its `store`, a recipe runner, sources, targets."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as work, ThreadPoolExecutor(given.jobs) as pool:
         folder = Path(given.work or work)
@@ -273,11 +269,11 @@ def trained_sources(
 
 
 def main() -> None:
-    """Train all, print the table."""
+    """Train all and print the table."""
     parser = flags(__doc__)
-    parser.add_argument("--by", default="neighbours", help="the score that chooses")
+    parser.add_argument("--by", default="neighbours", help="score that chooses the source")
     parser.add_argument(
-        "--hows", nargs="+", choices=HOWS, default=HOWS, help="what is compared (default: all)"
+        "--hows", nargs="+", choices=HOWS, default=HOWS, help="ways to compare (default: all)"
     )
     given = parser.parse_args()
     from adaptkit.transfer.rank_sources import sort_key
@@ -310,7 +306,7 @@ def main() -> None:
 
 
 def show_gains(found: dict[tuple[str, str, int], float], hows: list[str], seeds: list[int]) -> None:
-    """Accuracies of each way to use sources."""
+    """Print the accuracies of each way to use sources."""
     print("| target | " + " | ".join(hows) + " |")
     print("|---|" + "---|" * len(hows))
     for target in TARGETS:

@@ -1,11 +1,11 @@
-"""With 200 labelled rows: the best epoch by 20 of them, the last epoch, or all rows for training?
+"""200 labelled rows: keep the best epoch on 20 of them, keep the last, or train on all rows?
 
     ADAPTKIT_DATA=... python benchmarks/few_rows.py [--targets ...] [--seeds 1 2 3] [--jobs 2]
-    [--work DIR]
+        [--work DIR]
 
 A plain adapter on the eight targets of rank_sources.py, with the settings of few_labels.py: 15
-epochs in batches of 8 at 2e-3. Twenty rows are cut off and the best epoch on them is kept; or they
-are cut off and the last epoch is kept, as is the default; or all 200 are trained on
+epochs in batches of 8 at 2e-3. Either 20 rows are split off and the best epoch on them is kept; or
+they are split off and the last epoch is kept, as is the default; or all 200 are trained on
 (`--validation_split_percentage 0`). At most 2,000 rows to test.
 """
 
@@ -28,7 +28,7 @@ CASES = {
 
 
 def main() -> None:
-    """Train all, print the table."""
+    """Train all and print the table."""
     parser = flags(__doc__)
     parser.add_argument(
         "--targets", nargs="+", choices=(*TARGETS, *MORE), default=[*TARGETS, *MORE]

@@ -1,13 +1,12 @@
-"""The same training with and without the frozen trunk, and what training fewer layers costs in
-accuracy: SST-2, frozen MiniLM.
+"""Training with and without the activation cache, and the accuracy of training fewer layers.
 
     ADAPTKIT_DATA=... python benchmarks/frozen_trunk.py [--rows 6920] [--epochs 10] [--seeds 1 2 3]
-    [--search 8]
+        [--search 8]
 
-`recipes/classify.py --frozen_trunk off` and `auto` in turns, each in a process of its own, the
-first pass over the texts counted. Seconds of training are train_runtime, with the evaluation of 872
-rows after each epoch. With --search, instead: the seconds of so many trials of three epochs, from
-the first trial's start to the last one's end.
+SST-2, frozen MiniLM: `recipes/classify.py --frozen_trunk off` and `auto` in turns, each in its own
+process, including the first pass over the texts. Seconds of training are train_runtime, with the
+evaluation of 872 rows after each epoch. With --search, instead: the seconds of this many trials of
+three epochs, from the first trial's start to the last one's end.
 """
 
 import argparse
@@ -79,7 +78,7 @@ def train(folder: Path, method: str, rate: str, trunk: str, seed: int, *more: st
 
 
 def lines(folder: Path, kind: str, given: argparse.Namespace):
-    """The lines of one method: all layers, then the upper ones, each without and with the trunk."""
+    """The lines of one method: all layers, then the upper ones, each without and with the cache."""
     rate, (method, *uppers) = CASES[kind]
     epochs = ("--num_train_epochs", str(given.epochs))
     runs = [train(folder, method.format(""), rate, "off", seed, *epochs) for seed in given.seeds]
@@ -107,7 +106,7 @@ def _line(method: str, trunk: str, runs: list[dict], off: list[dict] | None) -> 
 
 
 def searches(folder: Path, given: argparse.Namespace):
-    """A line for each method: a search over the last layer without and with the trunk."""
+    """One line per method: a search over the last layer without and with the cache."""
     for kind in given.methods:
         rate, (method, *_, upper) = CASES[kind]
         more = ("--search", str(given.search), "--num_train_epochs", "3")

@@ -1,13 +1,13 @@
-"""Many adapters in one batch: the host beside the bare base, PEFT's `adapter_names`, and grouping
-with `set_adapter`.
+"""Many adapters in one batch: the host, the bare base, PEFT's `adapter_names` and `set_adapter`.
 
-python benchmarks/host.py [--widths 384 768] [--tokens 16 128] [--distinct 1 8 32] [--targets qv
-all] [--rounds 7] [--dtype float32]
+    python benchmarks/host.py [--widths 384 768] [--tokens 16 128] [--distinct 1 8 32]
+        [--targets qv all] [--rounds 7] [--dtype float32]
 
 Whole encoders (BERT; 6 layers at width 384, 12 above), batch 32, LoRA r 8, random weights, no
-heads. All contestants take turns in one process on the same batch; in every round other adapters
-are chosen, in another order, out of eight more than are asked for. The figures are medians over the
-rounds of the ratio to the bare base of the same round: 1.00 is as fast as no adapter at all.
+heads. With `set_adapter`, rows are grouped by adapter. All contestants take turns in one process on
+the same batch; every round chooses other adapters, in another order, out of eight more than are
+requested. The figures are medians over the rounds of the ratio to the bare base of the same round:
+1.00 is as fast as no adapter at all.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 class Contest:
-    """The same base three times (bare, under PEFT, under the host) and the same adapters over it."""
+    """The same base three times (bare, under PEFT, under the host), with the same adapters."""
 
     def __init__(
         self, width: int, targets: str, adapters: int, dtype: torch.dtype, device: str, folder: Path
@@ -147,7 +147,7 @@ class Contest:
         )
 
     def _grouped(self, batch: dict, names: list[str]) -> list[torch.Tensor]:
-        """The rows of each adapter by themselves."""
+        """The rows of each adapter separately."""
         found = []
         for name in dict.fromkeys(names):
             rows = [i for i, other in enumerate(names) if other == name]

@@ -1,10 +1,9 @@
-"""Why the host copies and multiplies as it does: the alternatives beside each other, milliseconds,
-medians of interleaved rounds.
+"""The host's copies and products beside their alternatives.
 
-python benchmarks/host_kernels.py [--width 384] [--tokens 16] [--rounds 31]
+    python benchmarks/host_kernels.py [--width 384] [--tokens 16] [--rounds 31]
 
-32 rows, rank 8, fp32. The last table is a stack of 6 layers with 6 maps each: 32 of 64 slots
-gathered at once, or by half layers.
+Milliseconds, medians of interleaved rounds. 32 rows, rank 8, fp32. The last table is a stack of 6
+layers with 6 maps each: 32 of 64 slots gathered at once, or by half layers.
 """
 
 import argparse
@@ -69,7 +68,11 @@ def gathers(width: int, tokens: int) -> dict:
     def by_halves() -> None:
         numbers = chosen()
         for start in range(0, slots.shape[1], buffer.shape[1]):
-            use(torch.index_select(slots[:, start : start + buffer.shape[1]], 0, numbers, out=buffer))
+            use(
+                torch.index_select(
+                    slots[:, start : start + buffer.shape[1]], 0, numbers, out=buffer
+                )
+            )
 
     return {
         "copied at once into fresh memory, and used": lambda: use(slots.index_select(0, chosen())),

@@ -1,12 +1,12 @@
-"""What loading and choosing adapters costs a host: milliseconds a load at 1, 64 and 512 adapters,
-and the memory of 1000.
+"""The cost of loading and choosing adapters in a host, and the memory of 1000 adapters.
 
-python benchmarks/host_load.py [--counts 1 64 512] [--many 1000]
+    python benchmarks/host_load.py [--counts 1 64 512] [--many 1000]
 
-BERT-base shape (12 layers, 768 wide), random weights, LoRA r 8 with a classifier head of 2 labels,
-files written by adaptkit and read from disk (which the system has in its cache). Loads are medians
-of 15, beside `PeftModel.load_adapter` of the same files. Choosing is everything between 32 names
-and a batch, without the copy of the weights, which happens while the batch runs.
+Milliseconds per load at 1, 64 and 512 adapters. BERT-base shape (12 layers, 768 wide), random
+weights, LoRA r 8 with a classifier head of 2 labels, files written by adaptkit and read from disk
+(in the system's cache). Loads are medians of 15, beside `PeftModel.load_adapter` of the same files.
+Choosing is everything between 32 names and a batch, without the copy of the weights, which happens
+while the batch runs.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def write(base, method: str, folder: Path) -> None:
-    """Some adapters with other weights, over `base`, which stays as it is."""
+    """Write adapters with different weights over `base`, which is unchanged."""
     for i in range(FILES):
         model = adapt(base, method, head=["classifier"])
         with torch.no_grad():
@@ -117,7 +117,7 @@ def peft_load(model, base, folder: Path, count: int):
 
 
 def memory(network, folder: Path, many: int) -> str:
-    """The slots' and heads' bytes, and what the process grew by."""
+    """The bytes of slots and heads, and the growth of the process."""
     network = copied(network).bfloat16()
     gc.collect()
     process = psutil.Process()

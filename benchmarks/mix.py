@@ -1,16 +1,15 @@
-"""What mixed weights are worth: three layers of all-MiniLM-L6-v2 mixed with random ones, over beta,
-on SST-2.
+"""Mixed weights on SST-2: three layers of all-MiniLM-L6-v2 mixed with random ones, over beta.
 
     ADAPTKIT_DATA=... python benchmarks/mix.py [--betas 0 0.25 0.5 0.75 1] [--seeds 1 2 3]
-    [--picture docs/mix.png] ADAPTKIT_DATA=... python benchmarks/mix.py --betas 0 1 --picture
-    narrow.png
+        [--picture docs/mix.png]
+    ADAPTKIT_DATA=... python benchmarks/mix.py --betas 0 1 --picture narrow.png
         --config_overrides hidden_size=192,num_attention_heads=6,intermediate_size=768
 
 For each beta and seed `adaptkit mix all-MiniLM-L6-v2 --num_hidden_layers 3` makes a network, and
 recipes/classify.py --method full trains all its weights for three epochs on 6,920 rows; 1,821 rows
-to test. Beta 0 is the network from random weights; it is also trained at a rate ten times as high,
-because that may suit random weights better. With --config_overrides the network has other widths,
-so MiniLM gives its embeddings alone, by truncated SVD.
+to test. Beta 0 is the randomly initialized network; it is also trained at a rate ten times as high,
+which may suit random weights better. With --config_overrides the network has other widths, so
+MiniLM only contributes its embeddings, by truncated SVD.
 """
 
 import argparse
@@ -26,7 +25,7 @@ BASE = "all-MiniLM-L6-v2"
 
 
 def network(folder: Path, beta: float, seed: int, overrides: str | None) -> str:
-    """Mix a network; its folder."""
+    """Mix a network; returns its folder."""
     out = folder / f"network-{beta}-{seed}"
     flags = [
         "--num_hidden_layers",
@@ -48,7 +47,7 @@ def network(folder: Path, beta: float, seed: int, overrides: str | None) -> str:
 
 
 def draw(file: str, curve: dict[float, list[float]]) -> None:
-    """Accuracy over beta, with the spread over seeds."""
+    """Draw accuracy over beta, with the spread over seeds."""
     import matplotlib
 
     matplotlib.use("agg")

@@ -1,13 +1,13 @@
-"""What attention costs on a GPU the first time that it sees a shape, and the next times: torch's
-own choice beside `no_plans`.
+"""Attention on a GPU at its first and later uses of a shape, with and without cuDNN's plans.
 
-    python benchmarks/new_shapes.py [--rows 32] [--heads 12] [--width 64] [--tokens 16 128] [--new
-    32] [--long 512 2048]
+    python benchmarks/new_shapes.py [--rows 32] [--heads 12] [--width 64] [--tokens 16 128]
+        [--new 32] [--long 512 2048]
 
-bf16, a mask that hides the last token of some rows. `train`: forward and backward, each length from
-the first to the last of --tokens in steps of 8. `write`: one query against one key more each time,
---new times behind the last of --tokens. `long`: forward and backward of 4 rows at these lengths,
-where a kernel has something to do. Milliseconds, medians over the shapes.
+torch's own choice beside `disable_cudnn_sdpa`. bf16, a mask that hides the last token of some rows.
+`train`: forward and backward, each length from the first to the last of --tokens in steps of 8.
+`write`: one query with one more key each time, --new times after the last of --tokens. `long`:
+forward and backward of 4 rows at these lengths, where a kernel has something to do. Milliseconds,
+medians over the shapes.
 """
 
 import argparse
@@ -26,7 +26,7 @@ AGAIN = 5
 
 
 def seconds(rows: int, heads: int, queries: int, keys: int, width: int, backward: bool) -> float:
-    """Of one attention; with its gradients or without."""
+    """The seconds of one attention, with its gradients or without."""
     sizes = [(rows, heads, count, width) for count in (queries, keys, keys)]
     inputs = [
         torch.randn(size, device="cuda", dtype=torch.bfloat16, requires_grad=backward)

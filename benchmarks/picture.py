@@ -1,6 +1,8 @@
-"""Draw what benchmarks/RESULTS.md says about training; nothing is measured here.
+"""Draw the training results of benchmarks/RESULTS.md.
 
-python benchmarks/picture.py [--output docs/training.png]
+    python benchmarks/picture.py [--output docs/training.png]
+
+Nothing is measured here.
 """
 
 import argparse
@@ -12,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def rows(text: str, title: str) -> list[list[str]]:
-    """The cells of the first table under a title; nothing where there is no such title."""
+    """The cells of the first table under a title, or nothing without such a title."""
     section = text.partition(f"## {title}\n")[2].partition("\n## ")[0]
     behind = dropwhile(lambda line: not line.startswith("|"), section.splitlines())
     lines = list(takewhile(lambda line: line.startswith("|"), behind)) or ["| |", "| |"]
@@ -23,7 +25,7 @@ def rows(text: str, title: str) -> list[list[str]]:
 
 
 def main() -> None:
-    """Two pictures in one: steps over the roof, and whole trainings."""
+    """Draw two plots in one picture: steps relative to the roof, and whole trainings."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,8 +1,7 @@
-"""Are sources ranked rightly without training? What a warm start from each gives, against the
-scores of `adaptkit sources`.
+"""How well `adaptkit sources` ranks sources: its scores and the accuracy after a warm start.
 
-    ADAPTKIT_DATA=... python benchmarks/rank_sources.py [--targets ...] [--labels 200] [--seeds 1 2
-    3] [--work DIR]
+    ADAPTKIT_DATA=... python benchmarks/rank_sources.py [--targets ...] [--labels 200]
+        [--seeds 1 2 3] [--work DIR]
 
 Base, method, the seven sources and the settings are those of few_labels.py, and so are the first
 three targets. Five more: the topic of news (four labels, AG News), the domain of a request (ten,
@@ -10,9 +9,8 @@ CLINC150), whether a request is in scope (two, CLINC150), how two marked words a
 SemEval 2010 task 8, direction left out), and what the first name in a sentence names (four,
 CoNLL-2003). 200 labelled rows of each, others with each seed, none of them seen by a source; at
 most 2,000 rows to test. Rank correlations (Spearman) are those of accuracy and score, both averaged
-over the seeds; beside them, those of each seed by itself,
-averaged, and of the accuracies of two seeds with each other: how well one training tells what
-another will show.
+over the seeds; beside them, the mean of those of each single seed, and that of the accuracies of
+two seeds: how well one training predicts another.
 """
 
 import itertools
@@ -43,15 +41,16 @@ Told = dict[tuple[str, int], dict[str, dict[str, Any]]]  # (target, seed) -> sou
 
 
 def topics() -> tuple[Rows, Rows]:
-    """News and one of four topics; both halves of the test rows, since a source was trained on the
-    others.
+    """News with one of four topics.
+
+    Both halves of the test rows, since a source was trained on the others.
     """
     rows = some(agnews("test", ("World", "Sports", "Business", "Sci/Tech")), 1_000_000, 0)
     return rows[: len(rows) // 2], rows[len(rows) // 2 :]
 
 
 def domains() -> tuple[Rows, Rows]:
-    """Requests and one of ten domains."""
+    """Requests with one of ten domains."""
     folder = data_folder() / "clinc150"
     all_domains = json.loads((folder / "domains.json").read_text("utf-8"))
     domain = {intent: name for name, intents in all_domains.items() for intent in intents}
@@ -76,7 +75,7 @@ def scope() -> tuple[Rows, Rows]:
 
 
 def relation_kinds() -> tuple[Rows, Rows]:
-    """Sentences with two marked words, and how these are related; the cases of the source left out."""
+    """Sentences with two marked words and their relation, without the source's cases."""
 
     def cases(name: str) -> Rows:
         lines = (data_folder() / "semeval2010_task8" / name).read_text("utf-8").replace("\r", "")
@@ -89,7 +88,7 @@ def relation_kinds() -> tuple[Rows, Rows]:
 
 
 def first_names() -> tuple[Rows, Rows]:
-    """Sentences, and the type of the first named entity; sentences without one are left out."""
+    """Sentences with the type of their first named entity; those without one are left out."""
 
     def sentences(name: str) -> Rows:
         blocks = (data_folder() / "conll2003" / name).read_text("utf-8").split("\n\n")
@@ -113,7 +112,7 @@ def drawn_from(names: list[str], few: dict[str, tuple[Rows, Rows]]) -> dict[str,
 
 
 def main() -> None:
-    """Train from every source, print the tables."""
+    """Train from every source and print the tables."""
     parser = flags(__doc__)
     parser.add_argument(
         "--targets", nargs="+", choices=(*TARGETS, *MORE), default=[*TARGETS, *MORE]
@@ -122,7 +121,7 @@ def main() -> None:
         "--labels",
         type=int,
         default=LABELS,
-        help="labelled rows of a target, where it has so many (scope: 400)",
+        help="labelled rows of a target, if it has that many (scope: 400)",
     )
     given = parser.parse_args()
     with trained_sources(given) as (folder, pool, sources, few):
@@ -160,7 +159,7 @@ def spearman(one: list[float], other: list[float]) -> float:
 def show_agreement(
     found: Found, told: Told, sources: list[str], targets: list[str], seeds: list[int]
 ) -> None:
-    """How well each score, and another training, knows what one training shows."""
+    """Print how well each score, and another training, predicts one training."""
     from adaptkit.transfer.source_scores import SCORES
 
     print(
@@ -194,7 +193,7 @@ def show_agreement(
 def show_ranking(
     found: Found, told: Told, sources: list[str], targets: list[str], seeds: list[int]
 ) -> None:
-    """What each source gives, and how well each score knew it."""
+    """Print the accuracy from each source, and how well each score predicts it."""
     from adaptkit.transfer.source_scores import SCORES
 
     print(
@@ -230,12 +229,12 @@ def show_ranking(
 def show_choices(
     found: Found, told: Told, sources: list[str], targets: list[str], seeds: list[int]
 ) -> None:
-    """What the source that each score puts first gives."""
+    """Print the accuracy from the source that each score ranks first."""
     from adaptkit.transfer.rank_sources import sort_key
     from adaptkit.transfer.source_scores import SCORES
 
     def first(target: str, seed: int, score: str) -> float:
-        """Accuracy from the source that a score puts first."""
+        """Accuracy from the source that a score ranks first."""
         return found[
             target,
             max(sources, key=lambda source: sort_key(told[target, seed][source], score)),

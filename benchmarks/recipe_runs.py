@@ -1,6 +1,4 @@
-"""What the benchmarks of whole recipes share: SST-2 as files that recipes read, and a recipe in a
-process of its own.
-"""
+"""Shared by benchmarks of whole recipes: SST-2 as files, and recipes in their own process."""
 
 import json
 import os
@@ -15,14 +13,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def data_folder() -> Path:
-    """Where the data sets lie."""
+    """The folder of the data sets."""
     if not (data := os.environ.get("ADAPTKIT_DATA")):
         sys.exit("ADAPTKIT_DATA is not set: it names the folder that holds data/sst2")
     return Path(data) / "data"
 
 
 def write_sst2(folder: Path) -> list[str]:
-    """The three splits as tab-separated files; the flags that name them."""
+    """Write the three splits as tab-separated files; returns the flags that name them."""
     from sst2 import convert
 
     names = {"train": "train", "validation": "dev", "test": "test"}
@@ -32,7 +30,7 @@ def write_sst2(folder: Path) -> list[str]:
 
 
 def recipe(name: str, out: Path, *flags: str, metric: str = "test_accuracy") -> dict[str, float]:
-    """Run a recipe from its start to its results; `metric` of them is said on stderr."""
+    """Run a recipe from its start to its results; prints `metric` to stderr."""
     command = [
         sys.executable,
         str(ROOT / f"recipes/{name}.py"),
@@ -53,14 +51,14 @@ def recipe(name: str, out: Path, *flags: str, metric: str = "test_accuracy") -> 
 
 
 def once(name: str, out: Path, *flags: str, metric: str = "test_accuracy") -> dict[str, float]:
-    """Run a recipe, or read what it found when it was run before."""
+    """Run a recipe, or read its earlier results."""
     if (results := out / "all_results.json").exists():
         return json.loads(results.read_text())
     return recipe(name, out, *flags, metric=metric)
 
 
 def over_seeds(values: list[float]) -> str:
-    """Mean, standard deviation over the seeds, and each."""
+    """Mean and standard deviation over the seeds, and each value."""
     spread = statistics.stdev(values) if len(values) > 1 else 0.0
     return (
         f"{statistics.mean(values):.4f} +- {spread:.4f} "

@@ -1,15 +1,13 @@
-"""What each speed-up of training does to accuracy and to time: SST-2, frozen all-MiniLM-L6-v2, LoRA
-r 8 on q and v.
+"""The effect of each training speed-up on accuracy and time: SST-2, frozen all-MiniLM-L6-v2.
 
     ADAPTKIT_DATA=... python benchmarks/speed_ups.py [--seeds 1 2 3] [--epochs 1] [--cases ...]
-    [--work DIR]
+        [--work DIR]
 
-recipes/classify.py with all of them (the default), and with one of them off at a time; 6,920 rows,
-batches of 32, rate 2e-3, 872 rows to judge after each epoch and 1,821 to test. The cases are in
-turns for each seed; the last two are for a machine that computes in bf16. The last layer and the
-attention are tested to give the same, the others change what is trained. The frozen trunk has a
-benchmark of its own. `--work` keeps what is trained, and goes on from there when it is started
-again.
+LoRA r 8 on q and v. recipes/classify.py with all speed-ups (the default), and with one of them off
+at a time; 6,920 rows, batches of 32, rate 2e-3, 872 rows to validate after each epoch and 1,821 to
+test. The cases are in turns for each seed; the last two are for a machine that computes in bf16.
+The last layer and the attention are tested to give the same, the others change what is trained. The
+activation cache has its own benchmark. `--work` keeps what is trained and resumes from there.
 """
 
 import argparse
@@ -44,9 +42,9 @@ def main() -> None:
         choices=CASES,
         metavar="NAME",
         default=list(CASES)[:-2],
-        help="by name (default: all but the last two)",
+        help="cases by name (default: all but the last two)",
     )
-    parser.add_argument("--work", help="where all is kept (default: nowhere)")
+    parser.add_argument("--work", help="folder to keep all results in (default: none)")
     given = parser.parse_args()
     found: dict[str, list[dict[str, float]]] = {name: [] for name in given.cases}
     with tempfile.TemporaryDirectory() as work:

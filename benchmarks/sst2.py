@@ -1,10 +1,9 @@
-"""SST-2 on all-MiniLM-L6-v2 with recipes/classify.py: test accuracy over seeds, parameters, file
-size, seconds.
+"""SST-2 on all-MiniLM-L6-v2: test accuracy over seeds, parameters, file size, seconds.
 
     ADAPTKIT_DATA=... python benchmarks/sst2.py [--seeds 1 2 3] [--methods lora bottleneck prefix]
 
-Reads sst2/stsa.binary.{train,dev,test} (a label and a sentence a line, latin-1) from
-$ADAPTKIT_DATA/data and prints Markdown.
+Runs recipes/classify.py. Reads sst2/stsa.binary.{train,dev,test} (a label and a sentence per line,
+latin-1) from $ADAPTKIT_DATA/data and prints Markdown.
 """
 
 import argparse

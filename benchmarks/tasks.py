@@ -1,10 +1,9 @@
-"""Every text task on real data with all-MiniLM-L6-v2, one recipe command each, beside full
-fine-tuning where that is the measure.
+"""Every text task on real data with all-MiniLM-L6-v2, one recipe command each.
 
     ADAPTKIT_DATA=... python benchmarks/tasks.py [agnews conll2003 ...] [--seed 1]
 
-Reads the published files under $ADAPTKIT_DATA/data as they are and prints a Markdown table; the
-commands are printed to stderr.
+Compared to full fine-tuning where that is the reference. Reads the published files under
+$ADAPTKIT_DATA/data as they are and prints a Markdown table; the commands are printed to stderr.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ LORA = "lora[r=16,alpha=32]"
 
 
 def runs(data: Path, work: Path) -> dict[str, tuple[str, list[str], str, str]]:
-    """name -> (recipe, flags, metric, the figure to stand beside).
+    """name -> (recipe, flags, metric, the figure to compare with).
 
-    Full fine-tuning is a run of its own.
+    Full fine-tuning is its own run.
     """
     conll = files(data / "conll2003", "train.txt", "valid.txt", "test.txt")
     xquad = files(work, *split_xquad(data / "xquad/xquad.en.json", work))
@@ -170,11 +169,11 @@ def split_xquad(source: Path, work: Path) -> tuple[str, str, str]:
 
 
 def main() -> None:
-    """Run what is asked for and print a row each."""
+    """Run the requested tasks and print a row each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help="which (default: all)")
+    parser.add_argument("names", nargs="*", help="tasks to run (default: all)")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     folder = os.environ.get("ADAPTKIT_DATA")

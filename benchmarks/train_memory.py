@@ -1,12 +1,12 @@
-"""Peak memory of training at BERT-base shape, by what is trained: each case a process of its own, a
-few steps.
+"""Peak memory of training at BERT-base shape, by what is trained.
 
-    python benchmarks/train_memory.py [--rows 32] [--tokens 128] [--device cuda] [--fp32] [--cases
-    ...]
+    python benchmarks/train_memory.py [--rows 32] [--tokens 128] [--device cuda] [--fp32]
+        [--cases ...]
 
-On a CPU `peak` is the largest resident size of the process, `above the program` what came after the
-imports; on a GPU `peak` is what torch allocated at most. Random weights of BERT-base (109 M
-parameters), bf16 autocast (--fp32: none), AdamW.
+Each case runs a few steps in its own process. On a CPU `peak` is the largest resident size of the
+process, and `above the program` its growth since the imports; on a GPU `peak` is the most that
+torch allocated. Random weights of BERT-base (109 M parameters), bf16 autocast (--fp32: none),
+AdamW.
 """
 
 import argparse
@@ -36,7 +36,7 @@ CASES = {
 
 
 def one(name: str, given: argparse.Namespace) -> None:
-    """Train a few steps; peak and start as JSON."""
+    """Train a few steps; print peak and start as JSON."""
     import torch
     from train_speed import stepper
 
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument(
-        "--fp32", action="store_true", help="for a CPU that does not compute in bf16"
+        "--fp32", action="store_true", help="no autocast, for a CPU that does not compute in bf16"
     )
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--case", choices=CASES, help=argparse.SUPPRESS)

@@ -1,21 +1,24 @@
-"""Whole trainings on SST-2 over frozen all-MiniLM-L6-v2, LoRA r 8 on q and v: seconds, examples a
-second, accuracy, memory.
+"""Whole trainings on SST-2 over frozen all-MiniLM-L6-v2, LoRA r 8 on q and v.
 
     ADAPTKIT_DATA=... python benchmarks/train_run.py [--contenders ...] [--seeds 1 2 3] [--epochs 3]
-    [--once default]
+        [--once default]
 
-    default     peft + transformers.Trainer as they come: padded to 128 tokens, fp32, the base's own dropout
+    default     peft + transformers.Trainer with defaults: padded to 128 tokens, fp32, the base's
+                own dropout
     dynamic     the same, each batch padded to its longest row
-    best        the same with Trainer's own fast settings: group_by_length, and bf16 where the machine computes in it
-    adaptkit    recipes/classify.py with the same epochs, batch and learning rate; all else chosen by itself
+    best        the same with Trainer's own fast settings: group_by_length, and bf16 if the machine
+                computes in it
+    adaptkit    recipes/classify.py with the same epochs, batch and learning rate; all else is
+                chosen automatically
     launched    the same, --cuda_graphs false
-    products    no training: the matrix products of the linear maps of all layers, forward and backward towards the activations, of
-                the batches that adaptkit makes, in bf16 where the machine computes in it
+    products    no training: the matrix products of the linear maps of all layers, forward and
+                backward towards the activations, of the batches that adaptkit makes, in bf16 if the
+                machine computes in it
 
-`--device cpu` (the default) or cuda. Each training is a process of its own, the contenders in turns
-for each seed. `training`: Trainer's train_runtime, with the evaluation after each epoch. `whole`:
-the process from its start to the test accuracy. 6,920 sentences to train, 872 to judge, 1,821 to
-test.
+Reports seconds, examples per second, accuracy and memory. `--device cpu` (the default) or cuda.
+Each training is its own process, the contenders in turns for each seed. `training`: Trainer's
+train_runtime, with the evaluation after each epoch. `whole`: the process from its start to the test
+accuracy. 6,920 sentences to train, 872 to validate, 1,821 to test.
 """
 
 import argparse
@@ -38,7 +41,7 @@ ROWS = 32  # of a batch
 
 
 def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str, float]:
-    """PEFT and Trainer, as their documentation shows it."""
+    """Train with PEFT and Trainer as in their documentation."""
     import numpy as np
     import peft
     import torch
@@ -52,7 +55,7 @@ def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str,
         set_seed,
     )
 
-    from adaptkit.models.names import _resolve  # where the packaged MiniLM lies
+    from adaptkit.models.names import _resolve  # the folder of the packaged MiniLM
     from adaptkit.training.defaults import machine_defaults
 
     set_seed(seed)
@@ -98,7 +101,7 @@ def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str,
 
 
 def with_adaptkit(folder: Path, epochs: float, seed: int, *more: str) -> dict[str, float]:
-    """The recipe, in this process."""
+    """Run the recipe in this process."""
     sys.path.insert(0, str(ROOT / "recipes"))
     import classify
 
@@ -120,7 +123,7 @@ def with_adaptkit(folder: Path, epochs: float, seed: int, *more: str) -> dict[st
 
 
 def products_alone(folder: Path, epochs: float, seed: int) -> dict[str, float]:
-    """What the products take by themselves."""
+    """Time the products alone."""
     import numpy as np
     import torch
     from train_speed import roof
@@ -158,7 +161,7 @@ def products_alone(folder: Path, epochs: float, seed: int) -> dict[str, float]:
 
 
 def run_one(given: argparse.Namespace) -> None:
-    """One training in this process; its figures as JSON on the last line."""
+    """Run one training in this process; prints its figures as JSON on the last line."""
     from adaptkit.utils.hardware import peak_memory
 
     folder, seed = Path(given.folder), given.seeds[0]
@@ -178,7 +181,7 @@ def run_one(given: argparse.Namespace) -> None:
 
 
 def start(folder: Path, name: str, seed: int, given: argparse.Namespace) -> dict[str, float]:
-    """One training in a process of its own."""
+    """Run one training in its own process."""
     command = [
         sys.executable,
         __file__,
@@ -200,9 +203,7 @@ def start(folder: Path, name: str, seed: int, given: argparse.Namespace) -> dict
 
 
 def line(name: str, runs: list[dict[str, float]], ours: list[dict[str, float]] | None) -> str:
-    """A line of the table: medians of seconds, means of scores, and how often the time of adaptkit
-    it takes.
-    """
+    """A line of the table: median seconds, mean scores, and the time relative to adaptkit's."""
     middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
     each = " ".join(f"{run['test_accuracy']:.4f}" for run in runs)
     accuracy = (

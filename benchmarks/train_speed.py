@@ -1,24 +1,26 @@
-"""One training step over a frozen base, as a multiple of the time of its matrix products alone;
-interleaved, medians.
+"""One training step over a frozen base, as a multiple of the time of its matrix products alone.
 
     python benchmarks/train_speed.py [--widths 384 768] [--tokens 24 128] [--fp32]
-    [--adapters_python OTHER/bin/python] python benchmarks/train_speed.py --device cuda --widths 768
-    2048 [--compile] [--attn_implementation eager]
+        [--adapters_python OTHER/bin/python]
+    python benchmarks/train_speed.py --device cuda --widths 768 2048 [--compile]
+        [--attn_implementation eager]
 
-The roof is what no training can go below: the products of the linear maps of all layers, forward,
-and backward towards the activations (not the attention's products, which are small). In bf16; with
---fp32, for a CPU that does not compute in bf16, all are in fp32 without autocast. Beside it, in
-turns in one process:
+Interleaved, medians. The roof is the lower bound of any training: the products of the linear maps
+of all layers, forward, and backward towards the activations (not the attention's products, which
+are small). In bf16; with --fp32, for a CPU that does not compute in bf16, all are in fp32 without
+autocast. Compared in turns in one process:
 
-    adaptkit         as the recipes train: frozen base in bf16 without its dropout; on a CPU attention measured at start-up, on a
-                     GPU the step recorded as a CUDA graph
+    adaptkit         as the recipes train: frozen base in bf16 without its dropout; on a CPU
+                     attention measured at start-up, on a GPU the step recorded as a CUDA graph
     launched         on a GPU: the same without the graph, kernel by kernel
     compiled         on a GPU, with --compile: the same without the graph, under torch.compile
-    PEFT autocast    peft.LoraConfig, fp32 weights, bf16 autocast, the base's own dropout and attention, as Trainer does with bf16
+    PEFT autocast    peft.LoraConfig, fp32 weights, bf16 autocast, the base's own dropout and
+                     attention, as Trainer does with bf16
     PEFT bf16        the same with the base's weights in bf16
     PEFT fp32        with --fp32: the same without autocast
     PEFT compiled    on a GPU, with --compile: that under torch.compile
-    AdapterHub       adapters 1.3.0 in a process of the interpreter given, which waits while others work; bf16 autocast
+    AdapterHub       adapters 1.3.0 in a process of the given interpreter, which waits while others
+                     work; bf16 autocast
 
 All steps: forward, loss, backward, gradient clipping, AdamW. Random weights: BERT shapes of 6
 layers at 384 and 12 at 768, and at 2048 Llama 3.2 1B's (16 layers, 8 key-value heads); 32 rows
@@ -44,7 +46,7 @@ METHODS = {"lora": "lora[r=8,sites=attn.q|attn.v]", "bottleneck": "bottleneck"}
 
 
 def network(width: int, device: str, **more):
-    """A classifier of random weights."""
+    """A classifier with random weights."""
     torch.manual_seed(0)
     with torch.device(device):
         return llama(**more) if width == LLAMA else bert(width, **more)
@@ -83,7 +85,7 @@ def llama(silent: bool = False, **more):
 
 
 def maps(width: int) -> list[tuple[int, int]]:
-    """In and out of the linear maps of one layer."""
+    """Input and output widths of the linear maps of one layer."""
     if width == LLAMA:
         return [
             (width, width),
@@ -98,7 +100,7 @@ def maps(width: int) -> list[tuple[int, int]]:
 
 
 def roof(width: int, tokens: int, device: str, dtype: torch.dtype):
-    """A function that does the products of one step over so many tokens in all."""
+    """A function that runs the products of one step over this many tokens in all."""
     half = {"dtype": dtype, "device": device}
     inputs = {size: torch.randn(tokens, size, **half) for pair in maps(width) for size in pair}
     weights = [torch.randn(out, into, **half) for into, out in maps(width)]
@@ -168,7 +170,7 @@ def stepper(
 def adaptkit_model(
     method: str, width: int, tokens: int, device: str, attention: str, dtype: torch.dtype
 ):
-    """As the recipes do it."""
+    """The model as the recipes make it."""
     from adaptkit import adapt
     from adaptkit.training.fastest_attention import Shape, measure
     from adaptkit.training.precision import Precision
@@ -198,8 +200,9 @@ def peft_model(width: int, half: bool, device: str):
 
 
 def hub_steps() -> None:
-    """In AdapterHub's own environment: make a model for each line of stdin, then a step for each
-    `step`; milliseconds on stdout.
+    """In AdapterHub's environment: make a model per line of stdin, then a step per `step`.
+
+    Prints milliseconds to stdout.
     """
     import adapters
 
@@ -220,7 +223,7 @@ def hub_steps() -> None:
 
 
 class Hub:
-    """AdapterHub in a process of its own."""
+    """AdapterHub in its own process."""
 
     def __init__(self, python: str):
         command = [python, __file__, "--hub"]
@@ -318,7 +321,7 @@ COLUMNS = (
     "PEFT compiled",
     "AdapterHub",
 )
-WARM = 3  # rounds that do not count: kernels are chosen, compiled and recorded
+WARM = 3  # warm-up rounds: kernels are chosen, compiled and recorded
 
 
 def main() -> None:
@@ -332,8 +335,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too")
-    parser.add_argument("--fp32", action="store_true", help="all in fp32")
-    parser.add_argument("--attn_implementation", default="sdpa", help="of adaptkit on a GPU")
+    parser.add_argument("--fp32", action="store_true", help="run everything in fp32")
+    parser.add_argument("--attn_implementation", default="sdpa", help="adaptkit attention on a GPU")
     parser.add_argument("--adapters_python", help="an interpreter that has AdapterHub's adapters")
     parser.add_argument("--hub", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()

@@ -1,14 +1,13 @@
-"""What trains: adapter, head, last[2] or full; parameters, memory, time, accuracy and forgetting in
-one table, on SST-2.
+"""Adapter, head, last[2] or full on SST-2: parameters, memory, time, accuracy, forgetting.
 
     ADAPTKIT_DATA=... python benchmarks/what_trains.py [--seeds 1 2 3] [--epochs 2] [--work DIR]
 
 Base all-MiniLM-L6-v2, recipes/classify.py with the default settings of each `--train` (adapter:
-lora, all linear maps) and, last, all weights pulled back (--l2_sp 0.01). 6,920 rows to train, 872
-to judge, 1,821 to test. Forgetting: `adaptkit forgetting` over the first 20,000 characters of
+lora, all linear maps) and, last, all weights with L2-SP (--l2_sp 0.01). 6,920 rows to train, 872 to
+validate, 1,821 to test. Forgetting: `adaptkit forgetting` over the first 20,000 characters of
 WikiText-2's test text, under a masked language head fitted to the frozen base on its validation
 text. Memory is the peak of the whole process, in fp32 or bf16 as the machine has it; seconds are
-those of training. `--work` keeps what is trained, and goes on from there when it is started again.
+those of training. `--work` keeps what is trained and resumes from there.
 """
 
 import argparse
@@ -31,13 +30,13 @@ WHAT = {
 
 
 def main() -> None:
-    """Fit the language head, train everything, print the table."""
+    """Fit the language head, train everything and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--epochs", default="2")
-    parser.add_argument("--work", help="where all is kept (default: nowhere)")
+    parser.add_argument("--work", help="folder to keep all results in (default: none)")
     given = parser.parse_args()
     from adaptkit.transfer.forgetting import forgetting
 

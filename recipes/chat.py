@@ -1,14 +1,17 @@
-"""Train an adapter that talks: on dialogues or on instructions, over a causal language model (Qwen,
-Llama, GPT-2).
+"""Train an adapter for dialogues or instructions on a causal language model (Qwen, Llama, GPT-2).
 
-    python recipes/chat.py                                              replies to the messages of the embedded corpus, a toy model
-    python recipes/chat.py --train_file talks.jsonl --model_name_or_path Qwen/Qwen2.5-0.5B-Instruct
-    --packing python recipes/chat.py --train_file rows.csv --prompt_column question
-    --completion_column reply --system "Be brief."
+    # replies to the messages of the embedded corpus, a toy model
+    python recipes/chat.py
+
+    python recipes/chat.py --train_file talks.jsonl \\
+        --model_name_or_path Qwen/Qwen2.5-0.5B-Instruct --packing
+
+    python recipes/chat.py --train_file rows.csv --prompt_column question \\
+        --completion_column reply --system "Be brief."
 
 Rows are {"messages": [{"role": "user", "content": ...}, ...]} or a prompt and a completion. The
-model's chat template is used; only what the assistant says carries loss. Packed conversations do
-not see each other.
+model's chat template is used; only the assistant's answers carry loss. Packed conversations do not
+see each other.
 """
 
 from adaptkit.recipe.main import recipe
@@ -16,7 +19,7 @@ from adaptkit.utils.terminal import guarded
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Learn to converse."""
+    """Train, evaluate and report a chat adapter."""
     recipe("chat", argv, __doc__)
 
 

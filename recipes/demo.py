@@ -1,7 +1,8 @@
-"""Two adapters over one frozen base, trained on the embedded corpus and asked a few questions.
-Nothing is downloaded.
+"""Train two adapters over one frozen base on the embedded corpus, and ask them a few questions.
 
-python recipes/demo.py
+    python recipes/demo.py
+
+Nothing is downloaded.
 """
 
 import argparse
@@ -28,7 +29,7 @@ MESSAGES = (
 
 
 def main() -> None:
-    """Train both, print their scores beside the majority baseline, answer."""
+    """Train both, print their scores beside the majority baseline, and answer."""
     from adaptkit.recipes import classify
 
     from adaptkit.host.api import Host

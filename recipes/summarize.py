@@ -1,8 +1,10 @@
-"""Train an adapter that sums up texts or dialogues, over an encoder-decoder (BART, T5, Pegasus).
+"""Train an adapter to summarize texts or dialogues with an encoder-decoder (BART, T5, Pegasus).
 
-    python recipes/summarize.py                                         the messages of the embedded corpus, a toy model
-    python recipes/summarize.py --train_file train.jsonl --text_column dialogue --model_name_or_path
-    facebook/bart-base
+    # the messages of the embedded corpus, a toy model
+    python recipes/summarize.py
+
+    python recipes/summarize.py --train_file train.jsonl --text_column dialogue \\
+        --model_name_or_path facebook/bart-base
 
 Several references are a list, or columns summary1, summary2, ... Reported: ROUGE-1, -2 and -L with
 the best reference, beside those of the first sentence.
@@ -13,7 +15,7 @@ from adaptkit.utils.terminal import guarded
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Learn to summarize."""
+    """Train, evaluate and report a summarization adapter."""
     recipe("summarize", argv, __doc__)
 
 

@@ -1,14 +1,18 @@
-"""Train an adapter that translates, over an encoder-decoder (T5, mBART, NLLB, Marian).
+"""Train an adapter to translate with an encoder-decoder (T5, mBART, NLLB, Marian).
 
-    python recipes/translate.py                                         the embedded corpus, English to Chinese, a toy model
-    python recipes/translate.py --train_file train.en --source_lang en --target_lang de
-    --model_name_or_path google-t5/t5-small \\
-        --source_prefix "translate English to German: "                 reads train.en and train.de
-    python recipes/translate.py --train_file pairs.tsv --column_names en zh --source_column en
-    --target_column zh
+    # the embedded corpus, English to Chinese, a toy model
+    python recipes/translate.py
 
-Reported: BLEU and chrF of sacrebleu with beam search (Chinese by its own tokenizer), beside chrF of
-copying the source.
+    # reads train.en and train.de
+    python recipes/translate.py --train_file train.en --source_lang en --target_lang de \\
+        --model_name_or_path google-t5/t5-small \\
+        --source_prefix "translate English to German: "
+
+    python recipes/translate.py --train_file pairs.tsv --column_names en zh \\
+        --source_column en --target_column zh
+
+Reported: BLEU and chrF of sacrebleu with beam search (Chinese with its own tokenizer), beside chrF
+of copying the source.
 """
 
 from adaptkit.recipe.main import recipe
@@ -16,7 +20,7 @@ from adaptkit.utils.terminal import guarded
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Learn to translate."""
+    """Train, evaluate and report a translation adapter."""
     recipe("translate", argv, __doc__)
 
 

@@ -1,4 +1,4 @@
-"""A method at a site, and how formulas are applied at one module of the base."""
+"""Attach methods to sites, and apply their formulas at one module of the base."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adaptkit.models.sites import Site
 class Attachment:
     """One method at one site.
 
-    `index` is the method's place in its union: it keeps the parameter names apart.
+    `index`: the method's position in its union; it keeps parameter names distinct.
     """
 
     method: Method
@@ -31,11 +31,11 @@ class Attachment:
 
     @cached_property
     def weight_names(self) -> dict[str, str]:
-        """The method's parameter names -> their names inside the layer; read at every forward."""
+        """The method's parameter names -> their names inside the layer; read in every forward."""
         return {name: self.weight_name(name) for name in self.method.spec(self.site)}
 
 
-# An adapter's parameters at one attachment, by name, in the dtype that is asked for.
+# The parameters of one adapter at one attachment, by name, in the requested dtype.
 Weights = Callable[[torch.dtype], dict[str, Tensor]]
 
 Attached = Iterable[tuple[Attachment, Weights]]
@@ -44,10 +44,10 @@ Attached = Iterable[tuple[Attachment, Weights]]
 def transform(
     base: nn.Module, attached: Attached, x: Tensor, y: Tensor, stream: Tensor | None, training: bool
 ) -> Tensor:
-    """Apply formulas in order at the module `base`: x `(..., in)` its input, y `(..., out)` its
-    output -> `(..., out)`.
+    """Apply formulas in order at the module `base`.
 
-    `stream`: the residual stream as it entered the block, for sites of blocks and streams.
+    x `(..., in)`: its input. y `(..., out)`: its output. `stream`: the residual stream as it
+    entered the block, for block and stream sites. Returns `(..., out)`.
     """
     for attachment, weights in attached:
         kind = attachment.site.kind
@@ -73,16 +73,14 @@ def _entering(stream: Tensor | None) -> Tensor:
 
 
 def join_key_values(attached: Attached, x: Tensor, y: KeyValues, training: bool) -> KeyValues:
-    """What an attention reads, with the columns of formulas in front; x: the hidden states that
-    ask.
-    """
+    """Keys and values with the formulas' columns in front; x: the hidden states of the queries."""
     for attachment, weights in attached:
         y = change(attachment, weights, x, y, training)
     return KeyValues(y.keys.to(y.values.dtype), y.values, y.scores)
 
 
 def change(attachment: Attachment, weights: Weights, x: Tensor, y, training: bool):
-    """One formula, in the dtype of x; the result has the dtype of y."""
+    """Apply one formula in the dtype of x; the result has the dtype of y."""
     changed = attachment.method.apply(weights(x.dtype), x, y, training=training)
     return changed if isinstance(y, KeyValues) else changed.to(y.dtype)
 

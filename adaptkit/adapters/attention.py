@@ -1,11 +1,10 @@
-"""How learned keys and values enter attention: through transformers' attention interface, never
-through the cache.
+"""Add learned keys and values through transformers' attention interface, not through the cache.
 
 Each attention module looks up its function by the name in `config._attn_implementation`. `Route`
-stands in for the config of one attention module and answers with our function's name; everything
-else it passes on to the real config, so switching the model to another implementation later still
-works. Our function joins the columns of the methods in front, widens the mask ("visible", also to
-positions that are masked from each other) and calls the implementation that the model is set to.
+stands in for the config of one attention module: it returns our function's name and passes all
+other attributes on to the real config, so the model can still switch to another implementation
+later. Our function puts the methods' columns in front, widens the mask (the new columns are
+visible from every position) and calls the implementation that the model is set to.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ NAME = "adaptkit"
 
 
 class Owner(Protocol):
-    """Who adds columns to what an attention module reads: the layer around its query map."""
+    """The layer around an attention's query map, which adds columns to the keys and values."""
 
     def join(self, y: KeyValues) -> KeyValues:
         """The keys and values with the owner's columns in front."""
@@ -34,7 +33,7 @@ class Owner(Protocol):
 
 
 class Route:
-    """The config of one attention module, but for the name of the attention function."""
+    """The config of one attention module, with another attention function."""
 
     def __init__(self, config, owner: Owner):
         self.config = config
@@ -51,7 +50,7 @@ class Route:
 
 
 def check_routable(attention: nn.Module) -> None:
-    """Whether columns can be added to what `attention` reads.
+    """Check that columns can be added to the keys and values of `attention`.
 
     Raises:
         AdaptkitError: the module does not use transformers' attention interface.
@@ -64,22 +63,21 @@ def check_routable(attention: nn.Module) -> None:
 
 
 def route(attention: Any, owner: Owner) -> None:
-    """Let `owner` add columns to what `attention` reads."""
+    """Let `owner` add columns to the keys and values of `attention`."""
     if not isinstance(attention.config, Route):
         attention.config = Route(attention.config, owner)
 
 
 def unroute(attention: Any) -> None:
-    """Give `attention` its own config back."""
+    """Restore the config of `attention`."""
     if isinstance(attention.config, Route):
         attention.config = attention.config.config
 
 
 def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask, **kwargs):
-    """The attention function of routed modules; arguments and result are those of transformers'
-    interface.
+    """The attention function of routed modules, with the signature of transformers' interface.
 
-    query `(batch, heads, queries, width)`, key and value `(batch, key-value heads, n, width)`, mask
+    query `(batch, heads, queries, width)`; key and value `(batch, key-value heads, n, width)`; mask
     `(batch, 1, queries, n)`, boolean (True is visible) or added to the scores, or `(batch, n)` for
     flash attention, or None.
     """
@@ -98,7 +96,7 @@ def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mas
 
 
 def _widen(module, real: str | None, mask, query: Tensor, key: Tensor, joined: KeyValues, kwargs):
-    """The mask with one visible column for each added one, or with their scores."""
+    """The mask with one more column per added key: visible, or with the added scores."""
     added = joined.keys.shape[-2] - key.shape[-2]
     if real and "flash" in real:
         return _widen_flash(mask, added, joined, kwargs)
@@ -129,7 +127,7 @@ def _widen(module, real: str | None, mask, query: Tensor, key: Tensor, joined: K
 
 
 def _widen_flash(mask, added: int, joined: KeyValues, kwargs):
-    """Flash kernels align causal masks at the last column, so only padding masks need columns."""
+    """Widen padding masks only: flash kernels align causal masks with the last column."""
     if (
         joined.scores is not None
         or kwargs.get("sliding_window")

@@ -1,6 +1,4 @@
-"""The task card of an adapter: what it is for, in `task.json`. Standard library only, so that
-listing adapters is quick.
-"""
+"""The task card of an adapter, `task.json`. Standard library only, so listing adapters is fast."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "tas
 
 @dataclass
 class TaskCard:
-    """What an adapter is for: the content of `task.json`."""
+    """The content of `task.json`: what an adapter is for."""
 
     task: str | None = None
     model_class: str | None = None
@@ -33,27 +31,27 @@ class TaskCard:
     max_length: int | None = None
     base: str | None = None
     origin: str | None = (
-        # of a whole model: the base whose weights were trained; revision and fingerprint are that
-        # one's
+        # for a full model: the base whose weights were trained; revision and fingerprint belong to
+        # that base
         None
     )
     revision: str | None = None
     fingerprint: str | None = None
     method: str | None = None
-    quantize: str | None = None  # how the base was packed while the adapter was trained
+    quantize: str | None = None  # how the base was quantized during training
     metrics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
 
 
 def read_card(folder: str | Path) -> TaskCard | None:
-    """The task card of an adapter, or None where there is none (adapters made by PEFT)."""
+    """The task card of an adapter, or None for adapters saved by PEFT."""
     path = Path(folder) / CARD
     return parse_card(path.read_bytes(), folder) if path.is_file() else None
 
 
 def parse_card(content: bytes, folder: str | Path) -> TaskCard:
-    """The task card in the bytes of a file in `folder`."""
+    """The task card from the bytes of a file in `folder`."""
     return _card(parse_json(content, Path(folder) / CARD), folder)
 
 
@@ -63,13 +61,13 @@ def _card(content: dict, folder: str | Path) -> TaskCard:
     _check(card, Path(folder) / CARD)
     if card.base and card.base.startswith(
         "."
-    ):  # a base that lies in the adapter's folder moves with it
+    ):  # a base that lies inside the adapter's folder moves with it
         card.base = str((Path(folder) / card.base).absolute())
     return card
 
 
 def _check(card: TaskCard, path: Path) -> None:
-    """Refuse a card whose values are not of their kind; it may come from anybody."""
+    """Refuse a card with values of the wrong type; cards may come from anyone."""
 
     def need(right: bool, name: str, wanted: str) -> None:
         if not right:
@@ -111,10 +109,10 @@ def _check(card: TaskCard, path: Path) -> None:
 
 
 def existing_card(folder: Path) -> TaskCard:
-    """The card of an adapter that is there.
+    """The card of an existing adapter.
 
     Raises:
-        AdaptkitError: no such adapter (with the nearest name), or one without a card.
+        AdaptkitError: the adapter does not exist (with the closest name) or has no card.
     """
     card = read_card(folder) if folder.is_dir() else None
     if card is None:
@@ -124,10 +122,10 @@ def existing_card(folder: Path) -> TaskCard:
 
 
 def existing_adapter(folder: Path) -> Path:
-    """The folder itself, if it is an adapter.
+    """The folder itself, if it holds an adapter.
 
     Raises:
-        AdaptkitError: it does not exist (with the nearest name) or holds no adapter.
+        AdaptkitError: the folder does not exist (with the closest name) or holds no adapter.
     """
     if not folder.is_dir():
         raise AdaptkitError(f"there is no adapter folder {folder}.{nearest_beside(folder)}")
@@ -140,7 +138,7 @@ def task_of(card: TaskCard) -> Task:
     """The task of an adapter, with its columns, labels and settings.
 
     Raises:
-        AdaptkitError: the card names no task, or settings that this version does not know.
+        AdaptkitError: the card names no task, or has settings unknown to this version.
     """
     if card.task is None:
         raise AdaptkitError("the adapter has no task in its card (task.json).")
@@ -160,7 +158,7 @@ def task_of(card: TaskCard) -> Task:
 
 
 def _fits(value: Any, default: Any) -> bool:
-    """Whether a setting is of its default's kind; numbers of things are not negative."""
+    """Check that a setting has the type of its default; counts must not be negative."""
     if isinstance(default, bool):
         return isinstance(value, bool)
     if isinstance(default, int):

@@ -1,16 +1,17 @@
-"""Combining adapters that exist into one that saves, loads and serves like any other. Only files
-are read: no base is loaded.
+"""Combine stored adapters into a new one that saves, loads and serves like any other.
 
-    average             the weighted mean of all weights; any method (AdapterSoup: Chronopoulou et al. 2023, arXiv:2302.07027)
-    cat                 LoRA: the changes of all, added, exactly: ranks add up
+Only files are read; no base is loaded.
+
+    average             the weighted mean of all weights; any method
+                        (AdapterSoup: Chronopoulou et al. 2023, arXiv:2302.07027)
+    cat                 LoRA: the exact sum of all updates; ranks add up
     magnitude_prune, ties, dare_linear, dare_ties
                         LoRA: PEFT's merges of the factors A and B, each scaled by the root of its
-                        weight and of alpha / r (TIES: Yadav et al. 2023, arXiv:2306.01708; DARE: Yu
-                        et al. 2023, arXiv:2311.03099)
+                        weight and of alpha / r (TIES: Yadav et al. 2023, arXiv:2306.01708; DARE:
+                        Yu et al. 2023, arXiv:2311.03099)
 
-Without weights of its own, each way makes of adapters that are all the same that adapter again
-(where nothing is dropped). Heads
-are averaged in every case: the adapters must answer with the same labels.
+With default weights, identical adapters combine to the same adapter again (if nothing is
+dropped). Heads are always averaged, so the adapters must have the same labels.
 """
 
 from __future__ import annotations
@@ -57,14 +58,14 @@ def combine(
     Args:
         folders: adapters of one base with the same labels.
         how: one of `HOW`.
-        weights: of each adapter; by default they count alike (`_alike`). For `average` only their
-            ratios count; the merges take them as PEFT does, so TIES at 1 each is the mean of the
-            values that agree.
+        weights: one per adapter; equal by default (`_alike`). `average` uses only their ratios; the
+            merges use them as PEFT does, so TIES with weights of 1 is the mean of the values that
+            agree.
         density: the share of values that TIES, DARE and pruning keep, above 0 and up to 1.
-        seed: of the values that DARE drops.
+        seed: seed for the values that DARE drops.
 
     Raises:
-        AdaptkitError: adapters that do not go together, an unknown way, weights that make no sense.
+        AdaptkitError: the adapters are incompatible, `how` is unknown, or the weights are invalid.
             Nothing is written then.
     """
     if how not in HOW:
@@ -107,7 +108,7 @@ def combine(
                     else _merged(how, given, strengths, density)
                 )
         settings |= {"r": rank, "lora_alpha": rank, "use_rslora": False}
-        if "rank_pattern" in settings:  # the scale of packed projections lies in the factors, too
+        if "rank_pattern" in settings:  # the scale of packed projections is in the factors, too
             settings["alpha_pattern"] = settings["rank_pattern"]
         method = describe_method(
             (dataclasses.replace(loras[0], r=rank, alpha=rank, rslora=False),), full=True
@@ -141,10 +142,10 @@ def _shares(weights: Sequence[float] | None, count: int, how: str) -> list[float
 
 
 def _alike(how: str, count: int) -> float:
-    """The weight of each of so many adapters that count alike.
+    """Equal weights for this number of adapters.
 
-    TIES divides by the number of adapters itself. Sums of the factors A and of the factors B, each
-    with the weight's root, multiply to the change of every A with every B.
+    TIES itself divides by the number of adapters. The sum of the factors A times the sum of the
+    factors B, each with the root of its weight, is the update of every A with every B.
     """
     if how in ("ties", "dare_ties"):
         return 1.0
@@ -152,10 +153,10 @@ def _alike(how: str, count: int) -> float:
 
 
 def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:
-    """Whether an adapter goes together with the first one; its LoRA where it is a plain one.
+    """Check that an adapter is compatible with the first one; returns its LoRA if it is plain LoRA.
 
     Raises:
-        AdaptkitError: another base, other labels, another method, or one that `how` does not know.
+        AdaptkitError: the base, labels or method differ, or `how` does not support the method.
     """
     card, other = part.card, first.card
     if card is None or other is None or not card.method:
@@ -198,7 +199,7 @@ def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:
 
 
 def _no_names(settings: dict) -> dict:
-    """A PEFT configuration without what does not change the formula."""
+    """A PEFT configuration without the fields that do not affect the formula."""
     return {
         key: value
         for key, value in settings.items()
@@ -207,7 +208,7 @@ def _no_names(settings: dict) -> dict:
 
 
 def _comparable(method: str, how: str) -> object:
-    """What must be the same; ranks that are put side by side need not be."""
+    """The settings that must be equal; ranks that are concatenated may differ."""
     if how != "cat":
         return method
     return [
@@ -228,13 +229,13 @@ def _mean(given: list[Tensor], shares: list[float]) -> Tensor:
 
 
 def _cat(key: str, given: list[Tensor], strengths: list[float]) -> Tensor:
-    """A's under each other; B's beside each other, each with its strength."""
+    """Stack the A's by rows and the B's by columns, each with its weight."""
     if key.endswith(FACTORS[0]):
         return torch.cat(given)
     return torch.cat([strength * one for strength, one in zip(strengths, given, strict=True)], 1)
 
 
 def _merged(how: str, given: list[Tensor], strengths: list[float], density: float) -> Tensor:
-    """One factor, as PEFT's `add_weighted_adapter` merges it."""
+    """One factor, merged as in PEFT's `add_weighted_adapter`."""
     roots = torch.tensor([math.sqrt(strength) for strength in strengths])
     return getattr(merge_utils, how)(given, roots, density)

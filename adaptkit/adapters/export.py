@@ -1,4 +1,4 @@
-"""An adapter merged into its base: an ordinary transformers model, for tools that know no adapters."""
+"""Merge an adapter into its base: an ordinary transformers model, for tools without adapters."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from adaptkit.utils.atomic_files import check_empty
 
 
 def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> Any:
-    """Write a folder that `from_pretrained` loads, with the tokenizer; its card lets adaptkit
-    answer with it as with the adapter.
+    """Write a folder that `from_pretrained` loads, with the tokenizer.
+
+    Its card lets adaptkit answer with it as with the adapter.
 
     Args:
-        folder: an adapter of adaptkit's.
-        dtype: of the weights that are written; "auto": the base's own.
+        folder: an adapter saved by adaptkit.
+        dtype: dtype of the saved weights; "auto": the base's own.
 
     Returns:
         The merged model.
 
     Raises:
-        AdaptkitError: no adapter, a method that is no linear change of the base's weights, or
-            `output_dir` holds something.
+        AdaptkitError: the folder holds no adapter, the method is not a linear change of the base's
+            weights, or `output_dir` is not empty.
     """
     folder, output_dir = existing_adapter(Path(folder)), Path(output_dir)
     card = existing_card(folder)
@@ -46,13 +47,13 @@ def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> A
             "is merged."
         )
     stored = model.get_base_model().adaptkit_base.stored_in or model.dtype
-    if not hasattr(model, "merge_and_unload"):  # methods of PEFT's that learn prompts
+    if not hasattr(model, "merge_and_unload"):  # PEFT's prompt learning methods
         raise AdaptkitError(
             f"{folder} cannot be merged: {card.method} adds to what the model reads."
         )
     try:
         whole = model.float().merge_and_unload()
-    except (NotImplementedError, ValueError) as problem:  # of PEFT's other methods, some cannot
+    except (NotImplementedError, ValueError) as problem:  # some of PEFT's other methods cannot
         raise AdaptkitError(
             f"{folder} cannot be merged: {card.method} is no change of the base's weights "
             f"({problem})."

@@ -1,4 +1,4 @@
-"""An adapter's files, read strictly: all from one version of the folder, whole, unchanged, finite."""
+"""Read an adapter's files strictly: from one version of the folder, complete, unchanged, finite."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 @dataclass
 class AdapterFiles:
-    """What lies in an adapter's folder: its card, if it has one, PEFT's settings, and the bytes of
-    the weights.
-    """
+    """An adapter's folder: its card or None, PEFT's settings, and the bytes of the weights."""
 
     folder: Path
     card: TaskCard | None
@@ -43,11 +41,10 @@ class AdapterFiles:
         return read_weights(self.folder, self.content, self.card)
 
     def check_base(self, fingerprint: str, name: str) -> None:
-        """Refuse a base that is not the one the adapter was trained on: by fingerprint, or by name
-        where there is no card.
+        """Refuse a base other than the one trained on, by fingerprint, or by name without a card.
 
         Raises:
-            AdaptkitError: it is another base.
+            AdaptkitError: the base is a different one.
         """
         if self.card is not None and self.card.fingerprint:
             if not same_base(self.card.fingerprint, fingerprint):
@@ -66,11 +63,10 @@ class AdapterFiles:
 
 
 def read_adapter(folder: str | Path) -> AdapterFiles:
-    """Read an adapter's files; when the folder is replaced meanwhile, all are of the old version or
-    all of the new one.
+    """Read an adapter's files, all from one version even if the folder is replaced meanwhile.
 
     Raises:
-        AdaptkitError: no adapter there, or one whose card or settings are not JSON.
+        AdaptkitError: the folder holds no adapter, or its card or settings are not JSON.
     """
     folder = Path(folder)
     for _ in range(5):  # while it is being replaced, the old version can vanish between two files
@@ -95,9 +91,7 @@ def read_adapter(folder: str | Path) -> AdapterFiles:
 
 
 def _with_alpha(method: str) -> str:
-    """A stored method with alpha written out: cards of 0.1.0 left it out, and with rslora its
-    default was 2 r then.
-    """
+    """A stored method with explicit alpha: cards of 0.1.0 omit it, and rslora defaulted to 2 r."""
 
     def pinned(one: Method) -> Method:
         if isinstance(one, LoRA) and one.rslora and one.alpha is None:
@@ -108,11 +102,11 @@ def _with_alpha(method: str) -> str:
 
 
 def read_weights(folder: Path, content: bytes | None, card: TaskCard | None) -> dict[str, Tensor]:
-    """The tensors in the bytes of an adapter's weights file; `folder` is for the messages.
+    """The tensors in the bytes of an adapter's weights file; `folder` is used in messages.
 
     Raises:
-        AdaptkitError: no such file, not a whole safetensors file, another checksum than the card's,
-            or a value that is not finite.
+        AdaptkitError: the file is missing or is not a complete safetensors file, its checksum
+            differs from the card's, or a value is not finite.
     """
     path = folder / WEIGHTS
     if content is None:
@@ -145,15 +139,16 @@ def read_weights(folder: Path, content: bytes | None, card: TaskCard | None) -> 
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether no value is NaN or infinite.
+    """True if no value is NaN or infinite.
 
-    A finite sum shows it in a fifth of the time; only another one is looked at closely.
+    Checking for a finite sum takes a fifth of the time; values are only inspected if it is not
+    finite.
     """
     return math.isfinite(float(tensor.sum(dtype=torch.float32))) or bool(tensor.isfinite().all())
 
 
 def check_shapes(folder: Path, given: dict[str, tuple], wanted: dict[str, tuple]) -> None:
-    """Refuse tensors that are missing, belong nowhere, or have another shape than the model wants."""
+    """Refuse tensors that are missing, unexpected, or of another shape than the model needs."""
     missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
     wrong = [key for key in sorted(wanted.keys() & given.keys()) if given[key] != wanted[key]]
     problems = []

@@ -1,11 +1,12 @@
-"""Training a model's own weights instead of an adapter: all of them, or a part. The result is an
-ordinary transformers model.
+"""Train a model's own weights instead of an adapter: all of them, or a part.
 
-full       every weight (`--method full` says the same)
-head       the new head alone, over frozen features
-norms      the norms and the head (Frankle et al. 2021, arXiv:2003.00152, train the norms of vision models)
+The result is an ordinary transformers model.
+
+full       every weight (same as `--method full`)
+head       the new head alone, on frozen features
+norms      the norms and the head (Frankle et al. 2021, arXiv:2003.00152, for vision models)
 biases     the biases and the head (BitFit: Ben Zaken et al. 2022, arXiv:2106.10199)
-last[k]    the last k layers, what comes behind them, and the head
+last[k]    the last k layers, all modules after them, and the head
 """
 
 from __future__ import annotations
@@ -31,11 +32,10 @@ TRAIN = ("adapter", FULL, "head", "norms", "biases", "last[k]")
 
 
 def unfreeze(model: Any, what: str = FULL) -> Any:
-    """A model in fp32 of whose weights those named by `what` train.
+    """A model in fp32 in which the weights named by `what` train.
 
     Raises:
-        AdaptkitError: an unknown part, more layers than there are, or a head where the model has no
-            new one.
+        AdaptkitError: the part is unknown, the model has fewer layers, or it has no new head.
     """
     names = trained(model, what)
     model.float()
@@ -45,13 +45,13 @@ def unfreeze(model: Any, what: str = FULL) -> Any:
 
 
 def check_part(what: str) -> None:
-    """Refuse what names no part of a model, and is no adapter either."""
+    """Refuse a value that is neither a part of a model nor `adapter`."""
     if what not in TRAIN[:-1] and not LAST.fullmatch(what):
         raise unknown("--train", what, TRAIN)
 
 
 def trained(model: Any, what: str) -> set[str]:
-    """The names of the parameters that `what` means; see `TRAIN`."""
+    """The names of the parameters that `what` selects; see `TRAIN`."""
     check_part(what)
     everything = [name for name, _ in model.named_parameters()]
     record = getattr(model, "adaptkit_base", None)
@@ -78,7 +78,7 @@ def trained(model: Any, what: str) -> set[str]:
 
 
 def _upper(model: Any, everything: list[str], count: int) -> set[str]:
-    """The parameters of the last layers of the last stack, and those that are used behind them."""
+    """The parameters of the last layers of the last stack, and of all modules after them."""
     from adaptkit.models.backbone import backbone_of
     from adaptkit.models.find_sites import layer_paths
     from adaptkit.models.probe import parameters_called_after
@@ -94,9 +94,9 @@ def _upper(model: Any, everything: list[str], count: int) -> set[str]:
 
 
 def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
-    """Write model, tokenizer and card to `folder`, in one step.
+    """Write model, tokenizer and card to `folder`, atomically.
 
-    The card's base is the folder itself, wherever it is moved.
+    The card's base is the folder itself, so the folder can be moved.
     """
     known: dict[str, Any] = {
         "method": FULL,
@@ -111,7 +111,7 @@ def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
             "fingerprint": origin.fingerprint,
         }
     if card.task and (kind := task_of(card).problem_type):
-        model.config.problem_type = kind  # what transformers' pipelines make of the outputs
+        model.config.problem_type = kind  # how transformers' pipelines read the outputs
     with new_folder(folder) as staged:
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)

@@ -1,4 +1,4 @@
-"""Fusing stored adapters: which fusion they make, and filling a fresh one with them."""
+"""AdapterFusion of stored adapters: find their fusion method, and fill a fresh one."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from adaptkit.models.fingerprint import fingerprint
 
 
 def fusion_of(folders: Sequence[str | Path]) -> Fusion:
-    """The fusion of the adapters in these folders, to be given to `adapt`.
+    """The Fusion method for the adapters in these folders, to pass to `adapt`.
 
     Raises:
-        AdaptkitError: adapters that are not bottlenecks of one shape with placement pfeiffer.
+        AdaptkitError: the adapters are not pfeiffer bottlenecks of one shape.
     """
     found = [_bottleneck(folder) for folder in folders]
     if len(found) < 2:
@@ -64,13 +64,13 @@ def _bottleneck(folder: str | Path) -> Bottleneck:
 
 @torch.no_grad()
 def fill(model: peft.PeftModel, folders: Sequence[str | Path]) -> None:
-    """Put stored adapters into the fresh fusion of a model; their heads stay behind.
+    """Copy stored adapters, without their heads, into the fresh fusion of a model.
 
     Args:
         model: from `adapt(base, fusion_of(folders))`.
 
     Raises:
-        AdaptkitError: an adapter of another base. The model is then as it was.
+        AdaptkitError: an adapter belongs to another base. The model is unchanged then.
     """
     bare = model.get_base_model()
     record = getattr(bare, "adaptkit_base", None)

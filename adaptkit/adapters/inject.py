@@ -1,4 +1,4 @@
-"""The front door: inject a fresh adapter into a frozen model."""
+"""Inject a fresh adapter into a frozen model."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def adapt(
     """Inject a fresh adapter into a frozen model.
 
     Args:
-        model: a transformers model, best from `load_base`; or a PeftModel, which gets one more
-            adapter.
-        method: the grammar's text (`"lora[r=8]+prefix"`, `"peft:VERA[r=64]"`), a Method or several,
-            or any `peft.PeftConfig`.
+        model: a transformers model, preferably from `load_base`; or a PeftModel, which gets one
+            more adapter.
+        method: a string in the method grammar (`"lora[r=8]+prefix"`, `"peft:VERA[r=64]"`), one
+            Method or several, or any `peft.PeftConfig`.
         adapter_name: its name inside the model.
-        head: full paths of modules to train and save along. By default those that `load_base` found
-            to be new; a model that was loaded in another way and has a task head needs them said
-            (an empty list for none).
+        head: full paths of modules to train and save with the adapter. Defaults to the modules that
+            `load_base` found to be new. Required for a model with a task head that was loaded in
+            another way (an empty list for no head).
 
     Returns:
         A `peft.PeftModel` in which only the adapter and its head train.
 
     Raises:
-        AdaptkitError: unknown method or setting, no site for it in this model, or a head that
-            cannot be known.
+        AdaptkitError: the method or a setting is unknown, the model has no site for it, or the
+            head cannot be determined.
     """
     base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
     modules = list(head) if head is not None else head_modules(base)
@@ -55,7 +55,7 @@ def adapt(
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=".*is_gradient_checkpointing.*"
-        )  # peft asks transformers by the old name
+        )  # PEFT calls transformers' function by its old name
         if isinstance(model, peft.PeftModel):
             if adapter_name in model.peft_config:
                 raise AdaptkitError(
@@ -70,11 +70,11 @@ def adapt(
 
 
 def keep_trainable(base: Any) -> None:
-    """Let gradients pass through 4-bit maps on a CPU, also after an evaluation.
+    """Let gradients pass through 4-bit linear layers on a CPU, also after an evaluation.
 
-    There bitsandbytes (0.50) packs their weights anew at the first evaluation, for a kernel that
-    has no backward pass: an adapter that goes on training would get no gradients below. A map's
-    state dict unpacks it.
+    On a CPU, bitsandbytes (0.50) repacks their weights at the first evaluation for a kernel without
+    a backward pass, so an adapter that continues to train would get no gradients below that layer.
+    The layer's state dict unpacks them.
     """
     for module in base.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -86,7 +86,7 @@ def keep_trainable(base: Any) -> None:
 
 
 def make_config(method, base: nn.Module, head: list[str]) -> peft.PeftConfig:
-    """The PEFT configuration of any form of method, with the head in `modules_to_save`."""
+    """The PEFT configuration of a method in any form, with the head in `modules_to_save`."""
     if isinstance(method, str) and method.startswith("peft:"):
         method = _peft_method(method)
     if isinstance(method, peft.PeftConfig) and not isinstance(method, AdaptConfig):
@@ -109,8 +109,7 @@ def make_config(method, base: nn.Module, head: list[str]) -> peft.PeftConfig:
 
 
 def head_modules(base: Any) -> list[str]:
-    """The modules of the head: every parameter that the checkpoint did not hold, as `load_base`
-    recorded it.
+    """The head's modules: every parameter not in the checkpoint, as recorded by `load_base`.
 
     Raises:
         AdaptkitError: the model was not loaded by `load_base` and has parameters outside its

@@ -1,13 +1,14 @@
-"""The owner of parameters while an adapter trains: a layer around one module of the base, as PEFT
-wants it.
+"""The training layer: wraps one module of the base, as PEFT requires, and owns the parameters.
 
-Methods attach to sites; a site's kind says what the formula reads and changes:
+Methods attach to sites; a site's kind defines what the formula reads and changes:
 
-    map         x = the module's input, y = its output (or its columns that belong to the site)
-    block       x = the residual stream as it entered the block, y = the module's output, which the block adds to it
+    map         x = the module's input, y = its output (or the site's columns of it)
+    block       x = the residual stream as it entered the block, y = the module's output, which
+                the block adds to it
     stream      x = the residual stream as it leaves the block, y = the module's output
     norm        x = the norm's output, y = its input; the norm then runs again on the result
-    attention   x = the hidden states that ask, y = keys and values; the module here is the one that makes the queries
+    attention   x = the hidden states of the queries, y = keys and values; the module here is the
+                one that computes the queries
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from adaptkit.models.sites import Site
 
 
 class Relay:
-    """Carries a tensor from where it enters a block to where it is needed, one for each thread."""
+    """Carries a tensor from where it enters a block to where it is needed, one per thread."""
 
     def __init__(self):
         self._local = threading.local()
@@ -36,7 +37,7 @@ class Relay:
         self._local.tensor = tensor
 
     def put_input(self, module: nn.Module, args: tuple) -> None:
-        """As a forward pre-hook: remember the module's first input."""
+        """Forward pre-hook: remember the module's first input."""
         self._local.tensor = args[0]
 
     def take(self) -> Tensor | None:
@@ -48,7 +49,7 @@ class Relay:
 
 
 class Wrapper(nn.Module):
-    """A module around a module of the base, which answers for it in everything that is not its own."""
+    """A module around a module of the base; it forwards all attributes that are not its own."""
 
     def __init__(self, base_layer: nn.Module):
         super().__init__()
@@ -64,10 +65,10 @@ class Wrapper(nn.Module):
 
 
 class AdaptLayer(Wrapper, BaseTunerLayer):
-    """A module of the base with the weights of any number of adapters attached to it.
+    """A module of the base with the attached weights of any number of adapters.
 
-    Weights lie in `adaptkit_weights[adapter][name]` in fp32; the formula sees them in the dtype of
-    the activations, so the small weights are cast and never the activations.
+    Weights are stored in `adaptkit_weights[adapter][name]` in fp32. The formula gets them in the
+    dtype of the activations, so the small weights are cast and the activations are not.
     """
 
     adapter_layer_names = ("adaptkit_weights",)
@@ -85,14 +86,15 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
         self._hook: Any = None
         self._attention: list[
             nn.Module
-        ] = []  # in a list: it is the base's module, not a child of this one
+        ] = []  # in a list, so that it is no child module of this layer
         self._unmerged: tuple[Tensor, Tensor | None] | None = None
 
     def update_layer(
         self, adapter: str, attachments: list[Attachment], modules: dict[str, nn.Module]
     ) -> None:
-        """Add the fresh weights of one adapter; `modules` are the base's modules by path, to reach
-        the entries of blocks.
+        """Add the fresh weights of one adapter.
+
+        `modules`: the base's modules by path, to reach the entries of blocks.
         """
         weights = nn.ParameterDict()
         for attachment in attachments:
@@ -108,7 +110,7 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
         self.keep_frozen()
 
     def keep_frozen(self) -> None:
-        """Parameters that are not to train do not, whatever PEFT has just switched on."""
+        """Freeze the parameters that must not train, even if PEFT has just enabled them."""
         for adapter, attachments in self.adaptkit_attachments.items():
             for attachment in attachments:
                 for name, param in attachment.method.spec(attachment.site).items():
@@ -128,7 +130,7 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
             self._hook = entry.register_forward_pre_hook(self._stream.put_input)
 
     def disconnect(self) -> None:
-        """Take everything back that was changed outside this layer."""
+        """Undo all changes outside this layer."""
         if self._hook is not None:
             self._hook.remove()
         for attention in self._attention:
@@ -149,9 +151,7 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
 
     @property
     def idle(self) -> bool:
-        """No formula is to be applied: adapters are disabled, or they are already in the base's
-        weights.
-        """
+        """No formula applies: adapters are disabled, or already merged into the base's weights."""
         return self.disable_adapters or self.merged
 
     def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
@@ -177,7 +177,7 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
         )
 
     def join(self, y: KeyValues) -> KeyValues:
-        """What the attention reads with the columns of the active adapters in front."""
+        """The keys and values with the columns of the active adapters in front."""
         x = self._queries.take()
         return (
             y
@@ -186,12 +186,11 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
         )
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
-        """Put the adapters into the base's weights; the old weights are kept, so `unmerge` is
-        exact.
+        """Merge the adapters into the base's weights; the old ones are kept, so `unmerge` is exact.
 
-        The formulas are affine, so the merged bias is their value at x = 0, y = b, and the merged
-        weight is what they make
-        of the unit vectors, x = I, y = W: no method needs code of its own to be merged.
+        The formulas are affine: the merged bias is their value at x = 0, y = b, and the merged
+            weight
+        follows from the unit vectors, x = I, y = W. So no method needs merge code of its own.
         """
         for adapter in check_adapters_to_merge(self, adapter_names):
             if adapter in self.adaptkit_weights:
@@ -224,7 +223,7 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
             base.bias = nn.Parameter(new_bias.to(base.weight.dtype), requires_grad=False)
 
     def unmerge(self) -> None:
-        """Restore the base's weights, to the bit where the model was not moved or cast meanwhile."""
+        """Restore the base's weights, bit for bit if the model was not moved or cast meanwhile."""
         if self._unmerged is not None:
             layer: Any = self.base_layer
             now = layer.weight
@@ -241,7 +240,7 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
 
     @property
     def weights_before_merging(self) -> dict[str, Tensor]:
-        """The base's own weight and bias, while adapters are merged into them; else empty."""
+        """The base's own weight and bias while adapters are merged into them, else empty."""
         weight, bias = self._unmerged or (None, None)
         return {
             name: tensor
@@ -252,7 +251,7 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
     def unload_and_optionally_merge_module(
         self, merge: bool, safe_merge: bool, adapter_names: list[str] | None
     ):
-        """What PEFT puts back in place of this layer."""
+        """The module that PEFT puts back in place of this layer."""
         if merge:
             self.merge(safe_merge, adapter_names)
         elif self.merged:

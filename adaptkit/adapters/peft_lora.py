@@ -1,9 +1,8 @@
 """Plain LoRA in PEFT's own file format, so that PEFT, vLLM and others read it without adaptkit.
 
-Where one module carries several sites (GPT-2's packed q, k, v), PEFT has one A and one B for all of
-it. The same map is written
-exactly: the A's under each other, the B's as blocks, and the module's own rank and alpha in PEFT's
-patterns.
+If one module carries several sites (GPT-2's packed q, k, v), PEFT has a single A and B for all of
+it. The same map is written exactly: the A's stacked by rows, the B's as blocks, and the module's
+own rank and alpha in PEFT's patterns.
 """
 
 from __future__ import annotations
@@ -26,13 +25,14 @@ PREFIX = "base_model.model."
 
 
 def is_plain_lora(union: tuple) -> bool:
-    """Whether a union is one LoRA that PEFT can express."""
+    """True if a union is one LoRA that PEFT can express."""
     return len(union) == 1 and type(union[0]) is LoRA and not union[0].gate
 
 
 def to_peft_lora(plan: Plan, tensors: dict[str, Tensor], rows: dict[str, int]) -> dict[str, Tensor]:
-    """Our tensors (file names) -> PEFT's; what is not LoRA, the head, passes through. `rows`: path
-    -> width of the output.
+    """Rename adaptkit's tensors (file names) to PEFT's.
+
+    Tensors of the head pass through. `rows`: path -> width of the output.
     """
     native = dict(tensors)
     for path, attachments in plan.items():
@@ -50,10 +50,10 @@ def to_peft_lora(plan: Plan, tensors: dict[str, Tensor], rows: dict[str, int]) -
 def from_peft_lora(
     plan: Plan, native: dict[str, Tensor], rows: dict[str, int]
 ) -> dict[str, Tensor]:
-    """The way back.
+    """The inverse of `to_peft_lora`.
 
     Raises:
-        AdaptkitError: a tensor is missing or of another shape, or B is not made of blocks.
+        AdaptkitError: a tensor is missing or has another shape, or B does not consist of blocks.
     """
     tensors = dict(native)
     for path, attachments in plan.items():
@@ -90,7 +90,7 @@ def from_peft_lora(
 def peft_lora_config(
     plan: Plan, method: LoRA, base: nn.Module, head: list[str] | None
 ) -> dict[str, Any]:
-    """The settings of PEFT's LoraConfig, only those that say something."""
+    """The settings of PEFT's LoraConfig, without irrelevant defaults."""
     ranks = {
         path: method.r * len(attachments)
         for path, attachments in plan.items()
@@ -115,7 +115,7 @@ def peft_lora_config(
         }
     if any(not hasattr(_unwrapped(base, path), "in_features") for path in plan):
         config["fan_in_fan_out"] = True
-    peft.LoraConfig(**config)  # whatever PEFT would refuse is refused here
+    peft.LoraConfig(**config)  # refuse here whatever PEFT would refuse
     return config
 
 
@@ -147,9 +147,7 @@ def _whole(number: float) -> float | int:
 
 
 def _short_names(paths: list[str], base: nn.Module) -> list[str]:
-    """The last parts of the paths where they name just these modules (`query`), else the full
-    paths.
-    """
+    """The last parts of the paths if they name only these modules (`query`), else full paths."""
     everywhere = Counter(name.rpartition(".")[2] for name, _ in base.named_modules())
     ours = Counter(path.rpartition(".")[2] for path in paths)
     if all(everywhere[name] == count for name, count in ours.items()):

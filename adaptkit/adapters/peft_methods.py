@@ -1,4 +1,4 @@
-"""PEFT's own methods in our grammar, and PEFT's names of task types."""
+"""PEFT's own methods in the method grammar, and PEFT's names of task types."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from adaptkit.methods.grammar import read_term, split_terms
 
 
 def _peft_method(text: str) -> peft.PeftConfig:
-    """`peft:VERA[r=64,target_modules=q_proj|v_proj]` -> `peft.VeraConfig(r=64,
-    target_modules=[...])`.
-    """
+    """`peft:VERA[r=64,target_modules=q_proj|v_proj]` -> `peft.VeraConfig` with these settings."""
     if len(split_terms(text)) > 1:
         raise AdaptkitError(f"{text!r}: a method of PEFT's cannot be part of a union.")
     name, settings = read_term(text)
@@ -36,7 +34,7 @@ def _peft_method(text: str) -> peft.PeftConfig:
 
 
 def _peft_names(key: str, value: Any) -> Any:
-    """One name of a module as a list: PEFT takes a text for a pattern of whole paths."""
+    """A single module name as a list: PEFT reads a string as a pattern for whole paths."""
     return (
         [value]
         if key.endswith("_modules") and isinstance(value, str) and value.isidentifier()
@@ -69,10 +67,10 @@ _TASK_TYPES = {
 
 
 def peft_task_type(base: nn.Module) -> peft.TaskType | None:
-    """PEFT's name of the task that a transformers model class is for, or None for a bare backbone."""
+    """PEFT's task type for a transformers model, or None for a bare backbone."""
     return task_type_of_class(type(base).__name__)
 
 
 def task_type_of_class(name: str) -> peft.TaskType | None:
-    """The same from the class's name."""
+    """PEFT's task type for the name of a transformers model class."""
     return next((kind for ending, kind in _TASK_TYPES.items() if name.endswith(ending)), None)

@@ -1,8 +1,10 @@
-"""An adapter on disk: weights, configuration, task card. Strict to load, atomic to save.
+"""Save and load adapters: weights, configuration and task card. Strict to load, atomic to save.
 
-adapter_model.safetensors   the weights and the head, named as PEFT names them
-adapter_config.json         a PEFT configuration; plain LoRA as PEFT's own LORA, readable without adaptkit
-task.json                   the card: task, labels in order, columns, base and its fingerprint, method, metrics, versions
+adapter_model.safetensors   the weights and the head, under PEFT's names
+adapter_config.json         a PEFT configuration; plain LoRA is saved as PEFT's own LORA, which
+                            loads without adaptkit
+task.json                   the card: task, labels in order, columns, base and its fingerprint,
+                            method, metrics, versions
 """
 
 from __future__ import annotations
@@ -52,13 +54,13 @@ def save_adapter(
     adapter_name: str | None = None,
     card: TaskCard | None = None,
 ):
-    """Write one adapter of `model` with its head to `folder`, in one step.
+    """Save one adapter of `model` and its head to `folder`, atomically.
 
     Args:
         model: from `adapt`, or any PeftModel.
-        folder: created; an adapter that is there is replaced, other files in it stay.
-        adapter_name: by default the active one.
-        card: task, labels and the rest; base, method, versions and checksum are filled in here.
+        folder: created if missing; an existing adapter is replaced, other files stay.
+        adapter_name: defaults to the active adapter.
+        card: task, labels and other fields; base, method, versions and checksum are filled in.
     """
     name = adapter_name or model.active_adapter
     if name not in model.peft_config:
@@ -68,7 +70,7 @@ def save_adapter(
     base, config = model.get_base_model(), model.peft_config[name]
     saved = _saved_tensors(
         model, name
-    ).items()  # two names may share a tensor, as in PEFT's bias=all: each gets a copy
+    ).items()  # two names may share a tensor, as with PEFT's bias=all: copy each
     tensors = {
         key: one.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for key, one in saved
@@ -107,23 +109,23 @@ def load_adapter(
     check_base: bool = True,
     **base_options: Any,
 ) -> peft.PeftModel:
-    """Load an adapter; all of it or nothing.
+    """Load an adapter, completely or not at all.
 
     Args:
-        folder: written by `save_adapter`, or by PEFT (then `base` must be given).
-        base: the model to put it on, or a PeftModel to add it to; by default the card's base is
-            loaded.
+        folder: saved by `save_adapter`, or by PEFT (then `base` is required).
+        base: the model to load it into, or a PeftModel to add it to. Defaults to the base that the
+            card names.
         adapter_name: its name inside the model.
-        trainable: go on training it.
-        check_base: refuse a base that is not the one the adapter was trained on.
-        base_options: for `load_base`: dtype, device_map, ...; quantize is as it was in training,
-            unless it is given.
+        trainable: continue to train it.
+        check_base: refuse any base other than the one the adapter was trained on.
+        base_options: for `load_base`: dtype, device_map, ...; quantize defaults to the setting used
+            in training.
 
     Raises:
-        AdaptkitError: no adapter there; a missing, extra, misshapen or non-finite tensor; another
-            base; a changed file.
+        AdaptkitError: the folder holds no adapter; a tensor is missing, unexpected, misshapen or
+            non-finite; the base is a different one; a file has changed.
     """
-    card = read_card(folder)  # a whole model has nothing else of an adapter
+    card = read_card(folder)  # a full model has no other adapter files
     if card is not None and card.method == FULL:
         if base is not None:
             raise AdaptkitError(
@@ -176,12 +178,12 @@ def load_adapter(
 
 
 def _head_of(card: TaskCard) -> str | None:
-    """The transformers class with the head that the adapter was trained on."""
+    """The transformers class whose head the adapter was trained with."""
     return task_of(card).auto_class if card.task else card.model_class
 
 
 def adapter_tensors(model: peft.PeftModel, adapter_name: str) -> dict[str, Tensor]:
-    """The tensors of one adapter and its head, the model's own, by their names on disk."""
+    """The model's own tensors of one adapter and its head, by their names on disk."""
     found: dict[str, Tensor] = {}
     for path, module in model.get_base_model().named_modules():
         plain = PREFIX + path.replace(".base_layer", "")
@@ -203,7 +205,7 @@ def _saved_tensors(model: peft.PeftModel, name: str) -> dict[str, Tensor]:
 def _inject(
     folder, base, bare, method: str, head: list[str], tensors, adapter_name: str
 ) -> peft.PeftModel:
-    """Check everything against what the adapter would need on this base; then inject and fill."""
+    """Check every tensor against what the adapter needs on this base, then inject and fill it."""
     union = parse_method(method)
     planned = plan(bare, union)
     tensors = _as_ours(folder, bare, union, planned, tensors)
@@ -218,14 +220,12 @@ def _inject(
 
 
 def own_tensors(files: AdapterFiles, bare: nn.Module, union: tuple) -> dict[str, Tensor]:
-    """The weights of an adapter of ours by the names that they have in a model, `adapter_tensors`."""
+    """Weights of an adaptkit adapter under the names used in a model, as in `adapter_tensors`."""
     return _as_ours(files.folder, bare, union, plan(bare, union), _at_home(bare, files.tensors()))
 
 
 def _at_home(bare: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of an adapter that was trained under another head, or none, by the paths that the
-    modules have in this model.
-    """
+    """Rename tensors of an adapter trained under another head, or none, to this model's paths."""
     paths = {path.replace(".base_layer", "") for path, _ in bare.named_modules()}
     prefix = backbone_of(bare)[1]
 
@@ -251,7 +251,7 @@ def _as_ours(
 
 
 def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.PeftModel:
-    """An adapter of a method of PEFT's: PEFT injects it, we check that every tensor has its place."""
+    """Inject an adapter of a PEFT method with PEFT, and check that every tensor is used."""
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
     except KeyError as kind:
@@ -304,19 +304,17 @@ def _expected(base: nn.Module, planned, head: list[str]) -> dict[str, tuple[int,
 
 
 def _beside(base: str | None, folder: Path) -> str | None:
-    """A base that lies in the adapter's folder by its place there, so that both can be moved
-    together.
-    """
+    """The path of a base inside the adapter's folder, relative to it, so that both can be moved."""
     if base and Path(base).is_dir() and Path(base).is_relative_to(folder.absolute()):
         return f"./{Path(base).relative_to(folder.absolute())}"
     return base
 
 
 def _fingerprint(base: nn.Module) -> str:
-    """Of the weights as they are now: a base may have been merged or edited since it was loaded.
+    """Fingerprint the weights as they are now: they may have been merged or edited since loading.
 
-    Of a quantized one as it was loaded: packed weights cannot be read, and bitsandbytes rounds
-    biases where it computes.
+    A quantized base keeps its fingerprint from loading: packed weights cannot be read, and
+    bitsandbytes rounds biases in the forward pass.
     """
     record = getattr(base, "adaptkit_base", None)
     packed = any(not parameter.dtype.is_floating_point for parameter in base.parameters())
@@ -324,9 +322,7 @@ def _fingerprint(base: nn.Module) -> str:
 
 
 def _match_labels(folder: Path, base: Any, labels: list[str]) -> None:
-    """Give a base with nameless labels the adapter's; refuse one that has others, or the same in
-    another order.
-    """
+    """Give a base without label names the adapter's; refuse other labels or another order."""
     own = list((getattr(base.config, "id2label", None) or {}).values())
     if not labels or len(own) != len(labels) or own == labels:
         return
@@ -357,13 +353,13 @@ def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
     known["quantize"] = record.quantize if record else None
     edited = record and method.startswith(
         "peft:"
-    )  # some of PEFT's methods train or split weights of the base
+    )  # PEFT has methods that train or split base weights
     known["fingerprint"] = record.fingerprint if edited else _fingerprint(base)
     return dataclasses.replace(card, **known)
 
 
 def _settings(config: peft.PeftConfig) -> dict[str, Any]:
-    """A PEFT configuration as JSON can hold it, marked as for inference, as PEFT itself saves it."""
+    """A PEFT configuration as JSON, marked for inference as PEFT itself saves it."""
     content = config.to_dict() | {"inference_mode": True}
     return {
         key: sorted(value) if isinstance(value, set) else value for key, value in content.items()

@@ -1,6 +1,4 @@
-"""Stacking adapters: each acts on what the one before left, as in a union whose parts were trained
-apart.
-"""
+"""Stack stored adapters: each acts on the output of the one before, as in a union."""
 
 from __future__ import annotations
 
@@ -22,8 +20,9 @@ from adaptkit.models.load import load_base
 
 
 def stack_adapters(folders: Sequence[str | Path], output_dir: str | Path) -> None:
-    """Write the stack of adapters to a folder, the first one nearest to the base; it answers with
-    the last one's head.
+    """Write the stack of adapters to a folder, the first nearest to the base.
+
+    It answers with the head of the last one.
 
     Raises:
         AdaptkitError: fewer than two adapters, different bases, or adapters of PEFT's own methods.

@@ -1,4 +1,4 @@
-"""A store: a folder of adapters, each in a folder of its own, by name."""
+"""A store: a folder with one subfolder per adapter, by name."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from adaptkit.errors import AdaptkitError, nearest_beside, unknown
 
 
 class Store:
-    """The adapters in `folder`; looked up when asked, so new ones are found.
+    """The adapters in `folder`; it is read on each request, so new adapters are found.
 
     Args:
-        allowed: the names that may be asked for (default: all).
+        allowed: the names that may be requested (default: all).
 
     Raises:
-        AdaptkitError: there is no such folder, or an allowed adapter is not in it.
+        AdaptkitError: the folder does not exist, or an allowed adapter is not in it.
     """
 
     def __init__(self, folder: str | Path, allowed: Sequence[str] | None = None):
@@ -32,7 +32,7 @@ class Store:
             self.allowed = frozenset(allowed)
 
     def names(self) -> list[str]:
-        """The names of all adapters that are there now."""
+        """The names of all adapters that exist now."""
         return sorted(
             path.parent.name for path in self.folder.glob(f"*/{CONFIG}") if path.parent.name in self
         )
@@ -46,23 +46,21 @@ class Store:
         )
 
     def _inside(self, name: str) -> bool:
-        """Whether it lies in the store and is no link to elsewhere."""
+        """True if the folder is in the store and is not a link to another place."""
         return (self.folder / name).resolve().parent == self.folder.resolve()
 
     def path(self, name: str) -> Path:
         """The folder of an adapter.
 
         Raises:
-            AdaptkitError: there is none of this name, or it lies elsewhere.
+            AdaptkitError: no adapter has this name, or it is outside the store.
         """
         if name not in self:
             raise unknown("adapter", name, self.names())
         return self.folder / name
 
     def cards(self) -> dict[str, TaskCard]:
-        """The cards of the adapters that have a readable one; others are refused when they are
-        asked for.
-        """
+        """The readable cards; adapters without one are refused when requested."""
         found = {}
         for name in self.names():
             try:
@@ -80,7 +78,7 @@ class Store:
 
 
 def is_name(name: object) -> bool:
-    """Whether something can be an adapter's name: one part of a path, not hidden."""
+    """True for a valid adapter name: one path component, not hidden."""
     if not isinstance(name, str) or name.startswith(".") or set(name) & set("/\\\0\n"):
         return False
     try:

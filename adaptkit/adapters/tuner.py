@@ -1,8 +1,8 @@
-"""The plug into PEFT: one PEFT type of our own, for every method and union.
+"""The integration with PEFT: one PEFT type for every method and union.
 
-`adapt(model, method)` is the front door. `AdaptConfig` is a `peft.PeftConfig` and works with
+Use `adapt(model, method)` to inject. `AdaptConfig` is a `peft.PeftConfig` and works with
 `peft.get_peft_model`, `PeftModel.from_pretrained`, transformers' `add_adapter` and the Trainer.
-PEFT's registry is written to, not patched.
+adaptkit registers its type with PEFT and patches nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from adaptkit.models.find_sites import find_sites
 
 
 class AdaptkitPeftType(str, enum.Enum):  # noqa: UP042, as PEFT's own
-    """PEFT reads `.value` in several places, and its own enum cannot be extended."""
+    """The PEFT type: PEFT reads `.value` in several places, and its own enum cannot be extended."""
 
     ADAPTKIT = "ADAPTKIT"
 
@@ -39,8 +39,9 @@ class AdaptkitPeftType(str, enum.Enum):  # noqa: UP042, as PEFT's own
 class AdaptConfig(peft.PeftConfig):
     """PEFT configuration of an adaptkit adapter.
 
-    `method`: the grammar's text, a Method, or a sequence of them. `modules_to_save`: full paths of
-    the head's modules.
+    `method`: a string in the method grammar, a Method, or a sequence of them. `modules_to_save`:
+        full
+    paths of the head's modules.
     """
 
     method: str = field(
@@ -68,7 +69,7 @@ class AdaptConfig(peft.PeftConfig):
 
 
 def as_methods(method: str | Method | Sequence[Method]) -> tuple[Method, ...]:
-    """Methods from any of the forms in which they can be given."""
+    """Methods from any accepted form."""
     if isinstance(method, str):
         return parse_method(method)
     given = (method,) if isinstance(method, Method) else tuple(method)
@@ -81,9 +82,7 @@ def as_methods(method: str | Method | Sequence[Method]) -> tuple[Method, ...]:
 
 
 def plan(model: nn.Module, union: tuple[Method, ...]) -> dict[str, list[Attachment]]:
-    """Which module of the base gets which attachments: module path -> attachments, in the order of
-    the union.
-    """
+    """Module path -> its attachments, in the order of the union."""
     sites = find_sites(model)
     planned = defaultdict(list)
     for index, method in enumerate(union):
@@ -100,7 +99,7 @@ class AdaptTuner(BaseTuner):
     target_module_mapping: dict[str, list[str]] = {}
 
     def inject_adapter(self, model: nn.Module, adapter_name: str, *args, **kwargs) -> None:
-        # Whatever can go wrong goes wrong here, before the model is touched.
+        # Fail here, before the model is touched.
         check_adapter_name(adapter_name)
         config = cast(AdaptConfig, self.peft_config[adapter_name])
         self._plan = plan(model, parse_method(config.method))
@@ -144,7 +143,7 @@ class AdaptTuner(BaseTuner):
     def _enable_peft_forward_hooks(self, *args, **kwargs):
         if (
             kwargs.get("adapter_names") is not None
-        ):  # PEFT would drop it, and all rows go through the active adapter
+        ):  # PEFT would drop it and run all rows through the active adapter
             raise AdaptkitError(
                 "adapter_names: rows with different adapters in one batch are what adaptkit.Host "
                 "is for."
@@ -154,8 +153,7 @@ class AdaptTuner(BaseTuner):
     def _replace_module(self, parent, child_name, new_module, child):
         if hasattr(new_module, "base_layer"):
             super()._replace_module(parent, child_name, new_module, child)
-        # PEFT hands over `.weight`, which is there anyway, and which a head of several modules has
-        # not
+        # PEFT passes `.weight`, which exists anyway and which a head of several modules lacks
         else:
             setattr(parent, child_name, new_module)
 
@@ -195,7 +193,7 @@ class AdaptTuner(BaseTuner):
 
 
 def check_adapter_name(name: str) -> None:
-    """Refuse the adapter names that torch cannot hold, before anything is changed."""
+    """Refuse adapter names that torch cannot store, before anything changes."""
     if not isinstance(name, str) or not name or "." in name or hasattr(nn.ModuleDict(), name):
         suggestion = re.sub(r"\W", "_", str(name)) or "default"
         suggestion = suggestion + "_1" if hasattr(nn.ModuleDict(), suggestion) else suggestion

@@ -1,6 +1,4 @@
-"""A warm start: a fresh adapter takes the weights of a stored one, trained for another task on the
-same base.
-"""
+"""Warm start: initialize an adapter from one trained for another task on the same base."""
 
 from __future__ import annotations
 
@@ -25,14 +23,14 @@ def warm_start(
 
     Args:
         model: from `adapt`, with the same method.
-        labels: the model's; the head comes along only where they are those of the stored adapter.
+        labels: the model's labels; the head is copied only if the stored adapter has the same.
 
     Returns:
-        The names of the tensors that stay fresh: those of a new head.
+        The names of the tensors that stay freshly initialized: those of a new head.
 
     Raises:
-        AdaptkitError: another method, another base, or an adapter that adaptkit did not make. The
-            model is then as it was.
+        AdaptkitError: the method or base differs, or the adapter was not made by adaptkit. The
+            model is unchanged then.
     """
     name, bare = model.active_adapter, model.get_base_model()
     config, files = model.peft_config[name], read_adapter(folder)

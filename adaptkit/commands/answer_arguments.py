@@ -1,4 +1,4 @@
-"""What `predict` and `evaluate` share: their arguments, and reading rows as an adapter's card says."""
+"""Arguments shared by `predict` and `evaluate`, and reading rows according to the card."""
 
 from __future__ import annotations
 
@@ -13,24 +13,22 @@ from adaptkit.data.tables import Table
 
 
 def positive(text: str) -> int:
-    """A whole number, 1 or more, as argparse's type."""
+    """argparse type for an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number, 1 or more, not {text!r}")
     return int(text)
 
 
 def add_row_arguments(parser: argparse.ArgumentParser, need_file: bool) -> None:
-    """The arguments about rows, and about the model that answers them."""
+    """Add the arguments about rows and about the model that answers them."""
     parser.add_argument(
         "--file",
         required=need_file,
-        help="rows, in any format that recipes read; --PART_column NAME says where a part is",
+        help="rows, in any format that recipes read; --PART_column NAME names the column of a part",
     )
     parser.add_argument("--format", help="format of the file (default: detected)")
     parser.add_argument("--encoding", default="utf-8", help="encoding of the file")
-    parser.add_argument(
-        "--batch_size", type=positive, default=64, help="rows at once (default: 64)"
-    )
+    parser.add_argument("--batch_size", type=positive, default=64, help="batch size (default: 64)")
     parser.add_argument(
         "--quantize", help="load the base in int8, nf4 or none (default: as in training)"
     )
@@ -39,7 +37,7 @@ def add_row_arguments(parser: argparse.ArgumentParser, need_file: bool) -> None:
 def read_rows(
     given: argparse.Namespace, labelled: bool, by: str | None = None, tag_column: int | None = None
 ) -> Table:
-    """The rows of --file; what a header may hold is known from the adapter's card."""
+    """The rows of --file; the adapter's card gives the possible column names."""
     card = existing_card(Path(given.folder))
     wanted = (*(card.columns | given.columns).values(), *([by] if by else []))
     source, target = card.settings.get("source_lang"), card.settings.get("target_lang")

@@ -1,4 +1,4 @@
-"""`adaptkit combine`: one adapter of several."""
+"""`adaptkit combine`: combine several adapters into one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import argparse
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.utils.atomic_files import check_empty
 
-HELP = "make one adapter of several"
+HELP = "combine several adapters into one"
 DESCRIPTION = (
-    "average: all weights, any method; stack: one behind the other; cat: LoRA, the weighted sum "
+    "average: all weights, any method; stack: one after the other; cat: LoRA, the weighted sum "
     "exactly; else PEFT's "
     "merges of LoRA"
 )
@@ -22,22 +22,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="average",
         help="average (default), cat, stack, magnitude_prune, ties, dare_linear, dare_ties",
     )
-    parser.add_argument("--weights", nargs="+", type=float, help="of each adapter (default: equal)")
+    parser.add_argument(
+        "--weights", nargs="+", type=float, help="weight of each adapter (default: equal)"
+    )
     parser.add_argument(
         "--density",
         type=float,
         default=0.5,
         help="share of the values that pruning, TIES and DARE keep (default: 0.5)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the values that DARE drops")
-    parser.add_argument("--output_dir", required=True, help="where the adapter goes")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the values that DARE drops")
+    parser.add_argument("--output_dir", required=True, help="folder for the adapter")
 
 
 def run(given: argparse.Namespace) -> None:
     """Write the combined adapter.
 
     Raises:
-        AdaptkitError: an unknown way to combine, or adapters that cannot be combined.
+        AdaptkitError: the way to combine is unknown, or the adapters are incompatible.
     """
     from adaptkit.adapters.combine import HOW, combine
     from adaptkit.adapters.stack import stack_adapters

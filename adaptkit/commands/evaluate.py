@@ -1,6 +1,4 @@
-"""`adaptkit evaluate`: score an adapter on a labelled file, as a whole, by group, or by kind of
-mistake.
-"""
+"""`adaptkit evaluate`: score an adapter on a labelled file, by group, or by kind of mistake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`adaptkit explain`: which words an answer rests on."""
+"""`adaptkit explain`: show which words an answer depends on."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sys
 
 from adaptkit.utils.atomic_files import new_file
 
-HELP = "which words an answer rests on"
+HELP = "show which words an answer depends on"
 DESCRIPTION = "what each word adds to the logit of a label, by Captum: green for it, red against it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", help="an adapter or a tuned model of recipes/classify.py")
+    parser.add_argument("folder", help="an adapter or a fine-tuned model of recipes/classify.py")
     parser.add_argument("text", nargs="+", help="texts to explain")
     parser.add_argument(
         "--how", default="gradients", help="gradients (integrated gradients; default) or occlusion"
     )
     parser.add_argument("--label", help="the label to explain (default: the answer)")
-    parser.add_argument("--html", help="write a page with coloured words, too")
+    parser.add_argument("--html", help="also write an HTML page with coloured words")
 
 
 def run(given: argparse.Namespace) -> None:

@@ -16,9 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         default="auto",
-        help="of the weights: auto (as the base's; default), float32, float16, bfloat16",
+        help="dtype of the weights: auto (the base's; default), float32, float16, bfloat16",
     )
-    parser.add_argument("--output_dir", required=True, help="where the model goes")
+    parser.add_argument("--output_dir", required=True, help="folder for the model")
 
 
 def run(given: argparse.Namespace) -> None:

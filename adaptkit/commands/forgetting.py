@@ -1,4 +1,4 @@
-"""`adaptkit forgetting`: how much language a model unlearned with its task."""
+"""`adaptkit forgetting`: how much language a model has forgotten while learning its task."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ import argparse
 from adaptkit.commands.answer_arguments import positive
 from adaptkit.utils.terminal import format_table
 
-HELP = "how much language a model unlearned with its task"
-DESCRIPTION = (
-    "the loss of general text under the base's language head, before training and after it"
-)
+HELP = "measure how much language a model has forgotten"
+DESCRIPTION = "the loss on general text under the base's language head, before and after training"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder", nargs="+", help="adapters, or models whose own weights were trained"
     )
-    parser.add_argument("--file", required=True, help="general text that was not trained on")
+    parser.add_argument(
+        "--file", required=True, help="general text that the model was not trained on"
+    )
     parser.add_argument("--format", help="format of the file (default: detected)")
-    parser.add_argument("--text_column", help="column of the texts (default: text)")
+    parser.add_argument("--text_column", help="column of the text (default: text)")
     parser.add_argument(
         "--head", help="model of the same base with a language head (default: the base)"
     )
     parser.add_argument(
-        "--max_seq_length", type=positive, default=128, help="tokens read at once (default: 128)"
+        "--max_seq_length",
+        type=positive,
+        default=128,
+        help="maximum length in tokens (default: 128)",
     )
-    parser.add_argument(
-        "--batch_size", type=positive, default=16, help="texts at once (default: 16)"
-    )
+    parser.add_argument("--batch_size", type=positive, default=16, help="batch size (default: 16)")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -36,7 +37,7 @@ def run(given: argparse.Namespace) -> None:
     from adaptkit.transfer.forgetting import base_and_card, forgetting
 
     for folder in given.folder:
-        base_and_card(folder, given.head)  # every folder is looked at before one is measured
+        base_and_card(folder, given.head)  # check every folder before measuring one
     rows = [("folder", "trained", "loss before", "loss after", "rise")]
     for folder in given.folder:
         found = forgetting(

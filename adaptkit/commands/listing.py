@@ -1,4 +1,4 @@
-"""`adaptkit list`: the adapters in a folder."""
+"""`adaptkit list`: list the adapters in a folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adaptkit.adapters.card import TaskCard, existing_card
 from adaptkit.errors import AdaptkitError
 from adaptkit.utils.terminal import format_table
 
-HELP = "the adapters in a folder"
+HELP = "list the adapters in a folder"
 LONGEST = 40  # characters of a method
 
 
@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Print a row for each adapter.
+    """Print one row per adapter.
 
     Raises:
-        AdaptkitError: there is no such folder, or no adapter in it.
+        AdaptkitError: the folder does not exist, or holds no adapter.
     """
     store = Path(given.folder)
     if not store.is_dir():
@@ -34,7 +34,7 @@ def run(given: argparse.Namespace) -> None:
 
 def _row(folder: Path) -> tuple[str, ...]:
     card = existing_card(folder)
-    files = folder.glob("*model*.safetensors")  # of an adapter or a whole model
+    files = folder.glob("*model*.safetensors")  # of an adapter or a full model
     size = sum(path.stat().st_size for path in files) / 1000
     method = card.method or "-"
     method = method if len(method) <= LONGEST else method[: LONGEST - 3] + "..."

@@ -10,7 +10,7 @@ from typing import Any
 from adaptkit.commands.answer_arguments import add_row_arguments, positive, read_rows
 from adaptkit.errors import AdaptkitError
 
-HELP = "answer texts or a file, a JSON line each"
+HELP = "answer texts or a file, one JSON line each"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""`adaptkit show`: what an adapter is."""
+"""`adaptkit show`: print what an adapter is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from adaptkit.adapters.card import existing_card
 
-HELP = "what an adapter is"
+HELP = "print what an adapter is"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Print the card, a line for each field that says something."""
+    """Print the card, one line per field that is set."""
     for key, value in dataclasses.asdict(existing_card(Path(given.folder))).items():
         shown = _shown(key, value)
         if shown not in (None, ""):

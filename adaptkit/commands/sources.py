@@ -1,4 +1,4 @@
-"""`adaptkit sources`: which base and which stored adapter a new task is best started from."""
+"""`adaptkit sources`: rank bases and stored adapters as starting points for a new task."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 from adaptkit.commands.answer_arguments import positive
 from adaptkit.errors import unknown
 
-HELP = "rank bases and adapters as starts for a new task"
+HELP = "rank bases and adapters as starting points for a new task"
 DESCRIPTION = (
     "scores of frozen features, without training: LogME, H-score, a linear probe, nearest "
     "neighbours"
@@ -25,19 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label_column", help="column of the label (default: label)")
     parser.add_argument("--format", help="format of the file (default: detected)")
     parser.add_argument(
-        "--rows", type=positive, default=1000, help="rows to look at, at most (default: 1000)"
+        "--rows", type=positive, default=1000, help="maximum number of rows to use (default: 1000)"
     )
     parser.add_argument(
         "--by", default="neighbours", help="sort by neighbours (default), probe, log_me or h_score"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the rows that are looked at")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sampled rows")
 
 
 def run(given: argparse.Namespace) -> None:
-    """Rank and print.
+    """Rank the sources and print them.
 
     Raises:
-        AdaptkitError: no sources, or rows that are too few or all alike.
+        AdaptkitError: there are no sources, or the rows are too few or all alike.
     """
     from adaptkit.data.readers.read import read
     from adaptkit.data.readers.reading import Reading

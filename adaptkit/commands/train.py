@@ -24,6 +24,6 @@ def run_with_flags(command: str, name: str, flags: list[str]) -> None:
     """A recipe, which reads its flags itself.
 
     Raises:
-        AdaptkitError: there is no such recipe (with the nearest name).
+        AdaptkitError: the recipe does not exist (with the closest name).
     """
     run_recipe(name, [*flags, "--check"] if command == "check" else flags)

@@ -1,7 +1,7 @@
-"""Changed copies of training texts (as in Wei and Zou 2019, "EDA"): words left out, swapped, or
-replaced by synonyms.
+"""Augmented copies of training texts: words dropped, swapped or replaced by synonyms.
 
-Copies are made once, before training, from the seed: a run that is resumed sees the same ones.
+As in Wei and Zou 2019, "EDA". Copies are made once before training, from the seed, so a resumed
+run sees the same ones.
 """
 
 from __future__ import annotations
@@ -23,16 +23,12 @@ _WORD = rf"[{UNSPACED}]|[^\s{UNSPACED}]+"
 
 _CHARACTER = re.compile(f"[{UNSPACED}]")
 
-_INSIDE = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)  # a word without the signs around it
+_INSIDE = re.compile(r"^(\W*)(.*?)(\W*)$", re.DOTALL)  # a word without surrounding punctuation
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """`copies` of each row.
-
-    The others are probabilities: that a word is left out, swapped with the next, replaced by a
-    synonym.
-    """
+    """`copies` per row; `dropout`, `swap` and `replace` (synonyms) are probabilities per word."""
 
     copies: int = 0
     dropout: float = 0.1
@@ -41,7 +37,7 @@ class Augmentation:
     synonyms: dict[str, list[str]] = field(default_factory=dict)
 
     def text(self, text: str, generator: random.Random) -> str:
-        """One changed copy of a text; never an empty one."""
+        """One augmented copy of a text; never empty."""
         blanks, words = (
             map(list, zip(*self._words.findall(text), strict=True)) if text.strip() else ([], [])
         )
@@ -66,9 +62,9 @@ class Augmentation:
 
     @functools.cached_property
     def _words(self) -> re.Pattern[str]:
-        """Blanks, and a word behind them.
+        """Split into words, each with the blanks before it.
 
-        In scripts without blanks it is what the synonyms know, else a character.
+        In scripts without blanks a word is an entry of the synonyms, else a character.
         """
         known = sorted(
             (word for word in self.synonyms if _CHARACTER.match(word)), key=len, reverse=True
@@ -77,10 +73,10 @@ class Augmentation:
 
 
 def augment(table: Table, parts: Sequence[str], how: Augmentation, seed: int) -> Table:
-    """The rows, and behind them their changed copies.
+    """The rows, followed by their augmented copies.
 
     Args:
-        parts: the columns whose texts are changed.
+        parts: the columns with the texts to augment.
     """
     generator = random.Random(seed)
     copies: list[dict[str, Any]] = []
@@ -92,11 +88,10 @@ def augment(table: Table, parts: Sequence[str], how: Augmentation, seed: int) ->
 
 
 def read_synonyms(path: str | None) -> dict[str, list[str]]:
-    """A file with a line for each group: words that may stand for each other, parted by commas or
-    tabs.
+    """Read a file of synonym groups, one per line: words separated by commas or tabs.
 
     Raises:
-        AdaptkitError: no such file, or a line with one word.
+        AdaptkitError: the file does not exist, or a line has a single word.
     """
     if path is None:
         return {}

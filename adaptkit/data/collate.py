@@ -1,4 +1,4 @@
-"""Batches: every list padded to the longest of its kind."""
+"""Collate encoded rows into padded batches."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from adaptkit.errors import AdaptkitError
 
 IGNORED = -100
 
-MULTIPLE = 8  # of tokens
+MULTIPLE = 8  # tokens
 
 
 def by_column(rows: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Rows with the same keys as a list a key."""
+    """Turn rows with the same keys into one list per key."""
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 @dataclass(frozen=True)
 class Pad:
-    """Makes tensors of encoded rows, filled on the right.
+    """Collator: makes tensors of encoded rows, padded on the right.
 
-    values: what each column is filled with, 0 by default.
-    texts, most: these columns are filled to a multiple of `MULTIPLE` tokens, but to no more than
-    `most` if they are not longer.
+    values: the padding value of each column, 0 by default.
+    texts, most: these columns are padded to a multiple of `MULTIPLE` tokens, but at most to `most`
+        unless a row is longer.
     """
 
     values: dict[str, Any]
@@ -37,7 +37,7 @@ class Pad:
 
     @classmethod
     def for_tokenizer(cls, tokenizer: Any) -> Pad:
-        """Padding with a tokenizer's own ids."""
+        """A collator that pads with the tokenizer's ids."""
         values = {
             "input_ids": tokenizer.pad_token_id,
             "token_type_ids": tokenizer.pad_token_type_id,
@@ -46,8 +46,9 @@ class Pad:
         return cls(values)
 
     def in_few_shapes(self, rows: Any) -> Pad:
-        """The same for batches of these rows, in fewer shapes: what is as long as a text is filled
-        up to a multiple.
+        """A collator for batches of these rows with fewer shapes.
+
+        Columns with the length of the text are padded to a multiple.
         """
         lengths = list(rows["length"])
         if len(set(lengths)) < 2:
@@ -67,11 +68,11 @@ class Pad:
         return {name: self._tensor(name, [row[name] for row in rows]) for name in columns}
 
     def width(self, longest: int) -> int:
-        """Tokens that a batch of texts is filled up to."""
+        """The padded length of a batch, in tokens."""
         return max(longest, min(self.most, -(-longest // MULTIPLE) * MULTIPLE))
 
     def _needless(self, name: str, full: bool) -> int:
-        """What stands for a filling that is not used."""
+        """A placeholder for padding that is not used."""
         if not full:
             raise AdaptkitError(
                 f"texts of different lengths need a padding token for {name}, and this tokenizer "

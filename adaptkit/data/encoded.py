@@ -1,4 +1,4 @@
-"""Encoded rows in memory: a row out of an Arrow table takes longer than a GPU takes to train on it."""
+"""Encoded rows in memory: reading a row from Arrow is slower than training on it on a GPU."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from torch.utils.data import Dataset as TorchDataset
 if TYPE_CHECKING:
     from datasets import Dataset
 
-MOST_BYTES = 5e8  # larger tables stay where they are
+MOST_BYTES = 5e8  # larger tables stay in Arrow
 
 
 class Lists:
-    """A column of lists of numbers; row `i` is a view, `(length,)`, of an array that holds all of
-    them.
-    """
+    """A column of number lists; row `i` is a view `(length,)` of one array that holds all."""
 
     def __init__(self, column: Any):
         self._ends, self._values = column.offsets.to_numpy(), column.values.to_numpy()
@@ -31,8 +29,7 @@ class Lists:
 
 
 class Encoded(TorchDataset):
-    """Encoded rows, without the columns that do not reach the model, which begin with _; lists of
-    numbers are arrays.
+    """Encoded rows without the columns that start with _; number lists are arrays.
 
     A row is a dict; `encoded["length"]` is a column.
     """
@@ -45,7 +42,7 @@ class Encoded(TorchDataset):
 
     @classmethod
     def of(cls, encoded: Any) -> Any:
-        """The same rows in memory; as they are where they are too many, or more than a table."""
+        """The same rows in memory; unchanged if they are too many or are not a plain table."""
         from datasets import Dataset
 
         if (
@@ -67,7 +64,7 @@ class Encoded(TorchDataset):
 
 
 def _column(array: Any) -> Any:
-    """Something that gives a row by its number."""
+    """A column that returns a row's value by index."""
     lists = pyarrow.types.is_list(array.type) and pyarrow.types.is_primitive(array.type.value_type)
     if (
         not lists

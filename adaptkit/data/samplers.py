@@ -1,4 +1,4 @@
-"""The order of training rows: batches of like lengths, the same on every process."""
+"""Samplers for training rows: batches of similar lengths, in the same order on every process."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
 
 def lengths_of(encoded: Dataset) -> list[int]:
-    """Tokens of each row; the column at once, which is a hundred times faster than row by row."""
+    """Tokens of each row, read as a whole column: a hundred times faster than row by row."""
     return encoded["length"][:]
 
 
 class LengthBuckets(Sampler[int]):
-    """Rows in batches of like lengths, the batches in random order; the same on every process.
+    """Batches of rows of similar lengths, in random order; the same on every process.
 
     Args:
         lengths: tokens of each row.
         batch_size: rows in one optimizer step over all processes, so that the order does not depend
             on their number.
-        seed: of the order; each epoch has its own.
-        pool: how many batches are sorted together: more means less padding and less chance.
+        seed: seed of the order; each epoch has its own order.
+        pool: how many batches are sorted together; more means less padding and less randomness.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, pool: int = 50):
@@ -60,8 +60,9 @@ class LengthBuckets(Sampler[int]):
 def padding_share(
     sampler: LengthBuckets, batch_size: int, width: Callable[[int], int] = int
 ) -> float:
-    """The share of one epoch's tokens that are padding, in batches of `batch_size` rows; `width`:
-    of a batch, by its longest.
+    """The share of padding in one epoch's tokens, in batches of `batch_size` rows.
+
+    `width`: the padded length of a batch, from its longest row.
     """
     ordered = sampler.lengths[list(sampler)]
     batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
@@ -69,16 +70,14 @@ def padding_share(
 
 
 class TaskBuckets(Sampler[int]):
-    """The rows of several tasks, each step of one task, steps in random order; within a task as in
-    `LengthBuckets`.
+    """Rows of several tasks, one task per step, steps in random order, each as in `LengthBuckets`.
 
     Args:
-        lengths: tokens of each row, for each task; rows are numbered through, one task behind the
-            other.
+        lengths: tokens of each row, for each task; row numbers continue from one task to the next.
         step: rows in one optimizer step over all processes.
-        seed: of the order; each epoch has its own.
-        temperature: a task has a share of the steps by its number of rows to the power of 1 /
-            temperature: 1 by size, more: evener.
+        seed: seed of the order; each epoch has its own order.
+        temperature: a task's share of the steps is proportional to its number of rows to the power
+            of 1 / temperature. 1 is proportional to size; higher values are more even.
     """
 
     def __init__(
@@ -106,9 +105,7 @@ class TaskBuckets(Sampler[int]):
         return iter(np.concatenate(groups).tolist())
 
     def _of_task(self, task: int) -> list[np.ndarray]:
-        """As many steps as the task has in an epoch, from as many passes over its rows as that
-        takes.
-        """
+        """The task's steps of one epoch, from as many passes over its rows as that takes."""
         buckets, wanted = self.buckets[task], int(self.steps[task])
         in_pass = -(-len(buckets) // self.step)
         passes = -(-wanted // in_pass)
@@ -118,6 +115,6 @@ class TaskBuckets(Sampler[int]):
             rows = np.fromiter(buckets, int)
             rows = (
                 np.resize(rows, in_pass * self.step) + self.starts[task]
-            )  # the last step is filled from the first ones
+            )  # the last step is filled up with the first rows
             found += list(rows.reshape(in_pass, self.step))
         return found[:wanted]

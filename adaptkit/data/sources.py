@@ -1,6 +1,6 @@
-"""Splits from files, the Hub, a DatasetDict or the embedded corpus.
+"""Load splits from files, the Hub, a DatasetDict or the embedded corpus.
 
-Files are read by `adaptkit.readers`.
+`adaptkit.data.readers` reads the files.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def load_splits(
     dataset_config_name: str | None = None,
     reading: Reading = Reading(),  # noqa: B008
 ) -> Splits:
-    """Read the splits that a recipe's flags name; the embedded corpus when none are given.
+    """Load the splits that a recipe's flags name, or the embedded corpus by default.
 
     Raises:
-        AdaptkitError: a missing file, a bad row, or flags that contradict each other.
+        AdaptkitError: a file is missing, a row is bad, or flags contradict each other.
     """
     if train_file and dataset_name:
         raise AdaptkitError("give --train_file or --dataset_name, not both.")
@@ -48,7 +48,7 @@ def load_splits(
 
 
 def from_datasets(dataset: Any, name: str = "dataset") -> Splits:
-    """Splits of a `datasets.DatasetDict`, or of one `Dataset`, which is taken as training data.
+    """Splits of a `datasets.DatasetDict`, or of one `Dataset`, used as training data.
 
     Raises:
         AdaptkitError: there is no training split.
@@ -75,7 +75,7 @@ def from_datasets(dataset: Any, name: str = "dataset") -> Splits:
 def _from_files(
     train_file: str, validation_file: str | None, test_file: str | None, reading: Reading
 ) -> Splits:
-    """Each split from its file; splits that stand in the training file itself are taken from there."""
+    """Read each split from its file, or from the training file if that holds several splits."""
     notes = []
     path = Path(train_file)
     if path.suffix.lower() == ".json" and path.is_file() and reading.format in (None, "json"):
@@ -118,12 +118,12 @@ def _from_hub(name: str, config: str | None) -> Any:
 
     try:
         return datasets.load_dataset(name, config)
-    except Exception as problem:  # datasets raises its own, requests' and fsspec's errors here
+    except Exception as problem:  # datasets raises its own, requests' and fsspec's errors
         raise AdaptkitError(f"cannot load the dataset {name!r}: {problem}") from problem
 
 
 def _from_dataset(dataset: Any, source: str) -> Table:
-    """Rows of a `datasets.Dataset`, class numbers turned into their names, in lists too."""
+    """Rows of a `datasets.Dataset`, with class indices replaced by their names, also in lists."""
     names = {
         key: found for key, feature in dataset.features.items() if (found := _class_names(feature))
     }
@@ -136,9 +136,7 @@ def _from_dataset(dataset: Any, source: str) -> Table:
 
 
 def _untold(dataset: Any) -> str | None:
-    """The column of labels or scores that is -1 in every row, as where a benchmark keeps its test
-    labels to itself.
-    """
+    """The label or score column if it is -1 in every row, as in benchmarks with hidden labels."""
     kinds = {key: str(getattr(feature, "dtype", "")) for key, feature in dataset.features.items()}
     numbers = [
         key for key, kind in kinds.items() if "float" in kind or _class_names(dataset.features[key])

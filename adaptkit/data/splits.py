@@ -1,4 +1,4 @@
-"""How rows are divided into training, validation and test splits, and into folds."""
+"""Divide rows into training, validation and test splits, and into folds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from adaptkit.errors import AdaptkitError
 
 @dataclass
 class Splits:
-    """Training rows and what goes with them. `notes`: what was decided and should be said aloud."""
+    """Training rows with optional validation and test rows. `notes`: decisions to print."""
 
     train: Table
     validation: Table | None = None
@@ -21,14 +21,12 @@ class Splits:
     notes: list[str] = field(default_factory=list)
 
     def items(self) -> list[tuple[str, Table]]:
-        """(name, table) of the splits that there are."""
+        """(name, table) of the existing splits."""
         found = (("train", self.train), ("validation", self.validation), ("test", self.test))
         return [(name, table) for name, table in found if table is not None]
 
     def at_most(self, most: dict[str, int | None], seed: int) -> Splits:
-        """So many rows of each split, drawn by `seed` and in their old order; all of them where it
-        has fewer, or for None.
-        """
+        """At most this many rows per split, sampled with `seed`, in their old order; None: all."""
         tables, notes = dict(self.items()), list(self.notes)
         for name, table in self.items():
             count = most.get(name)
@@ -43,8 +41,9 @@ class Splits:
 def split_validation(
     table: Table, labels: Sequence[str], seed: int, share: float = 0.1
 ) -> tuple[Table, Table]:
-    """Cut a validation split: the same share of each label (at least one row of a label that has
-    two), shuffled by `seed`.
+    """Split off validation rows: the same share of each label, shuffled with `seed`.
+
+    At least one row of each label that has two.
 
     Returns:
         The remaining training rows and the validation rows, each in their old order.
@@ -61,11 +60,10 @@ def split_validation(
 def split_groups(
     table: Table, groups: Sequence[str], seed: int, share: float = 0.1
 ) -> tuple[Table, Table]:
-    """Cut off about `share` of the rows, whole groups at a time, so that no group stands on both
-    sides.
+    """Split off about `share` of the rows by whole groups, so that no group is on both sides.
 
     Returns:
-        The remaining rows and those cut off, each in their old order.
+        The remaining rows and those split off, each in their old order.
     """
     by_group = _indexes(groups)
     names = sorted(by_group)
@@ -76,16 +74,16 @@ def split_groups(
             break
         if len(chosen) + len(by_group[name]) <= max(1, 2 * share * len(table)):
             chosen.update(by_group[name])
-    if not chosen and len(names) > 1:  # all are large: the smallest
+    if not chosen and len(names) > 1:  # all groups are large: take the smallest
         chosen.update(by_group[min(names, key=lambda name: len(by_group[name]))])
     return divide(table, chosen)
 
 
 def folds(table: Table, groups: Sequence[str], count: int, seed: int) -> list[tuple[Table, Table]]:
-    """`count` pairs of (the rest, one fold), whole groups at a time; each row is in one fold.
+    """`count` pairs of (the rest, one fold) by whole groups; each row is in one fold.
 
     Raises:
-        AdaptkitError: fewer groups than folds.
+        AdaptkitError: there are fewer groups than folds.
     """
     by_group = _indexes(groups)
     if len(by_group) < count:
@@ -96,7 +94,7 @@ def folds(table: Table, groups: Sequence[str], count: int, seed: int) -> list[tu
     names = sorted(by_group)
     random.Random(seed).shuffle(names)
     parts: list[set[int]] = [set() for _ in range(count)]
-    for name in names:  # to the smallest fold, so that they stay even
+    for name in names:  # to the smallest fold, to keep folds even
         min(parts, key=len).update(by_group[name])
     return [divide(table, part) for part in parts]
 

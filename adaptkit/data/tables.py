@@ -1,4 +1,4 @@
-"""Rows, where each came from, and how they are divided into splits."""
+"""Tables of rows that know where each row came from."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 from adaptkit.errors import AdaptkitError, nearest
 
-LONGEST = 600  # characters of a problem that a message shows
+LONGEST = 600  # characters of a problem shown in a message
 
 
 @dataclass
 class Table:
-    """Rows, and for each row where it stands, for error messages: `reviews.csv:17`. `notes`: what
-    reading decided.
+    """Rows, and the source of each row for error messages: `reviews.csv:17`.
+
+    `notes`: decisions made while reading.
     """
 
     rows: list[dict[str, Any]]
@@ -30,22 +31,20 @@ class Table:
         return list(dict.fromkeys(key for row in self.rows[:100] for key in row))
 
     def where(self, index: int) -> str:
-        """`file:line` of a row, or `source row n` where there are no lines."""
+        """`file:line` of a row, or `source row n` if the source has no lines."""
         return f"{self.source}:{self.lines[index]}" if self.lines else f"{self.source} row {index}"
 
     def bad(self, index: int, problem: str) -> AdaptkitError:
-        """The error to raise for a row that cannot be used; of a long problem the middle is left
-        out.
-        """
+        """The error for an unusable row; the middle of a long problem is left out."""
         if len(problem) > LONGEST:
             problem = f"{problem[: LONGEST // 2]} ... {problem[-LONGEST // 2 :]}"
         return AdaptkitError(f"{self.where(index)}: {problem}")
 
     def each(self, make: Callable[[int, dict[str, Any]], Any]) -> list[Any]:
-        """What `make` makes of every row, from its index and the row itself.
+        """Apply `make` to every index and row.
 
         Raises:
-            AdaptkitError: that of the first row that cannot be used, with the places of the others.
+            AdaptkitError: that of the first unusable row, with the locations of the others.
         """
         found, bad = [], []
         for index, row in enumerate(self.rows):
@@ -68,11 +67,11 @@ class Table:
         return Table([self.rows[i] for i in indexes], self.source, lines)
 
     def with_rows(self, rows: list[dict[str, Any]]) -> Table:
-        """The same places with other rows, one for each."""
+        """The same sources with other rows."""
         return Table(rows, self.source, self.lines)
 
     def and_rows(self, other: Table | None) -> Table:
-        """These rows and those of another table."""
+        """These rows followed by those of another table."""
         if other is None:
             return self
         lines = (
@@ -83,7 +82,7 @@ class Table:
         return Table([*self.rows, *other.rows], self.source, lines)
 
     def need(self, column: str, flag: str) -> None:
-        """Raise an AdaptkitError unless the table has `column`; `flag` is what the user can set."""
+        """Raise an AdaptkitError unless the table has `column`; `flag` is the flag that sets it."""
         if column not in self.columns:
             close = nearest(column, self.columns)
             guess = f" Did you mean --{flag} {close}?" if close else f" Name it with --{flag}."

@@ -1,15 +1,16 @@
-"""Attention maps: each head of a student is drawn to look where its teacher's looks (Wang et al.
-2020, arXiv:2002.10957; Jiao et al. 2020, arXiv:1909.10351). For a text, the mean over pairs of
-layers, heads and tokens of
+"""Attention-map distillation: a student's heads learn the teacher's attention.
 
-    KL(teacher's shares of attention || student's)
+Wang et al. 2020, arXiv:2002.10957; Jiao et al. 2020, arXiv:1909.10351. For a text, the loss is the
+mean over pairs of layers, heads and tokens of
 
-The shares are softmax(q k / sqrt(width of a head)) of what the layers' query and key maps give, so
-any attention kernel may run; the teacher's queries and keys are kept in bf16, not its maps, whose
-size grows with the square of the text. What a model adds between these maps and its attention is
+    KL(teacher's attention weights || student's)
+
+The weights are softmax(q k / sqrt(head width)) of the outputs of the layers' query and key maps, so
+any attention kernel may run. The teacher's queries and keys are stored in bf16, not its maps, whose
+size is quadratic in the text length. Whatever a model adds between these maps and its attention is
 left out on both sides: rotary and relative positions, norms of heads, sliding windows, soft caps,
-scales of its own. For BERT, RoBERTa, ELECTRA, DistilBERT, GPT-2 and OPT nothing is, and the shares
-are the model's.
+scales of its own. BERT, RoBERTa, ELECTRA, DistilBERT, GPT-2 and OPT add nothing, so the weights are
+the model's own.
 """
 
 from __future__ import annotations
@@ -29,9 +30,7 @@ from adaptkit.models.sites import Site
 
 
 class Watched:
-    """A model whose query and key maps are noted, layer by layer, while it is in place (`with
-    watched:`).
-    """
+    """A model whose query and key maps are recorded per layer in a block (`with watched:`)."""
 
     def __init__(self, model: Any, layers: Iterable[int]):
         maps = _maps(model)
@@ -63,10 +62,10 @@ class Watched:
         self._noted[index] = output if part is None else output[..., part[0] : part[1]]
 
     def queries_and_keys(self) -> list[Tensor]:
-        """Of the last forward pass, by turns, each `(texts, tokens, width)`.
+        """Queries and keys of the last forward pass, alternating, each `(texts, tokens, width)`.
 
         Raises:
-            AdaptkitError: a layer that did not run, or, while gradients are taken, one without any.
+            AdaptkitError: a layer did not run, or has no gradient while gradients are computed.
         """
         noted = [one for one in self._noted if one is not None]
         if len(noted) < len(self.sites):
@@ -82,7 +81,7 @@ class Watched:
         return noted
 
     def log_shares(self, queries: Tensor, keys: Tensor, seen: Tensor) -> Tensor:
-        """Logarithms of the shares of attention, `(texts, heads, tokens, tokens)`; in fp32."""
+        """Log attention weights, `(texts, heads, tokens, tokens)`; in fp32."""
         rows, tokens, width = queries.shape
         head_width = width // self.heads
         with torch.autocast(queries.device.type, enabled=False):
@@ -100,7 +99,7 @@ class Watched:
 
 
 class AttentionMapLoss(FeatureLoss):
-    """Where a teacher's heads look in each text."""
+    """The loss between the attention maps of student and teacher."""
 
     teacher: Watched
     student: Watched
@@ -115,11 +114,11 @@ class AttentionMapLoss(FeatureLoss):
         )
 
     def learning(self, model: Any) -> Watched:
-        """The student, while it trains.
+        """Context for the student's training.
 
         Raises:
-            AdaptkitError: its heads are not as many as the teacher's, or only one of the two sees
-                what comes later.
+            AdaptkitError: it has another number of heads than the teacher, or only one of the two
+                is causal.
         """
         self.student = Watched(model, range(len(self.layers)))
         for what in ("heads", "causal"):
@@ -153,7 +152,7 @@ def _maps(model: Any) -> list[list[Site]]:
     """The query and the key map of each layer.
 
     Raises:
-        AdaptkitError: layers that are shared, or more than one stack of them.
+        AdaptkitError: layers are shared, or there are several stacks.
     """
     found = [
         [site for site in find_sites(model) if site.name == name] for name in ("attn.q", "attn.k")
@@ -167,8 +166,6 @@ def _maps(model: Any) -> list[list[Site]]:
 
 
 def _is_causal(model: Any, query: Site) -> bool:
-    """Whether a token looks at those in front of it alone, as the attention that holds the query
-    map says.
-    """
+    """True if the attention that holds the query map is causal."""
     attention = model.get_submodule(query.module.rpartition(".")[0])
     return any(getattr(attention, name, False) for name in ("is_causal", "is_decoder"))

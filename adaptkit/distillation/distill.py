@@ -1,16 +1,17 @@
-"""Distilling: a student learns what a teacher says, and the labels (Hinton et al. 2015,
-arXiv:1503.02531).
+"""Knowledge distillation: a student learns from a teacher's logits and from labels.
 
-The teacher runs once; its logits are one more column of the training rows. The loss is
+Hinton et al. 2015, arXiv:1503.02531. The teacher runs once; its logits are one more column of the
+training rows. The loss is
 
-    hard * (the task's own loss, over what has a label)  +  (1 - hard) * T^2 * KL(softmax(teacher / T) || softmax(student / T))
+    hard * (the task's own loss over labelled items)
+    + (1 - hard) * T^2 * KL(softmax(teacher / T) || softmax(student / T))
 
-summed over all labels of an optimizer step, one a text (classify) or one a word (tag), and divided
-by their number. Where a text has several, each label is a choice of its own, between its logit and
-0: the softmax of the two is the sigmoid. Where it is asked for, so many times the difference of
-hidden states or of attention maps is added (`adaptkit.transfer.feature_loss`). Rows without labels
-count in what the teacher says alone. But for these two, teacher and student need not share a
-tokenizer: only logits of whole texts and of whole words pass between them.
+summed over all labels of an optimizer step, one per text (classify) or one per word (tag), and
+divided by their number. If a text may have several labels, each label is a choice between its logit
+and 0: the softmax of the two is the sigmoid. Feature losses, if requested, add the weighted
+difference of hidden states or attention maps (`adaptkit.distillation.feature_loss`). Rows without
+labels only count in the teacher's term. Without feature losses, teacher and student need not share
+a tokenizer: only logits of whole texts and of whole words pass between them.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ from adaptkit.utils.atomic_files import new_file
 
 LOGITS = "teacher_logits.safetensors"
 
-UNLABELLED = "_unlabelled"  # a row that the teacher alone says something about
+UNLABELLED = "_unlabelled"  # marks a row that only the teacher labels
 
 GOLD: dict[
     str, Callable[[Any], dict[str, Any]]
-] = {  # what can be taught; the gold of a row that has none, which no loss looks at
+] = {  # supported tasks; the placeholder label of unlabelled rows, which no loss reads
     "classify": lambda task: {"label": task.labels[0] if task.one_label else []},
     "tag": lambda task: {"entities": []},
 }
@@ -56,9 +57,9 @@ GOLD: dict[
 class Teacher:
     """A model that has run once over some texts.
 
-    task: classify or tag. labels: in the order of its logits. logits: what `name_of` calls a row ->
-    its logits, `(labels,)`, or `(words, labels)` with NaN for words in which no piece of the
-    teacher's begins. multi_label: a text has any number of labels.
+    task: classify or tag. labels: in the order of its logits. logits: `name_of(row)` -> its logits,
+    `(labels,)`, or `(words, labels)` with NaN for words in which no piece of the teacher's begins.
+    multi_label: a text may have any number of labels.
     """
 
     def __init__(
@@ -78,11 +79,12 @@ class Teacher:
         batch_size: int = 64,
         feature_losses: Sequence[FeatureLoss] = (),
     ) -> Teacher:
-        """Let an adapter or a fully tuned model in a folder say what it thinks of every row. pulls:
-        what keeps more of it.
+        """Compute the logits of every row with an adapter or a fully fine-tuned model in a folder.
+
+        feature_losses: store the teacher's features, too.
 
         Raises:
-            AdaptkitError: it does not give labels to texts or words.
+            AdaptkitError: the model does not label texts or words.
         """
         from adaptkit.inference.predict import predict
         from adaptkit.inference.predictor import Predictor
@@ -123,14 +125,14 @@ class Teacher:
         """The model in a folder before it has run: its labels, and no logits.
 
         Raises:
-            AdaptkitError: it does not give labels to texts or words.
+            AdaptkitError: the model does not label texts or words.
         """
         card = existing_card(Path(folder))
         check_taught(folder, str(card.task))
         return cls(card.labels, {}, str(card.task), bool(card.settings.get("multi_label")))
 
     def save(self, file: Path) -> None:
-        """Write task, labels, texts and logits, in one step."""
+        """Write task, labels, texts and logits, atomically."""
         texts = np.frombuffer(json.dumps(list(self.logits)).encode(), np.uint8)
         rows = [np.atleast_2d(row).astype(np.float32) for row in self.logits.values()]
         with new_file(file) as staged:
@@ -148,10 +150,10 @@ class Teacher:
 
     @classmethod
     def load(cls, file: str | Path) -> Teacher:
-        """What `save` wrote.
+        """Load what `save` wrote.
 
         Raises:
-            AdaptkitError: the file is something else.
+            AdaptkitError: the file has other contents.
         """
         try:
             with safe_open(file, "numpy") as found:
@@ -172,10 +174,10 @@ class Teacher:
             raise AdaptkitError(f"{file} holds no logits of a teacher ({problem}).") from problem
 
     def logits_of(self, task: Task, table: Table) -> list[np.ndarray]:
-        """Logits of every row.
+        """The logits of every row.
 
         Raises:
-            AdaptkitError: a text that the teacher has not seen, by file and line.
+            AdaptkitError: the teacher has not seen a text, with file and line.
         """
         found = []
         for index, row in enumerate(table.rows):
@@ -188,11 +190,10 @@ class Teacher:
 
 
 def taught_by(teacher: str | None) -> str:
-    """What a teacher teaches: the name of the task of a folder, or of a file of logits; classify
-    where there is none.
+    """The task taught by a teacher's folder or file of logits; classify without a teacher.
 
     Raises:
-        AdaptkitError: a teacher of something that no student learns.
+        AdaptkitError: no student can learn the teacher's task.
     """
     if not teacher:
         return "classify"
@@ -204,7 +205,7 @@ def taught_by(teacher: str | None) -> str:
 
 
 def check_taught(teacher: str | Path, task: str, known: Iterable[str] = tuple(GOLD)) -> None:
-    """Refuse a teacher of something else."""
+    """Refuse a teacher of another task."""
     if task not in known:
         raise AdaptkitError(
             f"{teacher} was trained for {task}; a teacher is one of {', '.join(known)}."
@@ -212,7 +213,7 @@ def check_taught(teacher: str | Path, task: str, known: Iterable[str] = tuple(GO
 
 
 def name_of(task: Task, row: dict[str, Any]) -> str:
-    """A row's texts, to the letter."""
+    """The exact texts of a row, as a key."""
     return json.dumps(
         [row[part] for part in task.parts if part not in task.label_parts and part in row],
         ensure_ascii=False,
@@ -221,9 +222,9 @@ def name_of(task: Task, row: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Distilling:
-    """How much of what is learned.
+    """The settings of the distillation loss.
 
-    temperature: divides the logits. hard: the share of the labels' own loss, 0 to 1.
+    temperature: divides the logits. hard: the share of the label loss, 0 to 1.
     """
 
     temperature: float = 2.0
@@ -238,9 +239,7 @@ class Distilling:
 
 
 class TeacherTask(WrappedTask):
-    """A task of which logits are kept, also where answers are numbers; and what feature losses
-    keep.
-    """
+    """A task that returns its logits, even if its answers are numbers, and stores features."""
 
     def __init__(self, inner: Task, feature_losses: Sequence[FeatureLoss]):
         super().__init__(inner)
@@ -249,20 +248,20 @@ class TeacherTask(WrappedTask):
     def model_inputs(
         self, model: Any, batch: dict[str, Tensor], labels: Tensor | None
     ) -> dict[str, Any]:
-        """As the task's, and what feature losses need beside the logits."""
+        """The task's inputs, and requests for the outputs that feature losses need."""
         return self.inner.model_inputs(model, batch, labels) | _extra_outputs(self.feature_losses)
 
     def postprocess(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
-        """The logits of a batch, whatever the task itself keeps."""
+        """The logits of a batch, whatever the task itself returns."""
         for feature_loss in self.feature_losses:
             feature_loss.keep(outputs, batch)
         return outputs.logits.float()
 
 
 class StudentTask(WrappedTask):
-    """A task while a student learns it: the teacher's logits are a column of the training rows."""
+    """A task with distillation: the teacher's logits are a column of the training rows."""
 
-    recordable = False  # how many labels count is read from the batch
+    recordable = False  # the number of labels that count is read from the batch
 
     def __init__(
         self, inner: Task, teacher: Teacher, how: Distilling, feature_losses: Sequence[FeatureLoss]
@@ -272,7 +271,7 @@ class StudentTask(WrappedTask):
 
     @contextmanager
     def while_training(self, model: Any) -> Iterator[None]:
-        """The student with what feature losses put into it."""
+        """The student with the modules that feature losses add."""
         with ExitStack() as stack:
             for feature_loss in self.feature_losses:
                 stack.enter_context(feature_loss.learning(model))
@@ -286,9 +285,7 @@ class StudentTask(WrappedTask):
         labelled: bool = True,
         train: bool = False,
     ) -> dict[str, list]:
-        """As the task's; training rows with the teacher's logits, and whether they have a label of
-        their own.
-        """
+        """The task's features; training rows also have the teacher's logits and a label mark."""
         found = self.inner.features(table, tokenizer, max_length, labelled, train)
         if train:
             owners = found.get("_row", range(len(table)))
@@ -298,22 +295,20 @@ class StudentTask(WrappedTask):
         return found
 
     def collator(self, tokenizer: Any) -> Pad:
-        """As the task's, with padding for the teacher's logits."""
+        """The task's collator, with padding for the teacher's logits."""
         pad = cast(Pad, self.inner.collator(tokenizer))
         nothing = [0.0] * len(self.teacher.labels)
         return dataclasses.replace(pad, values=pad.values | {"teacher": nothing})
 
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
-        """As the task's, from the rows that have a label of their own."""
+        """The task's baseline, from the labelled rows."""
         labelled = train.with_rows([row for row in train.rows if not row.get(UNLABELLED)])
         return self.inner.baseline(labelled, table)
 
     def model_inputs(
         self, model: Any, batch: dict[str, Tensor], labels: Tensor | None
     ) -> dict[str, Any]:
-        """As the task's, without the teacher's columns, and what feature losses need beside the
-        logits.
-        """
+        """The task's inputs without the teacher's columns, with outputs for feature losses."""
         read = {name: value for name, value in batch.items() if name not in ("teacher", "labelled")}
         extra = _extra_outputs(self.feature_losses) if "teacher" in batch else {}
         return self.inner.model_inputs(model, read, labels) | extra
@@ -326,7 +321,7 @@ class StudentTask(WrappedTask):
         items: Any,
         smoothing: float = 0.0,
     ) -> Tensor:
-        """The labels' own loss, the teacher's, and the feature losses; see the top of this file."""
+        """The label, distillation and feature losses; see the module docstring."""
         if "teacher" not in batch:  # an evaluation
             return self.inner.loss(outputs, batch, labels, items, smoothing)
         student, teacher = (
@@ -342,7 +337,7 @@ class StudentTask(WrappedTask):
         counted = (labels != -100) & ~teacher.isnan().any(-1)
         soft = soft_loss(student[counted], teacher[counted], self.how.temperature)
         loss = loss + (1 - share) * soft / items
-        # a text counts by its labels, as in the other parts
+        # a text counts by its number of labels, as in the other terms
         count = (labels != -100).reshape(len(labels), -1).sum(1)
         for feature_loss in self.feature_losses:
             loss = (
@@ -353,7 +348,7 @@ class StudentTask(WrappedTask):
 
 
 def _extra_outputs(feature_losses: Sequence[FeatureLoss]) -> dict[str, Any]:
-    """What a model is asked for besides its logits."""
+    """The outputs requested from a model besides its logits."""
     return {
         name: value
         for feature_loss in feature_losses
@@ -364,8 +359,9 @@ def _extra_outputs(feature_losses: Sequence[FeatureLoss]) -> dict[str, Any]:
 def _beside_labels(
     said: list[np.ndarray], owners: Any, firsts: list[list[int]] | None
 ) -> list[Any]:
-    """The teacher's logits where the labels stand: one for a row, or for each piece of a window
-    those of the unit it begins.
+    """The teacher's logits aligned with the labels.
+
+    One for a row, or for each piece of a window those of the unit that it begins.
     """
     if firsts is None:
         return [row.tolist() for row in said]
@@ -377,23 +373,19 @@ def _beside_labels(
 
 
 def as_choices(logits: Tensor, multi_label: bool) -> Tensor:
-    """Logits between which a softmax chooses: as they are, or of `(rows, labels)` yes and no for
-    each, `(rows, labels, 2)`.
-    """
+    """Logits for a softmax: unchanged, or `(rows, labels)` as yes/no pairs `(rows, labels, 2)`."""
     return torch.stack([logits, torch.zeros_like(logits)], -1) if multi_label else logits
 
 
 def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 times the Kullback-Leibler divergence of the softened answers, summed over rows; logits
-    `(rows, labels)`.
-    """
+    """T^2 times the KL divergence of softened predictions, summed over rows `(rows, labels)`."""
     said = F.log_softmax(student.float() / temperature, -1)
     wanted = F.log_softmax(teacher.float() / temperature, -1)
     return temperature**2 * F.kl_div(said, wanted, reduction="sum", log_target=True)
 
 
 def check_alike(task: Task, teacher: Teacher) -> None:
-    """Refuse a teacher of another task than the student's, or of other labels."""
+    """Refuse a teacher with another task or other labels than the student."""
     if task.name != teacher.task:
         raise AdaptkitError(
             f"the teacher was trained for {teacher.task}, the student is to learn {task.name}."
@@ -418,10 +410,10 @@ def distilled(
     how: Distilling = Distilling(),
     feature_losses: Sequence[FeatureLoss] = (),
 ) -> Any:
-    """The same task for a student of a teacher. Its labels come in the teacher's order.
+    """The task for a student of a teacher. Its labels get the teacher's order.
 
     Raises:
-        AdaptkitError: the teacher knows other labels, or another task.
+        AdaptkitError: the teacher has other labels, or another task.
     """
     check_alike(task, teacher)
     changed: dict[str, Any] = {"labels": teacher.labels}
@@ -434,11 +426,10 @@ def distilled(
 def add_unlabelled(
     task: Task, train: Table, unlabelled: Table, others: list[Table]
 ) -> tuple[Table, int]:
-    """Training rows with the texts of `unlabelled` behind them that stand neither there nor in
-    other splits, each once.
+    """Append each text of `unlabelled` once, unless the training rows or other splits have it.
 
     Returns:
-        The rows, and how many were added. Each has a gold of `GOLD`, which no loss looks at.
+        The rows, and how many were added. Each has a placeholder from `GOLD`, which no loss reads.
     """
     seen = {task.key(row) for table in (train, *others) for row in table.rows}
     added = []

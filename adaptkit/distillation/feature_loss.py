@@ -1,6 +1,6 @@
-"""What draws the inside of a student to that of its teacher.
+"""Feature-distillation losses.
 
-The teacher runs once; what its layers gave is kept by the text.
+The teacher runs once; the outputs of its layers are stored by text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from adaptkit.training.activation_cache import ActivationCache, BatchKeys
 
 
 def batch_keys(batch: dict[str, Tensor]) -> BatchKeys:
-    """The texts of a batch by their tokens; what else the two models read may differ."""
+    """The texts of a batch by their tokens; other inputs of the two models may differ."""
     texts = BatchKeys.read(
         (), {name: batch[name] for name in ("input_ids", "attention_mask") if name in batch}
     )
@@ -26,10 +26,10 @@ def batch_keys(batch: dict[str, Tensor]) -> BatchKeys:
 
 
 def teacher_states(texts: BatchKeys, cache: ActivationCache) -> Tensor:
-    """What a teacher is known to hold of a batch, `(texts, tokens, width)`.
+    """The stored teacher states of a batch, `(texts, tokens, width)`.
 
     Raises:
-        AdaptkitError: it has not read one of the texts.
+        AdaptkitError: the teacher has not read one of the texts.
     """
     told = texts.find(cache)
     if told is None:
@@ -42,7 +42,7 @@ def teacher_states(texts: BatchKeys, cache: ActivationCache) -> Tensor:
 
 
 def token_mask(batch: dict[str, Tensor]) -> Tensor:
-    """Which tokens are no padding, `(texts, tokens)` of truth values."""
+    """Boolean mask of the tokens that are not padding, `(texts, tokens)`."""
     return (
         batch["attention_mask"].bool()
         if "attention_mask" in batch
@@ -51,14 +51,13 @@ def token_mask(batch: dict[str, Tensor]) -> Tensor:
 
 
 class FeatureLoss:
-    """Layers of a student, drawn to those of a teacher.
+    """A loss between layers of a student and layers of its teacher.
 
-    layers: the teacher's, by number from 0, one for each layer of the student. weight: times its
-    loss is added to what else is
-    learned. asks: what both models are asked for besides their logits.
+    layers: the teacher's layer indices from 0, one per layer of the student. weight: factor on this
+    loss. extra_outputs: outputs requested from both models besides their logits.
 
     Raises:
-        AdaptkitError: a weight that is negative or no number.
+        AdaptkitError: the weight is negative or not a number.
     """
 
     extra_outputs: ClassVar[dict[str, Any]] = {}
@@ -69,21 +68,21 @@ class FeatureLoss:
         self.layers, self.weight, self.cache = list(layers), weight, ActivationCache()
 
     def teaching(self, model: Any) -> AbstractContextManager[Any]:
-        """The teacher, while it runs."""
+        """Context for the teacher's run."""
         return nullcontext()
 
     def keep(self, outputs: Any, batch: dict[str, Tensor]) -> None:
-        """Keep what the teacher's layers gave for a batch."""
+        """Store the outputs of the teacher's layers for a batch."""
         raise NotImplementedError
 
     def learning(self, model: Any) -> AbstractContextManager[Any]:
-        """The student, while it trains."""
+        """Context for the student's training."""
         raise NotImplementedError
 
     def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
-        """How far the student is away for each text, `(texts,)`.
+        """The loss of each text, `(texts,)`.
 
         Raises:
-            AdaptkitError: a text that the teacher has not read.
+            AdaptkitError: the teacher has not read a text.
         """
         raise NotImplementedError

@@ -1,11 +1,13 @@
-"""Hidden states: a student's layers are drawn to those of its teacher (Romero et al. 2015,
-arXiv:1412.6550; Jiao et al. 2020, arXiv:1909.10351). For a text, the mean over pairs of layers of
+"""Hidden-state distillation: a student's layers learn those of its teacher.
+
+Romero et al. 2015, arXiv:1412.6550; Jiao et al. 2020, arXiv:1909.10351. For a text, the loss is the
+mean over pairs of layers of
 
     sum over its tokens of |map(student) - teacher|^2  /  sum over its tokens of |teacher|^2
 
-Each pair has a linear map of its own, which is learned with the student and thrown away at the end;
-where the widths are the same it begins as the identity. The teacher's states come out of its one
-run and are kept in bf16.
+Each pair has its own linear map, which is trained with the student and dropped at the end; with
+equal widths it starts as the identity. The teacher's states come from its single run and are stored
+in bf16.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from torch import Tensor, nn
 
 from adaptkit.distillation.feature_loss import FeatureLoss, batch_keys, teacher_states, token_mask
 
-MAPS = "adaptkit_maps"  # where the maps are in the student while it trains
+MAPS = "adaptkit_maps"  # attribute of the student that holds the maps during training
 
 
 class HiddenStateLoss(FeatureLoss):
-    """What a teacher's layers hold of each text."""
+    """The loss between the hidden states of student and teacher."""
 
     extra_outputs: ClassVar[dict[str, Any]] = {"output_hidden_states": True}
 
@@ -35,9 +37,7 @@ class HiddenStateLoss(FeatureLoss):
 
     @contextmanager
     def learning(self, model: Any) -> Iterator[None]:
-        """The student with maps to the teacher's widths, which train with it; without them at the
-        end.
-        """
+        """The student with trainable maps to the teacher's widths, which are removed at the end."""
         teacher, own = self.cache.width // len(self.layers), model.config.hidden_size
         maps = nn.ModuleList(nn.Linear(own, teacher) for _ in self.layers)
         if own == teacher:

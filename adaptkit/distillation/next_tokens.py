@@ -1,12 +1,11 @@
-"""Distilling models that write: for each token the student learns which ones its teacher expects
-next.
+"""Distillation of generating models: the student learns the teacher's next-token distribution.
 
     hard * (the task's own loss)  +  (1 - hard) * T^2 * KL(teacher || student), both softened by T
 
 summed over the tokens that carry loss in an optimizer step and divided by their number. The teacher
-runs once. Kept are its likeliest next tokens, with their log-probabilities in fp32; all the others
-count as one. So both must have one tokenizer. Behind an encoder the tokens are those of the target,
-and what a teacher expects is kept by source and target.
+runs once. Its likeliest next tokens are stored, with their log-probabilities in fp32; all others
+count as one. So both must have the same tokenizer. With an encoder, the tokens are those of the
+target, and the teacher's predictions are stored by source and target.
 """
 
 from __future__ import annotations
@@ -27,33 +26,33 @@ from adaptkit.training.activation_cache import ActivationCache, BatchKeys
 
 WRITERS = ("chat", "pretrain", "translate", "summarize")
 
-MOST = 64  # next tokens that are kept by themselves
+MOST = 64  # number of next tokens stored separately
 
 READ_WITH = (
     "source_prefix",
     "source_lang",
     "target_lang",
     "system",
-)  # settings of tasks that change what a model reads
+)  # settings of tasks that change the model's inputs
 
 
 class NextTokens:
-    """What a teacher expects behind each token.
+    """A teacher's predictions for each next token.
 
-    temperature: divides its logits. most: tokens that are kept by themselves.
+    temperature: divides its logits. most: number of tokens stored separately.
     """
 
     def __init__(self, temperature: float = 2.0, most: int = MOST):
         self.temperature, self.most, self.cache = temperature, most, ActivationCache()
-        self.highest = -1  # the highest number of a token that is kept by itself
+        self.highest = -1  # the highest id of a token that is stored separately
 
     def read(
         self, folder: str | Path, task: Task, table: Table, max_length: int, batch_size: int = 16
     ) -> None:
-        """Let a model in a folder read the training rows of a task, at most so many tokens each.
+        """Run a model in a folder over a task's training rows, truncated to `max_length` tokens.
 
         Raises:
-            AdaptkitError: it was trained for something else, or reads texts otherwise.
+            AdaptkitError: it was trained for another task, or reads texts differently.
         """
         from adaptkit.inference.predict import predict
         from adaptkit.inference.predictor import Predictor
@@ -86,9 +85,7 @@ class NextTokens:
         )
 
     def keep(self, logits: Tensor, texts: BatchKeys) -> None:
-        """Keep what the teacher expects in the texts of a batch; logits `(texts, tokens,
-        vocabulary)`.
-        """
+        """Store the teacher's predictions for a batch; logits `(texts, tokens, vocabulary)`."""
         likely = (
             (logits.float() / self.temperature)
             .log_softmax(-1)
@@ -97,15 +94,14 @@ class NextTokens:
         self.highest = max(self.highest, int(likely.indices.max()))
         texts.keep(
             self.cache, torch.cat([likely.values, likely.indices.float()], -1)
-        )  # fp32 holds numbers up to 2^24
+        )  # fp32 represents integers up to 2^24
 
     def loss(self, logits: Tensor, texts: BatchKeys, counted: Tensor) -> Tensor:
-        """T^2 times the divergence, summed over the tokens that count, `(texts, tokens)` of truth
-        values.
+        """T^2 times the divergence, summed over the tokens of a boolean mask `(texts, tokens)`.
 
         Raises:
-            AdaptkitError: a text that the teacher has not read, or a vocabulary without tokens that
-                the teacher expects.
+            AdaptkitError: the teacher has not read a text, or the vocabulary lacks tokens that the
+                teacher predicts.
         """
         if self.highest >= logits.shape[-1]:
             raise AdaptkitError(
@@ -121,8 +117,9 @@ class NextTokens:
 
 
 def written_in(batch: dict[str, Tensor], labels: Tensor, causal: bool) -> tuple[BatchKeys, Tensor]:
-    """The texts that a model writes in a batch, and behind which of their tokens one with a label
-    comes, `(texts, tokens)`.
+    """The texts that a model generates in a batch, and a mask `(texts, tokens)`.
+
+    The mask marks the tokens whose next token has a label.
     """
     read, labelled = batch_keys(batch), labels != -100
     if causal:
@@ -133,14 +130,14 @@ def written_in(batch: dict[str, Tensor], labels: Tensor, causal: bool) -> tuple[
 
 
 class ReadingTask(WrappedTask):
-    """A task whose model is only read from: what it expects next is kept."""
+    """A task that only stores the model's next-token predictions."""
 
     def __init__(self, inner: Task, into: NextTokens):
         super().__init__(inner)
         self.into = into
 
     def postprocess(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
-        """Nothing for the caller; the likeliest next tokens go to `into`."""
+        """Store the likeliest next tokens in `into`; the caller gets nothing."""
         self.into.keep(outputs.logits, written_in(batch, labels, self.causal)[0])
         return outputs.logits.new_zeros(len(outputs.logits), 1, dtype=torch.float32)
 
@@ -148,7 +145,7 @@ class ReadingTask(WrappedTask):
 class TaughtTask(WrappedTask):
     """A task whose training rows a teacher has read. hard: the share of the task's own loss."""
 
-    recordable = False  # what the teacher expects is looked up for each batch
+    recordable = False  # the teacher's predictions are looked up for each batch
 
     def __init__(self, inner: Task, teacher: NextTokens, hard: float):
         super().__init__(inner)
@@ -162,14 +159,14 @@ class TaughtTask(WrappedTask):
         labelled: bool = True,
         train: bool = False,
     ) -> dict[str, list]:
-        """As the task's; training rows are marked as read by the teacher."""
+        """The task's features; training rows are marked as read by the teacher."""
         found = self.inner.features(table, tokenizer, max_length, labelled, train)
         return found | ({"taught": [1] * len(found["input_ids"])} if train else {})
 
     def model_inputs(
         self, model: Any, batch: dict[str, Tensor], labels: Tensor | None
     ) -> dict[str, Any]:
-        """As the task's, without the mark."""
+        """The task's inputs, without the mark."""
         read = {name: value for name, value in batch.items() if name != "taught"}
         return self.inner.model_inputs(model, read, labels)
 
@@ -181,7 +178,7 @@ class TaughtTask(WrappedTask):
         items: Any,
         smoothing: float = 0.0,
     ) -> Tensor:
-        """The task's own loss and the teacher's; see the top of this file."""
+        """The task's own loss and the distillation loss; see the module docstring."""
         own = self.inner.loss(outputs, batch, labels, items, smoothing)
         if "taught" not in batch:  # an evaluation
             return own
@@ -190,7 +187,7 @@ class TaughtTask(WrappedTask):
 
 
 def taught(task: Task, teacher: NextTokens, hard: float = 0.1) -> Any:
-    """The same task for a student of a teacher. hard: the share of the task's own loss, 0 to 1."""
+    """The task for a student of a teacher. hard: the share of the task's own loss, 0 to 1."""
     if getattr(task, "packing", False) or getattr(task, "objective", "clm") != "clm":
         raise AdaptkitError(
             "a teacher that writes reads each row by itself and from left to right: no "

@@ -1,4 +1,4 @@
-"""Students that take some layers of their teacher's base."""
+"""Students made of some layers of their teacher's base."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def make_shallow(
     head: str | None = None,
     decoder_layers: int | None = None,
 ) -> Mixed:
-    """Write the network of a base with so many of its layers, and its tokenizer; `layers`: as for
-    `mix`, the rest as for `fresh`.
+    """Write the network of a base with fewer layers, and its tokenizer.
+
+    `layers`: as for `mix`; other arguments as for `fresh`.
 
     Raises:
         AdaptkitError: the base has no such layers.

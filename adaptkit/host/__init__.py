@@ -1,1 +1,1 @@
-"""Many adapters over one frozen base: every row of a batch with its own."""
+"""Serve many adapters over one frozen base, with a different adapter in every row of a batch."""

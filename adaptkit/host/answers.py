@@ -1,4 +1,4 @@
-"""What a host answers: one small record a row, of the kind that the adapter's task gives."""
+"""The typed answers of a host: one small record per row, whose type depends on the task."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from adaptkit.tasks.base import Task
 
 @dataclass(frozen=True)
 class Record:
-    """What all answers have."""
+    """Base class of all answers."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The answer as JSON can hold it, with the keys that `adaptkit predict` prints."""
+        """The answer as JSON values, with the keys that `adaptkit predict` prints."""
         found = dataclasses.asdict(self)
         return {key: _plain(value) for key, value in found.items() if value is not None}
 
@@ -35,7 +35,7 @@ class Label(Record):
 
 @dataclass(frozen=True)
 class Labels(Record):
-    """classify with several labels a row: those that are given, and the probability of each."""
+    """classify with several labels per row: the predicted ones, and the probability of each."""
 
     labels: list[str]
     scores: dict[str, float]
@@ -50,9 +50,7 @@ class Score(Record):
 
 @dataclass(frozen=True)
 class Entities(Record):
-    """tag: entities as `{"label", "start", "end", "text"}`; `tags` where the row was given as
-    words.
-    """
+    """tag: entities as `{"label", "start", "end", "text"}`; `tags` if the row is given as words."""
 
     entities: list[dict[str, Any]]
     tags: list[str] | None = None
@@ -60,9 +58,7 @@ class Entities(Record):
 
 @dataclass(frozen=True)
 class Span(Record):
-    """answer: the part of the context that answers, empty where none does; `score`: the sum of two
-    logits.
-    """
+    """answer: the part of the context that answers, or empty; `score`: sum of two logits."""
 
     text: str
     start: int
@@ -79,16 +75,14 @@ class Vector(Record):
 
 @dataclass(frozen=True)
 class Text(Record):
-    """translate, summarize, chat, and the base of a decoder: what was written."""
+    """translate, summarize, chat, and the base of a decoder: the generated text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Hidden(Record):
-    """The base of an encoder, or an adapter without a task: the last hidden states, `(tokens,
-    width)`.
-    """
+    """An encoder base, or an adapter without a task: the last hidden states, `(tokens, width)`."""
 
     states: Tensor = field(repr=False)
 

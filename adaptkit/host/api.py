@@ -1,4 +1,4 @@
-"""`Host`: one frozen base that answers for many adapters, a different one in every row if need be."""
+"""`Host` serves many adapters over one frozen base; each row of a batch may use another one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OPTIONS = ("slots", "slot_capacity", "tokenizer", "max_rows", "max_wait", "max_q
 
 SAMPLING = ("temperature", "top_k", "top_p", "min_p")
 
-# Settings of transformers' generate that do not depend on a row's place in the batch.
+# Settings of transformers' `generate` that do not depend on a row's place in the batch.
 SETTINGS = (
     *(
         "min_new_tokens",
@@ -51,8 +51,7 @@ SETTINGS = (
 
 
 class Host:
-    """One frozen base and slots for adapters over it. Any thread may call, load and unload at any
-    time.
+    """One frozen base with slots for adapters. Calls, loads and unloads are thread-safe.
 
     ```
     host = Host("all-MiniLM-L6-v2", slots=8)
@@ -61,18 +60,18 @@ class Host:
     ```
 
     Args:
-        base: a folder, a name on the Hub, or a transformers model that is loaded (then its
-            `tokenizer` too).
-        slots: how many adapters there is memory for; all of it is taken at once, and one more to
-            replace what is in use.
-        slot_capacity: the largest method that a slot holds, in the grammar; or several, of which
+        base: a folder, a name on the Hub, or a loaded transformers model (then `tokenizer` is
+            required too).
+        slots: how many adapters fit. Their memory is allocated at once, plus one spare slot to
+            replace an adapter that is in use.
+        slot_capacity: the largest method that a slot holds, in the method grammar; with several,
             the largest counts.
-        max_rows, max_wait, max_queue: of `submit`: rows of a batch, seconds that a row waits for
+        max_rows, max_wait, max_queue: for `submit`: rows per batch, seconds that a row waits for
             others, rows that may wait.
         base_options: for `load_base`: quantize, device_map, dtype, ...
 
     Raises:
-        AdaptkitError: there is no such base, or no place in it for the methods in `slot_capacity`.
+        AdaptkitError: the base does not exist, or has no sites for the methods in `slot_capacity`.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class Host:
         for name in base_options.keys() - inspect.signature(load_base).parameters.keys():
             if nearest(
                 name, OPTIONS
-            ):  # else it is a setting of the model's configuration, which load_base checks
+            ):  # any other is a setting of the model's configuration, which load_base checks
                 raise unknown("option of Host", name, OPTIONS)
         self.slot_capacity = (
             [slot_capacity] if isinstance(slot_capacity, str) else list(slot_capacity)
@@ -114,7 +113,7 @@ class Host:
         self._queue = RequestQueue(self._manager, self._engine, max_rows, max_wait, max_queue)
 
     def _slot_width(self, slots: int) -> int:
-        """Numbers in a slot, if there is memory for so many."""
+        """Parameters per slot, checked against the free memory."""
         import psutil
 
         width = max(self.loader.layout(parse_method(one)).width for one in self.slot_capacity)
@@ -141,17 +140,16 @@ class Host:
         adapters: Sequence[str] | None = None,
         **options: Any,
     ) -> Host:
-        """A host for a folder of adapters, which are loaded when first asked; those unused the
-        longest leave when slots run out.
+        """A host for a folder of adapters, loaded on first use, evicted least recently used first.
 
         Args:
-            folder: with a folder for each adapter; new ones are found while the host runs.
-            base: by default the one that the adapters' cards name.
-            slot_capacity: by default what the largest of their methods needs.
-            adapters: the names that may be asked for (default: all in the folder).
+            folder: holds a folder per adapter; new ones are found while the host runs.
+            base: defaults to the base that the adapters' cards name.
+            slot_capacity: defaults to what the largest of their methods needs.
+            adapters: the names that may be requested (default: all in the folder).
 
         Raises:
-            AdaptkitError: no such folder, no adapters in it, or several bases.
+            AdaptkitError: the folder does not exist, holds no adapters, or they have several bases.
         """
         store = Store(folder, adapters)
         slot_capacity = _renamed_room(options, slot_capacity)
@@ -193,41 +191,41 @@ class Host:
         labels: list[str] | None = None,
         check_base: bool = True,
     ) -> None:
-        """Load an adapter from a folder, all of it or nothing. A name that is there gets the new
-        version; rows that are under way
-        keep the old one. It stays until it is unloaded: only adapters that came from the store by
-        themselves leave by themselves.
+        """Load an adapter from a folder, completely or not at all.
+
+        An existing name gets the new version; rows in progress keep the old one. The adapter stays
+        until `unload`: only adapters loaded from the store on demand are evicted.
 
         Args:
-            path: an adapter of adaptkit's, or a LoRA of PEFT's.
-            labels: of an adapter without a card.
+            path: an adapter saved by adaptkit, or a LoRA saved by PEFT.
+            labels: for an adapter without a card.
             check_base: refuse an adapter of another base.
 
         Raises:
-            AdaptkitError: it is not whole, not of this base, too large for a slot, or no slot is
-                free. Nothing has changed then.
+            AdaptkitError: the adapter is incomplete, belongs to another base or is too large for a
+                slot, or no slot is free. The host is unchanged then.
         """
         self._manager.load(name, path, labels, check_base)
 
     def unload(self, name: str, timeout: float | None = None) -> None:
-        """Take an adapter out, and wait until the rows under way are answered. New rows cannot ask
-        for it from now on; one of the store is loaded afresh when it is asked for again.
+        """Remove an adapter and wait until its rows in progress are answered.
+
+        New rows cannot request it any more; an adapter of the store is loaded again on the next
+        request.
 
         Raises:
-            AdaptkitError: there is no such adapter, or it is still in use after `timeout` seconds.
+            AdaptkitError: the adapter is not loaded, or still in use after `timeout` seconds.
         """
         if self._manager.in_store(name) and not self.slots.holds(name):
-            return  # it is in no slot anyway
+            return  # it occupies no slot
         self.slots.remove(name, timeout)
 
     def names(self) -> list[str]:
-        """The adapters that can be asked for: those in slots, and those in the store."""
+        """The adapters that can be requested: those in slots and those in the store."""
         return self._manager.names()
 
     def stats(self) -> dict[str, Any]:
-        """Numbers of now: slots and bytes, batches and rows so far, and for each adapter in a slot
-        what it is.
-        """
+        """Current slots and bytes, batches and rows so far, and facts of each loaded adapter."""
         loaded_adapters = self.slots.listed()
         heads = sum(
             one.adapter.head.bytes for one in loaded_adapters if one.adapter.head is not None
@@ -277,16 +275,16 @@ class Host:
         *,
         batch_size: int = 32,
     ) -> list[Answer]:
-        """One typed answer for each row, in order; see `adaptkit.host.answers`.
+        """One typed answer per row, in order; see `adaptkit.host.answers`.
 
         Args:
-            rows: texts, or what a task asks for by name: `{"question": ..., "context": ...}`.
-            adapters: a name for each row, or one for all; None is the bare base: its hidden states,
-                or its own continuation.
+            rows: texts, or a task's inputs by name: `{"question": ..., "context": ...}`.
+            adapters: one name per row, or one for all; None is the bare base, which answers with
+                its hidden states or its own continuation.
 
         Raises:
-            AdaptkitError: an adapter that is not there (with the nearest name), or a row that lacks
-                what its task asks for.
+            AdaptkitError: an adapter does not exist (with the closest name), or a row lacks an
+                input of its task.
         """
         _need_count("batch_size", batch_size)
         if not isinstance(rows, (str, dict, list, tuple)):
@@ -309,9 +307,7 @@ class Host:
     def hidden(
         self, inputs: dict[str, Tensor], adapters: str | Sequence[str | None] | None = None
     ) -> Tensor:
-        """The last hidden states `(rows, tokens, width)` of inputs `(rows, tokens)` as the model
-        takes them, without heads.
-        """
+        """The last hidden states `(rows, tokens, width)` of inputs `(rows, tokens)`, no heads."""
         if not isinstance(inputs, Mapping) or not inputs or not len(next(iter(inputs.values()))):
             raise AdaptkitError(
                 "hidden wants inputs with a row or more, as in {'input_ids': (rows, tokens)}."
@@ -351,24 +347,24 @@ class Host:
         batch_size: int = 32,
         **settings: Any,
     ) -> list[Any]:
-        """Continuations of prompts, or what an encoder-decoder makes of them, each by its own
-        adapter.
+        """Generate from prompts, each with its own adapter.
 
-        Sampling does not depend on the batch: every row draws as it would alone after
-        `torch.manual_seed` with its seed.
+        Returns continuations, or the output sequence of an encoder-decoder. Sampling does not
+        depend on the batch: every row draws as it would alone after `torch.manual_seed` with its
+        seed.
 
         Args:
             prompts: texts, or lists of ids.
-            seed: of each row; a single number s gives row i the seed s + i.
-            settings: others of transformers' `generate`, those that mean the same for every row
+            seed: one per row; a single number s gives row i the seed s + i.
+            settings: other settings of transformers' `generate` that mean the same for every row
                 (`SETTINGS`); with `do_sample` also temperature, top_k, top_p and min_p.
 
         Returns:
-            Texts for texts, ids for ids; these end with the end token where there is one.
+            Texts for texts, ids for ids; ids include the end token if the row has one.
 
         Raises:
-            AdaptkitError: the base cannot write, an adapter is not there, or the settings do not go
-                together.
+            AdaptkitError: the base cannot generate, an adapter does not exist, or the settings
+                contradict each other.
         """
         if not self.backbone.writes:
             raise AdaptkitError(
@@ -424,7 +420,7 @@ class Host:
         warped = warpers(self.backbone.model.generation_config, sampling) if do_sample else None
 
         def processors(batch: list[Item]) -> list[SeededSampling]:
-            assert warped is not None  # they are asked for where sampling is
+            assert warped is not None  # requested where sampling happens
             return [SeededSampling(warped, [item.seed for item in batch], self.backbone.device)]
 
         def run(chosen: list[int], loaded_adapters: list[LoadedAdapter | None]) -> None:
@@ -437,17 +433,16 @@ class Host:
         return [self._engine.text(item.found) if texts else item.found for item in items]
 
     async def submit(self, row: str | dict, adapter: str | None = None) -> Answer:
-        """One row of one of many callers; rows that come at the same time are answered in one
-        batch.
+        """Queue one row; rows that arrive at the same time share a batch.
 
         Raises:
-            HostBusyError: too many rows are waiting.
-            AdaptkitError: an adapter that is not there, or a row that lacks what its task asks for.
+            HostBusyError: the queue is full.
+            AdaptkitError: the adapter does not exist, or the row lacks an input of its task.
         """
         return await asyncio.wrap_future(self._queue.put(row, adapter))
 
     def close(self) -> None:
-        """Stop answering what was submitted; waiting rows get an error. Direct calls go on working."""
+        """Stop answering submitted rows; waiting rows get an error. Direct calls still work."""
         self._queue.close()
 
     def __enter__(self) -> Host:
@@ -458,7 +453,7 @@ class Host:
 
 
 def _renamed_room(options: dict[str, Any], slot_capacity: Any) -> Any:
-    """The slot capacity, or the value of `room`, as it was called before 0.2."""
+    """The slot capacity, or the value of `room`, its name before 0.2."""
     if "room" in options:
         text = "Host(room=...) is Host(slot_capacity=...) now; the old name goes in 0.3."
         warnings.warn(text, FutureWarning, stacklevel=3)

@@ -1,6 +1,4 @@
-"""The frozen network of a host: loaded once, with a layer around every place where adapters may
-act.
-"""
+"""The frozen network of a host, loaded once, with a layer around each module that has sites."""
 
 from __future__ import annotations
 
@@ -27,9 +25,9 @@ from adaptkit.utils.cudnn import disable_cudnn_sdpa
 class Backbone:
     """One base.
 
-    model: what writes, a transformers model with a language head, or the bare network where there
-    is none.
-    network: the transformers model without any head, whose hidden states heads read.
+    model: the model that generates, a transformers model with a language head; the bare network if
+        there is no such head.
+    network: the transformers model without any head, whose hidden states the heads read.
     """
 
     def __init__(self, model: Any, tokenizer: Any = None):
@@ -46,7 +44,7 @@ class Backbone:
         self.mixes = True  # rows with different adapters can share a batch
         self._context = BatchContext()
         wrap(self.network, self.sites, self._context)
-        # One forward at a time: threads of several would only wait for each other.
+        # One forward at a time: several threads would only wait for each other.
         self._forward_lock = threading.RLock()
         for whole in {id(self.model): self.model, id(self.network): self.network}.values():
             LockedForward(whole, self._forward_lock).place(whole)
@@ -63,18 +61,18 @@ class Backbone:
 
     @property
     def pad(self) -> int:
-        """The id that fills short rows."""
+        """The id that pads short rows."""
         known = (getattr(self.tokenizer, "pad_token_id", None), self.model.config.pad_token_id, 0)
         return next(token for token in known if token is not None)
 
     @property
     def longest(self) -> int:
-        """How many tokens the base has positions for; 512 where it does not say."""
+        """The base's number of positions in tokens; 512 if it does not say."""
         known = getattr(self.model.config, "max_position_embeddings", None) or 512
         embeddings = getattr(getattr(self.network, "embeddings", None), "position_embeddings", None)
         skipped = getattr(
             embeddings, "padding_idx", None
-        )  # RoBERTa counts from behind the padding's place
+        )  # RoBERTa's positions start after the padding index
         return known - (skipped + 1 if skipped is not None else 0)
 
     @property
@@ -87,7 +85,7 @@ class Backbone:
 
     @contextmanager
     def running(self, batch: Batch):
-        """What runs in this thread meanwhile has the batch's adapters."""
+        """Forward passes of this thread inside the block use the batch's adapters."""
         self._context.batch = batch
         try:
             with disable_cudnn_sdpa():
@@ -104,11 +102,11 @@ class Backbone:
         return self._forward_lock
 
     def hidden(self, inputs: dict[str, Any], batch: Batch) -> Any:
-        """The network's outputs, whose first is `(rows, tokens, width)`."""
+        """The network's outputs; the first is `(rows, tokens, width)`."""
         inputs = dict(inputs)
         if self.model.config.is_encoder_decoder and "decoder_input_ids" not in inputs:
-            # What task heads over encoder-decoders read: the decoder over the same text, one place
-            # to the right.
+            # Task heads over encoder-decoders read the decoder's states of the same text, shifted
+            # one place to the right.
             inputs["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(
                 inputs["input_ids"]
             )
@@ -119,11 +117,12 @@ class Backbone:
 
 
 def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
-    """A `Backbone` of a model's name or folder (`options` as of `load_base`), or of a model that is
-    already loaded.
+    """A `Backbone` from a model's name or folder, or from a loaded model.
+
+    `options`: as in `load_base`.
 
     Raises:
-        AdaptkitError: there is no such model.
+        AdaptkitError: the model does not exist.
     """
     if isinstance(base, Backbone):
         return base
@@ -144,7 +143,7 @@ def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
     model = load_base(base, task=_writing_class(config), **options)
     if model.adaptkit_base.head and _writing_class(
         config
-    ):  # the checkpoint has no language head: nothing can be written
+    ):  # the checkpoint has no language head: it cannot generate
         model = load_base(base, **options)
     return Backbone(model, tokenizer or load_tokenizer(base, options.get("revision")))
 
@@ -176,9 +175,7 @@ def _writing_class(config: Any) -> str | None:
 
 
 def _network(model: Any) -> Any:
-    """The model without its head; put together from the model's own modules where it has no such
-    part (T5).
-    """
+    """The model without its head, put together from its modules if it has no such part (T5)."""
     network, prefix = backbone_of(model)
     if prefix or not model.can_generate():
         return network

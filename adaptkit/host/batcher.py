@@ -1,6 +1,4 @@
-"""Rows of many callers, collected into batches: the oldest first, a bounded queue, every adapter
-its turn.
-"""
+"""Collect single rows into batches: oldest first, a bounded queue, a fair share per adapter."""
 
 from __future__ import annotations
 
@@ -17,15 +15,16 @@ from adaptkit.host.slots import LoadedAdapter
 
 
 class HostBusyError(AdaptkitError):
-    """The queue of a host is full: try again later."""
+    """The queue of a host is full; try again later."""
 
 
 @dataclass(eq=False)
 class PendingRow:
     """One row in the queue.
 
-    `loaded`: the version that it was admitted with; None: the base, or looked up when its turn
-    comes.
+    `loaded`: the adapter version that it was admitted with; None for the base, and for adapters
+        that
+    are looked up when the row's turn comes.
     """
 
     given: Any
@@ -35,12 +34,11 @@ class PendingRow:
 
 
 class Batcher:
-    """Collects rows and hands them to `run`, one batch after the other, in a thread of its own.
+    """Collects rows and passes them to `run`, one batch after another, in its own thread.
 
-    run: answers the rows that can be answered now and returns the others; every row it takes it
-    also settles.
-    max_rows: of a batch. max_wait: seconds that a row waits for others. max_queue: rows that may
-    wait.
+    run: answers and settles the rows that can be answered now, and returns the others.
+    max_rows: rows per batch. max_wait: seconds that a row waits for others. max_queue: rows that
+        may wait.
     """
 
     def __init__(
@@ -95,7 +93,7 @@ class Batcher:
         return row.future
 
     def close(self) -> list[PendingRow]:
-        """Take no more rows, wait for the batch that runs, and give back what was not answered."""
+        """Accept no more rows, wait for the running batch, and return the unanswered rows."""
         with self._change:
             self._closed = True
             self._change.notify_all()
@@ -127,12 +125,10 @@ class Batcher:
                 if later and len(later) == len(chosen):
                     self._change.wait(
                         0.005
-                    )  # nothing could be done: another caller holds what they need
+                    )  # no progress: another caller holds the slots they need
 
     def _choose(self) -> list[PendingRow]:
-        """Rows for a batch: one of each adapter in turn, beginning with the adapter whose oldest
-        row has waited longest.
-        """
+        """Choose rows for a batch: one per adapter in turn, the longest waiting adapter first."""
         chosen: list[PendingRow] = []
         while self._queues and len(chosen) < self.max_rows:
             for name in list(self._queues):

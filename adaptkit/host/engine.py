@@ -1,4 +1,4 @@
-"""Rows with different adapters, tasks and methods, answered together."""
+"""Answer rows with different adapters, tasks and methods together."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ from adaptkit.tasks.language import write
 
 @dataclass(frozen=True)
 class Row:
-    """One row to answer: a text, or what the task asks for by name. `loaded`: None for the bare
-    base.
-    """
+    """One row to answer: a text, or its task's inputs by name. `loaded`: None for the bare base."""
 
     index: int
     given: str | dict[str, Any]
@@ -39,8 +37,9 @@ class Row:
 
 @dataclass
 class Item:
-    """What one pass of the network reads for a row: the features of a window, or the ids of a
-    prompt. `found`: what comes out.
+    """One input of the network for a row: the features of a window, or the ids of a prompt.
+
+    `found`: its output.
     """
 
     features: dict[str, list[int]]
@@ -54,20 +53,20 @@ class Item:
 
 
 class Engine:
-    """Puts rows into batches, runs them, and makes answers."""
+    """Batches rows, runs them, and makes answers."""
 
     def __init__(self, backbone: Backbone, slots: Slots):
         self.backbone = backbone
         self.slots = slots
         self.batches = 0
         self.buffers = BufferPool()
-        self._tokenizing = threading.Lock()  # tokenizers keep their settings in themselves
+        self._tokenizing = threading.Lock()  # tokenizers store their settings in themselves
 
     def answer(self, rows: list[Row], batch_size: int) -> dict[int, Answer]:
-        """An answer for each row, by its index.
+        """One answer per row, by its index.
 
         Raises:
-            AdaptkitError: a row has not what its adapter asks for.
+            AdaptkitError: a row lacks an input of its adapter's task.
         """
         if self.backbone.tokenizer is None:
             raise AdaptkitError(
@@ -148,7 +147,7 @@ class Engine:
                     item.found = one if isinstance(one, np.ndarray) else one[: item.length]
 
     def _reduce(self, loaded: LoadedAdapter | None, outputs: Any, inputs: dict[str, Tensor]) -> Any:
-        """What is kept of the rows of one adapter: arrays for its task to decode, or hidden states."""
+        """The postprocessed outputs of one adapter's rows for its task, or hidden states."""
         if loaded is None or loaded.adapter.task is None:
             return outputs.last_hidden_state
         adapter = loaded.adapter
@@ -156,7 +155,7 @@ class Engine:
             outputs = adapter.head(outputs, inputs)
         return adapter.task.postprocess(outputs, inputs, None).cpu().numpy()
 
-    # Writing: transformers' generate
+    # Generation with transformers' generate
 
     def _write(
         self, groups: dict[LoadedAdapter | None, list[Row]], batch_size: int
@@ -195,7 +194,7 @@ class Engine:
             return prompts, settings
 
     def text(self, ids: list[int]) -> str:
-        """Written ids as a text."""
+        """Decode generated ids."""
         return self.backbone.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
     def prompt_ids(self, prompts: list[Any], new_tokens: int) -> list[list[int]]:
@@ -203,7 +202,7 @@ class Engine:
 
         Raises:
             AdaptkitError: a prompt is empty, has ids that the base does not know, or leaves no room
-                for so many new tokens.
+                for this many new tokens.
         """
         if prompts and all(isinstance(prompt, str) for prompt in prompts):
             if self.backbone.tokenizer is None:
@@ -244,7 +243,7 @@ class Engine:
         settings: dict[str, Any],
         processors: Callable[[list[Item]], list] | None = None,
     ) -> None:
-        """Let the model write behind each prompt: ids. `processors`: of the logits of a batch."""
+        """Generate ids from each prompt. `processors`: logits processors of a batch."""
 
         def one(chosen: list[Item]) -> None:
             more = {"logits_processor": processors(chosen)} if processors else {}
@@ -257,7 +256,7 @@ class Engine:
         self.run(items, batch_size, one)
 
     def _ended(self, ids: list[int], settings: dict[str, Any]) -> list[int]:
-        """Written ids up to the end token: what fills a row behind it depends on the batch."""
+        """Generated ids up to the end token: the padding after it depends on the batch."""
         ends = settings.get("eos_token_id", self.backbone.model.generation_config.eos_token_id)
         ends = ends if isinstance(ends, list) else [ends]
         begin = int(
@@ -271,9 +270,7 @@ class Engine:
     def hidden(
         self, inputs: dict[str, Tensor], loaded_adapters: list[LoadedAdapter | None]
     ) -> Tensor:
-        """The last hidden states of rows as the model takes them, each with its adapter, in their
-        order.
-        """
+        """The last hidden states of model inputs, each row with its adapter, in their order."""
         place = sorted(range(len(loaded_adapters)), key=lambda i: order(loaded_adapters[i]))
         if as_given := place == list(range(len(place))):
             items = [Item({"input_ids": []}, loaded) for loaded in loaded_adapters]
@@ -306,8 +303,9 @@ class Engine:
         return in_order(together, place)
 
     def run(self, items: list[Item], batch_size: int, one: Callable[[list[Item]], None]) -> None:
-        """Call `one` with batches of items of like lengths; in each the rows of a layout, and of an
-        adapter, stand together.
+        """Call `one` with batches of items of similar lengths.
+
+        Within a batch the rows of a layout, and those of an adapter, are adjacent.
         """
         longest_first = sorted(items, key=lambda item: -item.length)
         for start in range(0, len(items), batch_size):
@@ -321,7 +319,7 @@ class Engine:
         try:
             one(items)
             self.batches += 1
-        except NotByRowError:  # from now on the backbone says so by itself
+        except NotByRowError:  # from now on the backbone knows it
             for batch in self._mixable(items):
                 one(batch)
                 self.batches += 1
@@ -330,13 +328,13 @@ class Engine:
                 item.loaded.rows += 1
 
     def _mixable(self, items: list[Item]) -> list[list[Item]]:
-        """A batch, or one for each adapter where the base cannot have several in a batch."""
+        """The batch, or one batch per adapter if the base cannot mix adapters."""
         if self.backbone.mixes:
             return [items]
         return [items[rows] for rows, _ in _stretches([item.loaded for item in items])]
 
     def choose(self, loaded_adapters: list[LoadedAdapter | None]) -> Batch:
-        """The weights for rows in this order, in which the rows of one layout stand together."""
+        """The weights for rows in this order, in which the rows of one layout are adjacent."""
         parts, start = [], 0
         for layout, group in itertools.groupby(loaded_adapters, key=_layout):
             numbers = [loaded.slot for loaded in group if loaded is not None]
@@ -355,7 +353,7 @@ def _layout(loaded: LoadedAdapter | None) -> Layout | None:
 
 
 def order(loaded: LoadedAdapter | None) -> tuple[int, int]:
-    """Where a row belongs in a batch: by layout, then by slot; rows of the base are last."""
+    """Sort key of a row in a batch: by layout, then by slot; rows of the base are last."""
     return (id(loaded.layout), loaded.slot) if loaded is not None else (1 << 64, 0)
 
 
@@ -370,7 +368,7 @@ def _stretches(
 
 
 def _by_row(columns: dict[str, list]) -> Iterable[dict[str, list[int]]]:
-    """What the model reads of features, row by row."""
+    """The model inputs in features, row by row."""
     names = [name for name in columns if name != "length" and not name.startswith("_")]
     return [{name: columns[name][i] for name in names} for i in range(len(columns["input_ids"]))]
 
@@ -382,7 +380,7 @@ def _take(outputs: Any, rows: slice) -> Any:
 
 
 def in_order(rows: Tensor, numbers: list[int]) -> Tensor:
-    """Rows that are the rows number so and so, in the order of their numbers."""
+    """Undo the batch permutation: row `i` belongs at index `numbers[i]`."""
     back = torch.empty(len(numbers), dtype=torch.long)
     back[numbers] = torch.arange(len(numbers))
     return rows[back.to(rows.device)]
@@ -399,10 +397,10 @@ def _plain_text(given: Any) -> str:
 
 
 def table_of(task: Any, given: list[Any], name: str) -> Table:
-    """Rows as a table with the columns that the task knows.
+    """Rows as a table with the task's columns.
 
     Raises:
-        AdaptkitError: a row lacks a part that the task asks for, or has one that it does not know.
+        AdaptkitError: a row lacks a part that the task needs, or has one that it does not know.
     """
     asked = task.input_fields()
     rows = []

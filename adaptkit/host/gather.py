@@ -1,6 +1,4 @@
-"""The weights of a batch: slots copied side by side, one segment at a time, into memory that stays
-in the processor's cache.
-"""
+"""The weights of a batch: slots copied side by side, one segment at a time, to fit in CPU cache."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from adaptkit.host.layout import Layout, Place, Segment
 class Buffer:
     """Memory for one segment of many slots.
 
-    Views of it are kept: to make them takes longer than to look them up.
+    Its views are kept: creating them takes longer than looking them up.
     """
 
     def __init__(self, numbers: int, like: Tensor):
@@ -23,7 +21,7 @@ class Buffer:
         self.views: dict[tuple[Place | Segment, int], Tensor] = {}
 
     def segment(self, segment: Segment, rows: int) -> Tensor:
-        """Room for a segment of so many slots, `(rows, width)`."""
+        """Space for a segment of this many slots, `(rows, width)`."""
         found = self.views.get((segment, rows))
         if found is None:
             found = self.memory[: rows * segment.width].view(rows, segment.width)
@@ -31,7 +29,7 @@ class Buffer:
         return found
 
     def view(self, place: Place, rows: int) -> Tensor:
-        """A parameter of the segment that lies here, `(rows, *shape)`."""
+        """A parameter of the segment stored here, `(rows, *shape)`."""
         found = self.views.get((place, rows))
         if found is None:
             found = self.views[place, rows] = place.of(self.segment(place.segment, rows))
@@ -39,14 +37,14 @@ class Buffer:
 
 
 class BufferPool:
-    """Desks, used again and again: on a CPU a copy into fresh memory takes ten times as long."""
+    """Reusable buffers: on a CPU a copy into fresh memory takes ten times as long."""
 
     def __init__(self) -> None:
         self._free: list[Buffer] = []
         self._lock = threading.Lock()
 
     def take(self, numbers: int, like: Tensor) -> Buffer:
-        """A desk for so many numbers, or more; a free one that is too small makes way for it."""
+        """A buffer of at least this size; a free one that is too small is dropped for it."""
         with self._lock:
             fitting = [buffer for buffer in self._free if len(buffer.memory) >= numbers]
             chosen = min(fitting or self._free, key=lambda buffer: len(buffer.memory), default=None)
@@ -63,16 +61,17 @@ class BufferPool:
 
     @property
     def bytes(self) -> int:
-        """Of the desks that nobody uses now."""
+        """The size of the buffers that are not in use."""
         with self._lock:
             return sum(buffer.memory.nbytes for buffer in self._free)
 
 
 class Gathered:
-    """The slots of a part's rows, a segment at a time: memory that stays in the processor's cache.
+    """The slots of a row group, a segment at a time, in memory that stays in the CPU cache.
 
-    slots: all of them, `(slots, width)`. numbers: a slot for each row, or one for all; then nothing
-    is copied.
+    slots: all of them, `(slots, width)`. numbers: one slot per row, or one for all rows, in which
+        case
+    nothing is copied.
     """
 
     def __init__(
@@ -91,7 +90,7 @@ class Gathered:
         self._in_buffer: Segment | None = None
 
     def view(self, place: Place) -> Tensor:
-        """A parameter for each row; with 0 rows, one for all, without an axis of rows."""
+        """A parameter per row; with 0 rows, one for all, without a row axis."""
         if self._single:
             found = self._views.get(place)
             if found is None:
@@ -114,7 +113,7 @@ class Gathered:
         self._in_buffer = segment
 
     def give_back(self) -> None:
-        """Let others have the desk."""
+        """Return the buffer to the pool."""
         if self._buffer is not None:
             self.buffers.give_back(self._buffer)
             self._buffer = self._in_buffer = None

@@ -1,6 +1,4 @@
-"""Task heads: transformers' own, in a task model whose network has been replaced by one that
-answers with what is already there.
-"""
+"""Task heads: transformers' task models whose network is replaced by one with known outputs."""
 
 from __future__ import annotations
 
@@ -19,8 +17,9 @@ from adaptkit.models.load import load_base
 
 
 class Replay(nn.Module):
-    """In the network's place: gives back the outputs of the real one. A pooler that belongs to the
-    head runs anew.
+    """Stands in for the network and returns the real one's outputs.
+
+    A pooler that belongs to the head is run again.
     """
 
     def __init__(self, pooler: nn.Module | None):
@@ -40,7 +39,8 @@ class Replay(nn.Module):
 class Head:
     """One adapter's head.
 
-    `model`: a task model on no device, shared by all heads of its shape; `tensors`: their values.
+    `model`: a task model on the meta device, shared by all heads of its shape; `tensors`: their
+        values.
     """
 
     model: Any
@@ -48,7 +48,7 @@ class Head:
     tensors: dict[str, Tensor]
 
     def __call__(self, outputs: Any, inputs: dict[str, Tensor]) -> Any:
-        """The task model's outputs for rows whose hidden states are there.
+        """The task model's outputs for rows with these hidden states.
 
         Only one thread at a time may call heads.
         """
@@ -74,7 +74,7 @@ class Heads:
         self._heads_of_base: dict[tuple[str, int], dict[str, Tensor]] = {}
 
     def prefix(self, model_class: str) -> str:
-        """What stands before the network's parameter names in a task model: `bert.`.
+        """The prefix of the network's parameter names in a task model: `bert.`.
 
         Args:
             model_class: a transformers class, or an Auto class.
@@ -103,7 +103,7 @@ class Heads:
         return self._names[model_class]
 
     def is_bare(self, model_class: str) -> bool:
-        """Whether a class is the network alone."""
+        """True if a class is the network alone."""
         return model_class in ("AutoModel", type(self.backbone.network).__name__)
 
     def _fresh(self, model_class: str, labels: int) -> Any:
@@ -127,11 +127,12 @@ class Heads:
             ) from problem
 
     def make(self, model_class: str, tensors: dict[str, Tensor], labels: list[str]) -> Head:
-        """A head from its tensors by their names in the task model; what the base's checkpoint
-        holds of it is taken from there.
+        """A head from its tensors by their names in the task model.
+
+        Tensors that the base's checkpoint holds are taken from there.
 
         Raises:
-            AdaptkitError: tensors are missing, belong nowhere, or have a wrong shape.
+            AdaptkitError: tensors are missing, unexpected, or have a wrong shape.
         """
         own_pooler = any(name.startswith(self.prefix(model_class) + "pooler.") for name in tensors)
         counts = (
@@ -176,9 +177,7 @@ class Heads:
         return self._models[key]
 
     def _of_base(self, model_class: str, labels: int, names: set[str]) -> dict[str, Tensor]:
-        """Parameters of a head that the base's own checkpoint holds (a fine-tuned model that is
-        adapted further).
-        """
+        """Head parameters from the base's checkpoint (a fine-tuned model adapted further)."""
         record = getattr(self.backbone.model, "adaptkit_base", None)
         if record is None:
             return {}

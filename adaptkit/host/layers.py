@@ -1,9 +1,8 @@
-"""The owner of parameters while many adapters answer: a layer around each module of the base that
-adapters may change.
+"""The serving layer: wraps each module of the base that adapters may change.
 
-A batch is ordered so that rows whose adapters have one layout stand together: a `RowGroup`, whose
-weights are rows of the slots. Every layer applies a part's formulas with these weights, one adapter
-for each row, and leaves the other rows alone.
+A batch is ordered so that rows whose adapters have one layout are adjacent: a `RowGroup`, whose
+weights are rows of the slots. Every layer applies a group's formulas with these weights, one
+adapter per row, and leaves the other rows unchanged.
 """
 
 from __future__ import annotations
@@ -27,17 +26,14 @@ from adaptkit.models.sites import Site
 
 
 class NotByRowError(Exception):
-    """The base passes something through a module that has no axis of rows: different adapters
-    cannot share a batch here.
-    """
+    """The base passes a tensor without a row axis, so different adapters cannot share a batch."""
 
 
 class RowGroup:
-    """Rows of a batch, from `start` to `stop`, whose adapters have one layout. `numbers`: the slot
-    of each row.
+    """Rows `start` to `stop` of a batch; their adapters have one layout. `numbers`: their slots.
 
-    Generation with beams repeats every row; `times` says how often. 0 times: x has no axis of rows,
-    and one adapter is everybody's.
+    Generation with beams repeats every row `times` times. 0 times: x has no row axis, and all rows
+    have one adapter.
     """
 
     def __init__(
@@ -61,7 +57,7 @@ class RowGroup:
         return slice(self.start * times, self.stop * times)
 
     def of(self, x: Tensor, times: int) -> Tensor:
-        """The part's rows of x; x itself where they are all."""
+        """The group's rows of x, or x itself if these are all."""
         return (
             x
             if not times or (self.stop - self.start) * times == x.shape[0]
@@ -69,7 +65,7 @@ class RowGroup:
         )
 
     def gathered(self, times: int) -> Gathered:
-        """The slots of rows that each stand so many times."""
+        """The slots of the rows, each repeated this many times."""
         if times not in self._gathered:
             slots, numbers, buffers = self._from
             repeated = (
@@ -81,7 +77,7 @@ class RowGroup:
         return self._gathered[times]
 
     def give_back(self) -> None:
-        """Let others have the memory."""
+        """Return the memory to the pool."""
         for gathered in self._gathered.values():
             gathered.give_back()
 
@@ -92,13 +88,13 @@ class RowGroup:
         }
 
     def add(self, step: Step, x: Tensor, y: Tensor, times: int) -> None:
-        """A low-rank step, `y += (A @ x.mT).mT @ B`, in place: a second tensor as wide as y takes
-        longer to write than the product.
+        """A low-rank step, `y += (A @ x.mT).mT @ B`, in place.
 
-        `A @ x.mT` is computed once for all maps that read the same x.
+        Writing a second tensor as wide as y takes longer than the product. `A @ x.mT` is computed
+        once for all maps that read the same x.
         """
         product, gathered = step.product, self.gathered(times)
-        assert product is not None and step.b is not None  # else it is no low-rank step
+        assert product is not None and step.b is not None  # otherwise it is not a low-rank step
         b = gathered.view(step.b)
         if self._low[0] is not product or self._low[1] is not x:
             own, a = self.of(x, times), gathered.view(product.a)
@@ -115,14 +111,15 @@ class RowGroup:
 
 @dataclass
 class Batch:
-    """The parts of a batch of so many rows; rows in no part are the bare base's."""
+    """The row groups of a batch of `rows` rows; rows in no group use the bare base."""
 
     rows: int
     parts: list[RowGroup]
 
     def times(self, x: Tensor) -> int:
-        """How often each row of the batch stands in x; 0 where x has no axis of rows and one
-        adapter is everybody's.
+        """How often each row of the batch is repeated in x.
+
+        0 if x has no row axis and all rows have one adapter.
         """
         count = x.shape[0]
         if x.ndim == 3 and count and not count % self.rows:
@@ -136,7 +133,7 @@ class Batch:
         raise NotByRowError
 
     def give_back(self) -> None:
-        """It has run: let others have its memory."""
+        """Return the batch's memory after it has run."""
         for part in self.parts:
             part.give_back()
 
@@ -148,9 +145,9 @@ class BatchContext(threading.local):
 
 
 class HostLayer(Wrapper):
-    """A module of the base.
+    """A module of the base with the batch's adapters applied.
 
-    `path`: where it is in the backbone; `now`: shared by all layers of a host.
+    `path`: its path in the backbone; `now`: the context shared by all layers of a host.
     """
 
     def __init__(self, base_layer: nn.Module, path: str, now: BatchContext):
@@ -161,7 +158,7 @@ class HostLayer(Wrapper):
         self._queries: Relay | None = None
 
     def connect(self, site: Site, modules: dict[str, nn.Module]) -> None:
-        """Listen where a site's block begins, or at the attention that it belongs to."""
+        """Hook the start of a site's block, or the attention that it belongs to."""
         if site.kind == "attention" and self._queries is None:
             self._queries = Relay()
             route(modules[site.entry], self)
@@ -209,9 +206,7 @@ class HostLayer(Wrapper):
         return y
 
     def join(self, y: KeyValues) -> KeyValues:
-        """What the attention reads: with each row's own columns in front, filled up to the most by
-        columns that nobody sees.
-        """
+        """The keys and values with each row's own columns in front, padded with masked columns."""
         batch = self._context.batch
         x = self._queries.take()
         if batch is None or x is None:
@@ -220,7 +215,7 @@ class HostLayer(Wrapper):
         return joined[0][1] if len(joined) == 1 else _side_by_side(joined, y.keys.shape[-2])
 
     def _joined(self, batch: Batch, x: Tensor, y: KeyValues) -> Iterator[tuple[slice, KeyValues]]:
-        """Every stretch of the batch with what its rows read, in order."""
+        """Every stretch of the batch with its rows' keys and values, in order."""
         times, done = batch.times(x), 0
         for part in batch.parts:
             steps = [
@@ -271,7 +266,7 @@ def _side_by_side(joined: list[tuple[slice, KeyValues]], length: int) -> KeyValu
 
 
 def wrap(backbone: nn.Module, sites: list[Site], now: BatchContext) -> None:
-    """Put a `HostLayer` around every module of `backbone` that a site names."""
+    """Put a `HostLayer` around every module of `backbone` that has a site."""
     modules = dict(backbone.named_modules())
     layers: dict[str, HostLayer] = {}
     for site in sites:

@@ -1,10 +1,9 @@
-"""Where every parameter of a method lies in a slot: the same places for all adapters whose settings
-agree.
+"""The layout of a slot: adapters with equal settings store each parameter at the same offset.
 
-A slot is one row of one tensor. What one half of a layer needs (its attention, its feed-forward
-block) is one stretch of it, a *segment*, which is gathered when that half runs. The maps that read
-the same input (q, k and v; the keys and values of cross-attention; the gate and the inner map of
-the feed-forward block) have their A's under each other: one product serves all.
+A slot is one row of one tensor. The parameters of one half of a layer (its attention, its
+feed-forward block) form one stretch of it, a *segment*, which is gathered when that half runs. Maps
+that read the same input (q, k and v; the keys and values of cross-attention; the gate and the inner
+map of the feed-forward block) have their A's stacked by rows: one product serves all.
 """
 
 from __future__ import annotations
@@ -25,15 +24,16 @@ SAME_INPUT = (("attn.q", "attn.k", "attn.v"), ("cross.k", "cross.v"), ("ffn.in",
 
 @dataclass(eq=False)
 class Segment:
-    """A stretch of a slot: its first number, and how many."""
+    """A stretch of a slot: its offset and its length."""
 
     start: int
     width: int = 0
 
 
 class Place:
-    """Where a parameter lies: the segment, its first number in it, and its shape. `turned`: a
-    matrix that lies there transposed.
+    """Where a parameter is: its segment, its offset in it, and its shape.
+
+    `turned`: the matrix is stored transposed.
     """
 
     def __init__(self, segment: Segment, shape: tuple[int, ...], turned: bool = False):
@@ -42,8 +42,9 @@ class Place:
         self._strides = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
 
     def of(self, gathered: Tensor) -> Tensor:
-        """This parameter in its segment of slots, `(n, width)` -> `(n, *shape)`, or of one slot,
-        `(width,)` -> `shape`: a view.
+        """A view of this parameter in segments of slots, `(n, width)` -> `(n, *shape)`.
+
+        For one slot, `(width,)` -> `shape`.
         """
         rows, width = gathered.shape[:-1], gathered.stride()[:-1]
         return gathered.as_strided(
@@ -55,7 +56,7 @@ class Place:
 class Product:
     """`A @ x.mT` of maps with the same input, `(ranks, tokens)`.
 
-    `a`: their A's under each other.
+    `a`: their A's, stacked by rows.
     """
 
     a: Place
@@ -63,11 +64,10 @@ class Product:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One formula at one module. Low-rank ones also say how to be added in place: their ranks of a
-    product (None: all), and B, `(r, out)`.
+    """One formula at one module. Low-rank ones can also be added in place.
 
-    Both products are faster this way round on a CPU, by up to two times, than as `x @ A.mT` and
-    with B as `(out, r)`.
+    They know their ranks within a product (None: all), and B, `(r, out)`. On a CPU both products
+    are up to two times faster this way than as `x @ A.mT` and with B as `(out, r)`.
     """
 
     attachment: Attachment
@@ -78,11 +78,11 @@ class Step:
 
 
 class Layout:
-    """The places of a union's parameters, and what to do at each module of the base.
+    """The offsets of a union's parameters, and what to do at each module of the base.
 
-    union: methods as they are served. sites: of the base. `steps`: module path -> its formulas, in
-    the order of the union.
-    `width`: numbers in a slot; `widest`: in its largest segment.
+    union: methods as they are served. sites: those of the base.
+    `steps`: module path -> its formulas, in the order of the union.
+    `width`: numbers per slot; `widest`: numbers in its largest segment.
     """
 
     def __init__(self, union: tuple[Method, ...], sites: list[Site]):
@@ -148,7 +148,7 @@ class Layout:
     def _lay_product(
         self, segment: Segment, group: list[Attachment]
     ) -> dict[Attachment, tuple[Product, slice | None]]:
-        """Put the A's of one group under each other."""
+        """Stack the A's of one group."""
         ranks, specs = (
             [0],
             [
@@ -167,7 +167,7 @@ class Layout:
         }
 
     def fill(self, weights: dict[tuple[str, str], Tensor]) -> Tensor:
-        """One slot `(width,)` in fp32 from all weights by (module path, name)."""
+        """One fp32 slot `(width,)` from all weights by (module path, name)."""
         slot = torch.empty(self.width, dtype=torch.float32)
         for key, place in self.places.items():
             start = place.segment.start + place.start

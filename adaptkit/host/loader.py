@@ -1,6 +1,4 @@
-"""An adapter on its way into a host: everything is read, checked and brought into place before a
-slot is touched.
-"""
+"""Load an adapter for a host: read, check and arrange everything before a slot is touched."""
 
 from __future__ import annotations
 
@@ -29,8 +27,8 @@ from adaptkit.models.backbone import linear_shape
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.registry import find_task
 
-# What adapters without a card are for, by PEFT's task type. None: what the base itself does with a
-# text.
+# The task of adapters without a card, by PEFT's task type. None: whatever the base itself does with
+# a text.
 _TASKS = {
     "SEQ_CLS": ("classify", "AutoModelForSequenceClassification"),
     "TOKEN_CLS": ("tag", "AutoModelForTokenClassification"),
@@ -43,10 +41,11 @@ _TASKS = {
 
 @dataclasses.dataclass
 class ParsedAdapter:
-    """One adapter, whole.
+    """One complete adapter.
 
-    row: its numbers, `(width,)`, given away when they are in a slot. task: None where it answers as
-    the base does. method: as its card names it.
+    row: its parameters, `(width,)`, released once they are in a slot. task: None if it answers as
+        the
+    base does. method: as its card names it.
     """
 
     folder: Path
@@ -71,16 +70,14 @@ class AdapterLoader:
             site.module: linear_shape(backbone.network.get_submodule(site.module).base_layer)[1]
             for site in self._maps()
         }
-        self.most: int | None = None  # numbers that a slot holds
+        self.most: int | None = None  # parameters per slot
         self._layouts: dict[tuple[Method, ...], Layout] = {}
 
     def _maps(self):
         return [site for site in self.backbone.sites if site.kind == "map"]
 
     def layout(self, union: tuple[Method, ...]) -> Layout:
-        """The layout of a union as it is served; sites are written out, so that two ways to name
-        them are one layout.
-        """
+        """The layout of a union as it is served; explicit sites let equal unions share a layout."""
         found = []
         for method in union:
             names = tuple(sorted({site.name for site in method.place(self.backbone.sites)}))
@@ -90,9 +87,7 @@ class AdapterLoader:
         return known or self._layouts.setdefault(served, Layout(served, self.backbone.sites))
 
     def methods_in(self, store: Store, cards: dict[str, TaskCard]) -> list[str]:
-        """The methods of a store's adapters, if the base has a place for them and their files are
-        large enough to be true.
-        """
+        """The methods of a store's adapters, if they fit the base and the files are big enough."""
         found = set()
         for name, card in cards.items():
             if not card.method or card.method.startswith("peft:") or card.method == FULL:
@@ -101,19 +96,19 @@ class AdapterLoader:
                 if self.layout(parse_method(card.method)).width <= store.bytes(name):
                     found.add(card.method)
             except AdaptkitError:
-                continue  # it is refused, with its reason, when it is asked for
+                continue  # refused, with its reason, on request
         return sorted(found)
 
     def read(
         self, folder: str | Path, labels: list[str] | None = None, check_base: bool = True
     ) -> ParsedAdapter:
-        """Everything that a host needs of the adapter in `folder`.
+        """Read everything that a host needs of the adapter in `folder`.
 
-        labels: of adapters without a card.
+        labels: for adapters without a card.
 
         Raises:
-            AdaptkitError: no adapter, not a whole one, of another base, or nothing that a host can
-                serve. Nothing has changed then.
+            AdaptkitError: there is no adapter, it is incomplete, belongs to another base, or cannot
+                be served. Nothing has changed then.
         """
         try:
             return self._read(read_adapter(folder), labels, check_base)
@@ -123,7 +118,7 @@ class AdapterLoader:
             ) from None
         except (
             Exception
-        ) as problem:  # files come from anybody: whatever they bring about is a refusal
+        ) as problem:  # files come from anybody: whatever error they cause is a refusal
             raise AdaptkitError(
                 f"{folder} cannot be read as an adapter: {type(problem).__name__}: {problem}"
             ) from problem
@@ -172,7 +167,7 @@ class AdapterLoader:
         )
 
     def _fitting(self, union: tuple[Method, ...]) -> Layout:
-        """The layout of a union, if a slot holds it; asked before any memory is taken."""
+        """The layout of a union if a slot can hold it; checked before any memory is allocated."""
         layout = self.layout(union)
         if self.most is not None and layout.width > self.most:
             need = describe_method(layout.union)
@@ -183,7 +178,7 @@ class AdapterLoader:
         return layout
 
     def _purpose(self, files: AdapterFiles, labels: list[str] | None) -> tuple[Task | None, str]:
-        """The adapter's task, and the transformers class of the task model that it was trained in."""
+        """The adapter's task, and the class of the task model that it was trained in."""
         card = files.card
         own_class = card.model_class if card is not None else None
         if card is not None and card.task is not None:
@@ -214,10 +209,8 @@ class AdapterLoader:
         return find_task(name)(labels=list(names)), own_class or auto_class
 
     def _weights(self, files: AdapterFiles, tensors: dict[str, Tensor]):
-        """The union, its weights by (module path, name inside the layer), and the tensors that are
-        left for the head.
-        """
-        assert files.card is not None and files.card.method is not None  # one of ours
+        """The union, its weights by (module path, name in the layer), and the head's tensors."""
+        assert files.card is not None and files.card.method is not None  # saved by adaptkit
         union = parse_method(files.card.method)
         plan: dict[str, list[Attachment]] = {}
         for index, method in enumerate(union):
@@ -247,9 +240,9 @@ class AdapterLoader:
     def _head(
         self, task: Task | None, model_class: str, prefix: str, rest: dict[str, Tensor], deltas
     ) -> Head | None:
-        """A head from the tensors that are left; every one of them has to belong to it.
+        """A head from the remaining tensors, all of which must belong to it.
 
-        deltas: what a LoRA of PEFT's adds to maps of the head or to the base's pooler, by path.
+        deltas: what a PEFT LoRA adds to maps of the head or to the base's pooler, by path.
         """
         pooler = getattr(self.backbone.network, "pooler", None)
         own = (
@@ -267,7 +260,7 @@ class AdapterLoader:
                 )
             names[weight] = names[weight].float() + delta
         if task is None or task.generates or self.heads.is_bare(model_class):
-            left = sorted(names.keys() - own.keys())  # nothing reads a pooler here
+            left = sorted(names.keys() - own.keys())  # no pooler is used here
             if left:
                 raise AdaptkitError(f"{len(left)} tensors belong nowhere, the first is {left[0]}.")
             return None
@@ -276,9 +269,7 @@ class AdapterLoader:
 
 
 def _with_labels(task: Task | None, head: Head | None) -> Task | None:
-    """A task of an adapter without a card, with the labels that transformers gives nameless ones;
-    one output is a score.
-    """
+    """A task for an adapter without a card, with default label names; one output is a score."""
     if task is None or head is None or task.labels or task.name not in ("classify", "tag"):
         return task
     count = head.model.config.num_labels
@@ -305,7 +296,7 @@ def _inside(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _served(
     union: tuple[Method, ...], layout: Layout, weights: dict[tuple[str, str], Tensor]
 ) -> dict[tuple[str, str], Tensor]:
-    """The weights as the layout's methods want them, by (module path, name)."""
+    """The weights for the layout's methods, by (module path, name)."""
     found: dict[tuple[str, str], Any] = {}
     for attachment in layout.attachments:
         given = Attachment(union[attachment.index], attachment.site, attachment.index)

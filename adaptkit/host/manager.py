@@ -1,6 +1,4 @@
-"""Who may answer: names become adapters with one more user, loaded from the store if need be, and
-are let go afterwards.
-"""
+"""Admit adapters by name: load them from the store if needed, count their users, release them."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from adaptkit.host.slots import LoadedAdapter, Slots
 
 
 class AdapterManager:
-    """The adapters of a host by name: in slots, or in a store."""
+    """The adapters of a host by name, in slots or in a store."""
 
     def __init__(self, loader: AdapterLoader, slots: Slots):
         self.loader = loader
@@ -32,17 +30,17 @@ class AdapterManager:
         self.slots.put(name, self.loader.read(path, labels, check_base))
 
     def names(self) -> list[str]:
-        """All adapters that can be asked for."""
+        """All adapters that can be requested."""
         return sorted({*self.slots.names(), *(self.store.names() if self.store else ())})
 
     def in_store(self, name: Any) -> bool:
         return self.store is not None and name in self.store
 
     def check(self, name: Any) -> None:
-        """Refuse a name that no adapter has. None is the base.
+        """Refuse an unknown adapter name. None is the base.
 
         Raises:
-            AdaptkitError: names the nearest.
+            AdaptkitError: names the closest match.
         """
         if (
             name is None
@@ -53,7 +51,7 @@ class AdapterManager:
         raise unknown("adapter", name, self.names())
 
     def each(self, adapters: Any, count: int) -> list[str | None]:
-        """A known name for each row, from one for all or a sequence."""
+        """A known name per row, from one name for all or a sequence."""
         if not isinstance(adapters, (str, list, tuple, type(None))):
             raise AdaptkitError(
                 f"adapters is a name, None, or a list of them; it got {adapters!r}."
@@ -75,10 +73,9 @@ class AdapterManager:
     def in_waves(
         self, names: list[str | None], run: Callable[[list[int], list[LoadedAdapter | None]], None]
     ) -> None:
-        """Call `run` with row numbers and their admitted adapters, in as many waves as it takes for
-        all adapters to have a slot.
+        """Call `run` with row numbers and their admitted adapters, in waves until all had a slot.
 
-        Only a caller that holds no slot waits for one, so callers cannot wait for each other.
+        Only a caller that holds no slot waits for one, so callers cannot deadlock.
         """
         left = list(range(len(names)))
         while left:
@@ -95,10 +92,10 @@ class AdapterManager:
             left = [i for i in left if i not in done]
 
     def admit(self, name: str, wait: bool) -> LoadedAdapter | None:
-        """The adapter with one more user; None where it would have to wait for a slot and may not.
+        """The adapter with one more user, or None if it would have to wait for a slot and may not.
 
         Raises:
-            AdaptkitError: there is none of this name, or it cannot be loaded.
+            AdaptkitError: the adapter does not exist, or cannot be loaded.
         """
         if loaded := self.slots.admit(name):
             return loaded

@@ -1,8 +1,8 @@
-"""LoRA adapters that PEFT wrote, whoever trained them, as a LoRA of ours at the sites of the base.
+"""Read any LoRA saved by PEFT as an adaptkit LoRA at the sites of the base.
 
-PEFT keeps one A and one B for a module. Where a module carries several sites (packed q, k and v),
-the same map is A at each of them with that site's rows of B. Ranks and scales may differ between
-modules: all become one rank, the scale goes into B, and modules without an update get zeros.
+PEFT stores one A and one B per module. If a module carries several sites (packed q, k and v), the
+same map is A at each of them with that site's rows of B. Ranks and scales may differ between
+modules: all get one rank, the scale is folded into B, and modules without an update get zeros.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from adaptkit.models.sites import Site
 
 _TENSOR = re.compile(re.escape(PREFIX) + r"(.*)\.lora_([AB])\.weight")
 
-# Settings under which the file is not all of the change, or means something else.
+# Settings under which the file holds only part of the update, or has another meaning.
 _REFUSED = (
     "use_dora",
     "lora_bias",
@@ -41,11 +41,10 @@ _HARMLESS_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 
 @dataclass
 class PeftLoRA:
-    """A LoRA of PEFT's. `weights`: A `(r, in)` and B `(out, r)` by site, ranks as they were, the
-    scale in B.
+    """A LoRA saved by PEFT. `weights`: A `(r, in)` and B `(out, r)` by site, B including the scale.
 
-    deltas: what it adds to modules outside the layers, `(out, in)` by path. rest: the tensors that
-    are no LoRA.
+    Ranks are the original ones. deltas: what it adds to modules outside the layers, `(out, in)` by
+    path. rest: the tensors that do not belong to the LoRA.
     """
 
     method: LoRA
@@ -54,9 +53,7 @@ class PeftLoRA:
     rest: dict[str, Tensor]
 
     def filled(self, sites: list[Site]) -> dict[tuple[str, str], Tensor]:
-        """Its weights at all of the method's sites, in one rank, by (module path, name inside the
-        layer).
-        """
+        """The weights at all of the method's sites, in one rank, by (module path, weight name)."""
         found, rank = {}, self.method.r
         for site in self.method.place(sites):
             a, b = self.weights.get(site) or (
@@ -72,16 +69,16 @@ class PeftLoRA:
 def read_peft_lora(
     settings: dict[str, Any], tensors: dict[str, Tensor], sites: list[Site], prefix: str = ""
 ) -> PeftLoRA:
-    """A LoRA of PEFT's from its settings and tensors.
+    """A PEFT LoRA from its settings and tensors.
 
     Args:
-        settings: of `adapter_config.json`.
+        settings: the content of `adapter_config.json`.
         tensors: by their names in the file, with paths below the network.
         sites: the linear maps of the base.
-        prefix: what stood before the network's paths in the task model; PEFT's patterns name it.
+        prefix: the prefix of the network's paths in the task model, which PEFT's patterns include.
 
     Raises:
-        AdaptkitError: it is no LoRA, one with settings that change what the weights mean, or its
+        AdaptkitError: it is not a LoRA, its settings change the meaning of the weights, or its
             shapes do not fit.
     """
     _check(settings)

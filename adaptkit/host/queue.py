@@ -1,4 +1,4 @@
-"""Rows that were submitted one by one: admitted, answered in batches, and settled each by itself."""
+"""The request queue: admit submitted rows, answer them in batches, and settle each separately."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adaptkit.host.slots import LoadedAdapter
 
 
 class RequestQueue:
-    """Takes single rows from any thread. max_rows, max_wait, max_queue: of `Batcher`."""
+    """Accepts single rows from any thread. max_rows, max_wait, max_queue: see `Batcher`."""
 
     def __init__(
         self,
@@ -34,11 +34,11 @@ class RequestQueue:
 
         Raises:
             HostBusyError: too many rows are waiting.
-            AdaptkitError: an adapter that is not there, or a row that lacks what its task asks for.
+            AdaptkitError: the adapter does not exist, or the row lacks an input of its task.
         """
         self.manager.check(name)
         loaded = self.slots.admit(name) if name is not None else None
-        if loaded is not None and loaded.evictable:  # it may leave and come back meanwhile
+        if loaded is not None and loaded.evictable:  # it may be evicted and reloaded meanwhile
             self.slots.release([loaded])
             loaded = None
         try:
@@ -52,12 +52,12 @@ class RequestQueue:
             raise
 
     def close(self) -> None:
-        """Take no more rows; those that wait get an error."""
+        """Accept no more rows; waiting rows get an error."""
         for row in self.batcher.close():
             self._settle(row, error=AdaptkitError("the host was closed."))
 
     def _run(self, rows: list[PendingRow]) -> list[PendingRow]:
-        """Answer a batch; rows whose adapter gets no slot now are given back."""
+        """Answer a batch; returns the rows whose adapter gets no slot now."""
         later: list[PendingRow] = []
         ready: list[tuple[PendingRow, LoadedAdapter | None]] = []
         admitted: dict[str, LoadedAdapter] = {}
@@ -88,13 +88,11 @@ class RequestQueue:
         return admitted.get(name)
 
     def _answer(self, ready: list[tuple[PendingRow, LoadedAdapter | None]]) -> None:
-        """Answer rows together; when that fails, each alone, so that a bad one spoils nobody
-        else's.
-        """
+        """Answer rows together; if that fails, one by one, so a bad row affects only itself."""
         asked = [Row(i, row.given, loaded) for i, (row, loaded) in enumerate(ready)]
         try:
             answers = self.engine.answer(asked, max(1, len(asked)))
-        except BaseException as problem:  # the thread of the batcher must not end by it
+        except BaseException as problem:  # the batcher's thread must survive it
             if len(ready) == 1:
                 self._settle(ready[0][0], error=problem)
             else:
@@ -107,9 +105,7 @@ class RequestQueue:
     def _settle(
         self, row: PendingRow, answer: Answer | None = None, error: BaseException | None = None
     ) -> None:
-        """Give a row its answer or its error, unless its caller has gone; its adapter has one user
-        less.
-        """
+        """Give a row its answer or error, unless its caller has gone, and release its adapter."""
         if row.loaded is not None:
             self.slots.release([row.loaded])
         if not row.future.set_running_or_notify_cancel():

@@ -1,4 +1,4 @@
-"""Sampling that does not depend on the batch: every row draws from a generator of its own."""
+"""Sampling that does not depend on the batch: every row draws from its own generator."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from adaptkit.errors import AdaptkitError
 
 
 class SeededSampling(LogitsProcessor):
-    """Leaves of each row's scores one token: the one that `torch.multinomial` would draw for this
-    row alone with its seed.
+    """Logits processor that leaves one token per row, drawn as if the row were alone.
 
-    warpers: what makes the distribution (temperature, top-k, ...). seeds: one a row.
+    The token is the one that `torch.multinomial` draws for this row with its seed.
+
+    warpers: what shapes the distribution (temperature, top-k, ...). seeds: one per row.
     """
 
     def __init__(self, warpers: LogitsProcessorList, seeds: list[int], device: torch.device):
@@ -42,10 +43,11 @@ class SeededSampling(LogitsProcessor):
 
 
 def warpers(config: Any, given: dict[str, float | None]) -> LogitsProcessorList:
-    """transformers' warpers for temperature, top_k, top_p and min_p, as `generate` orders them.
+    """transformers' warpers for temperature, top_k, top_p and min_p, in the order of `generate`.
 
-    config: the model's generation config, for what is not `given`; then temperature 1 and the 50
-    best tokens, as in `generate`.
+    config: the model's generation config, used for settings that are not `given`; then temperature
+        1 and
+    the 50 best tokens, as in `generate`.
     """
     defaults = {"temperature": 1.0, "top_k": 50, "top_p": 1.0, "min_p": None}
     values: dict[str, Any] = {

@@ -1,9 +1,8 @@
-"""The slots of a host: one tensor, one row an adapter; who is in which, who is being used, and who
-has to leave.
+"""The slots of a host: one tensor with a row per adapter, with reference counts and eviction.
 
-A load is staged, then committed: its row is written to a slot that nobody reads, and only then does
-the name point to it. Whoever has admitted rows to an adapter keeps that version until they are
-done, whatever is loaded or unloaded meanwhile.
+A load is staged, then committed: its row is written to an unused slot, and only then does the name
+point to it. Rows keep the version of the adapter that they were admitted with until they are done,
+whatever is loaded or unloaded meanwhile.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ _COUNTER = itertools.count(1)
 class LoadedAdapter:
     """An adapter in a slot.
 
-    `ref_count`: admitted requests; `evictable`: it may be put out when slots run out (it is in a store).
+    `ref_count`: admitted requests; `evictable`: it is in a store and may be evicted if slots run
+        out.
     """
 
     name: str
@@ -45,10 +45,9 @@ class LoadedAdapter:
 
 
 class Slots:
-    """`count` slots of `width` numbers each, and one more, through which an adapter in use is
-    replaced.
+    """`count` slots of `width` numbers each, and one spare to replace an adapter in use.
 
-    All methods may be called from any thread.
+    All methods are thread-safe.
     """
 
     def __init__(self, count: int, width: int, dtype: torch.dtype, device: torch.device):
@@ -58,7 +57,7 @@ class Slots:
         self.loaded_adapters: dict[str, LoadedAdapter] = {}
         self.evictions = 0
         self._free = list(range(count, -1, -1))
-        self._promised = 0  # loads that have a slot and no name yet
+        self._promised = 0  # loads with a slot but no name yet
         self._change = threading.Condition()
 
     @property
@@ -74,7 +73,7 @@ class Slots:
             return name in self.loaded_adapters
 
     def listed(self) -> list[LoadedAdapter]:
-        """Who is in a slot, by name."""
+        """The adapters in slots, by name."""
         with self._change:
             return sorted(self.loaded_adapters.values(), key=lambda one: one.name)
 
@@ -86,19 +85,19 @@ class Slots:
         admit: bool = False,
         wait: bool = True,
     ) -> LoadedAdapter | None:
-        """Give an adapter a slot and let its name point to it. `admit`: with one user already.
+        """Give an adapter a slot and point its name to it. `admit`: start with one user.
 
         Returns:
-            The new resident; None where there is no slot now and it is not to `wait`.
+            The loaded adapter, or None if no slot is free and `wait` is false.
 
         Raises:
-            AdaptkitError: every slot is held by adapters that do not leave by themselves.
+            AdaptkitError: every slot is held by adapters that are not evictable.
         """
         slot = self._reserve(name, wait)
         if slot is None:
             return None
         try:
-            assert adapter.row is not None  # nobody has put it into a slot yet
+            assert adapter.row is not None  # no other thread has put it into a slot yet
             self.rows[slot, : len(adapter.row)] = adapter.row
             adapter.row = None  # the slot holds it now
         except BaseException:
@@ -136,11 +135,11 @@ class Slots:
                 self._change.wait()
 
     def _evict(self, name: str) -> bool:
-        """Put out the adapter that was used longest ago, if one may leave; one in use only when
-        there is a slot beside its own.
+        """Evict the least recently used evictable adapter; one in use only if another slot remains.
 
-        What is in use goes on being used, but whoever asks for it from now on waits in turn: a busy
-        adapter keeps nobody out.
+        An evicted adapter in use finishes its rows, but new requests for it wait in turn: a busy
+            adapter
+        locks nobody out.
         """
         leaving = [
             one
@@ -155,7 +154,7 @@ class Slots:
         return bool(leaving)
 
     def could_hold(self, name: str) -> bool:
-        """Whether an adapter would get a slot now, without waiting."""
+        """True if an adapter would get a slot now, without waiting."""
         with self._change:
             others = self._promised + len(self.loaded_adapters.keys() - {name})
             if others < self.count:
@@ -172,13 +171,13 @@ class Slots:
             self._change.notify_all()
 
     def _retire(self, loaded: LoadedAdapter) -> None:
-        """A resident without a name; its slot is free when nobody uses it. The lock is held."""
+        """Remove an adapter without a name; its slot is free once unused. The lock is held."""
         if not loaded.ref_count:
             self._free.append(loaded.slot)
         self._change.notify_all()
 
     def admit(self, name: str) -> LoadedAdapter | None:
-        """The adapter that the name points to now, with one more user; None where it is in no slot."""
+        """The adapter that the name points to, with one more user, or None if it is in no slot."""
         with self._change:
             found = self.loaded_adapters.get(name)
             if found is not None:
@@ -187,7 +186,7 @@ class Slots:
             return found
 
     def release(self, loaded_adapters: Iterable[LoadedAdapter]) -> None:
-        """One user less of each."""
+        """Remove one user from each adapter."""
         with self._change:
             for loaded in loaded_adapters:
                 loaded.ref_count -= 1
@@ -196,12 +195,11 @@ class Slots:
             self._change.notify_all()
 
     def remove(self, name: str, timeout: float | None = None) -> None:
-        """Take an adapter's name away at once, and wait until its admitted rows are done and its
-        slot is free.
+        """Remove an adapter's name at once, then wait until its rows are done and its slot is free.
 
         Raises:
-            AdaptkitError: no such adapter, or it is still in use after `timeout` seconds (it is
-                gone for new rows all the same).
+            AdaptkitError: the adapter does not exist, or is still in use after `timeout` seconds
+                (it is still gone for new rows).
         """
         with self._change:
             if name not in self.loaded_adapters:

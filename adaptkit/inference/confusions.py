@@ -1,4 +1,4 @@
-"""Which answers are taken for which, how often, and the surest mistake of each kind as an example."""
+"""How often each label is mistaken for which other, with the most confident mistake of each."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from adaptkit.data.tables import Table
 from adaptkit.tasks.base import Task
 from adaptkit.utils.terminal import format_table
 
-SHOWN = 70  # characters of an example
+SHOWN = 70  # characters per example
 
 
 def confusions(task: Task, answers: list[dict[str, Any]], table: Table) -> list[dict[str, Any]]:
-    """A row for each pair of gold and another answer, the most frequent first: how often, and of
-    the surest of these mistakes the score, where it stands and its text.
+    """One row per pair of reference and different answer, the most frequent pair first.
+
+    Each row has the count, and the score, location and text of the most confident of these
+    mistakes.
 
     Args:
-        answers: of a task that gives one label a row, one for each row of the table.
+        answers: one per row of the table, from a task that gives each row one label.
     """
     mistakes: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, (answer, row) in enumerate(zip(answers, table.rows, strict=True)):
@@ -39,7 +41,7 @@ def confusions(task: Task, answers: list[dict[str, Any]], table: Table) -> list[
 
 
 def show(found: list[dict[str, Any]], most: int, rows: int) -> str:
-    """The most frequent ones as a table for a terminal; rows: how many were answered."""
+    """The most frequent confusions as a table for a terminal; `rows`: number of answered rows."""
     wrong = sum(one["count"] for one in found)
     lines = [("gold", "answer", "count", "surest", "example")]
     for one in found[:most]:

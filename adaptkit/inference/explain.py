@@ -1,10 +1,10 @@
-"""Which words an answer rests on, for classifiers: integrated gradients and occlusion, computed by
-Captum.
+"""Explain classifier answers word by word with Captum: integrated gradients and occlusion.
 
-integrated gradients   the gradient of the label's logit, summed on the way from padding to the text (Sundararajan et al. 2017,
-                       arXiv:1703.01365); the words' shares add up to the logit's difference between
-                       text and padding
-occlusion              how much the logit falls when a word is replaced by padding (Zeiler and Fergus 2014, arXiv:1311.2901)
+integrated gradients   the gradient of the label's logit, integrated from padding to the text
+                       (Sundararajan et al. 2017, arXiv:1703.01365); the words' shares add up to
+                       the logit's difference between text and padding
+occlusion              how much the logit falls when a word is replaced by padding
+                       (Zeiler and Fergus 2014, arXiv:1311.2901)
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
 HOW = ("gradients", "occlusion")
 
-COMPLETE = 0.01  # the largest share of the difference that integrated gradients may miss
+COMPLETE = 0.01  # largest share of the difference that integrated gradients may miss
 
 MOST_STEPS = 1024
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """words and what each adds to the label's logit. difference: the logit of the text less that of
-    padding alone, which integrated gradients explain whole; missed: what their sum lacks of it (0
-    for occlusion, which promises no sum).
+    """The words of a text and what each adds to the label's logit.
+
+    difference: the logit of the text minus that of padding alone; integrated gradients explain all
+    of it. missed: the difference minus the sum of the shares (0 for occlusion, whose shares have no
+    fixed sum).
     """
 
     label: str
@@ -52,13 +54,13 @@ def explain(
     """What each word of a text adds to a label.
 
     Args:
-        predictor: of an adapter or a tuned model that gives one of several labels.
+        predictor: an adapter or a fine-tuned model that gives one of several labels.
         how: `gradients` or `occlusion`.
-        label: the one to explain; by default the answer.
+        label: the label to explain; defaults to the answer.
 
     Raises:
-        AdaptkitError: another task, an unknown label or way, Captum is not installed, or the sum
-            does not come within 1 %.
+        AdaptkitError: the task is another one, the label or `how` is unknown, Captum is not
+            installed, or the sum is not within 1 %.
     """
     try:
         import captum  # noqa: F401
@@ -89,9 +91,7 @@ def explain(
 
 
 def _words(predictor: Predictor, text: str) -> tuple[dict[str, Tensor], list[str], Tensor]:
-    """The text as the model reads it; its words; and for each token the number of its word, -1 for
-    those that are no text.
-    """
+    """The text as the model reads it, its words, and each token's word index (-1 if special)."""
     device = next(predictor.model.parameters()).device
     encoded = predictor.tokenizer(
         text, truncation=True, max_length=predictor.max_length, return_tensors="pt"
@@ -107,8 +107,9 @@ def _words(predictor: Predictor, text: str) -> tuple[dict[str, Tensor], list[str
 def _embedded(
     model: Any, tokenizer: Any, inputs: dict[str, Tensor], owner: Tensor, target: int
 ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
-    """The logit of embeddings, those of the text, and those of padding in its place; positions and
-    masks stay those of the text.
+    """The logit as a function of embeddings, the text's embeddings, and those of padding.
+
+    Positions and masks stay those of the text.
     """
     embed, ids = bare_model(model).get_input_embeddings(), inputs["input_ids"]
     blank = torch.where(owner.to(ids.device) >= 0, tokenizer.pad_token_id, ids)
@@ -124,7 +125,7 @@ def _embedded(
 def _gradients(
     model: Any, tokenizer: Any, inputs: dict[str, Tensor], owner: Tensor, target: int
 ) -> tuple[Tensor, float, float]:
-    """Each token's share, the difference of logits, and what the shares miss of it."""
+    """Each token's share, the difference of logits, and the part of it that the shares miss."""
     from captum.attr import IntegratedGradients
 
     logit, given, base = _embedded(model, tokenizer, inputs, owner, target)
@@ -152,7 +153,7 @@ def _gradients(
 def _occlusion(
     model: Any, tokenizer: Any, inputs: dict[str, Tensor], owner: Tensor, target: int
 ) -> tuple[Tensor, float, float]:
-    """A word's whole share at its first token, the difference of logits, and 0."""
+    """Each word's share on its first token, the difference of logits, and 0."""
     from captum.attr import FeatureAblation
 
     logit, given, blank = _embedded(model, tokenizer, inputs, owner, target)
@@ -172,7 +173,7 @@ def _occlusion(
 
 
 def colored(found: Explanation) -> str:
-    """The words for a terminal: green for the label, red against it, the deeper the more."""
+    """The words for a terminal: green for the label, red against it, stronger for larger shares."""
     most = max(map(abs, found.shares), default=0.0) or 1.0
 
     def paint(word: str, share: float) -> str:
@@ -186,7 +187,7 @@ def colored(found: Explanation) -> str:
 
 
 def as_html(found: list[Explanation]) -> str:
-    """A page with a paragraph a text; each word's share stands in its title."""
+    """An HTML page with a paragraph per text; each word's share is in its title."""
     lines = []
     for one in found:
         most = max(map(abs, one.shares), default=0.0) or 1.0

@@ -1,6 +1,4 @@
-"""Adapters as transformers pipelines: transformers' own where it has one for the task, else one of
-ours with the same calls.
-"""
+"""Adapters as transformers pipelines; tasks without a transformers pipeline get `TaskPipeline`."""
 
 from __future__ import annotations
 
@@ -18,28 +16,26 @@ from adaptkit.models.forward_wrapper import ForwardWrapper
 from adaptkit.tasks.chat import template_of
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
-transformers_pipeline: Any = transformers.pipeline  # its overloads know literal names only
+transformers_pipeline: Any = transformers.pipeline  # its overloads accept literal names only
 
-# The key of the text in an answer, as transformers' pipelines of that kind named it.
+# The key of the text in an answer, as in transformers' pipelines of that kind.
 _TEXT_KEYS = {"answer": "answer", "translate": "translation_text", "summarize": "summary_text"}
 
 
 def pipeline(folder: str | Path, **base_options: Any) -> Pipeline:
-    """A transformers pipeline for an adapter's task, with its labels, its tokenizer and the length
-    it was trained on.
+    """A transformers pipeline for an adapter, with its labels, tokenizer and training length.
 
-    classify: text-classification (all labels with `top_k=None`); tag: token-classification, words
-    put together into entities, long texts in windows; chat: text-generation, with messages too,
-    after the system message of the training where they have none;
-    pretrain: fill-mask or text-generation. score, relate, answer, translate, summarize and embed:
-    `TaskPipeline`.
+    classify: text-classification (all labels with `top_k=None`). tag: token-classification, with
+    words grouped into entities and long texts read in windows. chat: text-generation, also for
+    messages; the training's system message is added if they have none. pretrain: fill-mask or
+    text-generation. score, relate, answer, translate, summarize and embed: `TaskPipeline`.
 
     Args:
         folder: an adapter from a recipe.
         base_options: for `load_base`: quantize, dtype, device_map, ...
 
     Raises:
-        AdaptkitError: no adapter there, or one without a task.
+        AdaptkitError: the folder holds no adapter, or one without a task.
     """
     made = _pipeline(Predictor(folder, **base_options))
     WithoutCudnn(made).place(made)
@@ -55,7 +51,7 @@ class WithoutCudnn(ForwardWrapper):
 
 
 def _pipeline(predictor: Predictor) -> Any:
-    task: Any = predictor.task  # settings of its own kind are read below
+    task: Any = predictor.task  # settings of the task are read below
     tokenizer, length = predictor.tokenizer, predictor.max_length
     model = bare_model(predictor.model)
     shared: dict[str, Any] = {"model": model, "tokenizer": tokenizer}
@@ -85,11 +81,11 @@ def _pipeline(predictor: Predictor) -> Any:
 
 
 class TaskPipeline(Pipeline):
-    """A pipeline for tasks that transformers has none for.
+    """A pipeline for tasks that have none in transformers.
 
-    Call it with a text, or a dict of what a row has (`{"question": ..., "context": ...}`), or a
-    list of these. Answers: a dict each, `{"answer" | "translation_text" | "summary_text" | "label":
-    ..., "score": ...}`, or the vector for embeddings.
+    Call it with a text, a dict of a row's parts (`{"question": ..., "context": ...}`), or a list of
+    these. Each answer is a dict, `{"answer" | "translation_text" | "summary_text" | "label": ...,
+    "score": ...}`, or a vector for embeddings.
     """
 
     _load_processor: Any = False
@@ -107,7 +103,7 @@ class TaskPipeline(Pipeline):
         self.predictor = predictor
 
     def __call__(self, inputs: Any, *args: Any, batch_size: int = 16, **given: Any) -> Any:
-        """Lists are answered together, in batches of like lengths."""
+        """Answer a list in batches of similar lengths."""
         self._sanitize_parameters(**given)
         if not isinstance(inputs, list):
             return super().__call__(inputs, *args)

@@ -29,15 +29,14 @@ def predict(
     batch_size: int = 64,
     title: str = "predicting",
 ) -> np.ndarray:
-    """What the task keeps of the outputs (`Task.postprocess`) for every row, in the order of the
-    rows.
+    """The postprocessed outputs (`Task.postprocess`) of every row, in the order of the rows.
 
     Args:
         model: put into evaluation mode; run in its own dtype.
         encoded: from `Task.encode`.
 
     Returns:
-        `(rows, ...)`; where rows have different lengths they are filled with -100.
+        `(rows, ...)`; rows of different lengths are padded with -100.
     """
     was_training = model.training
     model.eval()
@@ -67,7 +66,7 @@ def predict(
 
 
 def stack_rows(rows: list[np.ndarray]) -> np.ndarray:
-    """Rows as one array; where their lengths differ they are filled with -100."""
+    """Rows as one array; rows of different lengths are padded with -100."""
     if len({row.shape for row in rows}) > 1:
         longest = max(len(row) for row in rows)
         fill = [(0, 0)] * (rows[0].ndim - 1)

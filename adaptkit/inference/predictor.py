@@ -1,4 +1,4 @@
-"""Run a model over encoded rows, and adapters that answer."""
+"""Load an adapter with its base and answer, evaluate or analyse rows."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from adaptkit.tasks.classify import Classify
 
 
 class Predictor:
-    """An adapter that answers: the base, the adapter, the tokenizer and the task, from one folder.
+    """The base, adapter, tokenizer and task from one folder, ready to answer.
 
     Args:
         folder: an adapter with a task card, from a recipe or `save_adapter`.
         base_options: for `load_base`: quantize, dtype, device_map, ...
 
     Raises:
-        AdaptkitError: no adapter there, or one without a task.
+        AdaptkitError: the folder holds no adapter, or one without a task.
     """
 
     def __init__(self, folder: str | Path, **base_options):
@@ -56,7 +56,7 @@ class Predictor:
         top_k: int | None = None,
         threshold: float | None = None,
     ) -> list[dict[str, Any]]:
-        """One answer a row, in order; for classification `{"label": ..., "score": ...}`.
+        """One answer per row, in order; for classification `{"label": ..., "score": ...}`.
 
         Args:
             columns: what a row has -> the column where it is; by default as in training.
@@ -126,11 +126,12 @@ class Predictor:
     def slices(
         self, table: Table, by: str, columns: dict[str, str] | None = None, batch_size: int = 64
     ) -> list[Slice]:
-        """The task's metrics for each value of a column of the labelled rows, with intervals; see
-        `adaptkit.slices`.
+        """The task's metrics, with intervals, for each value of a column of the labelled rows.
+
+        See `adaptkit.inference.slices`.
 
         Raises:
-            AdaptkitError: as `evaluate`; or there is no such column.
+            AdaptkitError: as in `evaluate`, or the column does not exist.
         """
         table.need(by, "by")
         task, rows = self._labelled(table, columns)
@@ -146,11 +147,12 @@ class Predictor:
     def confusions(
         self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64
     ) -> list[dict[str, Any]]:
-        """Which labels are taken for which in labelled rows, each with an example; see
-        `adaptkit.confusions`.
+        """How often each label is mistaken for which other in labelled rows, with an example each.
+
+        See `adaptkit.inference.confusions`.
 
         Raises:
-            AdaptkitError: as `evaluate`; or the task does not give one label a row.
+            AdaptkitError: as in `evaluate`, or the task does not give one label per row.
         """
         task, rows = self._labelled(table, columns)
         if not task.one_label:
@@ -167,11 +169,10 @@ class Predictor:
         return task, rows
 
     def __call__(self, *texts: str | Sequence[str], **more: str) -> list[dict[str, Any]]:
-        """Answers to plain texts, or to a list of them; what else a row needs by name, as in
-        `predictor("Who?", context="...")`.
+        """Answer one text or a list; pass other inputs by name: `predictor("Who?", context="...")`.
 
         Raises:
-            AdaptkitError: the task needs more than these.
+            AdaptkitError: the task needs further inputs.
         """
         if (
             len(texts) == 1

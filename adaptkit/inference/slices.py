@@ -20,9 +20,7 @@ RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Interval:
-    """A value, and where 95 % of it lie when rows are drawn again with replacement (percentile
-    bootstrap, Efron 1979).
-    """
+    """A value with its 95 % interval when rows are resampled (percentile bootstrap, Efron 1979)."""
 
     value: float
     low: float
@@ -31,7 +29,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Slice:
-    """The rows that have one value in a column: their number, and each metric of theirs."""
+    """The rows with one value in a column: their number and metrics."""
 
     name: str
     rows: int
@@ -41,13 +39,13 @@ class Slice:
 def slices(
     task: Task, answers: list[dict[str, Any]], table: Table, values: Sequence[str], seed: int = 0
 ) -> list[Slice]:
-    """One slice for each value, the largest first; the first of all is the whole.
+    """One slice per value, the largest first, after a slice of all rows.
 
     Args:
-        answers, table, values: one each a row; rows as `Task.read` gives them.
+        answers, table, values: one per row; rows as `Task.read` returns them.
 
     Raises:
-        AdaptkitError: more values than anybody wants to read.
+        AdaptkitError: the column has too many different values.
     """
     names = np.asarray(values)
     check_values(table, values)
@@ -64,7 +62,7 @@ def slices(
 
 
 def check_values(table: Table, values: Sequence[str]) -> None:
-    """Refuse a column of more different values than anybody wants to read."""
+    """Refuse a column with too many different values to read."""
     if (count := len(set(values))) > MOST_SLICES:
         raise AdaptkitError(
             f"{table.source}: {count} different values are no slices; at most {MOST_SLICES} are "
@@ -98,7 +96,7 @@ def _slice(
 
 
 def largest_gap(found: list[Slice], metric: str) -> tuple[Slice, Slice] | None:
-    """The slices where a metric is highest and lowest; None where there is one slice."""
+    """The slices with the highest and lowest value of a metric, or None for a single slice."""
     parts = [
         one for one in found[1:] if metric in one.metrics and np.isfinite(one.metrics[metric].value)
     ]

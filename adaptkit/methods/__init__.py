@@ -1,3 +1,1 @@
-"""What can be injected: one file a method, the registry, and the grammar that reads
-`lora[r=8]+prefix`.
-"""
+"""Adapter methods: one file per method, their registry, and the method grammar."""

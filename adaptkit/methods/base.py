@@ -1,17 +1,16 @@
-"""What a method is: settings, the parameters it needs at one site, and a formula. Nothing else in
-the library knows more.
+"""The interface of a method: settings, the parameters it needs at one site, and a formula.
 
-A method is a frozen dataclass with three things:
+The rest of the library knows nothing else about a method. A method is a frozen dataclass with:
 
-    sites            where it goes: names of `adaptkit.sites`, with * for any (`attn.*`)
+    sites            where it goes: names of `adaptkit.models.sites`, with * for any (`attn.*`)
     spec(site)       the parameters at one site: name -> `Param`
-    apply(p, x, y)   the formula: what becomes of the site's output `y`, given its input `x` and the parameters `p`
+    apply(p, x, y)   the formula: the site's new output, from its output `y`, its input `x` and
+                     the parameters `p`
 
-The formula is written once and holds for parameters of one adapter, `(...)`, and of a batch of
-adapters, `(batch, ...)`, one
-for each row of `x`: the trainer uses the first form, the host the second. Write `x @ weight.mT` for
-maps and `rows(vector)` for everything that is added to or multiplied with `(batch, seq, width)`;
-`add_map` where a map's result is added to something.
+The formula is written once. It holds for parameters of one adapter, `(...)`, in training, and for
+a batch of adapters, `(batch, ...)`, one per row of `x`, in the host. Write `x @ weight.mT` for
+linear maps, `rows(vector)` for vectors that are added to or multiplied with `(batch, seq, width)`,
+and `add_map` to add the result of a linear map.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Param:
-    """One parameter: its shape, and how it starts: zeros, ones, identity, kaiming (uniform, a =
-    sqrt 5) or normal with `std`.
+    """One parameter: its shape and its initialization.
 
-    frozen: it is part of the adapter, and does not train.
+    init: zeros, ones, identity, kaiming (uniform, a = sqrt 5) or normal with `std`.
+    frozen: part of the adapter, but not trained.
     """
 
     shape: tuple[int, ...]
@@ -61,18 +60,15 @@ class Param:
 
 
 def rows(vector: Tensor) -> Tensor:
-    """A vector `(width,)`, or one for each row `(batch, width)`, made ready to meet `(batch, seq,
-    width)`.
-    """
+    """Shape `(width,)` or `(batch, width)` vectors to broadcast with `(batch, seq, width)`."""
     return vector if vector.ndim == 1 else vector.unsqueeze(-2)
 
 
 def add_map(y: Tensor, x: Tensor, weight: Tensor, alpha: float = 1.0) -> Tensor:
-    """`y + alpha x @ weight.mT` in one pass over y `(..., seq, out)`; x `(..., seq, in)`, weight
-    `(out, in)` or `(batch, out, in)`.
+    """`y + alpha x @ weight.mT` in one pass over y `(..., seq, out)`.
 
-    A product of a low rank is little work; writing the full width once more, to add it, would cost
-    as much again.
+    x is `(..., seq, in)`, weight `(out, in)` or `(batch, out, in)`. A low-rank product is cheap;
+    writing the full width a second time to add it would cost as much again.
     """
     import torch
 
@@ -90,22 +86,22 @@ def add_map(y: Tensor, x: Tensor, weight: Tensor, alpha: float = 1.0) -> Tensor:
 class Method:
     """Base class of all methods.
 
-    Subclasses are frozen dataclasses whose fields are the settings of the grammar.
+    Subclasses are frozen dataclasses; their fields are the settings in the method grammar.
     """
 
     name: ClassVar[str] = ""
     default_sites: ClassVar[tuple[str, ...]] = ()
-    kinds: ClassVar[tuple[str, ...]] = ("map",)  # the kinds of site that the formula understands
+    kinds: ClassVar[tuple[str, ...]] = ("map",)  # the kinds of site that the formula supports
     affine: ClassVar[bool] = (
         False  # apply is affine in (x, y): the method can be merged into linear maps
     )
     identity_at_start: ClassVar[bool] = True  # a fresh adapter changes nothing
-    learning_rate: ClassVar[float] = 1e-3  # where training starts unless the user says otherwise
+    learning_rate: ClassVar[float] = 1e-3  # the default learning rate
 
     sites: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)
     layers: str | None = dataclasses.field(
         default=None, kw_only=True
-    )  # see `adaptkit.methods.layers`; None: all of them
+    )  # see `adaptkit.methods.layer_ranges`; None: all of them
 
     def spec(self, site: Site) -> dict[str, Param]:
         raise NotImplementedError
@@ -114,9 +110,10 @@ class Method:
         raise NotImplementedError
 
     def served(self) -> Method:
-        """The method that a host computes with in this one's place: what only training needs is
-        gone, and sizes are rounded up, so that more adapters agree in their settings and share a
-        batch.
+        """The method that a host computes in place of this one.
+
+        Training-only settings are removed and sizes are rounded up, so that more adapters agree in
+        their settings and share a batch.
         """
         return self
 
@@ -125,9 +122,10 @@ class Method:
         return p
 
     def low_rank(self) -> tuple[str, str] | None:
-        """The names of A and B where the formula is `y + (x @ A.mT) @ B.mT` and nothing else.
+        """The names of A and B if the formula is exactly `y + (x @ A.mT) @ B.mT`.
 
-        Its owner may then add in place, and take `x @ A.mT` once for all maps that read the same x.
+        The caller may then add in place, and compute `x @ A.mT` once for all maps that read the
+        same x.
         """
         return None
 
@@ -135,7 +133,7 @@ class Method:
         """The sites of one model that this method uses.
 
         Raises:
-            AdaptkitError: a site that was asked for does not exist in the model, or none is left.
+            AdaptkitError: a requested site does not exist in the model, or no site is left.
         """
         usable = [site for site in available if site.kind in self.kinds]
         for pattern in self.sites:
@@ -166,9 +164,7 @@ class Method:
         return chosen
 
     def describe(self, full: bool = False) -> str:
-        """The method in the grammar, with the settings that differ from the defaults, or with all
-        of them.
-        """
+        """The method in the method grammar, with non-default settings or with all of them."""
         settings = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -188,6 +184,6 @@ def write_value(value: Any) -> str:
 
 
 def require(condition: bool, method: Method, problem: str) -> None:
-    """Refuse a setting of `method` with a sentence that says what is wrong with it."""
+    """Raise an error that names `method` and what is wrong with a setting."""
     if not condition:
         raise AdaptkitError(f"{method.name}: {problem}")

@@ -2,16 +2,18 @@
 
     f(z) = s (U act(D z + b) + c)        D: (m, width), U: (width, m), m = width / reduction
 
-    placement   source                                            where, and what z is
-    houlsby     Houlsby et al. 2019, arxiv.org/abs/1902.00751     y + f(y) at the output maps of attention and feed-forward block
-    pfeiffer    Pfeiffer et al. 2020, arxiv.org/abs/2005.00247    u + f(LN(u)) then LN, u the stream leaving the block, LN its
-                                                                  own norm; in pre-norm models u +
-                                                                  f(u)
-    parallel    He et al. 2021, arxiv.org/abs/2110.04366          y + f(x) at the feed-forward block, x the stream entering it
+    placement   source                                           where, and what z is
+    houlsby     Houlsby et al. 2019, arxiv.org/abs/1902.00751    y + f(y) at the output maps of
+                                                                 attention and feed-forward block
+    pfeiffer    Pfeiffer et al. 2020, arxiv.org/abs/2005.00247   u + f(LN(u)) then LN, u the stream
+                                                                 leaving the block, LN its own
+                                                                 norm; u + f(u) in pre-norm models
+    parallel    He et al. 2021, arxiv.org/abs/2110.04366         y + f(x) at the feed-forward
+                                                                 block, x the stream entering it
 
-U starts at zero, so a fresh adapter changes nothing. Defaults of reduction, activation and scale
-are those of the adapters library's configurations (its `double_seq_bn`, `seq_bn` and `par_bn`).
-`gate` multiplies f by sigmoid(g z), one gate a token; see `lora`.
+U starts at zero, so a fresh adapter changes nothing. The defaults of reduction, activation and
+scale are those of the adapters library (its `double_seq_bn`, `seq_bn` and `par_bn`). `gate`
+multiplies f by sigmoid(g z), one gate per token; see `lora`.
 """
 
 from __future__ import annotations
@@ -43,10 +45,10 @@ PLACEMENTS: dict[str, dict[str, Any]] = {
 
 @functools.cache
 def activation(name: str):
-    """The function that transformers knows by this name."""
+    """The activation function that transformers knows by this name."""
     from transformers.activations import ACT2FN
 
-    return ACT2FN[name]  # makes a module each time it is asked
+    return ACT2FN[name]  # creates a module on each access
 
 
 @register
@@ -55,8 +57,8 @@ class Bottleneck(Method):
     """Small networks inside each layer.
 
     Settings: `placement` houlsby, pfeiffer or parallel; `reduction` of the width; `activation`, a
-    name that transformers knows; `scale` a number, or `learned` (starting at 1); `dropout` on the
-    input; `gate`.
+    name that transformers knows; `scale` a number, or `learned` (initialized to 1); `dropout` on
+    the input; `gate`.
     """
 
     name = "bottleneck"
@@ -91,7 +93,7 @@ class Bottleneck(Method):
                 ) from None
 
     def setting(self, name: str):
-        """A setting, or the placement's own where none was given."""
+        """A setting, or the default of the placement."""
         value = getattr(self, name)
         return PLACEMENTS[self.placement][name] if value is None else value
 
@@ -115,7 +117,7 @@ class Bottleneck(Method):
         return spec
 
     def served(self) -> Bottleneck:
-        """The scale lies in the upper map."""
+        """The scale is folded into the upper map."""
         chosen = {name: self.setting(name) for name in ("reduction", "activation")}
         return dataclasses.replace(self, **chosen, scale="1.0", dropout=0.0)
 
@@ -131,7 +133,7 @@ class Bottleneck(Method):
         inner = activate(z @ p["down"].mT + rows(p["down_bias"]))  # (batch, seq, inner)
         bias = rows(p["up_bias"])
         scale = rows(p["scale"]) if self.scale == "learned" else float(self.setting("scale"))
-        if isinstance(scale, Tensor) or scale != 1:  # at the inner width, not at the full one
+        if isinstance(scale, Tensor) or scale != 1:  # at the inner width, not at the full width
             inner, bias = inner * scale, bias * scale
         if self.gate:
             return y + add_map(bias.expand_as(y), inner, p["up"]) * (z @ p["gate"].mT).sigmoid()

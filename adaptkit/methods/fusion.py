@@ -1,13 +1,15 @@
-"""AdapterFusion: what several trained bottleneck adapters say, mixed by attention (Pfeiffer et al.
-2021, arXiv:2005.00247).
+"""AdapterFusion: an attention-weighted mixture of trained bottleneck adapters.
 
-    f_i(x) = U_i act(D_i x + b_i) + c_i          the adapters, frozen; x the stream leaving the block, normed in post-norm models
-    s_i    = (Q x + q) . K f_i(x)                one score an adapter and token
+Pfeiffer et al. 2021, arXiv:2005.00247.
+
+    f_i(x) = U_i act(D_i x + b_i) + c_i          the frozen adapters; x the stream leaving the
+                                                 block, after the norm in post-norm models
+    s_i    = (Q x + q) . K f_i(x)                one score per adapter and token
     y'     = y + V sum_i softmax(s)_i f_i(x)     Q, K, V: (width, width); V starts as the identity
 
-K's bias adds the same to every score and is left out; Q x is multiplied with K first, so no
-adapter's answer meets a full map. The authors' code also pulls V to the identity by a term in the
-loss; here V is free.
+K's bias adds the same to every score and is left out. Q x is multiplied with K first, so no
+adapter's output passes a full-width map. The authors' code also pulls V towards the identity with
+a term in the loss; here V is free.
 """
 
 from __future__ import annotations
@@ -24,10 +26,9 @@ from adaptkit.models.sites import Site
 @register
 @dataclass(frozen=True)
 class Fusion(Method):
-    """A learned mixture of frozen bottleneck adapters (placement pfeiffer), which
-    `adaptkit.transfer.fuse` fills in.
+    """A learned mixture of frozen pfeiffer bottleneck adapters; `adaptkit.adapters.fuse` fills it.
 
-    Settings: `adapters`, how many; `reduction` and `activation`, theirs.
+    Settings: `adapters`, how many; `reduction` and `activation`, as in those adapters.
     """
 
     name = "fusion"

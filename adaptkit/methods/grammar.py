@@ -2,11 +2,12 @@
 
     lora                                  one method with its defaults
     lora[r=8,sites=attn.q|attn.v]         settings; lists are joined with |
-    lora[layers=last[4]]                  only the upper four layers; 6-, 2-5, 0|2 are others (`adaptkit.methods.layer_ranges`)
+    lora[layers=last[4]]                  only the upper four layers; also 6-, 2-5, 0|2
+                                          (`adaptkit.methods.layer_ranges`)
     lora[r=4]+prefix[length=16]           a union: each method acts in turn
     mam, unipelt                          presets: names for unions
 
-A method from outside registers with the decorator `register`, or with an entry point in the group
+A third-party method registers with the decorator `register`, or with an entry point in the group
 `adaptkit.methods`.
 """
 
@@ -31,11 +32,11 @@ PRESETS = {
 
 
 def parse_method(text: str) -> tuple[Method, ...]:
-    """Read the grammar: `"lora[r=4]+prefix"` -> `(LoRA(r=4), Prefix())`.
+    """Parse a string in the method grammar: `"lora[r=4]+prefix"` -> `(LoRA(r=4), Prefix())`.
 
     Raises:
-        AdaptkitError: bad grammar, an unknown method or setting (with the nearest name), a value of
-            the wrong type.
+        AdaptkitError: the grammar is invalid, a method or setting is unknown (with the closest
+            name), or a value has the wrong type.
     """
     methods: list[Method] = []
     for term in split_terms(text):
@@ -60,7 +61,7 @@ def parse_method(text: str) -> tuple[Method, ...]:
 
 
 def describe_method(methods: tuple[Method, ...], full: bool = False) -> str:
-    """The grammar's text of `methods`; `parse_method(describe_method(m)) == m`."""
+    """Write `methods` in the method grammar; `parse_method(describe_method(m)) == m`."""
     return "+".join(method.describe(full) for method in methods)
 
 
@@ -116,9 +117,7 @@ def _build(method: type[Method], settings: dict[str, str]) -> Method:
 
 
 def _read(text: str, wanted) -> typing.Any:
-    """Read one value by its annotation: bool, int, float, str, a tuple of them, or one of these and
-    None.
-    """
+    """Parse one value by its annotation: bool, int, float, str, a tuple of these, or None."""
     if isinstance(wanted, types.UnionType):
         inner = [option for option in typing.get_args(wanted) if option is not type(None)]
         return None if text.lower() == "none" else _read(text, inner[0])

@@ -2,9 +2,9 @@
 
     y' = l * y        l: (out,), starting at one
 
-at the keys, the values and the feed-forward's inner map before its activation; the bias is scaled
-with the rest. In gated feed-forward blocks the ungated branch is scaled, which is the paper's place
-behind the activation.
+at the keys, the values and the feed-forward block's inner map before its activation; the bias is
+scaled too. In gated feed-forward blocks the ungated branch is scaled, which equals the paper's
+place after the activation.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adaptkit.models.sites import Site
 @register
 @dataclass(frozen=True)
 class IA3(Method):
-    """Learned factors of keys, values and inner feed-forward activations. Settings: `sites`."""
+    """Learned scales of keys, values and inner feed-forward activations. Settings: `sites`."""
 
     name = "ia3"
     default_sites = ("attn.k", "attn.v", "cross.k", "cross.v", "ffn.in")

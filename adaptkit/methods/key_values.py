@@ -1,4 +1,4 @@
-"""What an attention module attends to."""
+"""The keys and values of an attention module."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class KeyValues(NamedTuple):
-    """What an attention reads: keys and values `(batch, heads, n, head width)`.
+    """Keys and values `(batch, heads, n, head width)`.
 
-    `scores` `(batch, 1, queries, added)`: what is added to the scores of the columns that methods
+    `scores` `(batch, 1, queries, added)`: added to the attention scores of the columns that methods
     put in front; None for 0.
     """
 

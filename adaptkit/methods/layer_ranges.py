@@ -1,5 +1,4 @@
-"""Which layers a method touches, as the grammar writes it. Layers count from 0, as in the names of
-their parameters.
+"""Layer ranges in the method grammar. Layers count from 0, as in the names of their parameters.
 
 6         one layer               6-        layer 6 and all above
 2-5       layers 2 to 5           last[4]   the upper four
@@ -16,10 +15,10 @@ _PART = re.compile(r"(?P<first>\d+)(?P<to>-(?P<last>\d+)?)?|last\[(?P<count>\d+)
 
 
 def check_layers(text: str) -> None:
-    """Refuse what is not a choice of layers.
+    """Refuse an invalid layer range.
 
     Raises:
-        AdaptkitError: bad grammar, or no layer.
+        AdaptkitError: the grammar is invalid, or no layer is given.
     """
     for part in text.split("|"):
         found = _PART.fullmatch(part.strip())
@@ -33,10 +32,10 @@ def check_layers(text: str) -> None:
 
 
 def chosen_layers(text: str, depth: int) -> frozenset[int]:
-    """The numbers of the layers that `text` chooses in a stack of `depth` layers.
+    """The indices of the layers that `text` selects in a stack of `depth` layers.
 
     Raises:
-        AdaptkitError: a layer that the stack does not have.
+        AdaptkitError: the stack does not have such a layer.
     """
     chosen: set[int] = set()
     for part in text.split("|"):
@@ -53,7 +52,7 @@ def chosen_layers(text: str, depth: int) -> frozenset[int]:
 def _ends(part: str, depth: int) -> tuple[int, int]:
     """The first and the last layer of one part."""
     found = _PART.fullmatch(part)
-    assert found, part  # checked when it was read
+    assert found, part  # checked on parsing
     if found["count"]:
         return depth - int(found["count"]), depth - 1
     first = int(found["first"])

@@ -1,11 +1,12 @@
 """LoRA: low-rank adaptation of linear maps (Hu et al. 2021, https://arxiv.org/abs/2106.09685).
 
-    y' = y + s B A x        A: (r, in), B: (out, r), s = alpha / r, or alpha / sqrt(r) with rslora (Kalajdzievski 2023)
+    y' = y + s B A x        A: (r, in), B: (out, r)
+                            s = alpha / r, or alpha / sqrt(r) with rslora (Kalajdzievski 2023)
 
-A starts as kaiming-uniform, B at zero, as in PEFT. The scale is part of the product with B: no
+A starts kaiming-uniform and B at zero, as in PEFT. The scale is part of the product with B, so no
 full-width tensor is written for it. With `gate`, the update of each token is multiplied by
-sigmoid(g x), g: (1, in), after UniPELT (Mao et al. 2021), which takes one gate a sentence; a gate a
-token does not change when a batch is padded or when generation runs from a cache.
+sigmoid(g x), g: (1, in), after UniPELT (Mao et al. 2021). UniPELT uses one gate per sentence; a
+gate per token does not change when a batch is padded or when generation uses a cache.
 """
 
 from __future__ import annotations
@@ -50,11 +51,11 @@ class LoRA(Method):
 
     @property
     def scale(self) -> float:
-        """What B A x is multiplied with."""
+        """The factor on B A x."""
         return self._alpha() / (math.sqrt(self.r) if self.rslora else self.r)
 
     def describe(self, full: bool = False) -> str:
-        """In full with alpha as it is, so that adapters on disk do not hang on a default."""
+        """Always includes alpha, so that stored adapters do not depend on a default."""
         return Method.describe(
             dataclasses.replace(self, alpha=self._alpha()) if full else self, full
         )
@@ -70,7 +71,7 @@ class LoRA(Method):
         return spec | ({"gate": Param((1, site.width_in), "normal")} if self.gate else {})
 
     def served(self) -> LoRA:
-        """The rank is the next power of two, and the scale lies in B."""
+        """The rank is rounded up to a power of two, and the scale is folded into B."""
         rank = max(4, 1 << (self.r - 1).bit_length())
         return dataclasses.replace(self, r=rank, alpha=float(rank), dropout=0.0, rslora=False)
 

@@ -2,13 +2,13 @@
 
     attend(q, [P_k; k], [P_v; v])        P_k, P_v: (length, key-value width), in every attention
 
-Positions do not shift and the cache holds no prefix: the columns are joined where attention is
-computed (`adaptkit.attention`). Flat by default; with `mlp`, the prefix comes from a small network,
-P = W2 tanh(W1 e + b1) + b2, one network a site (the paper shares one over the layers), which
-steadies training on some tasks. With `gate`, sigmoid(g x) of each querying token multiplies the
-attention it pays to the prefix before normalisation. UniPELT scales the prefix itself by one gate a
-sentence; a gate a token does not change with padding or with a cache. A fresh prefix is not the
-identity: softmax gives it some weight.
+Positions do not shift and the cache holds no prefix: the columns are added when attention is
+computed (`adaptkit.adapters.attention`). The prefix is a plain parameter by default. With `mlp`, a
+small network computes it, P = W2 tanh(W1 e + b1) + b2, one network per site (the paper shares one
+across layers), which makes training on some tasks more stable. With `gate`, sigmoid(g x) of each
+query token multiplies the attention it pays to the prefix before normalisation. UniPELT scales the
+prefix itself by one gate per sentence; a gate per token does not change with padding or a cache. A
+fresh prefix is not the identity: softmax gives it some weight.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from adaptkit.models.sites import Site
 class Prefix(Method):
     """Learned keys and values in front of every attention.
 
-    Settings: `length` in positions; `mlp` hidden width of the network that makes the prefix (0:
-    flat); `dropout` on the prefix; `gate`; `sites` `attn` and `cross`; `std` of the initial values.
+    Settings: `length` in positions; `mlp` hidden width of the network that computes the prefix (0:
+    none); `dropout` on the prefix; `gate`; `sites` `attn` and `cross`; `std` of the initial values.
     """
 
     name = "prefix"
@@ -68,8 +68,9 @@ class Prefix(Method):
         return spec | ({"gate": Param((1, site.width_in), "normal")} if self.gate else {})
 
     def columns(self, p: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The learned keys and values, each `(length, width)`, or `(batch, length, width)` from
-        batched parameters.
+        """The learned keys and values, each `(length, width)`.
+
+        From batched parameters they are `(batch, length, width)`.
         """
         if not self.mlp:
             return p["keys"], p["values"]
@@ -78,7 +79,7 @@ class Prefix(Method):
         return keys, values
 
     def served(self) -> Prefix:
-        """Flat: the network that makes the prefix has done its work."""
+        """A plain prefix; the network that computes it is only needed in training."""
         return dataclasses.replace(self, mlp=0, dropout=0.0, std=Prefix.std)
 
     def to_served(self, p):

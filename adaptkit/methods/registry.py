@@ -1,4 +1,4 @@
-"""The registry of methods. Every file of this folder and every plug-in registers its own class."""
+"""The registry of methods. Each file in this folder and each plug-in registers its own class."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ METHODS: dict[str, type[Method]] = {}
 
 
 def register(method: type[Method]) -> type[Method]:
-    """Class decorator: make a method known under its `name`.
+    """Class decorator: register a method under its `name`.
 
     Raises:
-        AdaptkitError: the class is no frozen dataclass derived from Method, or has no usable name.
+        AdaptkitError: the class is not a frozen dataclass derived from Method, or has no usable
+            name.
     """
     if not (
         isinstance(method, type)
@@ -41,7 +42,7 @@ def register(method: type[Method]) -> type[Method]:
 
 @functools.cache
 def _load_all() -> None:
-    """Import every file of this folder, which registers the methods in it, and every plug-in."""
+    """Import every file in this folder and every plug-in; each registers its methods."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         import_module(f"adaptkit.methods.{module.name}")
     for entry in entry_points(group="adaptkit.methods"):
@@ -49,6 +50,6 @@ def _load_all() -> None:
 
 
 def known_methods() -> dict[str, type[Method]]:
-    """Every registered method by name, those of installed plug-ins included."""
+    """Every registered method by name, including those of installed plug-ins."""
     _load_all()
     return dict(METHODS)

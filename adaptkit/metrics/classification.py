@@ -14,13 +14,14 @@ from adaptkit.metrics.counts import precision_recall_f1
 
 
 def classification(predictions, references) -> dict[str, float]:
-    """Accuracy; precision, recall and F1, averaged over the labels; Matthews correlation (Gorodkin
-    2004 for many labels).
+    """Accuracy, macro-averaged precision, recall and F1, and Matthews correlation.
+
+    Matthews correlation follows Gorodkin 2004 for more than two labels.
 
     Args:
-        predictions, references: class numbers `(rows,)`. A label that is never answered has
+        predictions, references: class indices `(rows,)`. A label that is never predicted has
             precision 0, one that never occurs has recall 0; labels that neither occur nor are
-            answered do not count.
+            predicted do not count.
     """
     matrix = confusion(np.asarray(references), np.asarray(predictions))
     hits, wanted, answers, total = np.diag(matrix), matrix.sum(1), matrix.sum(0), matrix.sum()
@@ -38,11 +39,10 @@ def classification(predictions, references) -> dict[str, float]:
 
 
 def multi_label(predictions, references) -> dict[str, float]:
-    """Rows with any number of labels: exact matches, and F1 averaged over the labels (macro) and
-    over all decisions (micro).
+    """Exact matches and F1, averaged over labels (macro) and over all decisions (micro).
 
     Args:
-        predictions, references: 0 or 1 for each label `(rows, labels)`.
+        predictions, references: 0 or 1 per label `(rows, labels)`.
     """
     predictions, references = np.asarray(predictions), np.asarray(references)
     counts = ((predictions & references).sum(0), predictions.sum(0), references.sum(0))
@@ -58,7 +58,7 @@ def multi_label(predictions, references) -> dict[str, float]:
 
 
 def confusion(references: np.ndarray, predicted: np.ndarray, size: int | None = None) -> np.ndarray:
-    """Counts `(size, size)`: row is gold, column is predicted."""
+    """Counts `(size, size)`: rows are references, columns are predictions."""
     size = size or int(max(references.max(initial=0), predicted.max(initial=0))) + 1
     matrix = np.zeros((size, size), dtype=np.int64)
     np.add.at(matrix, (references, predicted), 1)
@@ -66,7 +66,7 @@ def confusion(references: np.ndarray, predicted: np.ndarray, size: int | None = 
 
 
 def table_by_label(labels: list[str], hits, predictions, references) -> list[dict[str, Any]]:
-    """One row a label: precision, recall, F1, and how many rows have it."""
+    """One row per label: precision, recall, F1, and the number of rows with this label."""
     scores = precision_recall_f1(np.asarray(hits), np.asarray(predictions), np.asarray(references))
     return [
         {

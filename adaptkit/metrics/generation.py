@@ -1,5 +1,4 @@
-"""BLEU, chrF and ROUGE of written texts: sacrebleu's and rouge-score's own figures, with tokenizers
-that fit the script.
+"""BLEU, chrF and ROUGE from sacrebleu and rouge-score, with tokenizers that fit the script.
 
 >>> from adaptkit.metrics.generation import rouge
 >>> rouge(["a red house"], [["the red house"]])["rouge1"]
@@ -23,10 +22,11 @@ ROUGES = ("rouge1", "rouge2", "rougeL")
 def bleu_chrf(
     predictions: Sequence[str], references: Sequence[Sequence[str]], language: str | None = None
 ) -> dict[str, float]:
-    """Corpus BLEU and chrF, 0 to 100. `references`: one or more for each prediction.
+    """Corpus BLEU and chrF, 0 to 100. `references`: one or more per prediction.
 
-    `language`: zh and ja choose sacrebleu's tokenizer for them; None: seen from the references;
-    else 13a.
+    `language`: zh and ja select sacrebleu's tokenizers for them; None detects them from the
+        references;
+    otherwise 13a.
     """
     import sacrebleu
 
@@ -43,10 +43,10 @@ def bleu_chrf(
 
 
 def rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Mean F1 of ROUGE-1, -2 and -L, 0 to 1, with the best reference of each.
+    """Mean F1 of ROUGE-1, -2 and -L, 0 to 1, each with the best reference.
 
-    rouge-score drops every character but a-z and 0-9. Where most letters of the references are
-    others, words are what blanks part, and in scripts without blanks each character is one.
+    rouge-score drops every character except a-z and 0-9. If most letters of the references are
+    others, words are separated by blanks, and in scripts without blanks each character is a word.
     """
     from rouge_score import rouge_scorer
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 def chunks(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     """(first, last, type) of the entities in tags of any scheme: BIO, IOB1, BIOES, BMES, BILOU.
 
-    A tag that continues nothing begins an entity, as conlleval and seqeval read it.
+    A tag that continues nothing starts an entity, as in conlleval and seqeval.
     """
     found: list[tuple[int, int, str]] = []
     kind, start, before = "", 0, "O"

@@ -1,4 +1,4 @@
-"""The metrics of labels, numbers and tags as `evaluate` modules, with no network and no files.
+"""Metrics of labels, numbers and tags as `evaluate` modules, without network access or files.
 
 >>> from adaptkit.metrics.modules import Classification
 >>> Classification().compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0])["accuracy"]
@@ -19,9 +19,7 @@ from adaptkit.metrics.spans import span_scores
 
 
 class OfflineMetric(evaluate.Metric):
-    """An `evaluate.Metric` in memory: subclasses give `kind` (of one prediction and one reference)
-    and `_compute`.
-    """
+    """An in-memory `evaluate.Metric`; subclasses define `kind` (of one value) and `_compute`."""
 
     kind: ClassVar[Any]
 
@@ -38,7 +36,7 @@ class OfflineMetric(evaluate.Metric):
 class Classification(OfflineMetric):
     """See `adaptkit.metrics.classification.classification`.
 
-    `compute(predictions, references)`: class numbers.
+    `compute(predictions, references)`: class indices.
     """
 
     kind = datasets.Value("int64")
@@ -50,7 +48,7 @@ class Classification(OfflineMetric):
 class MultiLabel(OfflineMetric):
     """See `adaptkit.metrics.classification.multi_label`.
 
-    `compute(predictions, references)`: a 0 or 1 for each label.
+    `compute(predictions, references)`: a 0 or 1 per label.
     """
 
     kind = datasets.Sequence(datasets.Value("int64"))
@@ -69,10 +67,9 @@ class Regression(OfflineMetric):
 
 
 class Spans(OfflineMetric):
-    """Entities that are right in both ends and the type, over all types (micro), as seqeval counts
-    them.
+    """Entities with exact boundaries and type, micro-averaged over types, as in seqeval.
 
-    `compute(predictions, references)`: a list of tags (BIO, BIOES, BMES, ...) for each row.
+    `compute(predictions, references)`: a list of tags (BIO, BIOES, BMES, ...) per row.
     """
 
     kind = datasets.Sequence(datasets.Value("string"))

@@ -10,10 +10,9 @@ import numpy as np
 
 
 def regression(predictions, references) -> dict[str, float]:
-    """Pearson's and Spearman's correlation (ties have their mean rank), mean absolute error and
-    root mean squared error.
+    """Pearson and Spearman correlation, mean absolute error and root mean squared error.
 
-    A correlation with a constant is 0.
+    Ties get their mean rank. A correlation with a constant is 0.
 
     Args:
         predictions, references: numbers `(rows,)`.
@@ -31,7 +30,7 @@ def regression(predictions, references) -> dict[str, float]:
 
 
 def correlation(one: np.ndarray, two: np.ndarray) -> float:
-    """Pearson's correlation of two vectors."""
+    """The Pearson correlation of two vectors."""
     one, two = one - one.mean(), two - two.mean()
     size = np.sqrt((one**2).sum() * (two**2).sum())
     return float((one * two).sum() / size) if size else 0.0

@@ -13,11 +13,10 @@ from adaptkit.metrics.counts import precision_recall_f1
 
 
 def semeval_f1(predictions: list[str], references: list[str], no_relation: str = "Other") -> float:
-    """F1 averaged over the relations without `no_relation`, 0 to 1 (Hendrickx et al. 2010, the
-    scorer's 9+1-way evaluation).
+    """Macro F1 over relations other than `no_relation`, 0 to 1: the scorer's 9+1-way evaluation.
 
-    As in the scorer, relations count that occur among the references. A relation is right only in
-    the right direction; both directions count as one relation.
+    Hendrickx et al. 2010. As in the scorer, only relations that occur in the references count. A
+    relation is correct only with the right direction; both directions count as one relation.
     """
     kinds = sorted({_kind(label) for label in references} - {_kind(no_relation)})
     if not kinds:

@@ -1,4 +1,4 @@
-"""How well a vector finds its own among many.
+"""Retrieval metrics: how well a vector finds its match among many.
 
 >>> import numpy as np
 >>> from adaptkit.metrics.retrieval import retrieval
@@ -16,10 +16,9 @@ import numpy as np
 def retrieval(
     queries: np.ndarray, found: np.ndarray, names: Sequence[str], cutoffs: Sequence[int] = (1, 5)
 ) -> dict[str, float]:
-    """Recall at k and mean reciprocal rank. Row i of `found`, called names[i], is what query i
-    looks for among all of `found`.
+    """Recall at k and mean reciprocal rank; row i of `found` is the match of query i.
 
-    Rows with one name are one document. Ties count against the query.
+    Rows with the same name in `names` are one document. Ties count against the query.
     """
     first = {name: index for index, name in reversed(list(enumerate(names)))}
     documents = sorted(first.values())

@@ -1,5 +1,4 @@
-"""Precision, recall and F1 of entities: spans of (start, end, type) that are right in both ends and
-the type.
+"""Precision, recall and F1 of entities: (start, end, type) spans with exact boundaries and type.
 
 >>> span_scores([[(0, 2, "PER")]], [[(0, 2, "PER"), (2, 3, "LOC")]])["recall"]
 0.5
@@ -21,9 +20,7 @@ Span = tuple[int, int, str]
 def span_scores(
     predictions: Sequence[Iterable[Span]], references: Sequence[Iterable[Span]]
 ) -> dict[str, float]:
-    """Micro precision, recall and F1, and F1 averaged over the types, of (start, end, type) for
-    each row.
-    """
+    """Micro precision, recall and F1, and macro F1 over types, of (start, end, type) per row."""
     counts = _counts(predictions, references)
     hits, answers, wanted = (sum(count.values()) for count in counts)
     precision, recall, f1 = (
@@ -42,7 +39,7 @@ def span_scores(
 def span_table(
     predictions: Sequence[Iterable[Span]], references: Sequence[Iterable[Span]]
 ) -> list[dict]:
-    """Precision, recall, F1 and the number of gold entities of each type."""
+    """Precision, recall, F1 and the number of reference entities of each type."""
     hits, answers, wanted = _counts(predictions, references)
     labels = sorted(answers.keys() | wanted.keys())
     return table_by_label(

@@ -1,5 +1,6 @@
-"""Exact match and F1 of extracted answers, as SQuAD defines them (Rajpurkar et al. 2016), and for
-scripts without blanks.
+"""Exact match and F1 of extracted answers as in SQuAD, also for scripts without blanks.
+
+Rajpurkar et al. 2016.
 
 >>> from adaptkit.metrics.squad import f1
 >>> f1("the red house", ["A red, old house!"])
@@ -25,7 +26,7 @@ _CHARACTER = re.compile(rf"([{UNSPACED}])")
 
 
 def normalize(text: str) -> str:
-    """Lower case without punctuation, articles and extra white space."""
+    """Lower-case the text and remove punctuation, articles and extra white space."""
     text = text.lower().translate(_PUNCTUATION)
     return " ".join(_ARTICLES.sub(" ", text).split())
 
@@ -33,7 +34,7 @@ def normalize(text: str) -> str:
 def words(text: str) -> list[str]:
     """The words that F1 counts.
 
-    In texts of unspaced scripts each character is one, and their punctuation goes too.
+    In unspaced scripts each character is a word, and their punctuation is removed too.
     """
     text = normalize(text)
     if _CHARACTER.search(text):
@@ -42,12 +43,12 @@ def words(text: str) -> list[str]:
 
 
 def exact_match(answer: str, references: Sequence[str]) -> float:
-    """1 if the answer is one of the references; no references: 1 if there is no answer."""
+    """1 if the answer equals a reference; without references, 1 if there is no answer."""
     return float(any(words(answer) == words(reference) for reference in references or [""]))
 
 
 def f1(answer: str, references: Sequence[str]) -> float:
-    """The best overlap of words with one of the references; no references: 1 if there is no answer."""
+    """The best word overlap with a reference; without references, 1 if there is no answer."""
     return max(_overlap(words(answer), words(reference)) for reference in references or [""])
 
 

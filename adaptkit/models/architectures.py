@@ -124,8 +124,8 @@ _VIT = Stack(
     ffn=("layernorm_after", "mlp.fc2"),
 )
 
-# DeBERTa-v2 computes its scores itself, with relative positions in them, so its attention takes no
-# learned keys: no `attn`.
+# DeBERTa-v2 computes its attention scores itself, including relative positions, so its attention
+# takes no learned keys: no `attn`.
 _DEBERTA_V2 = _bert("query_proj", "key_proj", "value_proj", attn="")
 
 _GEMMA = _llama("pre_feedforward_layernorm", "post_feedforward_layernorm")
@@ -163,7 +163,7 @@ ARCHITECTURES: dict[str, tuple[Stack, ...]] = {
 
 
 def register_architecture(model_type: str, *stacks: Stack) -> None:
-    """Add (or replace) the table entry of `model_type`, the name in a model's `config.model_type`."""
+    """Add (or replace) the table entry of a `model_type`, as in a model's `config.model_type`."""
     if not stacks or not all(isinstance(stack, Stack) for stack in stacks):
         raise AdaptkitError(
             f"register_architecture({model_type!r}, ...) wants one Stack or more; it got "

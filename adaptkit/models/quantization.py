@@ -8,7 +8,7 @@ from adaptkit.models.backbone import backbone_of
 
 QUANTIZE = ("int8", "nf4")
 
-AUTO = ("auto", None)  # dtypes that leave the choice to us
+AUTO = ("auto", None)  # dtypes that leave the choice to adaptkit
 
 
 def _quantization(quantize: str, dtype, skip: list[str]):
@@ -33,15 +33,13 @@ def _quantization(quantize: str, dtype, skip: list[str]):
 
 
 def _stored_quantized(settings) -> bool:
-    """Whether a checkpoint holds what bitsandbytes has quantized."""
+    """True if a checkpoint holds weights quantized by bitsandbytes."""
     stored = getattr(settings, "quantization_config", None)
     return isinstance(stored, dict) and stored.get("quant_method") == "bitsandbytes"
 
 
 def _keep_outside_whole(settings, auto_class) -> None:
-    """Ask for what a task model has around its network in full precision: where the checkpoint
-    lacks it, it has to train.
-    """
+    """Keep modules outside the network in full precision: those that are new must train."""
     with torch.device("meta"):
         model = getattr(auto_class, "from_config", auto_class)(settings)
     _, prefix = backbone_of(model)

@@ -1,5 +1,6 @@
-"""Models from nothing: a tokenizer trained on the given texts, and random weights. For trying
-things, and for pretraining.
+"""Make models from scratch: a tokenizer trained on the given texts, and random weights.
+
+For experiments and for pretraining.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 from adaptkit.errors import unknown
 
-# Settings of a model that trains in a minute on two cores, in each architecture's own names.
+# Settings of a model that trains in a minute on two cores, by each architecture's own names.
 SMALL: dict[str, dict[str, Any]] = {
     "bert": {
         "hidden_size": 128,
@@ -56,14 +57,14 @@ def make_model(
 
     Args:
         kind: bert, llama or t5.
-        texts: what the tokenizer is trained on.
-        settings: of the architecture's configuration, over those of `SMALL`.
+        texts: texts to train the tokenizer on.
+        settings: settings of the architecture's configuration that override `SMALL`.
 
     Returns:
         The folder's name and the number of parameters.
 
     Raises:
-        AdaptkitError: an unknown kind or setting.
+        AdaptkitError: the kind or a setting is unknown.
     """
     import torch
     import transformers
@@ -92,8 +93,7 @@ def make_model(
 
 
 def make_tokenizer(kind: str, texts: Iterable[str], vocab_size: int) -> Any:
-    """A tokenizer trained on texts: WordPiece for bert (each Chinese character a word), byte pairs
-    for the others.
+    """Train a tokenizer on texts: WordPiece for bert (one word per Chinese character), else BPE.
 
     The same texts give the same tokenizer.
     """
@@ -141,11 +141,11 @@ def _byte_pairs(texts: Iterable[str], vocab_size: int, special: list[str]) -> An
 
 
 def _word_pieces(texts: list[str], vocab_size: int, special: list[str]) -> Any:
-    """WordPiece whose vocabulary depends on nothing but the texts.
+    """WordPiece whose vocabulary depends only on the texts.
 
-    The trainer numbers the signs inside of words (`##a`) in the order of a hash map, and lets their
-    numbers decide between pairs that are equally frequent (tokenizers issue 1794). So a first pass
-    finds these signs, and a second has them in order.
+    The trainer numbers the characters inside words (`##a`) in the order of a hash map, and these
+    numbers break ties between equally frequent pairs (tokenizers issue 1794). So a first pass finds
+    these characters, and a second pass gets them in order.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 

@@ -1,4 +1,4 @@
-"""A network of the same architecture with another number of layers, from random weights."""
+"""A randomly initialized network of the same architecture with another number of layers."""
 
 from __future__ import annotations
 
@@ -42,18 +42,19 @@ def fresh(
     settings: dict[str, Any] | None = None,
     decoder_layers: int | None = None,
 ) -> Any:
-    """The network of a base with so many layers, from random weights; each of the kind of the layer
-    that it will take.
+    """A randomly initialized copy of a base's network with another depth.
+
+    Each layer has the kind of the layer whose weights it will take.
 
     Args:
-        num_layers: of each stack, but for a decoder behind an encoder that has fewer.
-            decoder_layers: of such a decoder.
-        head: the Auto class of transformers that gives it a head; None: the bare network.
-        settings: what else of its configuration is to be otherwise.
+        num_layers: per stack, except for a decoder of an encoder-decoder with its own depth.
+        decoder_layers: depth of such a decoder.
+        head: the Auto class of transformers that adds a head; None: the bare network.
+        settings: other settings of its configuration.
 
     Raises:
-        AdaptkitError: its configuration has no number of layers, or not the settings; or no network
-            comes of them that runs.
+        AdaptkitError: the configuration has no number of layers or not these settings, or the
+            resulting network does not run.
     """
     config = copy.deepcopy(base.config)
     if not hasattr(config, "num_hidden_layers") or num_layers < 1:
@@ -85,16 +86,14 @@ def fresh(
 
 
 def depths_of(config: Any) -> list[int]:
-    """How many layers the stacks of a model have: one number, or the encoder's and the decoder's;
-    none where it says nothing.
-    """
+    """The depths of a model's stacks: one number, encoder and decoder, or none if unknown."""
     stacks = ENCODER, DECODER if config.is_encoder_decoder else ()
     names = [[name for name in stack if hasattr(config, name)] for stack in stacks]
     return [getattr(config, found[0]) for found in names if found]
 
 
 def set_depths(config: Any, encoder: int, decoder: int) -> None:
-    """Give a configuration other numbers of layers."""
+    """Set the numbers of layers in a configuration."""
     for names, count in (
         (ENCODER, encoder),
         (DECODER if config.is_encoder_decoder else (), decoder),
@@ -111,9 +110,7 @@ def _network(config: Any, head: str | None) -> Any:
 
 
 def _with(config: Any, head: str | None, settings: dict[str, Any]) -> Any:
-    """A network with other settings, which has read two tokens and whose configuration can be read
-    again.
-    """
+    """A network with other settings that has read two tokens and whose config can be reloaded."""
     refused = NOT_SETTINGS | {
         config.attribute_map.get(name, name): why for name, why in NOT_SETTINGS.items()
     }
@@ -125,7 +122,7 @@ def _with(config: Any, head: str | None, settings: dict[str, Any]) -> Any:
             )
         if name not in known:
             raise unknown(f"setting of a {config.model_type}", name, known)
-    try:  # what transformers raises for values that do not go together is of every kind
+    try:  # transformers raises many types of error for incompatible values
         for name, value in settings.items():
             setattr(config, name, value)
         model = _network(config, head)

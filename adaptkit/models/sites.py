@@ -1,17 +1,20 @@
-"""Where a model can be adapted: one table of names for each architecture, as data.
+"""Sites, the places where a model can be adapted: one table of names per architecture, as data.
 
-A *site* is a place in the base where something can be injected. Its name does not depend on the
+A *site* is a place in the base where a method can be injected. Its name does not depend on the
 base:
 
-    attn.q attn.k attn.v attn.out   the linear maps of self-attention      cross.q ... cross.out   of cross-attention
+    attn.q attn.k attn.v attn.out   the linear maps of self-attention
+    cross.q ... cross.out           the linear maps of cross-attention
     ffn.in ffn.gate ffn.out         the linear maps of the feed-forward block
-    attn, cross                     the attention itself: its input, and the keys and values that it attends to
-    ffn                             the feed-forward block: the residual stream as it enters, and what the block adds
-    layer                           the residual stream as it leaves the block, and its norm in post-norm models
+    attn, cross                     the attention itself: its input, and its keys and values
+    ffn                             the feed-forward block: the residual stream as it enters, and
+                                    what the block adds
+    layer                           the residual stream as it leaves the block, and its norm in
+                                    post-norm models
 
-Paths are relative to one layer. `qkv.q` style parts, `"attn.c_attn:q/qkv"`, say that one module
-carries several sites: here the rows `q` of a projection that packs q, k and v. The numbers of heads
-give the widths of the parts.
+Paths are relative to one layer. Parts such as `"attn.c_attn:q/qkv"` mean that one module carries
+several sites: here the rows `q` of a projection that packs q, k and v. The head counts give the
+widths of the parts.
 """
 
 from __future__ import annotations
@@ -35,13 +38,13 @@ SITE_NAMES = (*LINEAR_SITES, "attn", "cross", "ffn", "layer")
 class Stack:
     """One stack of equal layers.
 
-    `layers`: path of the layers below the backbone, `*` for the index. `maps`: linear site -> path
-    below a layer.
+    `layers`: path of the layers below the backbone, `*` for the index.
+    `maps`: linear site -> path below a layer.
     `attn`, `cross`: the attention modules (they must call transformers' attention interface; leave
-    empty if they do not).
+        empty if they do not).
     `ffn`: (module whose input is the residual stream entering the block, module whose output the
-    block adds to it).
-    `norm`: the norm that follows the residual add, for post-norm models only.
+        block adds to it).
+    `norm`: the norm after the residual add, for post-norm models only.
     """
 
     layers: str
@@ -54,12 +57,12 @@ class Stack:
 
 @dataclass(frozen=True)
 class Site:
-    """One site of one model. `kind` says what the formula reads there: see `adaptkit.layers`."""
+    """One site of one model. `kind` defines what the formula reads (`adaptkit.adapters.layer`)."""
 
     name: str
-    module: str  # full path of the module that is wrapped
+    module: str  # full path of the wrapped module
     layer: int
-    depth: int  # how many layers its stack has
+    depth: int  # depth of its stack
     # "map" | "block" | "stream" | "norm" | "attention": what the formula reads and changes here
     kind: str
     width_in: int
@@ -67,8 +70,8 @@ class Site:
     part: tuple[int, int] | None = (
         None  # the columns of the output that belong to this site, when the module is shared
     )
-    # "block", "stream": path of the module that the residual stream enters; "attention": of the
-    # attention
+    # "block", "stream": path of the module that the residual stream enters; "attention": path of
+    # the attention
     entry: str = ""
     heads: int = 0  # "attention": key-value heads
 

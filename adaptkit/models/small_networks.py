@@ -1,6 +1,4 @@
-"""Networks to put knowledge into: the same architecture with fewer layers, or a small network that
-is no Transformer at all.
-"""
+"""Small student networks that are not Transformers: BiLSTM and CNN over word pieces."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ KINDS = {"classify": ("bilstm", "cnn"), "tag": ("bilstm",)}  # of small networks
 class SmallConfig(PretrainedConfig):
     """A small network over word pieces.
 
-    kind: bilstm or cnn; widths: of the convolutions, in tokens.
+    kind: bilstm or cnn; widths: kernel widths of the convolutions, in tokens.
     """
 
     model_type = "adaptkit-small"
@@ -60,7 +58,7 @@ class SmallConfig(PretrainedConfig):
 
 
 class SmallModel(PreTrainedModel):
-    """Embeddings of word pieces, and what the networks over them share."""
+    """Embeddings of word pieces, and the parts shared by all small networks."""
 
     config_class = SmallConfig
     base_model_prefix = ""
@@ -87,14 +85,12 @@ class SmallModel(PreTrainedModel):
         return self.embeddings
 
     def _init_weights(self, module: nn.Module) -> None:
-        """As torch initialises them, but for embeddings, whose padding row is zero."""
+        """Initialize as torch does, except that the padding row of embeddings is zero."""
 
     def read(
         self, input_ids: Tensor | None, mask: Tensor | None, embeds: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """States `(rows, tokens, width)`, behind the LSTM where there is one, and the mask `(rows,
-        tokens)`.
-        """
+        """States `(rows, tokens, width)`, after the LSTM if any, and mask `(rows, tokens)`."""
         states = self.embeddings(input_ids) if embeds is None else embeds
         mask = states.new_ones(states.shape[:2], dtype=torch.long) if mask is None else mask
         states = self.dropout(states)
@@ -109,9 +105,7 @@ class SmallModel(PreTrainedModel):
 
 
 class SmallForSequenceClassification(SmallModel):
-    """A BiLSTM or convolutions (Kim 2014, arXiv:1408.5882), the maximum over the tokens, a linear
-    map.
-    """
+    """BiLSTM or convolutions (Kim 2014, arXiv:1408.5882), max-pooling over tokens, a linear map."""
 
     def forward(
         self,
@@ -120,9 +114,7 @@ class SmallForSequenceClassification(SmallModel):
         inputs_embeds: Tensor | None = None,
         **more: Any,
     ) -> SequenceClassifierOutput:
-        """Token ids and mask `(rows, tokens)`, or embeddings in place of ids, -> logits `(rows,
-        labels)`.
-        """
+        """Token ids or embeddings, and mask `(rows, tokens)` -> logits `(rows, labels)`."""
         states, mask = self.read(input_ids, attention_mask, inputs_embeds)
         if self.lstm is not None:
             found = states.masked_fill(mask[..., None] == 0, float("-inf")).amax(1)
@@ -139,7 +131,7 @@ class SmallForSequenceClassification(SmallModel):
 
 
 class SmallForTokenClassification(SmallModel):
-    """A BiLSTM and a linear map for each token."""
+    """A BiLSTM and a linear map per token."""
 
     def forward(
         self,
@@ -148,15 +140,13 @@ class SmallForTokenClassification(SmallModel):
         inputs_embeds: Tensor | None = None,
         **more: Any,
     ) -> TokenClassifierOutput:
-        """Token ids and mask `(rows, tokens)`, or embeddings in place of ids, -> logits `(rows,
-        tokens, labels)`.
-        """
+        """Token ids or embeddings, and mask `(rows, tokens)` -> logits `(rows, tokens, labels)`."""
         states, _ = self.read(input_ids, attention_mask, inputs_embeds)
         return TokenClassifierOutput(logits=self.classifier(self.dropout(states)))
 
 
 def _strongest(found: Tensor, lengths: Tensor) -> Tensor:
-    """The maximum over the windows `(rows, width, windows)` that hold any text: the first so many."""
+    """The maximum over the first windows of `(rows, width, windows)`, those that hold any text."""
     return found.masked_fill(
         torch.arange(found.shape[-1], device=found.device) >= lengths[:, None, None], 0.0
     ).amax(-1)
@@ -174,9 +164,7 @@ NETWORKS = {"classify": SmallForSequenceClassification, "tag": SmallForTokenClas
 def make_small(
     kind: str, tokenizer: Any, labels: int, folder: Path, seed: int = 0, task: str = "classify"
 ) -> Path:
-    """Write an untrained small network that reads what a tokenizer gives, and the tokenizer; task:
-    classify or tag.
-    """
+    """Write an untrained small network and its given tokenizer; task: classify or tag."""
     if kind not in KINDS[task]:
         raise unknown(f"student of {task}", kind, KINDS[task])
     set_seed(seed)

@@ -1,4 +1,4 @@
-"""A base's tokenizer, its padding, and how many tokens it may read."""
+"""The tokenizer of a base, its padding, and the longest input that the base can read."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FEWEST_TOKENS = (
 
 
 def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The tokenizer of a base; one without a padding token pads with its end-of-text token.
+    """The tokenizer of a base; without a padding token it pads with its end-of-text token.
 
     Raises:
-        AdaptkitError: there is none, or one without a vocabulary, as transformers makes it of a
-            folder that holds only a model.
+        AdaptkitError: the base has no tokenizer, or one without a vocabulary, which transformers
+            creates for a folder that holds only a model.
     """
     from transformers import AutoTokenizer
 
@@ -30,7 +30,7 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrained
         tokenizer = _load(
             lambda: AutoTokenizer.from_pretrained(source, revision=revision), name_or_path
         )
-    except TypeError as problem:  # some kinds open a file without a name
+    except TypeError as problem:  # some tokenizers open a file without a name
         raise _no_tokenizer(name_or_path, problem) from problem
     files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
     bare = Path(source).is_dir() and not any((Path(source) / file).is_file() for file in files)
@@ -50,16 +50,17 @@ def _no_tokenizer(name: str, problem: Exception | None = None) -> AdaptkitError:
 
 
 def align_padding(model: Any, tokenizer: Any) -> None:
-    """Tell a model which token the tokenizer pads with: heads over decoders look for the last token
-    that is none.
+    """Set a model's padding token to the tokenizer's.
+
+    Heads over decoders read the last token that is not padding.
     """
     if tokenizer.pad_token_id is not None:
         model.config.pad_token_id = tokenizer.pad_token_id
 
 
 def longest_input(config: Any, tokenizer: Any) -> int:
-    """How many tokens a base can read: by its positions and its tokenizer."""
+    """The longest input of a base in tokens, from its positions and its tokenizer."""
     limit = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
-    if config.model_type in ("roberta", "xlm-roberta"):  # the first positions are spent on padding
+    if config.model_type in ("roberta", "xlm-roberta"):  # the first positions are used for padding
         limit -= config.pad_token_id + 1
     return min(limit, tokenizer.model_max_length)

@@ -1,6 +1,6 @@
-"""The flags that every recipe has, and those of recipes that have more than their task's.
+"""The flags of every recipe, and of recipes with more flags than their task's.
 
-Only the standard library is imported here, so `--help` is quick.
+Only the standard library is imported here, so `--help` is fast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FORMAT_NAMES = (
 
 @dataclass
 class RecipeArguments:
-    """The flags that every recipe has."""
+    """The flags of every recipe."""
 
     model_name_or_path: str | None = flag(
         "all-MiniLM-L6-v2", "pretrained model: a folder or a name on the Hub"
@@ -25,56 +25,56 @@ class RecipeArguments:
     model_revision: str | None = flag(None, "branch, tag or commit of the model on the Hub")
     method: str | None = flag(
         None,
-        "what is injected: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME; "
-        "full: all weights "
-        "(default: that of the adapter of --warm_start, else lora)",
+        "method to inject: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME; "
+        "full: all weights (default: that of the --warm_start adapter, else lora)",
     )
     train: str = flag(
         "adapter",
-        "what trains: adapter (see --method), or of the model's own weights full, head, norms, "
+        "which weights train: adapter (see --method), or the model's own: full, head, norms, "
         "biases, last[k]",
     )
     layerwise_lr_decay: float = flag(
-        1.0, "with --train full or last[k]: each layer's rate is so much of that of the layer above"
+        1.0,
+        "with --train full or last[k]: factor on the learning rate per layer, from the top down",
     )
     l2_sp: float = flag(
         0.0,
-        "with --train: strength of the pull towards the pretrained weights, against forgetting "
-        "(L2-SP)",
+        "with --train: strength of the L2-SP penalty that pulls towards the pretrained weights, "
+        "against forgetting",
     )
     gradual_unfreezing: bool = flag(
-        False, "with --train full or last[k]: one more layer from the top trains in each epoch"
+        False, "with --train full or last[k]: unfreeze one more layer per epoch, from the top"
     )
     warm_start: str | None = flag(
-        None, "folder of an adapter of the same base, whose weights the new one starts from"
+        None, "folder of an adapter of the same base to initialize the new one from"
     )
     fuse: list[str] | None = flag(
-        None, "folders of bottleneck adapters (pfeiffer) that an AdapterFusion learns to mix"
+        None, "folders of bottleneck adapters (pfeiffer) to combine with AdapterFusion"
     )
     quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
     attn_implementation: str | None = flag(
-        None, "attention of the base: sdpa, eager, flash_attention_2"
+        None, "attention implementation of the base: sdpa, eager, flash_attention_2"
     )
-    base_dropout: bool = flag(False, "keep the frozen base's own dropout while training")
+    base_dropout: bool = flag(False, "keep the frozen base's own dropout during training")
     frozen_trunk: str = flag(
         "auto",
-        "layers below all that trains run once a text: auto, memory, disk (where it is kept), "
-        "off; see lora[layers=last[2]]",
+        "run the frozen layers below the first trained one once per text and cache their outputs: "
+        "auto, memory, disk (where to cache), off; see lora[layers=last[2]]",
     )
     whole_last_layer: bool = flag(
-        False, "compute the last layer for every token, also where the head reads one"
+        False, "compute the last layer for every token, even if the head reads one"
     )
     cuda_graphs: bool = flag(
-        True, "on one GPU: record a training step for each shape of batch, and replay it"
+        True, "on one GPU: record a training step per batch shape and replay it (CUDA graphs)"
     )
     train_file: str | None = flag(
-        None, "training rows, in one of the formats of --format; file.json#part takes a part of it"
+        None, "training rows, in one of the formats of --format; file.json#part reads one part"
     )
     validation_file: str | None = flag(
-        None, "validation rows; cut off the training rows when not given"
+        None, "validation rows (default: split off the training rows)"
     )
-    test_file: str | None = flag(None, "test rows, used once, at the end")
+    test_file: str | None = flag(None, "test rows, used once at the end")
     dataset_name: str | None = flag(
         None, "a dataset on the Hub instead of files (default: the embedded corpus)"
     )
@@ -83,109 +83,117 @@ class RecipeArguments:
         None, f"format of the files: {' '.join(FORMAT_NAMES)} (default: detected)"
     )
     encoding: str = flag("utf-8", "encoding of the files")
-    column_names: list[str] | None = flag(
-        None, "names of the columns, for tables without a header line"
-    )
+    column_names: list[str] | None = flag(None, "column names, for tables without a header line")
     validation_split_percentage: int = flag(
         10,
-        "how much of the training rows is cut off where there is no validation split; 0: all "
-        "rows train, no epoch is judged",
+        "share of the training rows to split off if there is no validation split; 0: train on all "
+        "rows without evaluation",
     )
     test_split_percentage: int = flag(
-        0, "how much of the training rows is cut off where there is no test split; 0: none"
+        0, "share of the training rows to split off if there is no test split; 0: none"
     )
     max_train_samples: int | None = flag(
-        None, "train on so many rows, drawn by the seed (default: all)"
+        None, "train on this many rows, sampled with the seed (default: all)"
     )
-    max_eval_samples: int | None = flag(None, "judge by so many validation rows (default: all)")
-    max_predict_samples: int | None = flag(None, "test on so many rows (default: all)")
-    max_seq_length: int = flag(128, "tokens that the model reads at once")
+    max_eval_samples: int | None = flag(
+        None, "evaluate on this many validation rows (default: all)"
+    )
+    max_predict_samples: int | None = flag(None, "test on this many rows (default: all)")
+    max_seq_length: int = flag(128, "maximum length of the model's input in tokens")
     output_dir: str | None = flag(
-        None, "where the adapter and its reports go (default: runs/RECIPE)"
+        None, "folder for the adapter and its reports (default: runs/RECIPE)"
     )
-    overwrite_output_dir: bool = flag(False, "write to an output_dir that is not empty")
+    overwrite_output_dir: bool = flag(False, "write to a non-empty output_dir")
     early_stopping_patience: int = flag(
-        0, "stop after so many epochs without a better one; 0: never"
+        0, "stop after this many evaluations without improvement; 0: never"
     )
     adversarial_epsilon: float = flag(
-        0.0, "FGM: train on embeddings moved by so much against the loss, too; 0: not"
+        0.0, "FGM: also train on embeddings moved by this much against the loss; 0: off"
     )
-    augment_copies: int = flag(0, "changed copies of each training text")
-    word_dropout: float = flag(0.1, "in copies: the share of words left out")
-    word_swap: float = flag(0.05, "in copies: the share of words swapped with the next")
+    augment_copies: int = flag(0, "augmented copies of each training text")
+    word_dropout: float = flag(0.1, "in copies: share of words to drop")
+    word_swap: float = flag(0.05, "in copies: share of words to swap with the next one")
     synonym_file: str | None = flag(
-        None, "in copies: words that may stand for each other, a line a group, parted by commas"
+        None, "in copies: file of interchangeable words, one group per line, separated by commas"
     )
-    seeds: list[int] | None = flag(None, "train once with each seed; mean and spread of the scores")
+    seeds: list[int] | None = flag(
+        None, "train once with each seed; reports mean and spread of the scores"
+    )
     folds: int = flag(
         0,
-        "cross-validation: train so many times, each time judged on another part of the training "
-        "rows",
+        "cross-validation: train this many times, each time evaluating on another part of the "
+        "training rows",
     )
     search: int = flag(
         0,
-        "try so many settings first (Optuna: learning rate, batch, rank), then train with the best",
+        "try this many settings first (Optuna: learning rate, batch size, rank), then train with "
+        "the best",
     )
-    config: str | None = flag(None, "a YAML file of flags; the command line wins")
+    config: str | None = flag(None, "YAML file of flags; the command line takes precedence")
     check: bool = flag(
-        False, "judge the data, show examples, one training step, one save and load; then stop"
+        False,
+        "check the data, show examples, try one training step, one save and one load, then stop",
     )
 
     def embedded(self) -> bool:
-        """Whether the embedded corpus is meant."""
+        """True if the embedded corpus is used."""
         return not self.train_file and self.dataset_name in (None, "embedded")
 
     def default_rate(self) -> float:
-        """The learning rate where none is given."""
+        """The default learning rate."""
         from adaptkit.training.defaults import FROM_NOTHING, learning_rate
 
         method = self.method if self.train == "adapter" else self.train
         return learning_rate(method or "lora") if self.model_name_or_path else FROM_NOTHING
 
     def default_objective(self) -> str | None:
-        """The language-modelling objective when none is given; None: what the model was made for."""
+        """The default language-modelling objective; None for the one the model was made for."""
         return None
 
 
 @dataclass
 class StudentArguments(RecipeArguments):
-    """Who teaches whom."""
+    """The flags of distillation."""
 
     model_name_or_path: str | None = flag(
         None, "student: a pretrained model, a folder or a name on the Hub"
     )
     method: str | None = flag(
-        "full", "what of the student trains: full, all weights; or an adapter's method"
+        "full", "method for the student: full trains all weights; or an adapter method"
     )
-    output_dir: str | None = flag("runs/distill", "where the student and its reports go")
+    output_dir: str | None = flag("runs/distill", "folder for the student and its reports")
     teacher: str | None = flag(
         None,
-        "folder of an adapter or a model that classifies, tags or writes, or a file of its logits",
+        "folder of a teacher that classifies, tags or generates (an adapter or a model), or a "
+        "file of its logits",
     )
     teacher_base: str | None = flag(
-        None, "model whose layers or tokenizer the student takes (default: the teacher's base)"
+        None, "model whose layers or tokenizer the student uses (default: the teacher's base)"
     )
     student: str | None = flag(
-        None, "student: a small network from random weights, bilstm or (texts alone) cnn"
+        None, "student: a small randomly initialized network, bilstm or (classification only) cnn"
     )
-    student_layers: int = flag(0, "student: this number of layers of the teacher's base")
+    student_layers: int = flag(0, "student: this many layers of the teacher's base")
     student_decoder_layers: int = flag(
-        0, "and this number of its decoder's, behind an encoder (default: as many, if it has them)"
+        0, "with an encoder-decoder: this many decoder layers (default: as many, if it has them)"
     )
     layer_map: str = flag(
-        "every", "which of them: every (spread evenly), first, last, or their numbers, as in 0,2,5"
+        "every", "layers to take: every (evenly spaced), first, last, or indices such as 0,2,5"
     )
-    temperature: float = flag(2.0, "divides the logits of both, so that unlikely labels count more")
+    temperature: float = flag(
+        2.0,
+        "divides the logits of teacher and student; higher values give unlikely labels more weight",
+    )
     hard_label_share: float = flag(
-        0.1, "share of the labels in the loss; the rest is the teacher's"
+        0.1, "share of the label loss; the rest is the distillation loss"
     )
     hidden_state_weight: float = flag(
-        0.0, "weight of the loss between the hidden states of student and teacher; 0: none"
+        0.0, "weight of the loss between hidden states of student and teacher; 0: off"
     )
     attention_map_weight: float = flag(
-        0.0, "weight of the loss between the attention maps of student and teacher; 0: none"
+        0.0, "weight of the loss between attention maps of student and teacher; 0: off"
     )
-    unlabelled_file: str | None = flag(None, "more texts, which only the teacher labels")
+    unlabelled_file: str | None = flag(None, "additional texts, labelled only by the teacher")
 
     def default_rate(self) -> float:
         from adaptkit.training.defaults import FROM_NOTHING, LAYERS_RATE
@@ -200,30 +208,33 @@ class StudentArguments(RecipeArguments):
 
 @dataclass
 class MultitaskArguments:
-    """The flags of this recipe; what it does not know goes to the recipes of the tasks."""
+    """The flags of multi-task training; other flags go to the recipes of the tasks."""
 
     tasks: str | None = flag(
         None,
-        "a YAML file of tasks: NAME: {recipe: RECIPE, FLAG: VALUE, ...} (default: the embedded "
+        "YAML file of tasks: NAME: {recipe: RECIPE, FLAG: VALUE, ...} (default: the embedded "
         "corpus)",
     )
     share: str = flag(
         "adapter",
-        "what the tasks have in common: adapter (and the base), or base alone: an adapter each",
+        "what the tasks share: adapter (and base), or base alone with one adapter per task",
     )
     sampling_temperature: float = flag(
-        1.0, "a task has steps by its rows to the power of 1 / T: 1 by size; more: evener"
+        1.0,
+        "tasks are sampled by their number of rows to the power of 1 / T; 1: proportional; "
+        "higher: more even",
     )
     task_weighting: str = flag(
         "fixed",
-        "how much losses count: fixed (task_weight in the file, 1), uncertainty, balanced (by "
-        "gradients)",
+        "weights of the losses: fixed (task_weight in the file, default 1), uncertainty, balanced "
+        "(by gradients)",
     )
-    output_dir: str = flag("runs/multitask", "where a folder for each task goes")
-    overwrite_output_dir: bool = flag(False, "write to an output_dir that is not empty")
+    output_dir: str = flag("runs/multitask", "folder for one subfolder per task")
+    overwrite_output_dir: bool = flag(False, "write to a non-empty output_dir")
     resume_from_checkpoint: str | None = flag(
-        None, "a checkpoint of this recipe to go on from; true: the last one in output_dir"
+        None, "checkpoint of this recipe to resume from; true: the last one in output_dir"
     )
     config: str | None = flag(
-        None, "a YAML file of flags, these and those for all tasks; the command line wins"
+        None,
+        "YAML file of flags, of this recipe and for all tasks; the command line takes precedence",
     )

@@ -1,8 +1,7 @@
-"""What a recipe chooses when no flag says so: method, base, length, attention, and whether frozen
-layers are cached.
+"""Automatic choices of a recipe: method, base, length, attention and activation cache.
 
-Each function returns a `Choice`, a value and the reason that is printed; none of them changes what
-it is given.
+Each function returns a `Choice`, a value and the reason that is printed; none of them changes its
+arguments.
 """
 
 from __future__ import annotations
@@ -35,15 +34,13 @@ from adaptkit.utils.hardware import emulated, free_memory, more_in_fp32
 from adaptkit.utils.processes import is_main, log_main
 
 FROZEN_TRUNK = ("auto", "memory", "disk", "off")
-SHARE = 0.25  # of the free memory or disk that a cache may take by itself
+SHARE = 0.25  # of the free memory or disk that an automatic cache may take
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Choice(Generic[T]):
-    """A value that was chosen automatically, and why; an empty reason when there is nothing to
-    tell.
-    """
+    """An automatically chosen value and the reason, which is empty if there is nothing to print."""
 
     value: T
     reason: str = ""
@@ -60,16 +57,14 @@ def announce(choice: Choice[T]) -> T:
 
 
 def choose_method(given: RecipeArguments, from_nothing: bool = False) -> str:
-    """What trains: by --train, --fuse or --method; else the method of the --warm_start adapter;
-    else LoRA.
+    """The method by --train, --fuse or --method, else of the --warm_start adapter, else LoRA.
 
     Args:
-        from_nothing: the task begins from an untrained model, of which all weights train unless a
-            method is given.
+        from_nothing: the task starts from an untrained model; all its weights train unless a method
+            is given.
 
     Raises:
-        AdaptkitError: flags that do not go together, or a warm start from something that is no
-            adapter of adaptkit's.
+        AdaptkitError: flags contradict each other, or the warm start is not an adaptkit adapter.
     """
     own_weights = given.train != "adapter" or given.method == FULL
     if own_weights and (given.fuse or given.warm_start):
@@ -97,7 +92,7 @@ def choose_method(given: RecipeArguments, from_nothing: bool = False) -> str:
 
 
 def choose_base(prepared: Prepared, folder: Path) -> Choice[str]:
-    """The model that was asked for, or a small one made on the spot from the training texts."""
+    """The requested model, or a small one made from the training texts."""
     named = prepared.base or prepared.arguments.model_name_or_path
     if named:
         return Choice(named)
@@ -124,7 +119,7 @@ def choose_base(prepared: Prepared, folder: Path) -> Choice[str]:
 
 
 def choose_max_length(length: int, config: Any, tokenizer: Any) -> Choice[int]:
-    """`--max_seq_length`, or as many tokens as the base has positions for."""
+    """`--max_seq_length`, or at most the base's number of positions."""
     limit = longest_input(config, tokenizer)
     if length <= limit:
         return Choice(length)
@@ -134,9 +129,7 @@ def choose_max_length(length: int, config: Any, tokenizer: Any) -> Choice[int]:
 
 
 def choose_attention(encoded: Encoded) -> Choice[AttentionChoice | None]:
-    """On a CPU, the attention that is measured to be fastest for a batch of long rows; elsewhere
-    the model's own.
-    """
+    """On a CPU, the fastest measured attention for a batch of long rows; else the model's own."""
     prepared, config = encoded.prepared, encoded.config
     training = prepared.training
     attends = getattr(config.get_text_config(), "num_attention_heads", 0)
@@ -153,9 +146,7 @@ def choose_attention(encoded: Encoded) -> Choice[AttentionChoice | None]:
 
 
 def describe_dtype(model: Any, training: Any) -> Choice[torch.dtype | None]:
-    """What the dtype of the base means on this processor; the dtype that it is stored in, if that
-    is another.
-    """
+    """The base's dtype on this processor, and the dtype it is stored in if that differs."""
     if stored := bare_model(model).adaptkit_base.stored_in:
         why = f"it is stored in {str(stored)[6:]}, for which this CPU has no instructions"
         return Choice(stored, f"base in float32: {why}")
@@ -172,11 +163,10 @@ def describe_dtype(model: Any, training: Any) -> Choice[torch.dtype | None]:
 
 
 def choose_activation_cache(encoded: Encoded, model: Any) -> Choice[ActivationCache | None]:
-    """Whether the frozen layers below all that trains run once a text, and where their outputs are
-    kept.
+    """Whether to run the frozen layers once per text, and where to cache their outputs.
 
     Raises:
-        AdaptkitError: `--frozen_trunk memory` or `disk`, and it cannot be done.
+        AdaptkitError: `--frozen_trunk memory` or `disk` is set but not possible.
     """
     wish, folder = encoded.prepared.arguments.frozen_trunk, encoded.prepared.output_dir / "trunk"
     if wish not in FROZEN_TRUNK:
@@ -210,7 +200,7 @@ def choose_activation_cache(encoded: Encoded, model: Any) -> Choice[ActivationCa
 
 
 def _fails(bare: Any) -> str | None:
-    """What is wrong when the frozen layers are skipped in a trial, if anything."""
+    """The error when a trial skips the frozen layers, if any."""
     try:
         FrozenLayers(bare, ActivationCache()).check()
     except AdaptkitError as problem:
@@ -219,7 +209,7 @@ def _fails(bare: Any) -> str | None:
 
 
 def _inputs_change(prepared: Prepared) -> str | None:
-    """What keeps the lower layers from giving the same output every time, if anything."""
+    """The reason why the lower layers' outputs change between epochs, if any."""
     arguments, training = prepared.arguments, prepared.training
     if arguments.base_dropout:
         return "--base_dropout makes the frozen layers give something else each time."
@@ -240,7 +230,7 @@ def _inputs_change(prepared: Prepared) -> str | None:
 
 
 def _no_gain(prepared: Prepared, model: Any, layers: int) -> str | None:
-    """Why a cache would save nothing, if so."""
+    """The reason why a cache would save nothing, if any."""
     arguments = prepared.arguments
     repeats = prepared.training.num_train_epochs > 1
     repeats = repeats or arguments.search or arguments.folds or arguments.seeds
@@ -255,7 +245,7 @@ def _no_gain(prepared: Prepared, model: Any, layers: int) -> str | None:
 
 
 def _cache_bytes(encoded: Encoded, bare: Any) -> int:
-    """About what all texts take: padding is not kept, equal texts are kept once."""
+    """Estimated size of the cache: padding is not stored, equal texts are stored once."""
     prepared = encoded.prepared
     tokens = sum(sum(encoded.lengths(name)) for name in encoded.splits if name != "test")
     half = (
@@ -266,7 +256,7 @@ def _cache_bytes(encoded: Encoded, bare: Any) -> int:
 
 
 def _place(prepared: Prepared, size: int) -> str | None:
-    """Memory where there is plenty, else the disk where there is plenty."""
+    """Memory if there is plenty, else disk if there is plenty."""
     if size <= SHARE * free_memory():
         return "memory"
     folder = next(parent for parent in prepared.output_dir.absolute().parents if parent.is_dir())

@@ -1,4 +1,4 @@
-"""Several trainings of one recipe, with other seeds or other folds: mean and spread of the scores."""
+"""Train a recipe with several seeds or folds, and report mean and spread of the scores."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from adaptkit.utils.processes import log_main
 
 
 def train_each(prepared: Prepared, shared: Shared | None = None) -> dict[str, Any]:
-    """Train every variant into its own folder; `all_results.json` has the mean and standard
-    deviation of all.
+    """Train every variant into its own folder; `all_results.json` has mean and standard deviation.
 
-    Folds are made of the training and the validation rows together. A fold's own scores are on the
-    rows that it was not trained on; the epoch is chosen on them too, so `eval_` is a little too
-    good where many epochs are evaluated. Test rows, where there are any, are scored by every model.
+    Folds are made of the training and validation rows together. A fold is scored on the rows that
+    it was not trained on. The epoch is chosen on them too, so `eval_` is slightly optimistic if
+    many epochs are evaluated. Every model also scores the test rows, if any.
 
     Args:
-        shared: the choices and cached states of a search, to be used again.
+        shared: the choices and activation cache of a search, to be reused.
     """
     results = {}
     for name, variant in variants(prepared).items():
         log_main(f"\n=== {name} ===")
-        results[name], shared = train_and_report(variant, shared)  # the same texts come again
+        results[name], shared = train_and_report(variant, shared)  # the same texts are used again
     summary = summarize([found for found in results.values() if found])
     if summary:
         summary["runs"] = list(results)
@@ -43,7 +42,7 @@ def variants(prepared: Prepared) -> dict[str, Prepared]:
     """The trainings by name: fold-1, fold-2, ... or seed-7, seed-8, ...
 
     Raises:
-        AdaptkitError: both are asked for, one fold, or a training to resume.
+        AdaptkitError: both are requested, one fold is, or the training is to be resumed.
     """
     arguments, splits, seed = prepared.arguments, prepared.splits, prepared.training.seed
     if arguments.folds and arguments.seeds:
@@ -73,7 +72,7 @@ def _variant(prepared: Prepared, name: str, splits: Splits, seed: int) -> Prepar
 
 
 def summarize(results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean of every number, and its standard deviation (of a sample) as `NAME_std`."""
+    """The mean of every number, and its (sample) standard deviation as `NAME_std`."""
     if not results:
         return {}
     found: dict[str, Any] = {}

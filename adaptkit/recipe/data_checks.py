@@ -1,4 +1,4 @@
-"""Checks of the data: each finding is good, a warning, or a reason to stop.
+"""Data checks: each finding is good, a warning, or a failure.
 
 Tasks add their own in `Task.findings` and `Task.encoding_issues`.
 """
@@ -13,11 +13,11 @@ from adaptkit.recipe.steps import Encoded
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.finding import Finding
 
-UNCUT = 10**6  # a number of tokens that cuts nothing
+UNCUT = 10**6  # a number of tokens that truncates nothing
 
 
 def check_data(encoded: Encoded) -> list[Finding]:
-    """Every finding about the rows of a training, and about what encoding them loses."""
+    """All findings about the rows of a training, and about what encoding them loses."""
     task, splits, tokenizer = encoded.prepared.task, encoded.prepared.splits, encoded.tokenizer
     findings = task.findings(splits) + check_duplicates(task, splits)
     if task.long_texts != "are cut into blocks":
@@ -63,7 +63,7 @@ def check_duplicates(task: Task, splits: Splits) -> list[Finding]:
 
 
 def check_lengths(task: Task, lengths: dict[str, list[int]], max_length: int) -> list[Finding]:
-    """How many rows are too long. `lengths`: tokens of each row before cutting, by split."""
+    """How many rows are too long. `lengths`: tokens of each row before truncation, by split."""
     findings = []
     for name, counts in lengths.items():
         long = sum(count > max_length for count in counts)

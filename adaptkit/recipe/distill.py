@@ -1,6 +1,4 @@
-"""Distillation as a recipe: the teacher runs, unlabelled texts come in, the student is made; then
-it trains as any model.
-"""
+"""Distillation as a recipe: run the teacher, add unlabelled texts, make and train the student."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ def make_student(prepared: Prepared) -> Prepared:
     """The training of a student, from a training of its task alone.
 
     Raises:
-        AdaptkitError: no teacher, one for other labels, or flags that do not go together.
+        AdaptkitError: there is no teacher, its labels differ, or flags contradict each other.
     """
     given = _given(prepared)
     _check(prepared, given)
@@ -58,7 +56,7 @@ def _given(prepared: Prepared) -> StudentArguments:
 
 
 def _check(prepared: Prepared, given: StudentArguments) -> None:
-    """Refuse what cannot be done, before the teacher runs."""
+    """Refuse impossible settings before the teacher runs."""
     task = prepared.task.name
     if not given.teacher:
         raise AdaptkitError(
@@ -115,7 +113,7 @@ def _check_depths(given: StudentArguments) -> None:
 
 
 def _teach_labels(prepared: Prepared, given: StudentArguments, how: Distilling) -> Prepared:
-    """A student of labels: of texts, or of words."""
+    """Prepare a student of text or word labels."""
     task, train, teacher_path = prepared.task, prepared.splits.train, Path(str(given.teacher))
     losses = _feature_losses(prepared, given)
     if teacher_path.is_dir():
@@ -148,7 +146,7 @@ def _teach_labels(prepared: Prepared, given: StudentArguments, how: Distilling) 
 
 
 def _teach_writing(prepared: Prepared, given: StudentArguments, how: Distilling) -> Prepared:
-    """A student of a model that writes. Each process keeps what the teacher expects."""
+    """Prepare a student that generates. Each process stores the teacher's predictions."""
     for name in FEATURE_LOSSES:
         if getattr(given, name):
             raise AdaptkitError(f"--{name} is for teachers that classify or tag.")
@@ -166,10 +164,10 @@ def _teach_writing(prepared: Prepared, given: StudentArguments, how: Distilling)
 
 
 def _feature_losses(prepared: Prepared, given: StudentArguments) -> list[FeatureLoss]:
-    """The feature losses that are asked for.
+    """The requested feature losses.
 
     Raises:
-        AdaptkitError: a student that has no such features, or flags that do not go together.
+        AdaptkitError: the student has no such features, or flags contradict each other.
     """
     asked = {name: kind for name, kind in FEATURE_LOSSES.items() if getattr(given, name)}
     if not asked:
@@ -198,10 +196,10 @@ def _feature_losses(prepared: Prepared, given: StudentArguments) -> list[Feature
 
 
 def _depths(model: str) -> list[int]:
-    """How many layers the stacks of a model have.
+    """The number of layers of a model's stacks.
 
     Raises:
-        AdaptkitError: it has none.
+        AdaptkitError: the model has none.
     """
     config = load_config(model)
     if not (depths := depths_of(config)):
@@ -224,7 +222,7 @@ def _source(given: StudentArguments) -> str:
 
 
 def _with_base(prepared: Prepared, given: StudentArguments) -> Prepared:
-    """The student's base where it is made here; else the one that is named."""
+    """The student's base if it is made here, else the named one."""
     folder, task, training = prepared.output_dir / "base", prepared.task, prepared.training
     if given.model_name_or_path:
         return prepared

@@ -1,7 +1,6 @@
-"""`--check`: look at the data before a model is loaded, show what the model will read, then try
-everything once.
+"""`--check`: check the data, show what the model will read, then try every step once.
 
-Nothing is kept.
+The data is checked before a model is loaded. Nothing is kept.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ from adaptkit.utils.processes import log_main
 
 
 def dry_run(parsed: Parsed) -> None:
-    """Say what is good, what should be looked at and what cannot work.
+    """Print what is good, what to look at, and what cannot work.
 
     Raises:
-        AdaptkitError: a finding is `fail`, or the adapter came back from disk with other weights.
+        AdaptkitError: a finding is `fail`, or the adapter has other weights after save and load.
     """
     try:
         prepared = prepare(parsed)
@@ -67,7 +66,7 @@ def _show_examples(encoded: Encoded) -> None:
 
 
 def _with_labels(encoded: Encoded, row: dict[str, Any]) -> dict[str, Any]:
-    """A training row as a batch holds it: some tasks hide tokens only there."""
+    """A training row as a batch holds it: some tasks mask tokens only there."""
     if "labels" in row:
         return row
     batch = encoded.prepared.task.collator(encoded.tokenizer)([row])
@@ -75,13 +74,12 @@ def _with_labels(encoded: Encoded, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def estimate(encoded: Encoded) -> str:
-    """Memory and time of the whole training, before a model is loaded. Rough: it is to tell minutes
-    from hours.
+    """Estimate memory and time of the whole training before a model is loaded.
 
-    Memory: weights, and what the backward pass keeps of a batch (some 20 hidden states and the
-    attention's scores a
-    layer). Time: 6 operations a weight and token for training (4 over a frozen base), at a sixth to
-    a half of the speed of a matrix product here.
+    A rough estimate, to tell minutes from hours. Memory: weights, and what the backward pass keeps
+    of a batch (some 20 hidden states and the attention scores per layer). Time: 6 operations per
+    weight and token for training (4 over a frozen base), at a sixth to a half of the speed of a
+    matrix product on this machine.
     """
     task, training, config = encoded.prepared.task, encoded.prepared.training, encoded.config
     with torch.device("meta"):
@@ -110,9 +108,7 @@ def estimate(encoded: Encoded) -> str:
 
 
 def _matrix_speed(dtype: torch.dtype, device: torch.device, rounds: int = 5) -> float:
-    """Operations a second of a matrix product there; the best of some rounds, which other programs
-    disturb least.
-    """
+    """Operations per second of a matrix product: the best of some rounds, the least disturbed."""
     one = torch.ones(512, 512, dtype=dtype, device=device)
     float((one @ one)[0, 0])
     best, count = float("inf"), 10
@@ -132,7 +128,7 @@ def _duration(seconds: float) -> str:
 
 
 def _try_once(encoded: Encoded, folder: Path) -> None:
-    """One training step, one evaluation batch, one save and load."""
+    """Run one training step, one evaluation batch, one save and one load."""
     prepared, tokenizer = encoded.prepared, encoded.tokenizer
     no_cache = dataclasses.replace(prepared.arguments, frozen_trunk="off")
     encoded = dataclasses.replace(

@@ -16,14 +16,14 @@ from adaptkit.training.options import EncodedSplit
 
 
 def encode(prepared: Prepared, base_folder: Path | None = None) -> Encoded:
-    """Tokenize every split; training rows with their changed copies.
+    """Tokenize every split, including augmented copies of training rows.
 
     Args:
-        base_folder: where a small untrained base goes when no model is named (default: `base` in
+        base_folder: where to write a small untrained base if no model is named (default: `base` in
             the output folder).
 
     Raises:
-        AdaptkitError: no such model, or rows that cannot be encoded.
+        AdaptkitError: the model does not exist, or rows cannot be encoded.
     """
     base = announce(choose_base(prepared, base_folder or prepared.output_dir / "base"))
     prepared, revision = dataclasses.replace(prepared, base=base), prepared.arguments.model_revision
@@ -38,7 +38,7 @@ def encode(prepared: Prepared, base_folder: Path | None = None) -> Encoded:
 
 
 def _augmented(prepared: Prepared, table: Table) -> Table:
-    """The training rows and, where they are asked for, changed copies behind them."""
+    """The training rows, followed by augmented copies if requested."""
     arguments, task = prepared.arguments, prepared.task
     if not arguments.augment_copies:
         return table

@@ -22,12 +22,12 @@ from adaptkit.utils.processes import is_main, log_main
 SHORT = {
     "validation": "eval",
     "test": "test",
-}  # split -> the prefix of its metrics, as Trainer names them
+}  # split -> the prefix of its metrics in Trainer
 Answers = list[dict[str, Any]]
 
 
 def finish(fitted: Fitted) -> dict[str, Any]:
-    """Evaluate, save and report. Main process only.
+    """Evaluate, save and report, on the main process only.
 
     Returns:
         The content of `all_results.json`; empty on the other processes.
@@ -72,7 +72,7 @@ def _untrained(loaded: Loaded) -> list[str]:
 
 
 def evaluate(loaded: Loaded, split: str, write: bool) -> tuple[dict[str, Any], Answers]:
-    """The metrics of a split, and the answers, which generating tasks give only with `write`."""
+    """The metrics and answers of a split; generating tasks only answer with `write`."""
     task, encoded = loaded.prepared.task, loaded.encoded
     rows, table = encoded.splits[split].encoded, encoded.splits[split].table
     batch_size = loaded.prepared.training.per_device_eval_batch_size
@@ -95,7 +95,7 @@ def evaluate(loaded: Loaded, split: str, write: bool) -> tuple[dict[str, Any], A
 
 
 def _generate(loaded: Loaded, table: Table, write: bool) -> tuple[dict[str, Any], Answers]:
-    """Written answers to the first rows, and their metrics."""
+    """Generated answers to the first rows, and their metrics."""
     task, encoded = loaded.prepared.task, loaded.encoded
     most = getattr(task, "num_generated", 0) or len(table)
     first = table.take(range(min(len(table), most) if write else 0))
@@ -107,7 +107,7 @@ def _generate(loaded: Loaded, table: Table, write: bool) -> tuple[dict[str, Any]
 
 
 def _base_alone_can(loaded: Loaded) -> bool:
-    """Whether the base without an adapter can do the task too, so that it is scored beside it."""
+    """True if the base can do the task without an adapter, so that it is scored for comparison."""
     adapted = loaded.prepared.arguments.method != FULL
     return (
         loaded.prepared.task.base_knows
@@ -117,7 +117,7 @@ def _base_alone_can(loaded: Loaded) -> bool:
 
 
 def save(loaded: Loaded, folder: Path, metrics: dict[str, Any]) -> None:
-    """The adapter with its card, or the whole model."""
+    """Save the adapter with its card, or the full model."""
     task = loaded.prepared.task
     scores = {
         name: value
@@ -161,7 +161,7 @@ def _write_reports(
 
 
 def _write_answers(folder: Path, task: Task, split: str, table: Table, answers: Answers) -> None:
-    """The predictions beside the references, scores by label, and kinds of mistakes."""
+    """Write predictions beside references, scores by label, and kinds of mistakes."""
     report.write_predictions(folder / f"predictions_{split}.tsv", task, table, answers)
     if details := task.details(answers, table):
         report.write_details(folder / "per_label.tsv", details)

@@ -1,4 +1,4 @@
-"""From token ids to a model that can train: the base with the task's head and a fresh adapter."""
+"""From token ids to a trainable model: the base with the task's head and a fresh adapter."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from adaptkit.utils.processes import log_main
 
 
 def load(encoded: Encoded, shared: Shared | None = None) -> Loaded:
-    """Load the base, inject the adapter, choose the attention and whether frozen layers are cached.
+    """Load the base, inject the adapter, choose the attention and the activation cache.
 
     Args:
-        shared: the choices and cached states of another training of the same recipe, to be used
-            again.
+        shared: the choices and activation cache of another training of the same recipe, to be
+            reused.
     """
     prepared = encoded.prepared
     attention = shared.attention if shared else announce(choose_attention(encoded))
@@ -45,12 +45,12 @@ def load(encoded: Encoded, shared: Shared | None = None) -> Loaded:
 
 
 def new_model(encoded: Encoded, method: str, attention: AttentionChoice | None) -> Any:
-    """The base with the task's head and a fresh adapter; the same weights for the same seed."""
+    """The base with the task's head and a fresh adapter; the same seed gives the same weights."""
     prepared = encoded.prepared
     arguments, task = prepared.arguments, prepared.task
     set_seed(prepared.training.seed)
     what = arguments.train if arguments.train != "adapter" else FULL
-    # sdpa is what every model that has it chooses for itself
+    # models that support sdpa choose it by default
     chosen = "eager" if attention and attention.name == "eager" else None
     base = load_base(
         prepared.base,

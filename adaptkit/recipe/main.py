@@ -1,4 +1,4 @@
-"""Where recipes begin. Light, so that their `--help` is quick."""
+"""Entry point of all recipes. Imports little, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ def recipe(
     kind: type[RecipeArguments] = RecipeArguments,
     change: Callable[[Prepared], Prepared] | None = None,
 ) -> None:
-    """What a recipe does: read the flags, then check, or search, or train, evaluate, save and
-    report.
+    """Run a recipe: parse the flags, then check, search, or train, evaluate, save and report.
 
     Args:
-        name: of the task.
-        kind: the class of the recipe's arguments, for recipes that have more of them.
-        change: makes another training of the prepared one, before anything is encoded.
+        name: the task's name.
+        kind: the class of the recipe's arguments, for recipes with additional ones.
+        change: turns the prepared training into another one before anything is encoded.
 
     Raises:
-        AdaptkitError: whatever the user can correct.
+        AdaptkitError: for any error that the user can correct.
     """
     parsed = parse_recipe(find_task(name), argv, description or "", kind)
     arguments = parsed.arguments

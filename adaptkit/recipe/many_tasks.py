@@ -1,6 +1,4 @@
-"""Many tasks as a recipe: each is prepared, encoded and loaded as alone; one training for all; a
-report for each and all.
-"""
+"""Multi-task recipe: each task is prepared and loaded as usual, then all train together."""
 
 from __future__ import annotations
 
@@ -43,14 +41,14 @@ Metrics = dict[str, Any]
 
 
 def train_tasks(given: MultitaskArguments, flags: list[str]) -> Metrics:
-    """Train, evaluate, save and report; the numbers of all tasks as `NAME_METRIC`.
+    """Train, evaluate, save and report; returns the metrics of all tasks as `NAME_METRIC`.
 
     Args:
         given: the recipe's own flags.
-        flags: words for the recipes of the tasks.
+        flags: command-line words for the tasks' recipes.
 
     Raises:
-        AdaptkitError: no tasks, an unknown recipe, or flags that do not go together.
+        AdaptkitError: there are no tasks, a recipe is unknown, or flags contradict each other.
     """
     _check_flags(given)
     folder, tasks = (
@@ -93,7 +91,7 @@ def _check_flags(given: MultitaskArguments) -> None:
 
 
 def _load_all(prepared: dict[str, Prepared], resumed: bool) -> dict[str, Loaded]:
-    """Every task's model; all of them compute attention as the first one does."""
+    """Load every task's model; all use the attention implementation of the first."""
     loaded: dict[str, Loaded] = {}
     shared: Shared | None = None
     for name, one in prepared.items():
@@ -117,7 +115,7 @@ def _make_trainer(
     weights: list[float],
     checkpoint: str | None,
 ) -> ManyTasksTrainer:
-    """One trainer for all tasks, whose models share their tensors from now on."""
+    """One trainer for all tasks; their models share tensors from now on."""
     share_tensors([one.model for one in loaded.values()], adapter=given.share == "adapter")
     jobs = [
         Job(
@@ -149,9 +147,7 @@ def _make_trainer(
 
 
 def _judging(tasks: list[Prepared]) -> dict[str, Any]:
-    """The epoch is chosen by all tasks or not at all; those that have validation rows are
-    evaluated.
-    """
+    """Evaluate tasks with validation rows; choose the epoch by all tasks or not at all."""
     strategies = [one.training.eval_strategy for one in tasks if one.training.eval_strategy != "no"]
     best = all(one.training.load_best_model_at_end for one in tasks)
     if not best and any(one.training.load_best_model_at_end for one in tasks):
@@ -208,7 +204,7 @@ def _prepare(
 
 
 def _named(name: str, work: Callable[..., T], *given: Any) -> T:
-    """What `work` gives; the name of the task before its error."""
+    """The result of `work`; errors are prefixed with the task's name."""
     try:
         return work(*given)
     except AdaptkitError as problem:
@@ -216,7 +212,7 @@ def _named(name: str, work: Callable[..., T], *given: Any) -> T:
 
 
 def _check_together(tasks: dict[str, Prepared]) -> None:
-    """Refuse what no tasks can have together, before a model is loaded."""
+    """Refuse settings that tasks cannot have together, before a model is loaded."""
     bases = {str(one.arguments.model_name_or_path) for one in tasks.values()}
     if len(bases) > 1:
         raise AdaptkitError(
@@ -250,7 +246,7 @@ def _flat(found: dict[str, Metrics]) -> Metrics:
 def _report(
     folder: Path, loaded: dict[str, Loaded], found: dict[str, Metrics], given: MultitaskArguments
 ) -> None:
-    """`all_results.json`, and a card with a row for each task."""
+    """Write `all_results.json`, and a card with a row per task."""
     write_results(folder, _flat(found))
     rows: list[tuple[str, ...]] = [
         ("task", "recipe", "rows", "metric", "validation", "test", "folder")

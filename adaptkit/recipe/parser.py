@@ -1,9 +1,8 @@
-"""A recipe's command line: the flags of every recipe, those of its task, Trainer's behind them, and
-a YAML file under all.
+"""A recipe's command line: recipe flags, task flags and Trainer's flags, over a YAML file.
 
-argparse reads our flags, since transformers' parser takes seconds to import and `--help` is to be
-quick; transformers' own parser reads Trainer's flags when a recipe really runs, and for
-`--help_all`. The command line wins over `--config file.yaml`; a key that nobody knows is refused.
+argparse parses adaptkit's flags, because transformers' parser takes seconds to import and `--help`
+must be fast. transformers' own parser parses Trainer's flags when a recipe really runs, and for
+`--help_all`. The command line takes precedence over `--config file.yaml`; unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -47,10 +46,11 @@ ELSEWHERE = {
 class Parsed:
     """A recipe's command line.
 
-    columns: part of a row -> the column that was named for it. settings: of the task. given: the
-    names of all flags
-    that the user gave. make_training: defaults -> `transformers.TrainingArguments`, in which what
-    the user gave comes before the defaults.
+    columns: part of a row -> the column named for it.
+    settings: the task's settings.
+    given: the names of all flags that the user set.
+    make_training: defaults -> `transformers.TrainingArguments`, where flags of the user override
+        the defaults.
     """
 
     arguments: RecipeArguments
@@ -68,14 +68,14 @@ def parse_recipe(
     kind: type[RecipeArguments] = RecipeArguments,
     others: Iterable[str] = (),
 ) -> Parsed:
-    """Read the command line of a recipe.
+    """Parse the command line of a recipe.
 
     Args:
-        kind: the class of the recipe's arguments, for recipes that have more of them.
-        others: names of flags that somebody else has read, for near matches.
+        kind: the class of the recipe's arguments, for recipes with additional ones.
+        others: names of flags parsed elsewhere, for close matches.
 
     Raises:
-        AdaptkitError: an unknown flag or configuration key (with the nearest name).
+        AdaptkitError: a flag or configuration key is unknown (with the closest name).
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     flags = recipe_flags(task, kind)
@@ -104,9 +104,7 @@ def parse_recipe(
 def recipe_flags(
     task: type[Task], kind: type[RecipeArguments] = RecipeArguments
 ) -> dict[str, Flag]:
-    """All flags of a recipe but Trainer's: those of its arguments, with the task's own defaults,
-    and the task's.
-    """
+    """All flags of a recipe except Trainer's: its arguments with task defaults, and the task's."""
     own = set() if kind is RecipeArguments else set(vars(kind).get("__annotations__", ()))
     changed = {name: value for name, value in task.recipe_flags.items() if name not in own}
     return flags_of(kind) | changed | task_flags(task)
@@ -115,10 +113,9 @@ def recipe_flags(
 def parse_known(
     kind: type, argv: list[str] | None, description: str | None
 ) -> tuple[Any, list[str]]:
-    """Read the flags of a recipe that passes on what it does not know: its arguments, and the words
-    that are left.
+    """Parse the known flags of a recipe; returns its arguments and the remaining words.
 
-    A configuration file is read here for all of them.
+    A configuration file is read here for both.
     """
     parser = make_parser(flags_of(kind), description or "")
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -131,9 +128,7 @@ def parse_known(
 
 
 def peek(name: str, argv: list[str] | None) -> str | None:
-    """The value of one flag, before it is known which other flags there are; else that of
-    `--config`.
-    """
+    """The value of one flag, or its value in `--config`, before the other flags are known."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(f"--{name}")
     parser.add_argument("--config")
@@ -145,7 +140,7 @@ def peek(name: str, argv: list[str] | None) -> str | None:
 
 
 def make_parser(flags: dict[str, Flag], description: str) -> argparse.ArgumentParser:
-    """A parser of our flags, without Trainer's."""
+    """A parser of adaptkit's flags, without Trainer's."""
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -180,12 +175,12 @@ def _boolean(text: str) -> bool:
 def _trainer_parser() -> HfArgumentParser:
     from transformers import HfArgumentParser, TrainingArguments
 
-    kind: Any = TrainingArguments  # its annotation knows fewer classes than it takes
+    kind: Any = TrainingArguments  # its annotation lists fewer classes than it accepts
     return HfArgumentParser(kind, allow_abbrev=False)
 
 
 def flags_in(words: list[str]) -> set[str]:
-    """The names of the flags on a command line, which may be written with dashes or underscores."""
+    """The names of the flags on a command line, written with dashes or underscores."""
     return {
         word.partition("=")[0].removeprefix("--").replace("-", "_")
         for word in words
@@ -194,7 +189,7 @@ def flags_in(words: list[str]) -> set[str]:
 
 
 def _print_all_help(own: argparse.ArgumentParser) -> None:
-    """A recipe's flags and Trainer's, with our defaults, and the end."""
+    """Print a recipe's flags and Trainer's, with adaptkit's defaults, and exit."""
     from adaptkit.training.defaults import DEFAULTS
 
     trainers = _trainer_parser()
@@ -240,9 +235,7 @@ def _unknown_flag(word: str, known: set[str]) -> AdaptkitError:
 
 
 def _when_to_judge_and_save(given: argparse.Namespace, asked: set[str]) -> dict[str, Any]:
-    """Defaults by which every evaluated state is saved too: the best is chosen among states that
-    are both.
-    """
+    """Defaults that save every evaluated state: the best is chosen among states that are both."""
     if given.eval_strategy == "no" or given.save_strategy == "no":
         return {"load_best_model_at_end": False}
     if "save_strategy" not in asked:

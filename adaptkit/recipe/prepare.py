@@ -1,5 +1,6 @@
-"""From a command line to prepared rows: flags are checked, rows are read, settings are settled. No
-model is loaded.
+"""From a command line to prepared rows: check flags, read rows, settle settings.
+
+No model is loaded.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ MOST = {
 
 
 def prepare(parsed: Parsed) -> Prepared:
-    """Check the flags, read the data. Nothing is written.
+    """Check the flags and read the data. Nothing is written.
 
     Raises:
-        AdaptkitError: whatever the user can correct.
+        AdaptkitError: for any error that the user can correct.
     """
     start_all_processes()
     arguments = _checked(parsed)
@@ -52,7 +53,7 @@ def prepare(parsed: Parsed) -> Prepared:
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
     defaults = DEFAULTS | task.defaults | machine_defaults()
     defaults |= {"output_dir": str(output_dir), "learning_rate": arguments.default_rate()}
-    # the rest is settled when the rows are counted
+    # the rest is settled once the rows are counted
     training = parsed.make_training(**(defaults | {"load_best_model_at_end": False}))
     _check_training(training, task, arguments)
     checkpoint = asked_checkpoint(training)
@@ -73,7 +74,7 @@ RESUME_HINT = (
 
 
 def make_task(parsed: Parsed, arguments: RecipeArguments) -> Task:
-    """The task with the columns and settings that the flags give."""
+    """The task with the columns and settings from the flags."""
     columns = dict(parsed.task.embedded) if arguments.embedded() else {}
     settings = dict(parsed.settings)
     if "objective" in settings and settings["objective"] is None:
@@ -83,7 +84,7 @@ def make_task(parsed: Parsed, arguments: RecipeArguments) -> Task:
 
 
 def _checked(parsed: Parsed) -> RecipeArguments:
-    """The arguments with their method; refuses flags that cannot work, whatever the data."""
+    """The arguments with their method; refuses flags that cannot work with any data."""
     arguments = parsed.arguments
     if arguments.max_seq_length < 8:
         raise AdaptkitError(
@@ -116,7 +117,7 @@ def _checked(parsed: Parsed) -> RecipeArguments:
 
 
 def _check_training(training: Any, task: Task, arguments: RecipeArguments) -> None:
-    """Refuse flags of Trainer's that cannot be, or do not go with the task or the machine."""
+    """Refuse invalid Trainer flags, and those that do not fit the task or the machine."""
     for name in POSITIVE:
         unused = name == "num_train_epochs" and training.max_steps > 0
         if (value := getattr(training, name)) is not None and not unused and not value > 0:
@@ -140,12 +141,12 @@ def _settle(
     best_metric: str,
     choose: bool,
 ) -> tuple[Any, list[str]]:
-    """Trainer's arguments, now that the rows are counted; and notes on what few rows change.
+    """Trainer's arguments for this number of rows, and notes on what few rows change.
 
     Args:
-        choose: the best epoch is kept, however few the validation rows are. So it is for a
-            perplexity, which counts tokens, of which a row may have many; and where a flag names a
-            way to choose.
+        choose: keep the best epoch, however few the validation rows are. This also holds for
+            perplexity, which counts tokens, of which a row may have many, and if a flag names a way
+            to choose.
     """
     judged = len(splits.validation or ())
     if arguments.folds > 1:
@@ -155,7 +156,7 @@ def _settle(
     training = parsed.make_training(**(defaults | by_data | {"metric_for_best_model": best_metric}))
     if (
         training.metric_for_best_model == "loss"
-    ):  # given by the user; without a default Trainer says it too
+    ):  # set by the user; without a default Trainer reports it too
         training.metric_for_best_model = "eval_loss"
     _check_judged(judged, training, arguments)
     if arguments.search and not splits.validation:
@@ -168,7 +169,7 @@ def _settle(
 
 
 def _check_judged(judged: int, training: Any, arguments: RecipeArguments) -> None:
-    """Refuse what needs validation rows where there are none."""
+    """Refuse settings that need validation rows if there are none."""
     evaluates = training.eval_strategy != "no" or training.eval_on_start
     evaluates = evaluates or training.load_best_model_at_end
     if not judged and (arguments.search or arguments.early_stopping_patience or evaluates):
@@ -198,7 +199,7 @@ def _read(task: Task, arguments: RecipeArguments, seed: int) -> tuple[Splits, Ta
 
 
 def reading_for(task: Task, arguments: RecipeArguments) -> Reading:
-    """How the flags say that files are to be read."""
+    """How to read files according to the flags."""
     source, target = getattr(task, "source_lang", None), getattr(task, "target_lang", None)
     return Reading(
         format=arguments.format,
@@ -221,10 +222,10 @@ def asked_checkpoint(training: Any) -> str | None:
 
 
 def find_checkpoint(asked: str | None, output_dir: Path) -> tuple[str | None, list[str]]:
-    """The checkpoint to resume from, and a note that says so.
+    """The checkpoint to resume from, and a note about it.
 
     Raises:
-        AdaptkitError: there is no such folder.
+        AdaptkitError: the folder does not exist.
     """
     if asked is None:
         return None, []

@@ -1,6 +1,4 @@
-"""What is left after a run: results, predictions, pictures and a model card, each written whole or
-not at all.
-"""
+"""Write the reports of a run: results, predictions, plots and a model card, each atomically."""
 
 from __future__ import annotations
 
@@ -16,13 +14,13 @@ from adaptkit.utils.atomic_files import new_file
 
 
 def write_results(folder: Path, metrics: dict[str, Any]) -> None:
-    """`all_results.json`, with Trainer's names."""
+    """Write `all_results.json` with Trainer's names."""
     with new_file(folder / "all_results.json") as path:
         path.write_text(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n", "utf-8")
 
 
 def write_predictions(path: Path, task: Task, table: Table, answers: list[dict[str, Any]]) -> None:
-    """A TSV of text, gold, predicted, score; white space inside texts becomes a blank."""
+    """Write a TSV of text, reference, prediction, score; white space in texts becomes a blank."""
     lines = ["text\tgold\tpredicted\tscore"]
     for row, answer in zip(table.rows, answers, strict=True):
         fields = (
@@ -36,7 +34,7 @@ def write_predictions(path: Path, task: Task, table: Table, answers: list[dict[s
 
 
 def write_details(path: Path, rows: list[dict[str, Any]]) -> None:
-    """A TSV of scores, a line a label; white space inside texts becomes a blank."""
+    """Write a TSV of scores, one line per label; white space in texts becomes a blank."""
     lines = ["\t".join(rows[0])]
     for row in rows:
         fields = (
@@ -52,7 +50,7 @@ def write_lines(path: Path, lines: list[str]) -> None:
 
 
 def training_settings(training: Any, quantize: str | None) -> dict[str, Any]:
-    """The settings that the model card names."""
+    """The settings that the model card lists."""
     names = (
         "learning_rate",
         "num_train_epochs",
@@ -74,7 +72,7 @@ def write_model_card(
     sizes: dict[str, int],
     warnings: list[str],
 ) -> None:
-    """`README.md`: what this adapter is, how to use it, what it was trained on, how well it does."""
+    """Write `README.md`: what the adapter is, how to use it, its training data and its scores."""
     rows = [
         f"| {title} | {name.replace('_', ' ')} | {metrics[f'{short}_{name}']:.4f} |"
         for short, title in (("eval", "validation"), ("test", "test"))
@@ -140,6 +138,6 @@ Made with {versions} on {machine}.
 
 
 def closing_table(rows: list[tuple[str, str]]) -> str:
-    """Two columns of plain text."""
+    """A plain-text table of two columns."""
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"  {name.ljust(width)}  {value}" for name, value in rows)

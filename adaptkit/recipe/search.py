@@ -1,6 +1,4 @@
-"""Searching for good settings: Optuna through Trainer, over learning rate, batch size and the rank
-of a LoRA.
-"""
+"""Hyperparameter search with Optuna through Trainer: learning rate, batch size and LoRA rank."""
 
 from __future__ import annotations
 
@@ -26,13 +24,13 @@ RANKS = (4, 8, 16, 32)
 
 
 def search(encoded: Encoded) -> tuple[Encoded, Shared]:
-    """Try `--search` settings, judged on the validation rows; all of them go to `search.tsv`.
+    """Try `--search` settings, evaluated on the validation rows; `search.tsv` lists all of them.
 
     Returns:
-        The same rows with the best settings, and what the training with them can share.
+        The same rows with the best settings, and what the next training can share.
 
     Raises:
-        AdaptkitError: Optuna is not installed, or fewer than two trials are asked for.
+        AdaptkitError: Optuna is not installed, or fewer than two trials are requested.
     """
     prepared = encoded.prepared
     arguments = prepared.arguments
@@ -67,7 +65,7 @@ def search(encoded: Encoded) -> tuple[Encoded, Shared]:
         if loaded.shared.cache is not None:
             FrozenLayers(
                 bare_model(model), loaded.shared.cache
-            ).place()  # for good: the model ends with its trial
+            ).place()  # permanently: the model ends with its trial
         return model
 
     train = encoded.splits["train"]
@@ -90,7 +88,7 @@ def search(encoded: Encoded) -> tuple[Encoded, Shared]:
         backend="optuna",
         sampler=optuna.samplers.TPESampler(seed=prepared.training.seed),
     )
-    # the main process alone knows
+    # only the main process knows
     shared = [(best.hyperparameters, best.objective) if best else None]
     if prepared.training.world_size > 1:
         torch.distributed.broadcast_object_list(shared, src=0)
@@ -114,7 +112,7 @@ def _with_settings(encoded: Encoded, chosen: dict[str, Any]) -> Encoded:
 
 
 def _write_trials(prepared: Prepared, trials: list[Any], metric: str) -> None:
-    """`search.tsv`: every trial, its settings and its score."""
+    """Write `search.tsv`: every trial with its settings and its score."""
     ended = [trial for trial in trials[0].study.trials if trial.value is not None]
     rows = [{"trial": trial.number, metric: float(trial.value), **trial.params} for trial in ended]
     prepared.output_dir.mkdir(parents=True, exist_ok=True)
@@ -122,7 +120,7 @@ def _write_trials(prepared: Prepared, trials: list[Any], metric: str) -> None:
 
 
 def _space(prepared: Prepared, trial: Any) -> dict[str, Any]:
-    """The settings of one trial, around those that the recipe would take."""
+    """The settings of one trial, around the recipe's defaults."""
     training, method = prepared.training, str(prepared.arguments.method)
     rate, batch = training.learning_rate, training.per_device_train_batch_size
     batches = sorted({max(4, batch // 2), batch, batch * 2})

@@ -1,9 +1,9 @@
-"""The steps of a training, each a frozen result of the one before.
+"""The steps of a training, each a frozen result of the previous one.
 
 Parsed -> Prepared -> Encoded -> Loaded -> Fitted -> reports
 
-`prepare`, `encode`, `load`, `train` and `finish` make them. A dry run, a search, folds,
-distillation and many tasks call the same functions.
+`prepare`, `encode`, `load`, `train` and `finish` make them. Dry run, search, folds, distillation
+and many tasks call the same functions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from adaptkit.training.options import EncodedSplit, TrainerOptions
 class Prepared:
     """Checked flags and checked rows. No model is loaded and nothing is written yet.
 
-    base: the pretrained model; empty when a small untrained one is to be made.
+    base: the pretrained model; empty if a small untrained one is to be made.
     """
 
     task: Task
@@ -54,9 +54,10 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Shared:
-    """What several trainings of one recipe share.
+    """State shared by several trainings of one recipe.
 
-    attention: which one trains; None for the model's own. cache: of the frozen layers' outputs, or
+    attention: the attention implementation; None for the model's own. cache: the activation cache,
+        or
     None.
     """
 
@@ -77,14 +78,14 @@ class Loaded:
         return self.encoded.prepared
 
     def with_training(self, training: Any) -> Loaded:
-        """The same with other arguments for Trainer."""
+        """The same with other Trainer arguments."""
         prepared = dataclasses.replace(self.prepared, training=training)
         return dataclasses.replace(
             self, encoded=dataclasses.replace(self.encoded, prepared=prepared)
         )
 
     def options(self) -> TrainerOptions:
-        """What Trainer has no flag for, from the recipe's flags."""
+        """The options that Trainer has no flag for, from the recipe's flags."""
         arguments = self.prepared.arguments
         return TrainerOptions(
             early_stopping_patience=arguments.early_stopping_patience,

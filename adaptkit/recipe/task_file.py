@@ -1,6 +1,4 @@
-"""The file that names the tasks of `recipes/multitask.py`: NAME: {recipe: RECIPE, FLAG: VALUE,
-...}.
-"""
+"""The task file of `recipes/multitask.py`: NAME: {recipe: RECIPE, FLAG: VALUE, ...}."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ EMBEDDED = {
 
 NOT_FLAGS = ("recipe", "task_weight")
 
-ROWS = (  # of the flags that every recipe has, those about a task's own rows
+ROWS = (  # the recipe flags about a task's own rows
     *(
         "train_file",
         "validation_file",
@@ -40,19 +38,18 @@ ROWS = (  # of the flags that every recipe has, those about a task's own rows
     *("augment_copies", "word_dropout", "word_swap", "synonym_file"),
 )
 
-OWN_ADAPTER = ("method", "warm_start")  # a task's own, too, where each task has an adapter
+OWN_ADAPTER = ("method", "warm_start")  # also per task, if each task has an adapter
 
 
 def read_tasks(file: str | None, own_adapters: bool = False) -> dict[str, dict[str, Any]]:
-    """The tasks by name, each with its recipe and flags; the embedded corpus where no file is
-    given.
+    """The tasks by name, each with its recipe and flags; by default those of the embedded corpus.
 
     Args:
-        own_adapters: each task has an adapter of its own.
+        own_adapters: each task has its own adapter.
 
     Raises:
-        AdaptkitError: the file is not a mapping of two tasks or more, names one twice, or gives a
-            task what is no task's own.
+        AdaptkitError: the file is not a mapping of at least two tasks, repeats a name, or gives a
+            task a flag that applies to all tasks.
     """
     if file is None:
         return EMBEDDED
@@ -80,7 +77,7 @@ def _content(file: str) -> Any:
     import yaml
 
     class Once(yaml.SafeLoader):
-        """A mapping in which no key stands twice."""
+        """A mapping without duplicate keys."""
 
         def construct_mapping(self, node, deep=False):
             names = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -98,7 +95,7 @@ def _content(file: str) -> Any:
 
 
 def _check(file: str, name: Any, settings: dict[str, Any], own_adapters: bool) -> None:
-    """Refuse a task that is not as it should be."""
+    """Refuse an invalid task."""
     if (
         not isinstance(name, str)
         or not re.fullmatch(r"[\w-]+", name)

@@ -1,4 +1,4 @@
-"""Train a loaded model; and a whole training from prepared rows to reports."""
+"""Train a loaded model, or run a whole training from prepared rows to reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from adaptkit.utils.processes import is_main
 
 
 def train(loaded: Loaded) -> Fitted:
-    """Train; afterwards the model holds its best epoch, or its last when no epoch was evaluated."""
+    """Train; the model ends with its best epoch, or its last if no epoch was evaluated."""
     encoded, prepared = loaded.encoded, loaded.prepared
     if is_main() and loaded.shared.attention:
         keep_choice(prepared.output_dir, loaded.shared.attention)
@@ -37,12 +37,12 @@ def train_and_report(
     """Encode, load, train, evaluate, save and report.
 
     Args:
-        shared: the choices and cached states of another training of the same recipe, to be used
-            again.
+        shared: the choices and activation cache of another training of the same recipe, to be
+            reused.
 
     Returns:
         The content of `all_results.json`, empty on all processes but the main one; and what to
-        share with the next.
+        share with the next training.
     """
     encoded = encode(start) if isinstance(start, Prepared) else start
     fitted = train(load(encoded, shared))

@@ -1,1 +1,1 @@
-"""What is learned: one file a task; rows, tensors, loss, answers, scores."""
+"""Tasks, one per file: rows, tensors, loss, answers and scores."""

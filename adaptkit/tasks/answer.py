@@ -1,4 +1,4 @@
-"""Questions answered by a part of a text, or by nothing where the text does not tell."""
+"""Extractive question answering, with unanswerable questions."""
 
 from __future__ import annotations
 
@@ -15,39 +15,38 @@ from adaptkit.tasks.base import Task, normalize_text, read_texts
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.registry import register_task
 
-BEST = 20  # starts and ends that are tried
+BEST = 20  # candidate starts and ends
 
 
 @register_task
 @dataclass(frozen=True)
 class Answer(Task):
-    """The part of a context that answers a question. Long contexts are read in windows; the best
-    part of all windows counts.
+    """Find the part of a context that answers a question.
 
-    doc_stride: tokens that two windows share. max_answer_length: in tokens.
-    unanswerable: whether "no answer" is an answer; learned. null_threshold: how much better (in
-    logits) nothing must be.
+    Long contexts are read in overlapping windows; the best span of all windows is the answer.
+
+    doc_stride: tokens shared by two windows. max_answer_length: in tokens.
+    unanswerable: "no answer" is a possible answer; fitted on the training rows.
+    null_threshold: how much higher (in logits) "no answer" must score than the best span.
     """
 
-    doc_stride: int = flag(64, "tokens that two windows of a long context share")
-    max_answer_length: int = flag(30, "tokens of the longest answer")
+    doc_stride: int = flag(64, "tokens shared by two windows of a long context")
+    max_answer_length: int = flag(30, "maximum length of an answer in tokens")
     unanswerable: bool = False
     null_threshold: float = flag(
-        0.0, "how much better (in logits) no answer must be than the best one"
+        0.0, "how much higher (in logits) no answer must score than the best answer"
     )
 
     name = "answer"
     auto_class = "AutoModelForQuestionAnswering"
     recordable = True
-    reads_padding = True  # logits of first and last tokens stand against those of all others
+    reads_padding = True  # logits of first and last tokens compete with those of all others
     parts = {"question": "question", "context": "context", "answers": "answers"}
     label_parts = ("answers",)
     embedded = {"context": "text", "answers": "answer"}
     column_helps = {"context": "column of the text (default: context)"}
     recipe_flags = {
-        "max_seq_length": Flag(
-            256, "tokens of question and context that the model reads at once", int
-        )
+        "max_seq_length": Flag(256, "maximum length of question and context in tokens", int)
     }
     best_metric = "f1"
     reported = ("exact_match", "f1", "has_answer_f1", "no_answer_accuracy")
@@ -81,8 +80,11 @@ class Answer(Task):
     def features(
         self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
     ):
-        """Windows; `_offsets`: for each token its characters in the context, (-1, -1) elsewhere;
-        `labels`: first and last token.
+        """Windows, with `_offsets` and `labels`.
+
+        `_offsets`: each token's characters in the context, (-1, -1) elsewhere. `labels`: first and
+            last
+        token of the answer.
         """
         pairs = [(row["question"], row["context"]) for row in table.rows]
         lengths = [
@@ -95,7 +97,7 @@ class Answer(Task):
         for row, length in enumerate(lengths):
             if length > room // 2:
                 pairs[row] = _short(pairs[row][0], tokenizer, room // 2), pairs[row][1]
-        by_stride: dict[int, list[int]] = {}  # a row's windows depend on nothing but the row
+        by_stride: dict[int, list[int]] = {}  # a row's windows depend only on the row
         for row, length in enumerate(lengths):
             by_stride.setdefault(
                 max(0, min(self.doc_stride, room - min(length, room // 2) - 8)), []
@@ -139,8 +141,9 @@ class Answer(Task):
         return torch.stack([outputs.start_logits.float(), outputs.end_logits.float()], -1)
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
-        """`{"text", "start", "end", "score"}`; an empty text where there is no answer. `score`: the
-        sum of two logits.
+        """`{"text", "start", "end", "score"}`; `text` is empty for no answer.
+
+        `score` is the sum of two logits.
         """
         best = [{"text": "", "start": 0, "end": 0, "score": -np.inf} for _ in table.rows]
         none = np.full(len(table), np.inf)
@@ -154,7 +157,7 @@ class Answer(Task):
                 text = table.rows[owner]["context"][start:end]
                 start += len(text) - len(
                     text.lstrip()
-                )  # some tokenizers count the blank before a word to it
+                )  # some tokenizers include the blank before a word
                 text = text.strip()
                 best[owner] = {
                     "text": text,
@@ -243,8 +246,9 @@ class Answer(Task):
 
 
 def _answers(table: Table, index: int, value: Any, context: str) -> list[dict[str, Any]]:
-    """[{"text", "start"}] from a list of such, from one, or from SQuAD's {"text": [...],
-    "answer_start": [...]}.
+    """[{"text", "start"}] from such a list, from a single one, or from SQuAD's format.
+
+    SQuAD's format: {"text": [...], "answer_start": [...]}.
     """
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         starts = value.get("answer_start", value.get("start"))
@@ -281,8 +285,9 @@ def _answers(table: Table, index: int, value: Any, context: str) -> list[dict[st
 
 
 def _target(answers: list[dict[str, Any]], offsets: list[list[int]], nothing: int) -> list[int]:
-    """First and last token of the first answer without blanks around it, if it is whole in this
-    window; else of nothing.
+    """First and last token of the first answer that is complete in this window, else of no answer.
+
+    Blanks around the answer are not part of it.
     """
     if not answers or not (text := answers[0]["text"].strip()):
         return [nothing, nothing]
@@ -296,7 +301,7 @@ def _target(answers: list[dict[str, Any]], offsets: list[list[int]], nothing: in
 def _windows(
     pairs: list[tuple[str, str]], rows: list[int], tokenizer: Any, max_length: int, stride: int
 ):
-    """The windows of some rows, which share `stride` tokens with the next."""
+    """The windows of some rows; neighbours share `stride` tokens."""
     encoded = tokenizer(
         [pairs[row][0] for row in rows],
         [pairs[row][1] for row in rows],
@@ -320,7 +325,7 @@ def _windows(
 
 
 def _short(question: str, tokenizer: Any, tokens: int) -> str:
-    """A question cut to so many tokens."""
+    """A question truncated to this many tokens."""
     offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)[
         "offset_mapping"
     ]

@@ -1,5 +1,4 @@
-"""What a task is: how rows become tensors, which head and loss, how outputs become answers, how
-answers are scored.
+"""The interface of a task: encoding, head, loss, decoding and metrics.
 
 A task is a frozen dataclass of settings, with the columns of its rows and the labels of its head.
 It holds no model and no data. Rows pass through `read` once, which checks them and gives them the
@@ -32,9 +31,8 @@ if TYPE_CHECKING:
 class Task:
     """Base class of all tasks.
 
-    columns: what a row has (a key of `parts`) -> the column where it is; what is missing is at its
-    default.
-    labels: the names of the head's outputs, in order; empty where they have none.
+    columns: part of a row (a key of `parts`) -> its column; missing parts use their default column.
+    labels: the names of the head's outputs, in order; empty if they have none.
     """
 
     columns: dict[str, str] = field(default_factory=dict)
@@ -45,109 +43,108 @@ class Task:
         str
     ]  # the transformers Auto class that builds the model with this task's head
     problem_type: ClassVar[str | None] = (
-        None  # as transformers calls it, where it would assume something else
+        None  # the name in transformers, needed where transformers would assume another
     )
     parts: ClassVar[
         dict[str, str | None]
-    ]  # what a row has -> the column where it is by default; None: only where it is named
+    ]  # part of a row -> its default column, or None for a part used only if named
     label_parts: ClassVar[tuple[str, ...]] = (
         "label",
     )  # the parts that only training and scoring need
     embedded: ClassVar[dict[str, str]] = {}  # columns of the embedded corpus, where they differ
-    best_metric: ClassVar[str]  # by which the best epoch is chosen
+    best_metric: ClassVar[str]  # selects the best epoch
     lower_is_better: ClassVar[bool] = False
-    reported: ClassVar[tuple[str, ...]]  # the metrics to show, the most important first
-    generates: ClassVar[bool] = False  # answers are written token by token, see `generate`
-    answers: ClassVar[bool] = True  # there is something to answer
+    reported: ClassVar[tuple[str, ...]]  # the metrics to print, the most important first
+    generates: ClassVar[bool] = False  # answers are generated token by token, see `generate`
+    answers: ClassVar[bool] = True  # the task gives answers
     changeable: ClassVar[
         tuple[str, ...]
-    ] = ()  # texts of a row whose words may be moved or left out
+    ] = ()  # the text parts of a row whose words may be moved or left out
     base_knows: ClassVar[bool] = (
-        False  # the frozen base without an adapter can do this too, and is scored beside it
+        False  # the frozen base can also do this without an adapter, and is scored for comparison
     )
-    smooths: ClassVar[bool] = True  # the loss knows label smoothing
+    smooths: ClassVar[bool] = True  # the loss supports label smoothing
     same_inputs: ClassVar[bool] = True  # the model reads the same tokens in every epoch
     recordable: ClassVar[bool] = (
-        False  # the loss does the same for every batch of one shape, whatever is in it and whenever
+        False  # the loss does the same for every batch of one shape, whatever its content and time
     )
-    reads_padding: ClassVar[bool] = False  # the loss depends on how far texts are filled up
-    inputs_per_row: ClassVar[int] = 1  # texts that the model reads for one row
-    how_split: ClassVar[str] = "no text on both sides"  # how `cut` divides
-    long_texts: ClassVar[str] = "are cut"  # what becomes of texts that are too long
-    defaults: ClassVar[dict[str, Any]] = {}  # of Trainer's flags, where this task wants others
+    reads_padding: ClassVar[bool] = False  # the loss depends on the padded length
+    inputs_per_row: ClassVar[int] = 1  # texts that the model reads per row
+    how_split: ClassVar[str] = "no text on both sides"  # how `split` divides the rows
+    long_texts: ClassVar[str] = "are cut"  # what happens to texts that are too long
+    defaults: ClassVar[dict[str, Any]] = {}  # Trainer flags with another default in this task
     small_model: ClassVar[str | None] = (
-        None  # the kind of model that is made on the spot where none is given
+        None  # the kind of small model to create if no model is given
     )
     from_nothing: ClassVar[bool] = (
-        False  # where no model is given, all weights of an untrained one train
+        False  # if no model is given, train all weights of an untrained one
     )
     recipe_flags: ClassVar[
         dict[str, Flag]
-    ] = {}  # flags of every recipe, where this task has another default or help
+    ] = {}  # recipe flags for which this task has another default or help text
     not_flags: ClassVar[
         tuple[str, ...]
-    ] = ()  # inherited settings that make no sense on the command line
+    ] = ()  # inherited settings that are not offered on the command line
     column_helps: ClassVar[
         dict[str, str]
-    ] = {}  # help of `--PART_column`, where the usual sentence does not do
+    ] = {}  # help of `--PART_column`, if the usual sentence does not fit
 
     def column(self, part: str) -> str | None:
-        """The column where a part of the rows is."""
+        """The column of a part."""
         return self.columns.get(part) or self.parts[part]
 
     @classmethod
     def column_help(cls, part: str) -> str:
-        """The help of the flag that names the column of a part."""
+        """The help of the flag that names a part's column."""
         default = f" (default: {cls.parts[part]})" if cls.parts[part] else ""
         return cls.column_helps.get(part, f"column of the {part.replace('_', ' ')}{default}")
 
     def small_model_settings(self) -> dict[str, Any]:
-        """For `adaptkit.models.scratch.make_model`: the kind of the small model, and its settings."""
+        """The kind of small model and its settings, for `adaptkit.models.scratch.make_model`."""
         return {"kind": self.small_model}
 
     def wanted(self) -> tuple[str, ...]:
-        """The columns that rows must have to be trained on."""
+        """The columns that training rows must have."""
         return tuple(column for part in self.parts if (column := self.column(part)))
 
     @property
     def one_label(self) -> bool:
-        """An answer is one label with a score, so that mistakes can be counted by kind."""
+        """An answer is one label with a score, so mistakes can be counted by label pair."""
         return False
 
     # Rows
 
     def read(self, table: Table, labelled: bool = True) -> Table:
-        """Rows with the names of `parts`, every one checked; without the gold parts where `gold` is
-        false.
+        """Check every row and rename its columns to `parts`; label parts only if `labelled`.
 
         Raises:
-            AdaptkitError: a missing column (with the nearest name), or a bad row by file and line.
+            AdaptkitError: a column is missing (with the closest name), or a row is bad (with file
+                and line).
         """
         raise NotImplementedError
 
     def fit_labels(self, train: Table) -> Task:
-        """The same task with what only the training rows tell: its labels."""
+        """The same task with the labels of the training rows."""
         return self
 
     def check_labels(self, table: Table) -> None:
-        """Refuse rows whose answers the training rows do not know."""
+        """Refuse rows with labels that the training rows do not have."""
 
     def groups(self, table: Table) -> list[str]:
-        """A name for each row; rows of one name stay on one side when a split is cut."""
+        """One group name per row; rows of a group stay on the same side of a split."""
         return [self.key(row) for row in table.rows]
 
     def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
-        """The rows without a share of them, and that share."""
+        """The rows without a random share of them, and that share."""
         return split_groups(table, self.groups(table), seed, share)
 
     def prepare(
         self, splits: Splits, seed: int, validation: float = 0.1, test: float = 0.0
     ) -> tuple[Splits, Task]:
-        """Read and check every split, learn the labels, cut off what is missing of a validation and
-        a test split.
+        """Read and check all splits, fit the labels, split off missing validation and test rows.
 
         Args:
-            validation, test: how large a share of the training rows; 0: none is cut off.
+            validation, test: share of the training rows to split off; 0 for none.
 
         Returns:
             Splits of checked rows, and the task with its labels.
@@ -195,18 +192,18 @@ class Task:
         labelled: bool = True,
         train: bool = False,
     ) -> dict[str, list]:
-        """The model's inputs, not padded, with `labels` where `gold`, and `length`. `train`: they
-        are only trained on.
+        """Model inputs without padding, with `length`, and with `labels` if `labelled`.
 
-        Long rows may become several; then `_row` says which one they belong to. Columns that begin
-        with _ do not reach the model.
+        `train`: the rows are only used for training. Long rows may become several inputs; then
+            `_row`
+        holds the row index. Columns that start with _ are not passed to the model.
         """
         raise NotImplementedError
 
     def collator(
         self, tokenizer: PreTrainedTokenizerBase
     ) -> Callable[[list[dict]], dict[str, Tensor]]:
-        """What makes a batch of encoded rows."""
+        """The collator that makes batches of encoded rows."""
         from adaptkit.data.collate import Pad
 
         return Pad.for_tokenizer(tokenizer)
@@ -214,11 +211,11 @@ class Task:
     def model_inputs(
         self, model: Any, batch: dict[str, Tensor], labels: Tensor | None
     ) -> dict[str, Any]:
-        """What the model is called with. `model`: the transformers model itself."""
+        """The arguments to call the model with. `model`: the transformers model itself."""
         return batch
 
     def while_training(self, model: Any) -> AbstractContextManager[Any]:
-        """What holds while a model is trained. `model`: the transformers model itself."""
+        """A context that is active while a model trains. `model`: the transformers model itself."""
         return nullcontext()
 
     def loss(
@@ -229,8 +226,9 @@ class Task:
         items: Any,
         smoothing: float = 0.0,
     ) -> Tensor:
-        """The sum of the losses of all labels that are not -100, divided by `items`: their number
-        in the whole optimizer step.
+        """The summed loss of all labels other than -100, divided by `items`.
+
+        `items`: the number of such labels in the whole optimizer step.
         """
         import torch
 
@@ -246,41 +244,41 @@ class Task:
         )
 
     def postprocess(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
-        """What is kept of a batch's outputs for `decode` and `metrics`, `(rows, ...)`."""
+        """Reduce a batch's outputs to what `decode` and `metrics` need, `(rows, ...)`."""
         return outputs.logits.float()
 
     # Answers
 
     def decode(self, outputs: np.ndarray, encoded: Dataset, table: Table) -> list[dict[str, Any]]:
-        """The reduced outputs of a whole split as answers, one a row of `table`."""
+        """Decode the postprocessed outputs of a whole split, one answer per row of `table`."""
         raise NotImplementedError
 
     def generate(
         self, model: Any, table: Table, tokenizer: Any, max_length: int, batch_size: int
     ) -> list[dict[str, Any]]:
-        """Written answers, one a row, of tasks that generate."""
+        """Generate one answer per row, for tasks that generate."""
         raise NotImplementedError
 
     def score(self, answers: list[dict[str, Any]], table: Table) -> dict[str, float]:
-        """The metrics of answers against the gold in the rows."""
+        """The metrics of answers against the references in the rows."""
         raise NotImplementedError
 
     def metrics(self, outputs: np.ndarray, encoded: Dataset, table: Table) -> dict[str, float]:
-        """The metrics of a whole split, from reduced outputs."""
+        """The metrics of a whole split, from postprocessed outputs."""
         return self.score(self.decode(outputs, encoded, table), table)
 
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
-        """What the simplest guess, learned from the training rows, scores."""
+        """The metrics of the simplest guess, fitted on the training rows."""
         return {}
 
-    # What people see
+    # Reports and checks
 
     def input_fields(self) -> list[str]:
-        """The parts that a question must have."""
+        """The parts that a row to be answered must have."""
         return [part for part in self.parts if part not in self.label_parts and self.column(part)]
 
     def key(self, row: dict[str, Any]) -> str:
-        """What makes two rows the same question."""
+        """The value that makes two rows duplicates."""
         parts = [
             row[part]
             for part in self.parts
@@ -289,18 +287,18 @@ class Task:
         return "\0".join(map(normalize_text, parts or [self.text(row)]))
 
     def text(self, row: dict[str, Any]) -> str:
-        """The text of a row; both where there is a pair."""
+        """The text of a row, or both texts of a pair."""
         pair = row.get("text_pair") if "text_pair" in self.parts else None
         return " | ".join(
             str(text) for text in (row[next(iter(self.parts))], pair) if text is not None
         )
 
     def reference_text(self, row: dict[str, Any]) -> str:
-        """The right answer, in a line."""
+        """The reference answer on one line."""
         return str(row.get("label", ""))
 
     def answer_text(self, answer: dict[str, Any]) -> str:
-        """An answer, in a line."""
+        """An answer on one line."""
         return str(answer.get("label", answer.get("text", "")))
 
     def score_text(self, answer: dict[str, Any]) -> str:
@@ -314,25 +312,23 @@ class Task:
         return []
 
     def details(self, answers: list[dict[str, Any]], table: Table) -> list[dict[str, Any]]:
-        """Rows of a table of scores, by label; `per_label.tsv`."""
+        """Rows of a table of scores by label, for `per_label.tsv`."""
         return []
 
     def pictures(self, folder: Any, answers: list[dict[str, Any]], table: Table) -> list[bool]:
-        """Draw the task's own pictures into a folder; for each whether it could be drawn."""
+        """Draw the task's own plots into a folder; returns whether each could be drawn."""
         return []
 
     def findings(self, splits: Splits) -> list[Finding]:
-        """What `--check` should say about the rows, besides lengths and duplicates."""
+        """Findings of `--check` about the rows, besides lengths and duplicates."""
         return []
 
     def encoding_issues(self, encoded: Dataset, table: Table) -> list[Finding]:
-        """What `--check` should say about what encoding at this length loses."""
+        """Findings of `--check` about what is lost when encoding at this length."""
         return []
 
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
-        """An encoded row as the model reads it; tokens that carry loss in brackets, or the label
-        behind an arrow.
-        """
+        """An encoded row as the model reads it: tokens with loss in brackets, or `-> label`."""
         labels = row["labels"]
         if isinstance(labels, list):
             return " ".join(
@@ -347,7 +343,7 @@ class Task:
         )
 
     def settings(self) -> dict[str, Any]:
-        """The settings of this task alone, as its card keeps them."""
+        """The task's own settings, as stored in its card."""
         shared = {item.name for item in dataclasses.fields(Task)}
         own = [item for item in dataclasses.fields(self) if item.name not in shared]
         return {
@@ -356,15 +352,15 @@ class Task:
 
 
 def normalize_text(text: str) -> str:
-    """A text as far as two are told apart: without case, and with one blank for any white space."""
+    """Normalize a text for comparison: lower case, single blanks for white space."""
     return " ".join(text.casefold().split())
 
 
 def read_texts(task: Task, table: Table, parts: Iterable[str]) -> list[dict[str, Any]]:
-    """One dict a row with the texts in these parts, where the task has a column for them.
+    """One dict per row with the texts of these parts, for the parts that have a column.
 
     Raises:
-        AdaptkitError: a text is missing, empty, not a text, or holds half of a surrogate pair.
+        AdaptkitError: a text is missing, empty, not a string, or holds half of a surrogate pair.
     """
     columns = {part: column for part in parts if (column := task.column(part))}
     for part, column in columns.items():
@@ -389,7 +385,7 @@ def text_at(table: Table, index: int, row: dict[str, Any], column: str) -> str:
 
 
 def unknown_label(table: Table, index: int, label: str, labels: list[str]) -> AdaptkitError:
-    """The error for a label that the training rows do not have."""
+    """The error for a label that is not in the training rows."""
     close = nearest(label, labels)
     guess = f" Did you mean {close!r}?" if close else ""
     return table.bad(

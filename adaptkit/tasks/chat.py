@@ -1,4 +1,4 @@
-"""Dialogues and instructions: the chat template of the model, loss on the answers only, packing."""
+"""Dialogues and instructions: the model's chat template, loss on answers only, packing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
 from adaptkit.tasks.registry import register_task
 
-ROLES = {"user", "assistant", "system", "tool"}  # that chat templates know
+ROLES = {"user", "assistant", "system", "tool"}  # roles that chat templates know
 
-# For tokenizers that bring no template.
+# For tokenizers without a template.
 PLAIN_TEMPLATE = (
     "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ "
     "message['content'] }}"
@@ -28,8 +28,9 @@ PLAIN_TEMPLATE = (
 
 
 def template_of(tokenizer: Any, system: str | None) -> Any:
-    """The tokenizer's chat template, or the plain one; it puts `system` before conversations that
-    have no system message.
+    """The tokenizer's chat template, or the plain one.
+
+    It puts `system` before conversations without a system message.
     """
     template = tokenizer.chat_template or PLAIN_TEMPLATE
     if not system:
@@ -54,17 +55,19 @@ def _before(system: str, template: str) -> str:
 class Chat(Language):
     """Conversations as `messages` ([{"role", "content"}]), or `prompt` and `completion`.
 
-    system: a system message put before conversations that have none.
-    packing: several conversations in one row of the batch, each with its own positions and blind to
-    the others.
-    max_new_tokens: of a written answer. num_generated: so many rows are answered and scored at the
-    end; 0: all.
+    system: a system message for conversations that have none.
+    packing: pack several conversations into one row of the batch; each has its own positions and
+        does not see the others.
+    max_new_tokens: maximum length of a generated answer.
+    num_generated: how many test rows to answer and score at the end; 0: all.
     """
 
     system: str | None = flag(None, "a system message for conversations that have none")
-    packing: bool = flag(False, "several conversations in one row, blind to each other")
-    max_new_tokens: int = flag(64, "tokens of the longest written answer")
-    num_generated: int = flag(64, "how many test rows are answered and scored; 0: all")
+    packing: bool = flag(
+        False, "pack several conversations into one row, without attention between them"
+    )
+    max_new_tokens: int = flag(64, "maximum length of a generated answer in tokens")
+    num_generated: int = flag(64, "how many test rows to answer and score; 0: all")
 
     name = "chat"
     auto_class = "AutoModelForCausalLM"
@@ -72,15 +75,15 @@ class Chat(Language):
     label_parts = ("completion",)
     embedded = {"prompt": "text", "completion": "reply"}
     column_helps = {
-        "prompt": "column of the prompt, where there are no messages (default: prompt)",
+        "prompt": "column of the prompt, if there are no messages (default: prompt)",
         "completion": "column of its answer (default: completion)",
     }
     recipe_flags = {
         "model_name_or_path": Flag(
-            None, "pretrained causal model (default: a small untrained one is made)"
+            None, "pretrained causal model (default: a small untrained one)"
         ),
         "max_seq_length": Flag(
-            512, "tokens of a conversation; longer ones lose their beginning", int
+            512, "maximum length of a conversation in tokens; longer ones lose their beginning", int
         ),
     }
     reported = ("perplexity", "base_perplexity", "rougeL", "exact_match")
@@ -91,9 +94,7 @@ class Chat(Language):
 
     @property
     def same_inputs(self) -> bool:
-        return (
-            not self.packing
-        )  # without a mask, how far a row is padded is part of what the model reads
+        return not self.packing  # without a mask, the padded length is part of what the model reads
 
     def input_fields(self) -> list[str]:
         return ["prompt"]
@@ -110,7 +111,7 @@ class Chat(Language):
                 if messages not in table.columns
                 else row.get(messages)
             )
-            if isinstance(talk, str) and talk.strip() and not labelled:  # a line of a file
+            if isinstance(talk, str) and talk.strip() and not labelled:  # one line of a file
                 talk = [{"role": "user", "content": talk}]
             _check_messages(table, index, talk)
             if self.system and talk[0]["role"] != "system":
@@ -143,7 +144,7 @@ class Chat(Language):
     ):
         """Long conversations lose their beginning.
 
-        Rows with no answer left in them are not trained on.
+        Rows without any answer left are not trained on.
         """
         rows = [encode_talk(row["messages"], tokenizer, max_length) for row in table.rows]
         if train:
@@ -158,8 +159,8 @@ class Chat(Language):
     def model_inputs(self, model, batch, labels):
         if "position_ids" not in batch:
             return batch
-        # With positions and no mask transformers keeps the packed conversations apart; a cache
-        # would make it overlook them.
+        # With positions and no mask, transformers keeps packed conversations apart; with a cache
+        # it would not.
         return {key: value for key, value in batch.items() if key != "attention_mask"} | {
             "use_cache": False
         }
@@ -179,9 +180,7 @@ class Chat(Language):
         return [tokenizer(text, add_special_tokens=False)["input_ids"][-room:] for text in texts]
 
     def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
-        """A turn ends with the tokenizer's last token or with one of those that the base itself
-        stops at.
-        """
+        """End a turn at the tokenizer's last token, or at one where the base itself stops."""
         own = model.generation_config.eos_token_id
         ends = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
         return {
@@ -249,15 +248,13 @@ class Chat(Language):
 
 
 def render(tokenizer: Any, messages: list[dict[str, str]], prompt: bool) -> str:
-    """A conversation as the model's template writes it; with `prompt` up to where the answer
-    begins.
-    """
+    """A conversation in the model's template; with `prompt`, up to where the answer begins."""
     template = None if tokenizer.chat_template else PLAIN_TEMPLATE
     try:
         return tokenizer.apply_chat_template(
             messages, chat_template=template, tokenize=False, add_generation_prompt=prompt
         )
-    except Exception as problem:  # templates raise what they like
+    except Exception as problem:  # templates raise errors of any type
         raise AdaptkitError(
             f"the chat template refuses {str(messages)[:120]}: {problem}"
         ) from problem
@@ -266,11 +263,10 @@ def render(tokenizer: Any, messages: list[dict[str, str]], prompt: bool) -> str:
 def encode_talk(
     messages: list[dict[str, str]], tokenizer: Any, max_length: int
 ) -> dict[str, list[int]]:
-    """Ids of a conversation; labels on what the assistant says and on the tokens that end its
-    turns.
+    """Encode a conversation, with labels on the assistant's answers and their end tokens.
 
-    The template is rendered up to each answer, so that the answers' places in the text are known;
-    the text is tokenized once.
+    The template is rendered up to each answer to find the answers' positions in the text; the text
+    is tokenized once.
     """
     text = render(tokenizer, messages, False)
     spans = []
@@ -295,13 +291,14 @@ def encode_talk(
         for token, (one, two) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
     ]
     ids, labels = encoded["input_ids"][-max_length:], labels[-max_length:]
-    labels[:1] = [IGNORED]  # nothing foretells the first token
+    labels[:1] = [IGNORED]  # the first token has no prediction
     return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 
 
 def _turn(text: str, before: str, after: str, content: str) -> tuple[int, int, int] | None:
-    """Where tokens of a turn begin, from and to, and where the last of them ends at most; None: it
-    is not written as it was said.
+    """The start, end and latest end of a turn's tokens in the text.
+
+    None if the template changes the content of the turn.
 
     Args:
         text: the whole conversation.
@@ -311,9 +308,9 @@ def _turn(text: str, before: str, after: str, content: str) -> tuple[int, int, i
         return None
     if text.startswith(after):
         return len(before), len(after), len(text)
-    # Some templates write the last turn in another way (Phi-3 ends it with one token more, Qwen3
-    # thinks in it): find what was said,
-    # and behind it as much as both ways of writing share, in whole tokens.
+    # Some templates write the last turn differently (Phi-3 ends it with one more token, Qwen3 adds
+    # its thinking): find the content, and after it what both versions have in common, in whole
+    # tokens.
     place = text.find(content, len(before))
     if place < 0 or not content:
         return None
@@ -324,11 +321,12 @@ def _turn(text: str, before: str, after: str, content: str) -> tuple[int, int, i
 
 
 def pack(rows: list[dict[str, list[int]]], max_length: int) -> list[dict[str, list[int]]]:
-    """Conversations side by side in rows of at most `max_length` tokens, the longest first;
-    positions begin anew with each.
+    """Pack conversations, longest first, into rows of at most `max_length` tokens.
+
+    Positions restart with each conversation.
     """
     packed: list[dict[str, list[int]]] = []
-    rooms: list[tuple[int, int]] = []  # what is free in each, and which it is; the fullest first
+    rooms: list[tuple[int, int]] = []  # free space and index of each row; the fullest first
     for row in sorted(rows, key=lambda row: -len(row["input_ids"])):
         taken = len(row["input_ids"])
         found = bisect.bisect_left(rooms, (taken, 0))

@@ -1,4 +1,4 @@
-"""Classification of single texts and of pairs of texts: one label a row, or any number of them."""
+"""Classification of texts and text pairs, with one label per row or any number of them."""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ NOTHING = {"n/a", "na", "nan", "none", "null", "nil", "-", "--", "?", "#n/a"}
 @register_task
 @dataclass(frozen=True)
 class Classify(Task):
-    """One of n labels for a text or for a text and its pair; with `multi_label` any number of
-    labels.
+    """One of n labels for a text or a text pair; with `multi_label` any number of labels.
 
-    label_delimiter: what stands between several labels in one field.
-    class_weights: count rare labels as much as frequent ones; learned from the training rows into
-    `weights`.
-    threshold: from which probability on a label of several is given.
+    label_delimiter: separates several labels in one field.
+    class_weights: weight rare labels as much as frequent ones; fitted on the training rows into
+        `weights`.
+    threshold: with `multi_label`, the probability from which a label is predicted.
     """
 
     multi_label: bool = flag(
         False,
         "a row may have any number of labels: a list, or names separated by --label_delimiter",
     )
-    label_delimiter: str = flag("|", "what separates several labels in one field")
-    class_weights: bool = flag(False, "count rare labels as much as frequent ones")
-    threshold: float = flag(0.5, "with --multi_label: a label is given from this probability on")
+    label_delimiter: str = flag("|", "separator of several labels in one field")
+    class_weights: bool = flag(False, "weight rare labels as much as frequent ones")
+    threshold: float = flag(
+        0.5, "with --multi_label: the probability from which a label is predicted"
+    )
     weights: list[float] | None = None
     label_names: list[str] | None = flag(
         None, "names of labels that the files give as numbers from 0 on, in this order"
@@ -161,9 +162,7 @@ class Classify(Task):
                     raise unknown_label(table, index, name, self.labels)
 
     def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
-        """The same share of each label, one text on one side; without regard to labels where there
-        are too many of them.
-        """
+        """Split stratified by label, equal texts on one side; not stratified with many labels."""
         groups = self.groups(table)
         first = {name: index for index, name in reversed(list(enumerate(groups)))}
         golds = [self.reference_text(table.rows[index]) for index in first.values()]
@@ -253,7 +252,7 @@ class Classify(Task):
         return (multi_label if self.multi_label else classification)(predictions, references)
 
     def _numbers(self, answers, table: Table) -> tuple[np.ndarray, np.ndarray]:
-        """Answers and gold as class numbers `(rows,)`, or as `(rows, labels)` of 0 and 1."""
+        """Predictions and references as class indices `(rows,)`, or as 0 and 1 `(rows, labels)`."""
         if self.multi_label:
             pairs = (
                 (answer["labels"], row["label"])
@@ -269,7 +268,7 @@ class Classify(Task):
         )
 
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
-        """The accuracy of always giving the most frequent answer."""
+        """The accuracy of always predicting the most frequent label."""
         guess = majority(self, train)[0]
         return {
             "majority_baseline": sum(self.reference_text(row) == guess for row in table.rows)
@@ -362,7 +361,7 @@ class Classify(Task):
         ]
 
     def _contradictions(self, table: Table) -> list[str]:
-        """How many texts stand in several rows with different labels, and where the first does."""
+        """The number of texts that occur with different labels, and where the first one is."""
         rows: dict[str, dict[str, int]] = {}
         for index, row in enumerate(table.rows):
             rows.setdefault(self.key(row), {}).setdefault(self.reference_text(row), index)
@@ -384,9 +383,7 @@ class Classify(Task):
 
 
 def odd_labels(labels: list[str]) -> list[str]:
-    """What looks like a slip in names of labels, in words: the same name in other letters, names
-    that stand for nothing.
-    """
+    """Messages about suspicious label names: equal but for case or blanks, or missing values."""
     same: dict[str, list[str]] = {}
     for label in labels:
         same.setdefault(normalize_text(label), []).append(label)
@@ -403,14 +400,14 @@ def odd_labels(labels: list[str]) -> list[str]:
 
 
 def majority(task: Task, table: Table) -> tuple[str, float]:
-    """The most frequent gold answer and its share: what guessing it every time would score."""
+    """The most frequent reference and its share, which is the accuracy of always predicting it."""
     answer, count = Counter(task.reference_text(row) for row in table.rows).most_common(1)[0]
     return answer, count / len(table)
 
 
 @lru_cache(maxsize=4)
 def _on_device(weights: tuple[float, ...], device: torch.device) -> torch.Tensor:
-    """Label weights where the logits are; copied there once."""
+    """Label weights on the device of the logits; copied there once."""
     import torch
 
     with torch.inference_mode(False):  # training needs them too

@@ -1,4 +1,4 @@
-"""Sentence embeddings, trained on pairs with the other pairs of the batch as negatives."""
+"""Sentence embeddings, trained on pairs with the batch's other pairs as negatives."""
 
 from __future__ import annotations
 
@@ -23,18 +23,21 @@ POOLING = ("mean", "cls")
 @register_task
 @dataclass(frozen=True)
 class Embed(Task):
-    """A vector of length 1 for a text. Pairs (`text`, `text_pair`) are drawn together.
+    """A text as a vector of length 1. Pairs (`text`, `text_pair`) are pulled together.
 
-    Without scores: multiple negatives ranking, both ways (Henderson et al. 2017; CLIP): among all
-    second texts of the batch each
-    first text must find its own. With `score`: the cosine learns the score, scaled to 0..1 (as
-    sentence-transformers' cosine loss).
-    pooling: mean or cls. temperature: the cosines are divided by it. low, high: the training
-    scores' range; learned.
+    Without scores: multiple negatives ranking in both directions (Henderson et al. 2017; CLIP);
+        each
+    first text must find its own among all second texts of the batch. With `score`: the cosine is
+    trained to match the score, scaled to 0..1 (as sentence-transformers' cosine loss).
+
+    pooling: mean or cls. temperature: divides the cosines. low, high: the range of the training
+    scores, fitted on the training rows.
     """
 
-    pooling: str = flag("mean", "how tokens become one vector: mean, or cls for the first token's")
-    temperature: float = flag(0.05, "cosines are divided by it")
+    pooling: str = flag(
+        "mean", "pooling of the tokens into one vector: mean, or cls for the first token"
+    )
+    temperature: float = flag(0.05, "divides the cosines")
     low: float | None = None
     high: float | None = None
 
@@ -47,7 +50,7 @@ class Embed(Task):
     column_helps = {
         "text": "column of the first text (default: text)",
         "text_pair": "column of the second text (default: text_pair)",
-        "score": "column of how alike they are, where that is known",
+        "score": "column of their similarity, if known",
     }
     reported = (
         "recall_at_1",
@@ -89,7 +92,7 @@ class Embed(Task):
     def features(
         self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
     ):
-        """`pair_input_ids` beside `input_ids` where there are pairs."""
+        """With pairs, `pair_input_ids` beside `input_ids`."""
         cut = {"truncation": True, "max_length": max_length}
         encoded = dict(tokenizer([row["text"] for row in table.rows], **cut))
         encoded["length"] = [len(ids) for ids in encoded["input_ids"]]
@@ -109,7 +112,7 @@ class Embed(Task):
         return (score - self.low) / ((self.high - self.low) or 1.0)
 
     def collator(self, tokenizer):
-        """First texts above second ones, in one batch of twice the rows."""
+        """Stack first texts and second texts into one batch of twice the rows."""
         pad = Pad.for_tokenizer(tokenizer)
 
         def collate(rows):
@@ -142,7 +145,7 @@ class Embed(Task):
         return sum(both) / (2 * items)
 
     def pool(self, outputs, batch):
-        """One vector of length 1 a text, `(texts, hidden)`."""
+        """One vector of length 1 per text, `(texts, hidden)`."""
         from torch.nn import functional
 
         states = outputs.last_hidden_state.float()
@@ -159,7 +162,7 @@ class Embed(Task):
         return torch.stack(vectors.chunk(2), 1) if labels is not None else vectors[:, None]
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
-        """`{"embedding"}` of the first text, and `similarity` to the second where there is one."""
+        """`{"embedding"}` of the first text, and `similarity` to the second if there is one."""
         answers: list[dict[str, Any]] = [{"embedding": row[0].tolist()} for row in outputs]
         if outputs.shape[1] == 2:
             cosines = (outputs[:, 0] * outputs[:, 1]).sum(-1)

@@ -1,4 +1,4 @@
-"""One result of a data check."""
+"""The result of one data check."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. `severity`: good, warn or fail."""
+    """One data check's result. `severity`: good, warn or fail."""
 
     severity: str
     text: str

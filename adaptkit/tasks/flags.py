@@ -1,7 +1,7 @@
-"""Fields of dataclasses as command-line flags: a task's settings and a recipe's arguments are
-written once.
+"""Dataclass fields as command-line flags, so that settings are written once.
 
-Only the standard library is imported here, so `--help` is quick.
+Used for tasks' settings and recipes' arguments. Only the standard library is imported here, so
+`--help` is fast.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SAME: Any = object()  # the flag's default is the field's
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag: its default, its help, the type of a value, and whether it takes several."""
+    """One flag: its default, help text and value type, and whether it takes several values."""
 
     default: Any
     help: str
@@ -30,19 +30,19 @@ class Flag:
 def flag(
     default: Any = None, help: str = "", *, flag_default: Any = SAME, stored: bool = True
 ) -> Any:
-    """A field of a dataclass that is a flag too.
+    """A dataclass field that is also a flag.
 
     Args:
-        flag_default: of the flag, where it differs from the field's.
-        stored: whether an adapter's card keeps it; not, for settings that only say how rows are
-            read.
+        flag_default: the flag's default, if it differs from the field's.
+        stored: keep the setting in the adapter's card; false for settings that only affect how rows
+            are read.
     """
     metadata = {"help": help, "flag_default": flag_default, "stored": stored}
     return field(default=default, metadata=metadata)
 
 
 def flags_of(kind: type) -> dict[str, Flag]:
-    """The flags of a dataclass: its fields that have a help text."""
+    """The flags of a dataclass: its fields with a help text."""
     hints = typing.get_type_hints(kind)
     return {
         item.name: _flag(item, hints[item.name])
@@ -52,7 +52,7 @@ def flags_of(kind: type) -> dict[str, Flag]:
 
 
 def task_flags(task: type[Task]) -> dict[str, Flag]:
-    """The flags of a task: a column for each part of its rows, and its settings."""
+    """The flags of a task: a column per part of its rows, and its settings."""
     columns = {f"{part}_column": Flag(None, task.column_help(part)) for part in task.parts}
     settings = {name: one for name, one in flags_of(task).items() if name not in task.not_flags}
     return columns | settings
@@ -65,7 +65,7 @@ def _flag(item: dataclasses.Field[Any], hint: Any) -> Flag:
 
 
 def _value_type(hint: Any) -> tuple[type, bool]:
-    """The type of one value, and whether there may be several: `list[str] | None` -> `(str, True)`."""
+    """The type of one value, and whether it may be a list: `list[str] | None` -> `(str, True)`."""
     options = [option for option in typing.get_args(hint) if option is not type(None)]
     is_list = typing.get_origin(hint) is list
     if is_list or not options:

@@ -1,4 +1,4 @@
-"""What tasks share whose model writes: the loss of tokens, and perplexity."""
+"""Base of tasks with a language-modelling head: token loss, perplexity and generation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from adaptkit.tasks.base import Task
 
 @dataclass(frozen=True)
 class Language(Task):
-    """A task whose loss is that of tokens. The best epoch is the one with the lowest perplexity."""
+    """A task with token loss. The best epoch is the one with the lowest perplexity."""
 
     best_metric = "perplexity"
     recordable = True
     lower_is_better = True
     base_knows = True
-    causal = True  # the logits of a token are about the next one
+    causal = True  # a token's logits predict the next token
 
     def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
         from torch.nn import functional
@@ -41,7 +41,7 @@ class Language(Task):
         return (logits[:, :-1], labels[:, 1:]) if self.causal else (logits, labels)
 
     def postprocess(self, outputs, batch, labels):
-        """`(rows, 2)`: the sum of the losses of a row's tokens, and how many they are."""
+        """`(rows, 2)`: the summed loss of a row's tokens, and their number."""
         import torch
         from torch.nn import functional
 
@@ -57,7 +57,7 @@ class Language(Task):
         return {"perplexity": math.exp(min(losses / max(tokens, 1), 100))}
 
     def prompts(self, model: Any, table: Table, tokenizer: Any, max_length: int) -> list[list[int]]:
-        """What the model reads before it writes: ids, not padded."""
+        """The prompts for generation, as ids without padding."""
         raise NotImplementedError
 
     def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
@@ -87,11 +87,12 @@ class Language(Task):
 
 
 def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, Any]) -> Any:
-    """The ids `(rows, tokens)` that the model writes behind each prompt, or from it where there is
-    an encoder; one batch.
+    """Generate ids `(rows, tokens)` for one batch of prompts, without the prompts themselves.
 
-    pad: the id that fills shorter prompts, on the left where the model writes behind them.
-    settings: of transformers' `generate`.
+    With an encoder the prompts are its inputs.
+
+    pad: the id that pads shorter prompts, on the left without an encoder.
+    settings: settings of transformers' `generate`.
     """
     import torch
 
@@ -119,7 +120,7 @@ def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, An
 
 
 def batches(lengths: list[int], size: int):
-    """Indexes in batches of like lengths, the longest first, with a bar on a terminal."""
+    """Row indices in batches of similar lengths, the longest first, with a progress bar."""
     import sys
 
     from tqdm.auto import tqdm

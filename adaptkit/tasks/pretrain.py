@@ -22,35 +22,36 @@ OBJECTIVES = ("mlm", "clm")
 @register_task
 @dataclass(frozen=True)
 class Pretrain(Language):
-    """Texts joined and cut into blocks; every token of a block is foretold (clm), or a share of
-    them, hidden (mlm).
+    """Predict every token (clm) or masked tokens (mlm) of texts, joined and cut into blocks.
 
-    mlm_probability: the share that is hidden; 80 % of it by the mask, 10 % by another token, 10 %
-    not at all (BERT). Training blocks are hidden anew in every epoch, the others once, so that
-    perplexities can be compared.
+    mlm_probability: the share of tokens to predict; 80 % of them are masked, 10 % replaced by
+        another
+    token, 10 % unchanged (BERT). Training blocks are masked anew in every epoch, the others once,
+    so that perplexities can be compared.
     """
 
     objective: str = flag(
         "mlm",
-        "mlm: predict hidden tokens; clm: the next token (default: what the model is for)",
+        "mlm: predict masked tokens; clm: predict the next token (default: the model's own "
+        "objective)",
         flag_default=None,
     )
-    mlm_probability: float = flag(0.15, "the share of tokens that is hidden")
-    model_type: str = flag("bert", "what to begin from nothing: bert, llama", stored=False)
+    mlm_probability: float = flag(0.15, "share of tokens to predict")
+    model_type: str = flag("bert", "architecture to train from scratch: bert, llama", stored=False)
     config_overrides: str | None = flag(
         None,
-        "settings of a model from nothing: hidden_size=256,num_hidden_layers=4",
+        "settings of a model from scratch: hidden_size=256,num_hidden_layers=4",
         stored=False,
     )
-    vocab_size: int = flag(4000, "tokens of its tokenizer", stored=False)
+    vocab_size: int = flag(4000, "vocabulary size of its tokenizer", stored=False)
 
     name = "pretrain"
     parts = {"text": "text"}
-    column_helps = {"text": "column of the text, where the file has columns (default: text)"}
+    column_helps = {"text": "column of the text, if the file has columns (default: text)"}
     recipe_flags = {
-        "model_name_or_path": Flag(None, "the model to go on with (default: one from nothing)"),
+        "model_name_or_path": Flag(None, "model to continue training (default: one from scratch)"),
         "method": Flag(
-            None, "full: all weights; lora, ... (default: lora; full for a model from nothing)"
+            None, "full: all weights; lora, ... (default: lora; full for a model from scratch)"
         ),
     }
     from_nothing = True
@@ -89,7 +90,7 @@ class Pretrain(Language):
         return table.with_rows(read_texts(self, table, ["text"]))
 
     def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
-        """The last rows: neighbours in a text know of each other."""
+        """Split off the last rows: neighbouring rows of a text are related."""
         edge = len(table) - max(1, round(share * len(table)))
         return table.take(range(edge)), table.take(range(edge, len(table)))
 
@@ -127,7 +128,7 @@ class Pretrain(Language):
         return by_column(rows)
 
     def _hidden(self, ids: list[int], tokenizer: Any, seed: int) -> dict[str, list[int]]:
-        """A block with tokens hidden, the same way every time."""
+        """A block with masked tokens, the same way every time."""
         batch = _masking(tokenizer, self.mlm_probability, seed)([{"input_ids": ids}])
         return {"input_ids": batch["input_ids"][0].tolist(), "labels": batch["labels"][0].tolist()}
 
@@ -169,5 +170,5 @@ def _masking(tokenizer: Any, share: float, seed: int | None = None):
         raise AdaptkitError(
             "the tokenizer has no mask token: this model is not for --objective mlm; try clm."
         )
-    seed = 2**32 - 1 if seed == 0 else seed  # transformers before 5.23 takes 0 for none
+    seed = 2**32 - 1 if seed == 0 else seed  # transformers before 5.23 treats 0 as unset
     return DataCollatorForLanguageModeling(tokenizer, mlm=True, mlm_probability=share, seed=seed)

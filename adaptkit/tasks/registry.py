@@ -60,7 +60,7 @@ def find_task(name: str) -> type[Task]:
     """The task called `name`.
 
     Raises:
-        AdaptkitError: there is none; names the nearest.
+        AdaptkitError: there is no such task; names the closest one.
     """
     if name in TASKS and name not in _REGISTERED:
         importlib.import_module(f"adaptkit.tasks.{name}")

@@ -1,4 +1,4 @@
-"""The relation between two marked entities of a text, with its direction."""
+"""Relation classification: the relation between two marked entities of a text, with direction."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
 
-# Typed punctuation around the entities, from the tokens that the base already knows (Zhou and Chen
-# 2021, "An Improved Baseline
-# for Sentence-level Relation Extraction"): new tokens would need new rows in a frozen embedding.
+# Typed punctuation around the entities, from tokens that the base already knows (Zhou and Chen
+# 2021, "An Improved Baseline for Sentence-level Relation Extraction"): new tokens would need new
+# rows in a frozen embedding.
 MARKS = {"head": ("@ ", " @"), "tail": ("# ", " #")}
 
 
 @register_task
 @dataclass(frozen=True)
 class Relate(Classify):
-    """One of n relations between the entities `head` and `tail` of a text; (e1,e2) and (e2,e1) are
-    two labels.
+    """One of n relations between the entities `head` and `tail` of a text.
 
-    no_relation: the label that the official score of SemEval-2010 task 8 leaves out.
+    (e1,e2) and (e2,e1) are two labels. no_relation: the label that the official score of
+    SemEval-2010 task 8 leaves out.
     """
 
     no_relation: str = flag("Other", "the label that f1_semeval leaves out")
@@ -82,7 +82,7 @@ class Relate(Classify):
         }
 
     def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
-        """Whole texts, which may hold several relations."""
+        """Split by whole texts, which may hold several relations."""
         return Task.split(self, table, seed, share)
 
     def groups(self, table: Table) -> list[str]:
@@ -90,7 +90,7 @@ class Relate(Classify):
 
 
 def mark(text: str, head: dict[str, int], tail: dict[str, int]) -> str | None:
-    """The text with marks around both entities; None where they overlap."""
+    """The text with marks around both entities, or None if they overlap."""
     if head["start"] < tail["end"] and tail["start"] < head["end"]:
         return None
     for part, span in sorted((("head", head), ("tail", tail)), key=lambda item: -item[1]["start"]):
@@ -100,7 +100,7 @@ def mark(text: str, head: dict[str, int], tail: dict[str, int]) -> str | None:
 
 
 def _span(table: Table, index: int, value: Any, text: str, part: str) -> dict[str, int]:
-    """A span given as {"start", "end"}, as [start, end], or by its text where that occurs once."""
+    """A span from {"start", "end"}, from [start, end], or from its text if that occurs once."""
     if isinstance(value, str):
         if text.count(value) != 1 or not value:
             raise table.bad(
@@ -125,11 +125,11 @@ def _span(table: Table, index: int, value: Any, text: str, part: str) -> dict[st
 
 
 def _pairs(table: Table, label_column: str) -> Table:
-    """A row for each relation of rows with `entities` and `relations` ({"head", "tail": numbers of
-    entities, "label"}).
+    """One row per relation, from rows with `entities` and `relations`.
 
-    The entity that comes first in the text is the head, and the label says which way the relation
-    goes: `costs(e2,e1)`.
+    `relations`: {"head", "tail": entity indices, "label"}. The entity that comes first in the text
+        is
+    the head, and the label gives the direction: `costs(e2,e1)`.
     """
     rows, lines = [], []
     for index, row in enumerate(table.rows):

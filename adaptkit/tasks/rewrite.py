@@ -1,4 +1,4 @@
-"""One text into another with an encoder-decoder: what translation and summaries share."""
+"""Sequence-to-sequence tasks with an encoder-decoder: the base of translation and summarization."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from adaptkit.tasks.language import Language
 
 @dataclass(frozen=True)
 class Rewrite(Language):
-    """Source to target, by beam search. Rows: `source`, `target`, and `references` where there are
-    several.
+    """Source to target by beam search. Rows: `source`, `target`, and `references` if several.
 
-    source_prefix: put before every source (T5's "summarize: "). max_target_length,
-    min_target_length: tokens of the target.
+    source_prefix: put before every source (T5's "summarize: ").
+    max_target_length, min_target_length: tokens of the target.
     num_beams, length_penalty, no_repeat_ngram_size: as in transformers' generate.
     """
 
-    source_prefix: str = flag("", 'put before every source, as T5 wants "summarize: "')
-    max_target_length: int = flag(64, "tokens of the longest target")
-    min_target_length: int = flag(0, "tokens of the shortest target")
-    num_beams: int = flag(4, "beams of the search; 1: greedy")
-    length_penalty: float = flag(1.0, "above 1 favours long targets")
+    source_prefix: str = flag("", 'put before every source, such as "summarize: " for T5')
+    max_target_length: int = flag(64, "maximum length of a target in tokens")
+    min_target_length: int = flag(0, "minimum length of a target in tokens")
+    num_beams: int = flag(4, "beams of the beam search; 1: greedy")
+    length_penalty: float = flag(1.0, "values above 1 favour long targets")
     no_repeat_ngram_size: int = flag(
-        0, "n-grams of this size never repeat in a target; 0: they may"
+        0, "n-grams of this size never repeat in a target; 0: no limit"
     )
 
     auto_class = "AutoModelForSeq2SeqLM"
@@ -38,7 +37,7 @@ class Rewrite(Language):
     small_model = "t5"
     recipe_flags = {
         "model_name_or_path": Flag(
-            None, "pretrained encoder-decoder (default: a small untrained one is made)"
+            None, "pretrained encoder-decoder (default: a small untrained one)"
         )
     }
     changeable = ("source",)
@@ -111,7 +110,7 @@ class Rewrite(Language):
         least = self.min_target_length
         chosen |= (
             {"min_new_tokens": least} if least else {"min_length": 0}
-        )  # a base may have a least length of its own
+        )  # a base may have its own minimum length
         chosen |= {"length_penalty": self.length_penalty} if self.num_beams > 1 else {}
         return chosen | {"no_repeat_ngram_size": self.no_repeat_ngram_size}
 
@@ -159,14 +158,14 @@ class Rewrite(Language):
 
 
 def _shifted(model: Any, labels: Any) -> Any:
-    """Labels one place to the right, as decoders read them, for models that cannot tell themselves."""
+    """Labels shifted one place to the right, for models that cannot shift them themselves."""
     shifted = labels.new_full(labels.shape, model.config.decoder_start_token_id)
     shifted[:, 1:] = labels[:, :-1]
     return shifted.masked_fill(shifted == IGNORED, model.config.pad_token_id)
 
 
 def _numbered(table: Table, column: str) -> list[str]:
-    """column1, column2, ... where there is no `column` itself: several references."""
+    """column1, column2, ... if `column` does not exist: several references."""
     names = [
         name
         for name in table.columns

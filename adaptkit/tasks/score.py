@@ -1,4 +1,4 @@
-"""A number for one text or two: similarity, rating, urgency."""
+"""Regression on a text or a text pair: similarity, rating, urgency."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from adaptkit.tasks.registry import register_task
 @register_task
 @dataclass(frozen=True)
 class Score(Task):
-    """A number for a text or for a text and its pair, by regression; the head learns it scaled to
-    mean 0 and spread 1.
+    """A number for a text or a text pair; the head learns it scaled to mean 0 and spread 1.
 
-    mean, spread: of the training rows; learned. low, high: the smallest and largest training score;
-    answers stay between them.
+    mean, spread: of the training scores. low, high: the smallest and largest training score,
+        between
+    which predictions are clipped. All four are fitted on the training rows.
     """
 
     mean: float = 0.0
@@ -89,7 +89,7 @@ class Score(Task):
         )
 
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
-        """The mean absolute error of always giving the mean."""
+        """The mean absolute error of always predicting the mean."""
         return {
             "mean_baseline_mae": float(
                 np.mean([abs(row["score"] - self.mean) for row in table.rows])
@@ -121,7 +121,7 @@ def number_at(table: Table, index: int, row: dict[str, Any], column: str) -> flo
     """The number in a column of a row.
 
     Raises:
-        AdaptkitError: there is none, or it is not finite.
+        AdaptkitError: the value is missing or not finite.
     """
     try:
         value = float(row[column])

@@ -1,8 +1,7 @@
-"""Entities as spans of characters, and as tags of units: reading every way that they are written,
-and turning one into the other.
+"""Entities as character spans and as tags of units: read all common formats and convert.
 
-A unit is what carries one tag: a word that the data names, or a word, a sign or a Chinese character
-of a plain text.
+A unit carries one tag: a word given by the data, or a word, a punctuation mark or a Chinese
+character of a plain text.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from adaptkit.metrics.scripts import UNSPACED
 
 _UNITS = regex.compile(
     rf"[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[\p{{M}}\u200c\u200d])*|[^\w\s]|_"
-)  # marks go on a word
+)  # combining marks continue a word
 
 _UNSPACED = re.compile(rf"[{UNSPACED}]")
 
@@ -27,14 +26,14 @@ Entity = dict[str, Any]  # {"start", "end", "label"}: characters, end exclusive
 
 
 def units_of(text: str) -> list[tuple[int, int]]:
-    """Where the units of a plain text are."""
+    """The positions of a plain text's units."""
     return [match.span() for match in _UNITS.finditer(text)]
 
 
 def join_tokens(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """A text of these tokens, and where each is.
+    """The text of these tokens, and the position of each.
 
-    Blanks between them, but none between two unspaced characters.
+    Blanks separate them, except between two unspaced characters.
     """
     text, places = "", []
     for token in tokens:
@@ -46,7 +45,7 @@ def join_tokens(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
 
 
 def entities_from_tags(tags: Sequence[str], places: Sequence[tuple[int, int]]) -> list[Entity]:
-    """Tags of units as spans of characters."""
+    """Convert tags of units to character spans."""
     return [
         {"start": places[one][0], "end": places[last][1], "label": kind}
         for one, last, kind in chunks(tags)
@@ -54,9 +53,9 @@ def entities_from_tags(tags: Sequence[str], places: Sequence[tuple[int, int]]) -
 
 
 def tags_from_entities(entities: Iterable[Entity], places: Sequence[tuple[int, int]]) -> list[str]:
-    """BIO tags of units.
+    """Convert entities to BIO tags of units.
 
-    Every unit that an entity touches is in it; of overlapping entities the longest is kept.
+    An entity includes every unit that it touches; of overlapping entities the longest is kept.
     """
     tags = ["O"] * len(places)
     for entity in sorted(entities, key=lambda e: (e["start"] - e["end"], e["start"])):
@@ -74,16 +73,16 @@ def tags_from_entities(entities: Iterable[Entity], places: Sequence[tuple[int, i
 def read_entities(
     table: Table, index: int, text: str, value: Any, span_end: str | None
 ) -> list[Entity]:
-    """The entities of a row: [{"start", "end", "label"}], [[start, end, label]] or {label:
-    {surface: [[start, end]]}}.
+    """The entities of a row, from any of three formats.
+
+    [{"start", "end", "label"}], [[start, end, label]] or {label: {surface: [[start, end]]}}.
 
     Args:
-        span_end: exclusive or inclusive; None: found out where the data give the surface, else
+        span_end: exclusive or inclusive; None: detected if the data give the surface, else
             exclusive.
 
     Raises:
-        AdaptkitError: a span that does not lie in the text, or does not hold the surface given with
-            it.
+        AdaptkitError: a span is outside the text, or does not hold the surface given with it.
     """
     found = []
     for start, end, label, surface in _listed(table, index, value):
@@ -108,7 +107,7 @@ def read_entities(
 
 
 def _listed(table: Table, index: int, value: Any) -> Iterable[tuple[int, int, str, str | None]]:
-    """(start, end, label, surface or None) of each entity, whichever way they are written."""
+    """(start, end, label, surface or None) of each entity, in any of the formats."""
     try:
         if isinstance(value, dict):
             for label, surfaces in value.items():
@@ -138,7 +137,7 @@ def _listed(table: Table, index: int, value: Any) -> Iterable[tuple[int, int, st
 
 
 def overlapping(entities: Sequence[Entity]) -> int:
-    """How many entities overlap one before them."""
+    """How many entities overlap an earlier one."""
     ordered = sorted(entities, key=lambda e: (e["start"], -e["end"]))
     return sum(
         any(before["end"] > entity["start"] for before in ordered[:i])

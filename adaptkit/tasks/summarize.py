@@ -1,4 +1,4 @@
-"""Summaries of texts and dialogues."""
+"""Summarization of texts and dialogues."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Summarize(Rewrite):
     """
 
     no_repeat_ngram_size: int = flag(
-        0, "n-grams of this size never repeat in a summary; 0: they may", flag_default=3
+        0, "n-grams of this size never repeat in a summary; 0: no limit", flag_default=3
     )
 
     name = "summarize"
     parts = {"text": "text", "summary": "summary"}
     label_parts = ("summary",)
     recipe_flags = Rewrite.recipe_flags | {
-        "max_seq_length": Flag(256, "tokens of the text that the model reads", int)
+        "max_seq_length": Flag(256, "maximum length of the source text in tokens", int)
     }
     sides = ("text", "summary")
     reported = (

@@ -1,4 +1,4 @@
-"""Entities of a text: one tag for each word, or for each character of scripts without blanks."""
+"""Entity recognition: one tag per word, or per character in scripts without blanks."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ from adaptkit.tasks.spans import (
 @register_task
 @dataclass(frozen=True)
 class Tag(Task):
-    """Entities as BIO tags. The first piece of a word carries its tag; long texts are read in
-    windows and scored whole.
+    """Entities as BIO tags. The first piece of a word carries its tag.
 
-    doc_stride: tokens that two windows share. A word in both is answered where it has more of its
-    surroundings.
-    span_end: whether given ends are exclusive or inclusive; found out where the data tell.
+    Long texts are read in windows and scored whole.
+
+    doc_stride: tokens shared by two windows. The answer for a word in both comes from the window
+        with more context around it.
+    span_end: whether the given ends are exclusive or inclusive; detected if the data allow it.
     """
 
-    doc_stride: int = flag(32, "tokens that two windows of a long text share")
+    doc_stride: int = flag(32, "tokens shared by two windows of a long text")
     span_end: str | None = flag(
-        None, "ends of spans: exclusive or inclusive (default: detected where the data tell)"
+        None, "ends of spans: exclusive or inclusive (default: detected if the data allow it)"
     )
     tag_column: int | None = flag(
         None,
-        "in CoNLL files: which column holds the tags, 1 being the first (default: detected)",
+        "in CoNLL files: the column that holds the tags, 1 is the first (default: detected)",
         stored=False,
     )
 
@@ -54,8 +55,8 @@ class Tag(Task):
     parts = {"text": "text", "entities": "entities", "tokens": "tokens", "tags": "tags"}
     label_parts = ("entities", "tags")
     column_helps = {
-        "text": "column of the text, where entities are spans of characters (default: text)",
-        "tokens": "column of the words, where each has a tag (default: tokens)",
+        "text": "column of the text, if entities are character spans (default: text)",
+        "tokens": "column of the words, if each has a tag (default: tokens)",
         "tags": "column of their tags (default: tags)",
     }
     best_metric = "f1"
@@ -191,7 +192,7 @@ class Tag(Task):
         return outputs.logits.argmax(-1)
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
-        """`{"entities": [...]}`, and `tags` where the rows are given as words."""
+        """`{"entities": [...]}`, and `tags` if the rows are given as words."""
         answers = []
         for row, given in zip(table.rows, by_unit(outputs, encoded, table), strict=True):
             found = ["O" if number is None else self.labels[int(number)] for number in given]
@@ -298,7 +299,7 @@ class Tag(Task):
 
 
 def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
-    """Refuse ends that look inclusive: most entities end one character before the end of a word."""
+    """Refuse ends that look inclusive: most entities end one character before a word's end."""
     ends = [
         (entity["end"], {end for _, end in row["units"]})
         for row in rows
@@ -314,10 +315,9 @@ def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
 
 
 def _first_pieces(starts: dict[int, int], offsets, special) -> list[int]:
-    """For each piece of a window the first unit that begins in it, or -1: special pieces, and those
-    inside a unit.
+    """For each piece of a window, the first unit that begins in it, or -1.
 
-    starts: the units of the whole text by where they begin.
+    -1 are special pieces, and those inside a unit. starts: the start of each unit in the text.
     """
     found: list[int] = []
     carried = set()
@@ -329,15 +329,16 @@ def _first_pieces(starts: dict[int, int], offsets, special) -> list[int]:
         )
         found.append(
             -1 if unit in carried else unit
-        )  # the bytes of one character have one place: the first carries the tag
+        )  # the bytes of one character share a position: the first carries the tag
         carried.add(unit)
     return found
 
 
 def by_unit(outputs: np.ndarray, encoded: Any, table: Table) -> list[list[Any]]:
-    """For each row and each of its units what the model gave at the piece that begins it, in the
-    window where that piece has most around it; None where no piece begins in a unit. outputs:
-    `(windows, pieces, ...)`.
+    """For each row and unit, the output at its first piece, or None if no piece begins there.
+
+    Of several windows, the one with the most context around the piece counts. outputs: `(windows,
+    pieces, ...)`.
     """
     found: list[list[Any]] = [[None] * len(row["units"]) for row in table.rows]
     room = [[-1] * len(row["units"]) for row in table.rows]
@@ -350,8 +351,9 @@ def by_unit(outputs: np.ndarray, encoded: Any, table: Table) -> list[list[Any]]:
 
 
 def _without_pieces(tags: list[str], given: list[Any], units: list[tuple[int, int]]) -> None:
-    """Units in which no piece begins go on with the unit before them, if they touch: one piece
-    holds both.
+    """Continue the previous unit into units in which no piece begins, if they touch.
+
+    One piece holds both.
     """
     for unit in range(1, len(units)):
         if given[unit] is None and units[unit - 1][1] == units[unit][0]:
@@ -359,7 +361,7 @@ def _without_pieces(tags: list[str], given: list[Any], units: list[tuple[int, in
 
 
 def _both(answers, table: Table) -> tuple[list, list]:
-    """Answers and gold as (start, end, type)."""
+    """Predictions and references as (start, end, type)."""
 
     def spans(entities):
         return [(entity["start"], entity["end"], entity["label"]) for entity in entities]

@@ -1,4 +1,4 @@
-"""Translation."""
+"""Translation between two languages."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from adaptkit.tasks.rewrite import Rewrite
 class Translate(Rewrite):
     """A text in another language.
 
-    source_lang, target_lang: codes; models with many languages (mBART, NLLB, M2M100) need theirs,
-    as in en_XX or zho_Hans.
+    source_lang, target_lang: codes; multilingual models (mBART, NLLB, M2M100) need their own, such
+        as
+    en_XX or zho_Hans.
     """
 
     source_lang: str | None = flag(
-        None, "code of the language to translate from; the ending of its file"
+        None, "code of the source language, and the extension of its file"
     )
     target_lang: str | None = flag(
-        None, "code of the language to translate to; the ending of its file"
+        None, "code of the target language, and the extension of its file"
     )
 
     name = "translate"
@@ -40,7 +41,7 @@ class Translate(Rewrite):
     reported = ("bleu", "chrf", "perplexity", "base_perplexity", "copy_baseline_chrf")
 
     def read(self, table: Table, labelled: bool = True) -> Table:
-        """Also rows of {"translation": {"en": ..., "de": ...}}."""
+        """Also accepts rows of {"translation": {"en": ..., "de": ...}}."""
         one, two = self.source_lang, self.target_lang
         if isinstance(table.rows[0].get("translation"), dict) and one and two:
             pairs = [row.get("translation") or {} for row in table.rows]
@@ -61,8 +62,10 @@ class Translate(Rewrite):
         return super().prompts(model, table, tokenizer, max_length)
 
     def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
-        """Models of many languages are made to begin with the target's token where labels do, and
-        to start from it where labels end with it (mBART before mBART-50).
+        """Make multilingual models generate in the target language.
+
+        Its token is forced first if labels begin with it, or starts the decoder if labels end with
+        it (mBART before mBART-50).
         """
         self._set_languages(tokenizer)
         chosen = super().generation(tokenizer, model)
@@ -91,7 +94,7 @@ class Translate(Rewrite):
         )
 
     def baseline(self, train: Table, table: Table) -> dict[str, float]:
-        """chrF of giving back the source."""
+        """chrF of copying the source."""
         return {
             "copy_baseline_chrf": self.score(
                 [{"text": row["source"]} for row in table.rows], table
@@ -100,12 +103,12 @@ class Translate(Rewrite):
 
 
 def _language_id(tokenizer: Any, code: str) -> int:
-    """The token of a language.
+    """The token id of a language.
 
     Raises:
-        AdaptkitError: the tokenizer has no such language (with the nearest one).
+        AdaptkitError: the tokenizer has no such language (with the closest name).
     """
-    if hasattr(tokenizer, "get_lang_id"):  # M2M100 writes its codes in another way than its tokens
+    if hasattr(tokenizer, "get_lang_id"):  # M2M100's codes differ from its tokens
         tokens = tokenizer.lang_code_to_token
     else:
         tokens = {token: token for token in tokenizer.get_added_vocab() if "_" in token}

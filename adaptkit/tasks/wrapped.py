@@ -1,4 +1,4 @@
-"""A task that does some things otherwise, as a student's does: everything else is the task's own."""
+"""A task that overrides parts of another task, such as a student's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class WrappedTask:
-    """Delegates to `inner` whatever a subclass does not define.
+    """Delegates to `inner` everything that a subclass does not define.
 
-    It is no subclass of `Task`, whose class attributes would hide those of the inner task.
+    It is not a subclass of `Task`, whose class attributes would hide those of the inner task.
     """
 
     def __init__(self, inner: Task):

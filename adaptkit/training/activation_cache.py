@@ -1,9 +1,8 @@
-"""Hidden states that are kept by the text that they belong to, in memory or in files: see
-`adaptkit.frozen`.
+"""The activation cache: hidden states by text, in memory or in files.
 
-The states of a text are the rows of one long table, `(tokens, width)`, which grows by blocks; a
-digest of what the model read finds them again. So the same text is found whatever fold, seed or
-trial it comes from.
+See `adaptkit.training.frozen_layers`. The states of a text are rows of one long table, `(tokens,
+width)`, which grows by blocks. They are found by a digest of the model's input, so a text is found
+again in any fold, seed or trial.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ class ActivationCache:
     """Hidden states by digest.
 
     Args:
-        folder: where the files go, in a folder of their own that is removed at the end; None keeps
-            all in memory.
+        folder: where to create a temporary folder for the files, which is removed at the end; None
+            stores all in memory.
     """
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = None if folder is None else Path(folder)
-        self.source: object = None  # which trunk the states came out of
+        self.source: object = None  # the frozen layers that the states came from
         self._remove: Callable[[], object] | None = None
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything, and remove the files."""
+        """Remove all states and files."""
         self._where: dict[bytes, tuple[int, int, int]] = {}  # digest -> block, first row, rows
         self._blocks: list[Tensor] = []
         self._used = 0  # rows of the last block
@@ -59,11 +58,11 @@ class ActivationCache:
 
     @property
     def width(self) -> int:
-        """Of the states."""
+        """The width of the states."""
         return self._blocks[0].shape[1]
 
     def put(self, digest: bytes, states: Tensor) -> None:
-        """Keep the states of a text, `(tokens, width)`."""
+        """Store the states of a text, `(tokens, width)`."""
         rows, width = states.shape
         if not self._blocks or self._used + rows > len(self._blocks[-1]):
             self._blocks.append(
@@ -82,7 +81,7 @@ class ActivationCache:
         if self._remove is None:
             ours = (
                 self.folder if not self.folder.exists() else None
-            )  # what we made goes with the files
+            )  # folders made here go with the files
             self.folder.mkdir(parents=True, exist_ok=True)
             self._files = Path(tempfile.mkdtemp(prefix="kept-", dir=self.folder))
             self._remove = weakref.finalize(self, shutil.rmtree, ours or self._files, True)
@@ -92,8 +91,9 @@ class ActivationCache:
         )
 
     def batch(self, digests: Sequence[bytes], starts: Sequence[int], tokens: int) -> Tensor:
-        """The states of some texts, each from its first token on; `(texts, tokens, width)`, zeros
-        elsewhere.
+        """The states of some texts, `(texts, tokens, width)`, padded with zeros.
+
+        Each text is placed at its first token.
         """
         first = self._blocks[0]
         found = torch.zeros(len(digests), tokens, first.shape[1], dtype=first.dtype)
@@ -108,16 +108,14 @@ READ = (
     "attention_mask",
     "token_type_ids",
     "position_ids",
-)  # what a text is to a model, each `(rows, tokens)`
+)  # the model inputs that make up a text, each `(rows, tokens)`
 
 NO_MATTER = ("cache_position",)  # tensors that follow from the shapes
 
 
 @dataclass(frozen=True)
 class BatchKeys:
-    """The texts of one forward pass: a digest of what the model reads of each, where it starts, and
-    the width of the batch.
-    """
+    """The texts of one forward pass: a digest and the start of each, and the width of the batch."""
 
     digests: list[bytes]
     starts: list[int]
@@ -127,9 +125,7 @@ class BatchKeys:
 
     @classmethod
     def read(cls, args: tuple, kwargs: dict[str, Any]) -> BatchKeys | None:
-        """The texts among the arguments of a model; None where there is anything else that its
-        states may depend on.
-        """
+        """The texts in a model's arguments, or None if its states may depend on other arguments."""
         given = dict(zip(READ, args, strict=False)) | kwargs
         tensors = {
             name: value
@@ -173,7 +169,7 @@ class BatchKeys:
         return cls(digests, starts, lengths, ids.shape[1], ids.device)
 
     def keep(self, cache: ActivationCache, states: Tensor) -> None:
-        """Keep what was computed for the texts, `(texts, tokens, width)`, where it is not kept yet."""
+        """Store the states of the texts, `(texts, tokens, width)`, unless already stored."""
         states = states.detach().cpu()
         for row, digest in enumerate(self.digests):
             if digest not in cache:
@@ -181,7 +177,7 @@ class BatchKeys:
                 cache.put(digest, states[row, start : start + self.lengths[row]])
 
     def find(self, cache: ActivationCache) -> Tensor | None:
-        """What is kept of the texts, `(texts, tokens, width)`; None where one is missing."""
+        """The stored states of the texts, `(texts, tokens, width)`, or None if one is missing."""
         if all(digest in cache for digest in self.digests):
             return cache.batch(self.digests, self.starts, self.tokens).to(
                 self.device, non_blocking=True

@@ -1,9 +1,8 @@
-"""Adversarial training of the embeddings: FGM, the fast gradient method (Miyato, Dai and Goodfellow
-2017).
+"""Adversarial training of the embeddings with FGM, the fast gradient method.
 
-A step is done twice: once as it is, once with what the embedding layer gives moved by `epsilon`
-along the gradient of the loss. The layer's outputs are moved and not its weights, so that it works
-over a frozen base too.
+Miyato, Dai and Goodfellow 2017. Each step runs twice: once as usual, once with the outputs of the
+embedding layer moved by `epsilon` along the gradient of the loss. The layer's outputs are moved,
+not its weights, so it works with a frozen base too.
 """
 
 from __future__ import annotations
@@ -32,8 +31,9 @@ class Attack:
         return output
 
     def apply(self) -> None:
-        """From the gradients of the first pass, the moves of the second; each row is moved by
-        epsilon.
+        """Compute the moves of the second pass from the gradients of the first.
+
+        Each row moves by epsilon.
         """
         for output in self.outputs:
             gradient = (
@@ -48,7 +48,7 @@ class Attack:
 
 @contextmanager
 def on_embeddings(embeddings: nn.Module, epsilon: float) -> Iterator[Attack]:
-    """Watch an embedding layer for one step."""
+    """Hook an embedding layer for one step."""
     attack = Attack(epsilon)
     handle = embeddings.register_forward_hook(attack.hook)
     try:

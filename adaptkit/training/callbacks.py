@@ -1,4 +1,4 @@
-"""Trainer callbacks that every training has."""
+"""Trainer callbacks used in every training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adaptkit.errors import AdaptkitError
 
 
 class StopOnBadLoss(TrainerCallback):
-    """A loss that is not a number never comes back: stop and say so."""
+    """Stop with an error if the loss is not a number: it never recovers."""
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         loss = (logs or {}).get("loss")

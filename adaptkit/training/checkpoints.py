@@ -1,4 +1,4 @@
-"""Finding the checkpoint to resume from."""
+"""Find the checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written to its end: Trainer writes its state last."""
+    """The newest complete checkpoint: Trainer writes its state last."""
     steps = sorted(
         (int(match[1]), path)
         for path in folder.glob("checkpoint-*")

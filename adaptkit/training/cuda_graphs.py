@@ -1,9 +1,9 @@
-"""A training step as one CUDA graph for each shape of batch.
+"""Training steps as CUDA graphs, one per batch shape.
 
-A GPU computes a step over short texts in less time than Python takes to launch its kernels one by
-one, so it mostly waits. A CUDA graph is all launches of a step, recorded once and started by one
-call. The first steps of a shape run as always; then one is recorded, and later batches of that
-shape are copied to where it reads. What is computed is what the step itself computes.
+On short texts a GPU computes a step faster than Python launches its kernels one by one, so it
+mostly waits. A CUDA graph holds all launches of a step, recorded once and started by one call. The
+first steps of a shape run as usual; then one is recorded, and later batches of that shape are
+copied into its inputs. The computation is that of the step itself.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from adaptkit.utils.processes import log_main
 
-# steps of a shape that run as always: kernels are chosen, and it shows which parameters get
+# steps of a shape that run as usual: kernels are chosen, and it becomes known which parameters get
 # gradients
 WARM_UP = 2
 
-MOST_SHAPES = 64  # that are recorded; others run as always
+MOST_SHAPES = 64  # maximum number of recorded shapes; others run as usual
 
 Batch = dict[str, Tensor]
 
@@ -35,7 +35,7 @@ Shape = tuple[tuple[str, torch.Size, torch.dtype], ...]
 
 @dataclass
 class StepGraph:
-    """One graph, where it reads, and where it leaves the loss."""
+    """One graph with its input tensors and its loss."""
 
     graph: Any  # torch.cuda.CUDAGraph
     inputs: Batch
@@ -43,7 +43,7 @@ class StepGraph:
     loss: Tensor
 
     def replay(self, inputs: Batch, items: Tensor) -> Tensor:
-        """The loss of a batch; the gradients are added where they were when the graph was recorded."""
+        """Run a batch and return its loss; gradients are added to those of the recording."""
         for name, place in self.inputs.items():
             place.copy_(inputs[name], non_blocking=True)
         self.items.copy_(items, non_blocking=True)
@@ -52,11 +52,12 @@ class StepGraph:
 
 
 class StepGraphs:
-    """The recorded steps of one training. Where a parameter is frozen, freed or replaced meanwhile,
-    all are recorded anew.
+    """The recorded steps of one training.
+
+    All are recorded again if a parameter is frozen, unfrozen or replaced meanwhile.
 
     Args:
-        parameters: all of the model.
+        parameters: all parameters of the model.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]):
@@ -78,8 +79,9 @@ class StepGraphs:
         return [(parameter.requires_grad, parameter.data_ptr()) for parameter in self._parameters]
 
     def step(self, step: Step, inputs: Batch, items: Tensor) -> Tensor:
-        """One training step over a batch on the GPU, `(rows, ...)` each: its loss. Gradients are
-        added to `grad`.
+        """Run one training step over a batch on the GPU, `(rows, ...)` each, and return its loss.
+
+        Gradients are added to `grad`.
         """
         if self._as_they_are() != self._state:
             self._begin()
@@ -98,7 +100,7 @@ class StepGraphs:
         return loss
 
     def _attach(self) -> None:
-        """Let every gradient lie in its place: what there is is kept, what there is not is zero."""
+        """Put every gradient in its place: existing ones are kept, missing ones become zero."""
         gone = [parameter for parameter in self._gradients if parameter.grad is None]
         if gone:
             torch._foreach_zero_([self._gradients[parameter] for parameter in gone])
@@ -133,15 +135,17 @@ class StepGraphs:
 
 
 def _take_random_numbers_out_of_recording() -> None:
-    """Where recording fails torch leaves the generator in it, and the next dropout is refused; a
-    copy of the state is not in it.
+    """Reset torch's random generator after a failed recording.
+
+    Torch leaves the generator in recording mode, so the next dropout fails; a copy of its state is
+    not in that mode.
     """
     generator = torch.cuda.default_generators[torch.cuda.current_device()]
     generator.graphsafe_set_state(generator.clone_state())
 
 
 def _first_of(problem: BaseException) -> BaseException:
-    """What came first of several errors, each raised while the one before was handled: it says why."""
+    """The first of several errors, each raised while handling the one before: the root cause."""
     while problem.__context__ is not None:
         problem = problem.__context__
     return problem
@@ -151,7 +155,7 @@ LAYERDROP = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
 
 
 def why_not_recorded(trainer: Any) -> str | None:
-    """What keeps the steps of a training from being recorded as CUDA graphs, if anything."""
+    """The reason why a training's steps cannot be recorded as CUDA graphs, or None."""
     args, options, config = trainer.args, trainer.options, getattr(trainer.model, "config", None)
     reasons = {
         "it was not asked for": not options.cuda_graphs,

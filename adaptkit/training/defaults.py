@@ -1,4 +1,4 @@
-"""The defaults of training, and what they depend on: the machine, the number of rows, the method."""
+"""Training defaults, which depend on the machine, the number of rows and the method."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adaptkit.utils.hardware import emulates, has_instructions, only_cpu
 if TYPE_CHECKING:
     from transformers import TrainingArguments
 
-# Ours where Trainer's own would hurt adapters; every one can be set on the command line.
+# adaptkit's defaults where Trainer's would hurt adapters; each can be set on the command line.
 DEFAULTS: dict[str, Any] = {
     "num_train_epochs": 3,
     "per_device_train_batch_size": 32,
@@ -24,29 +24,29 @@ DEFAULTS: dict[str, Any] = {
     "save_total_limit": 1,
     "load_best_model_at_end": True,
     "logging_steps": 10,
-    "logging_nan_inf_filter": False,  # a bad step is to be seen
+    "logging_nan_inf_filter": False,  # a bad step must be visible
     "train_sampling_strategy": "group_by_length",
     "ddp_find_unused_parameters": False,
     "report_to": "none",
 }
 
-FROM_NOTHING = 1e-3  # the learning rate of models without pretrained weights
+FROM_NOTHING = 1e-3  # learning rate of models without pretrained weights
 
-FULL_RATE = 5e-5  # and of all weights of a pretrained one, or of upper layers
-LAYERS_RATE = 1e-4  # and of all weights of a shallower network that begins with pretrained layers
+FULL_RATE = 5e-5  # for full fine-tuning of a pretrained model, or of upper layers
+LAYERS_RATE = 1e-4  # for full training of a shallower network that starts with pretrained layers
 
-PART_RATES = {"head": 1e-3, "norms": 1e-3, "biases": 1e-3}  # of small parts of one
+PART_RATES = {"head": 1e-3, "norms": 1e-3, "biases": 1e-3}  # for small parts of a model
 
 
 def machine_defaults() -> dict[str, Any]:
-    """bf16 where the machine computes in it; the CPU where there is nothing else."""
+    """bf16 if the machine computes in it, and the CPU if there is no GPU."""
     if only_cpu():
         return {"use_cpu": True, "bf16": has_instructions(torch.bfloat16)}
     return {"bf16": torch.cuda.is_bf16_supported()} if torch.cuda.is_available() else {}
 
 
 def machine_notes(training: TrainingArguments) -> list[str]:
-    """What a user should know of the settings on this machine."""
+    """What a user should know about the settings on this machine."""
     if training.use_cpu and training.bf16 and emulates(torch.bfloat16):
         return [
             "this CPU has no instructions for bf16 (AVX512-bf16, AMX): --bf16 takes many times "
@@ -55,21 +55,20 @@ def machine_notes(training: TrainingArguments) -> list[str]:
     return []
 
 
-# validation rows by which epochs can be told apart: below, the standard error of an accuracy is 3
-# to 5 points or more
+# Validation rows needed to tell epochs apart: below, the standard error of an accuracy is 3 to 5
+# points or more.
 ENOUGH = 100
 
 
 def data_defaults(
     train: int, validation: int, choose: bool = False, given: Collection[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
-    """What few rows change, with notes that say so: batches and epochs; and which epoch is kept,
-    the best or the last.
+    """Defaults for few rows (batch size, epochs, best or last epoch), with notes that explain them.
 
     Args:
         train, validation: rows.
-        choose: keep the best epoch, however few the validation rows are, as long as there are any.
-        given: the flags that the user gave, which come before these defaults.
+        choose: keep the best epoch if there are any validation rows, however few.
+        given: the flags that the user set, which override these defaults.
     """
     found: dict[str, Any] = small_data_defaults(train)
     notes = []
@@ -93,9 +92,7 @@ def data_defaults(
 
 
 def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:
-    """With few rows, smaller batches and enough epochs for some hundred steps; nothing when there
-    are rows enough.
-    """
+    """Smaller batches and enough epochs for some hundred steps; empty with enough rows."""
     if rows >= steps * DEFAULTS["per_device_train_batch_size"] / DEFAULTS["num_train_epochs"]:
         return {}
     batch = 8 if rows < 1000 else 16
@@ -106,8 +103,9 @@ def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:
 
 
 def learning_rate(method: str) -> float:
-    """The default learning rate of a method: that of its most careful part; 1e-3 for PEFT's own,
-    5e-5 for all weights.
+    """The default learning rate of a method: the lowest of its parts.
+
+    1e-3 for PEFT's own methods, 5e-5 for full fine-tuning.
     """
     from adaptkit.methods.grammar import parse_method
 

@@ -1,8 +1,8 @@
-"""Which attention trains fastest on this machine: measured before training, and said.
+"""Measure before training which attention implementation trains fastest on this machine.
 
-On CPUs the backward pass of the fused attention can take half of a step at short lengths, where the
-plain one takes little; at great lengths the plain one writes more than the fused one saves. Where
-they meet differs from machine to machine and by dtype.
+On CPUs the backward pass of fused attention can take half of a step at short lengths, where plain
+attention takes little; at long lengths plain attention writes more than fused attention saves. The
+break-even point depends on the machine and the dtype.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from adaptkit.utils.atomic_files import new_file
 from adaptkit.utils.json_files import read_json, write_json
 
-FILE = "attention.json"  # in the output folder: a run that goes on must compute as it began
+FILE = "attention.json"  # in the output folder: a resumed run must compute as it began
 
-CLEARLY = 1.1  # below this advantage the plain one is taken, so that noise does not choose
+CLEARLY = 1.1  # below this advantage plain attention is used, so that noise does not decide
 
 WORK = 8 * 128**2  # rows times tokens squared to measure with: a third of a second
 
@@ -31,9 +31,7 @@ MOST_SCORES = 2e9  # bytes of attention scores that a backward pass may keep
 
 @dataclass(frozen=True)
 class Shape:
-    """What attention reads while training: `rows` a batch, `tokens` of a long row, and of the model
-    the rest.
-    """
+    """Attention in training: `rows` per batch, `tokens` of a long row, and the model's sizes."""
 
     rows: int
     tokens: int
@@ -43,7 +41,7 @@ class Shape:
 
     @classmethod
     def of(cls, config: Any, rows: int, tokens: int) -> Shape:
-        """The shape that a model's configuration gives."""
+        """The shape for a model's configuration."""
         config = config.get_text_config()
         heads = config.num_attention_heads
         width = (
@@ -55,16 +53,16 @@ class Shape:
 
     @property
     def few(self) -> int:
-        """How many rows it is measured with."""
+        """The number of rows to measure with."""
         return max(1, min(self.rows, WORK // self.tokens**2))
 
     def scores(self, itemsize: int) -> int:
-        """Bytes of the scores of every layer."""
+        """Bytes of the attention scores of all layers."""
         return self.layers * self.rows * self.heads * self.tokens**2 * itemsize
 
 
 def eager_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention as transformers' "eager" computes it; `(rows, heads, tokens, width)`."""
+    """Attention as in transformers' "eager"; `(rows, heads, tokens, width)`."""
     return torch.softmax(query @ key.mT * query.shape[-1] ** -0.5, -1) @ value
 
 
@@ -75,8 +73,9 @@ KINDS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 
 def measure(shape: Shape, dtype: torch.dtype, rounds: int = 3) -> dict[str, float]:
-    """Milliseconds of a forward and a backward pass of each kind, for a few rows; in turns, the
-    best of some rounds.
+    """Milliseconds of a forward and backward pass of each kind, for a few rows.
+
+    The kinds alternate; the best of some rounds counts.
     """
     size = (shape.few, shape.heads, shape.tokens, shape.width)
     generator = torch.Generator().manual_seed(0)
@@ -93,14 +92,14 @@ def measure(shape: Shape, dtype: torch.dtype, rounds: int = 3) -> dict[str, floa
 
 @dataclass(frozen=True)
 class AttentionChoice:
-    """The attention to train with, `eager` or `sdpa`, and why in words."""
+    """The attention to train with, `eager` or `sdpa`, and the reason."""
 
     name: str
     why: str
 
 
 def fastest_attention(shape: Shape, dtype: torch.dtype) -> AttentionChoice:
-    """The attention to train with on a CPU."""
+    """The fastest attention to train with on a CPU."""
     if shape.scores(dtype.itemsize) > MOST_SCORES:
         kept = f"{shape.scores(dtype.itemsize) / 1e9:.1f} GB"
         return AttentionChoice("sdpa", f"the plain one would keep {kept} of scores")
@@ -118,7 +117,7 @@ def keep_choice(folder: Path, choice: AttentionChoice) -> None:
 
 
 def earlier_choice(folder: Path) -> AttentionChoice | None:
-    """What the training in this folder chose when it began; None where it is not known."""
+    """The choice that a training in this folder started with, or None if unknown."""
     if not (folder / FILE).is_file():
         return None
     stored = read_json(folder / FILE)

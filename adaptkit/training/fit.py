@@ -1,4 +1,4 @@
-"""Training: from a model and rows to a trained adapter."""
+"""Train an adapter: from a model and encoded rows to the best epoch."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from adaptkit.utils.processes import log_main
 
 @dataclass
 class TrainOutput:
-    """What training gave. `metrics` has Trainer's names; `history` is the log by step."""
+    """The result of training: `metrics` under Trainer's names, and `history`, the log by step."""
 
     metrics: dict[str, float]
     history: list[dict[str, float]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class TrainOutput:
 
 LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
 
-FEW = 8  # rows that tell which metrics a task has
+FEW = 8  # rows to find out which metrics a task has
 
 
 def make_trainer(
@@ -59,9 +59,7 @@ def make_trainer(
     options: TrainerOptions = TrainerOptions(),
     model_init: Callable[..., nn.Module] | None = None,
 ) -> AdapterTrainer:
-    """A Trainer that judges epochs by the task's metrics on the validation rows, where there are
-    any.
-    """
+    """A Trainer that evaluates with the task's metrics if there are validation rows."""
     callbacks: list[TrainerCallback] = [StopOnBadLoss()]
     if options.progress:
         callbacks.append(Progress(task.best_metric))
@@ -101,7 +99,7 @@ def make_trainer(
 
 
 def evaluation(task: Task, validation: EncodedSplit) -> dict[str, Any]:
-    """What Trainer evaluates, in the order of length, and how."""
+    """Trainer's evaluation arguments: the rows, sorted by length, and how to score them."""
     order = np.argsort(lengths_of(validation.encoded), kind="stable")
     back = np.argsort(order, kind="stable")
     return {
@@ -121,18 +119,17 @@ def fit(
     args: TrainingArguments,
     options: TrainerOptions = TrainerOptions(),
 ) -> TrainOutput:
-    """Train an adapter; at the end the model holds its best epoch, or its last where none is
-    judged.
+    """Train an adapter; the model ends with its best epoch, or its last if none is evaluated.
 
     Args:
         model: from `adapt`; or a transformers model whose own weights are trained.
-        train, validation: rows, and what `Task.encode` made of them.
-        args: Trainer's; start from `DEFAULTS` and `machine_defaults()`, with `data_defaults(...)`
-            where rows are few.
+        train, validation: rows, and their encoding from `Task.encode`.
+        args: Trainer's arguments; start from `DEFAULTS` and `machine_defaults()`, with
+            `data_defaults(...)` if there are few rows.
 
     Raises:
-        AdaptkitError: the loss is not a number, an evaluation is asked for and there are no
-            validation rows, or `metric_for_best_model` is none of the task's metrics.
+        AdaptkitError: the loss is not finite, evaluation is requested without validation rows, or
+            `metric_for_best_model` is not one of the task's metrics.
     """
     trainer = make_trainer(model, task, train, validation, tokenizer, args, options)
     if validation is not None:
@@ -147,15 +144,14 @@ def check_best_metric(
     tokenizer: PreTrainedTokenizerBase,
     args: TrainingArguments,
 ) -> None:
-    """Refuse a `--metric_for_best_model` that evaluations do not give, before hours are spent: a
-    few rows tell.
+    """Check `--metric_for_best_model` on a few rows, before hours of training.
 
     Raises:
-        AdaptkitError: there is no such metric.
+        AdaptkitError: the task has no such metric.
     """
     asked = (args.metric_for_best_model or task.best_metric).removeprefix("eval_")
     known = {"loss", task.best_metric}
-    for part in (validation.first(FEW), validation):  # some metrics want rows of every kind
+    for part in (validation.first(FEW), validation):  # some metrics need rows of every label
         if asked in known:
             return
         known |= task.metrics(
@@ -171,9 +167,9 @@ def check_best_metric(
 
 
 def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
-    """Let a trainer train, in the precision and from the trunk that are asked for.
+    """Run a trainer with the requested precision and activation cache.
 
-    Ctrl-C stops it and keeps what it has.
+    Ctrl-C stops training and keeps the result so far.
     """
     model, args, options = trainer.model, trainer.args, trainer.options
     if trainer.why_not_recorded and args.device.type == "cuda":
@@ -208,7 +204,7 @@ def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
 
 
 def skip_frozen_layers(model: nn.Module, options: TrainerOptions) -> AbstractContextManager[Any]:
-    """The trunk of a model, in place while the block runs."""
+    """Skip a model's frozen layers while the block runs, if an activation cache is requested."""
     if options.activation_cache is None:
         return nullcontext()
     frozen = FrozenLayers(bare_model(model), options.activation_cache)
@@ -217,7 +213,7 @@ def skip_frozen_layers(model: nn.Module, options: TrainerOptions) -> AbstractCon
 
 
 def precision(args: TrainingArguments, options: TrainerOptions) -> Precision:
-    """The precisions that are asked for."""
+    """The requested precisions."""
     return Precision(
         torch.bfloat16 if args.bf16 else torch.float16 if args.fp16 else None,
         options.half_base,

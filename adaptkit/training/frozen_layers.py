@@ -1,10 +1,10 @@
-"""The frozen trunk: the layers below the first one that trains give the same for the same text, so
-they run once a text.
+"""Skip frozen layers: those below the first trained one run once per text.
 
-While a trunk is in place, the first forward pass over a text keeps what the trunk's last layer
-gave; later passes over texts that are all known skip the trunk's layers and start from there.
-Nothing else changes: model, task and Trainer do not know of it. A layer is skipped by an attribute
-`forward` of its own, as accelerate places its hooks; names and weights stay as they are.
+Their output depends only on the text. While `FrozenLayers` is in place, the first forward pass over
+a text stores the output of the last frozen layer in the activation cache. Later passes over texts
+that are all in the cache skip the frozen layers and start from there. Model, task and Trainer stay
+unchanged. A layer is skipped through an instance attribute `forward`, as in accelerate's hooks;
+names and weights stay as they are.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from adaptkit.training.activation_cache import ActivationCache, BatchKeys
 
 
 def frozen_layers(model: Any) -> list[nn.Module]:
-    """The layers of the stack that reads the text below the first one that trains.
+    """The layers of the stack that reads the text, below the first one that trains.
 
-    None where anything before the layers trains, where layers are shared, and in networks that are
-    no Transformer.
+    Empty if anything before the layers trains, if layers are shared, and in networks that are not
+    Transformers.
     """
     try:
         layers = first_layers(model)
@@ -67,14 +67,14 @@ class SkippedLayer(ForwardWrapper):
 
 
 class FrozenLayers:
-    """The frozen layers of one model, and what is kept of them.
+    """The frozen layers of one model, and the cache of their outputs.
 
     Args:
-        model: a transformers model, adapted or not; what does not train is frozen.
-        kept: where the states go; models with the same trunk share it.
+        model: a transformers model, adapted or not; weights that do not train are frozen.
+        cache: stores the states; models with the same frozen layers share it.
 
     Raises:
-        AdaptkitError: nothing is frozen below the first layer that trains, or the layers cannot be
+        AdaptkitError: no layer is frozen below the first trained one, or the layers cannot be
             skipped.
     """
 
@@ -86,13 +86,13 @@ class FrozenLayers:
             )
         self.cache = cache
         self.texts: BatchKeys | None = (
-            None  # of the forward pass that is going on; None: the layers run as ever
+            None  # of the current forward pass; None: the layers run as usual
         )
         self.start: Tensor | None = (
-            None  # what the layers above start from, where all texts are known
+            None  # what the layers above start from, if all texts are cached
         )
         self._tuple: tuple | None = (
-            None  # what a layer gives beside the states, where it gives a tuple
+            None  # what a layer returns beside the states, if it returns a tuple
         )
         self._hooks: list[Any] = []
         backbone, _ = backbone_of(model)
@@ -106,7 +106,7 @@ class FrozenLayers:
         )
 
     def place(self) -> FrozenLayers:
-        """From now on the layers run once a text."""
+        """Run the layers once per text from now on."""
         if self.cache.source != self._source:
             self.cache.clear()
             self.cache.source = self._source
@@ -119,7 +119,7 @@ class FrozenLayers:
         return self
 
     def remove(self) -> None:
-        """Put everything back."""
+        """Restore the model."""
         for hook in self._hooks:
             hook.remove()
         layer: Any
@@ -141,7 +141,7 @@ class FrozenLayers:
         self.texts = self.start = None
 
     def keep(self, given: Any) -> None:
-        """Keep what the last layer gave, a row for each text."""
+        """Store the last layer's output, one row per text."""
         self._tuple = given[1:] if isinstance(given, tuple) else None
         if any(isinstance(item, Tensor) for item in self._tuple or ()):
             raise AdaptkitError(
@@ -151,7 +151,7 @@ class FrozenLayers:
         self.texts.keep(self.cache, given[0] if isinstance(given, tuple) else given)
 
     def shaped(self, states: Tensor) -> Any:
-        """States as a layer gives them."""
+        """States in the form that a layer returns."""
         return states if self._tuple is None else (states, *self._tuple)
 
     def check(self) -> None:
@@ -159,7 +159,7 @@ class FrozenLayers:
         as DeBERTa's do, would give something else after some training.
 
         Raises:
-            AdaptkitError: the model gives something else with its layers skipped.
+            AdaptkitError: the model's outputs differ with its layers skipped.
         """
         inside = {id(parameter) for layer in self._entry_layers for parameter in layer.parameters()}
         outside = [p for p in self._entry.parameters() if p.requires_grad and id(p) not in inside]

@@ -1,11 +1,9 @@
-"""The last layer where it is read: a head that reads one token leaves unread what the last layer
-makes of the others.
+"""Cut the last layer to the one token that the head reads.
 
-Attention mixes the tokens; behind it a layer works on each token by itself. So in the last layer
-the maps behind the attention run
-for the token that the head reads: one row in place of all, forward and backward. Sums with the
-residual stream then spread that row over the places of the others, where nothing reads it. Which
-token is read is not taken from names: a gradient tells it.
+Attention mixes the tokens; after it a layer works on each token separately. So in the last layer
+the maps after the attention run only for the token that the head reads: one row in place of all,
+forward and backward. Sums with the residual stream then broadcast that row to the other positions,
+where nothing reads it. The token is not inferred from names but found by a gradient.
 """
 
 from __future__ import annotations
@@ -30,25 +28,24 @@ ROWS_MATTER = ("output_hidden_states", "output_attentions", "use_cache", "past_k
 
 
 def first(ids: Tensor, padding: int | None) -> Tensor:
-    """The token at the front, as encoders read it: token ids `(rows, tokens)` -> places `(rows)`."""
+    """The first token, as encoders read it: token ids `(rows, tokens)` -> positions `(rows)`."""
     return ids.new_zeros(len(ids))
 
 
 def last(ids: Tensor, padding: int | None) -> Tensor:
-    """The last token that is not padding, as the heads of transformers' decoders find it."""
+    """The last token that is not padding, as in the heads of transformers' decoders."""
     places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
     return (places if padding is None else places * (ids != padding)).argmax(-1)
 
 
 class LastLayer:
-    """The last layer of one model, cut to the token that is read while it is in place (`with
-    last_layer:`).
+    """The last layer of one model, cut to the token that is read (`with last_layer:`).
 
     Args:
         model: a transformers model, adapted or not.
 
     Raises:
-        AdaptkitError: the model has no layer of its own that comes last.
+        AdaptkitError: the model has no separate last layer.
     """
 
     def __init__(self, model: Any):
@@ -66,16 +63,16 @@ class LastLayer:
         ]
         self._norms = [modules[site.module] for site in sites if site.kind == "norm"]
         self._places: Tensor | None = (
-            None  # of the forward pass that is going on; None: all tokens are computed
+            None  # of the current forward pass; None: all tokens are computed
         )
         self._tokens = 0
         self._hooks: list[Any] = []
 
     def find(self, outcome: Callable[[], Tensor], ids: Tensor) -> bool:
-        """Find the one token of each row that an outcome depends on; whether there is one.
+        """Find the one token of each row that an outcome depends on; returns whether there is one.
 
         Args:
-            outcome: runs the model over `ids` and gives what is read of it, a loss for one.
+            outcome: runs the model on `ids` and returns what is read of it, for example a loss.
             ids: `(rows, tokens)`, rows of different lengths, padded.
         """
         read = tokens_read(self.layer, outcome)
@@ -93,7 +90,7 @@ class LastLayer:
         self._hooks = [self.backbone.register_forward_pre_hook(self._enter, with_kwargs=True)]
         one_place = (
             self._norms if self.where is first else []
-        )  # the layer may give one token where the head reads the first
+        )  # the layer may return one token if the head reads the first
         self._hooks += [
             module.register_forward_pre_hook(self._cut, prepend=True)
             for module in (*self._maps, *one_place)
@@ -117,7 +114,7 @@ class LastLayer:
     def _cut(self, module: nn.Module, args: tuple) -> tuple | None:
         states = args[0]
         if self._places is None or states.dim() != 3 or states.shape[1] != self._tokens:
-            return None  # another map has cut them already
+            return None  # another map has already cut them
         if self.where is first:
             return (
                 states[:, :1].contiguous(),
@@ -130,9 +127,7 @@ class LastLayer:
 
 
 def cut_last_layer(trainer: Any) -> AbstractContextManager[Any]:
-    """The last layer of the trainer's model, cut while the block runs, where the task's loss reads
-    one token of each row.
-    """
+    """Cut the last layer of the trainer's model in the block, if the loss reads one token."""
     model, rows = bare_model(trainer.model), trainer.train_dataset
     args = trainer.args
     spread = (

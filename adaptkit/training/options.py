@@ -1,4 +1,4 @@
-"""What a training needs beside Trainer's arguments: encoded splits and our own options."""
+"""Training options beside Trainer's arguments, and encoded splits."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """A split, as rows and as the model reads it (from `Task.encode`)."""
+    """A split as rows and as model inputs (from `Task.encode`)."""
 
     table: Table
     encoded: Dataset
 
     def lengths(self) -> list[int]:
-        """Tokens of each encoded row."""
+        """Tokens per encoded row."""
         return lengths_of(self.encoded)
 
     def first(self, count: int) -> EncodedSplit:
-        """The first encoded rows, and the rows that they belong to: a long text may be several."""
+        """The first encoded rows with the rows they come from; a long text may have several."""
         encoded = self.encoded.select(range(min(count, len(self.encoded))))
         owners = (
             encoded["_row"]
@@ -37,20 +37,20 @@ class EncodedSplit:
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """What Trainer has no flag for.
+    """Options that Trainer has no flag for.
 
-    early_stopping_patience: stop after so many evaluations without a better one; 0 for never.
-    adversarial_epsilon: train on embeddings moved by so much against the loss, too (FGM, Miyato et
-    al. 2017); 0 for not.
-    half_base: while training in bf16, keep a frozen base in bf16 too.
-    activation_cache: run the frozen layers below all that trains once a text, and keep their
-        outputs there (`adaptkit.training.frozen_layers`); None: not.
-    cut_last_layer: run the last layer behind its attention for the one token that the head reads
-    (`adaptkit.training.last_layer`).
-    cuda_graphs: on one GPU, record a training step for each shape of batch and replay it
-    (`adaptkit.training.cuda_graphs`), where that can be.
-    layerwise_lr_decay, l2_sp, gradual_unfreezing: for a model's own weights, see
-    `adaptkit.training.regularization`; 1, 0, False: not.
+    early_stopping_patience: stop after this many evaluations without improvement; 0 disables it.
+    adversarial_epsilon: also train on embeddings moved by this much against the loss (FGM, Miyato
+        et al. 2017); 0 disables it.
+    half_base: keep a frozen base in bf16 while training in bf16.
+    activation_cache: run the frozen layers below the first trained one once per text and store
+        their outputs in this cache (`adaptkit.training.frozen_layers`); None disables it.
+    cut_last_layer: after its attention, run the last layer only for the token that the head reads
+        (`adaptkit.training.last_layer`).
+    cuda_graphs: on one GPU, record a training step per batch shape and replay it, where possible
+        (`adaptkit.training.cuda_graphs`).
+    layerwise_lr_decay, l2_sp, gradual_unfreezing: for full fine-tuning, see
+        `adaptkit.training.regularization`; 1, 0 and False disable them.
     progress: print a line after each evaluation, see `adaptkit.training.progress`.
     """
 

@@ -1,9 +1,10 @@
-"""What is kept in which precision while an adapter trains.
+"""Precision of weights and activations while an adapter trains.
 
-What trains is small and stays in fp32: half precision loses small steps. What is frozen is large:
-under autocast torch would cast it again at every use, so it goes into bf16. A backbone that is
-frozen in bf16 as a whole needs no autocast: it is off inside, since on a GPU it would take norms in
-fp32, and with them the residual stream, which is then cast before every product.
+Trained weights are small and stay in fp32: half precision loses small steps. Frozen weights are
+    large:
+under autocast torch would cast them again at every use, so they are stored in bf16. A backbone that
+is frozen in bf16 as a whole needs no autocast and runs without it: on a GPU autocast would compute
+norms in fp32, and with them the residual stream, which is then cast before every product.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ HALVES = (torch.float16, torch.bfloat16)
 class Precision:
     """The precisions to train in.
 
-    autocast: the dtype that autocast computes in, or None without it.
-    half_base: what is frozen and in fp32 goes into bf16, where autocast computes in that; quantized
-    weights stay as they are.
+    autocast: the dtype of autocast, or None to disable it.
+    half_base: store frozen fp32 weights in bf16 if autocast computes in it; quantized weights stay
+        as they are.
     copied: the model will be copied to other GPUs at every step (DataParallel), so its modules keep
-    their own `forward`.
+        their own `forward`.
     """
 
     autocast: torch.dtype | None = None
@@ -40,16 +41,14 @@ class Precision:
     copied: bool = False
 
     def wanted(self, parameter: Tensor) -> torch.dtype:
-        """The dtype of one parameter (or table of positions) while it trains, or while others
-        train.
-        """
+        """The dtype of a parameter (or position table) while it, or others, train."""
         if self.autocast and parameter.requires_grad and parameter.dtype in HALVES:
             return torch.float32
         halved = self.half_base and self.autocast == torch.bfloat16 and not parameter.requires_grad
         return torch.bfloat16 if halved and parameter.dtype == torch.float32 else parameter.dtype
 
     def set(self, model: nn.Module) -> nn.Module:
-        """The model in these precisions."""
+        """Set the model to these precisions."""
         for parameter in _not_kept(model):
             parameter.data = parameter.data.to(self.wanted(parameter))
         backbone = _backbone(model)
@@ -59,9 +58,7 @@ class Precision:
 
     @contextmanager
     def of(self, model: nn.Module) -> Iterator[None]:
-        """The model in these precisions for a while; afterwards it is as it was, what is frozen to
-        the bit.
-        """
+        """Set the model to these precisions in a block, then restore it, frozen weights exactly."""
         changed = [
             parameter for parameter in _not_kept(model) if self.wanted(parameter) != parameter.dtype
         ]
@@ -108,21 +105,22 @@ def _backbone(model: nn.Module) -> nn.Module:
 
 
 def _is_in(module: nn.Module, dtype: torch.dtype) -> bool:
-    """Whether all of a module but its adapters is in one dtype."""
+    """True if all of a module except its adapters is in one dtype."""
     return {
         tensor.dtype for tensor in (*_own(module), *_tables(module)) if tensor.is_floating_point()
     } == {dtype}
 
 
 def _own(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are not an adapter's."""
+    """The parameters that do not belong to an adapter."""
     adapters = {id(weight) for weight in _adapter_weights(module)}
     return [parameter for parameter in module.parameters() if id(parameter) not in adapters]
 
 
 def _tables(module: nn.Module) -> list[Tensor]:
-    """Buffers that meet the residual stream, as the positions of M2M100; those of one dimension are
-    frequencies of rotations.
+    """Buffers that are added to the residual stream, such as M2M100's positions.
+
+    One-dimensional buffers are rotary frequencies.
     """
     return [
         buffer for buffer in module.buffers() if buffer.is_floating_point() and buffer.dim() > 1
@@ -135,8 +133,9 @@ def _adapter_weights(model: nn.Module) -> list[nn.Parameter]:
 
 
 def _not_kept(model: nn.Module) -> list[Tensor]:
-    """All parameters but the frozen ones of adapters, which checkpoints save to the bit; and the
-    tables of a frozen backbone.
+    """All parameters except adapters' frozen ones, and the tables of a frozen backbone.
+
+    Checkpoints save frozen parameters of adapters exactly.
     """
     kept = {id(weight) for weight in _adapter_weights(model) if not weight.requires_grad}
     backbone = _backbone(model)

@@ -1,8 +1,8 @@
-"""One line of progress, on a terminal and in a log file alike: epoch, loss, score, time left.
+"""One line of progress on a terminal and in a log file: epoch, loss, score, time left.
 
     epoch 2/10  step 60/300  loss 0.412  accuracy 0.871  1 min 12 s left
 
-A terminal also shows the running step, by tqdm. A log file gets a line after each evaluation (or
+A terminal also shows the current step with tqdm. A log file gets a line after each evaluation (or
 epoch), and after each half minute of a longer epoch.
 """
 
@@ -19,7 +19,7 @@ EVERY = 30.0  # seconds between two lines of a long epoch
 
 
 def duration(seconds: float) -> str:
-    """A time span in words: `8 s`, `1 min 12 s`, `2 h 5 min`."""
+    """A duration as text: `8 s`, `1 min 12 s`, `2 h 5 min`."""
     seconds = round(seconds)
     if seconds < 60:
         return f"{seconds} s"
@@ -29,10 +29,10 @@ def duration(seconds: float) -> str:
 
 
 class Progress(TrainerCallback):
-    """Prints the line; it takes the place of Trainer's bars and dictionaries.
+    """Prints the progress line in place of Trainer's bars and dictionaries.
 
     Args:
-        metric: the validation metric that is shown.
+        metric: the validation metric to show.
     """
 
     def __init__(self, metric: str):
@@ -89,7 +89,7 @@ class Progress(TrainerCallback):
         tqdm.write(line) if self._bar is not None else print(line, flush=True)
 
     def line(self, state: Any, seconds: float) -> str:
-        """The line of a state of training, after so many seconds."""
+        """The line for a training state after this many seconds."""
         done = max(1, state.global_step - self._first)
         left = seconds / done * (state.max_steps - state.global_step)
         parts = [

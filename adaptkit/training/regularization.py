@@ -1,8 +1,10 @@
-"""Ways to train pretrained weights with care, so that what they know is not lost.
+"""Regularization for fine-tuning pretrained weights, against forgetting.
 
-layer-wise rates      each layer learns at a share of the rate of the one above (Howard and Ruder 2018, arXiv:1801.06146)
+layer-wise rates      each layer's learning rate is a fraction of that of the layer above
+                      (Howard and Ruder 2018, arXiv:1801.06146)
 gradual unfreezing    one more layer from the top trains in each epoch (the same paper)
-L2-SP                 the loss grows with the squared distance from where training began (Li et al. 2018, arXiv:1802.01483)
+L2-SP                 the loss grows with the squared distance from the initial weights
+                      (Li et al. 2018, arXiv:1802.01483)
 """
 
 from __future__ import annotations
@@ -20,9 +22,7 @@ from adaptkit.models.probe import parameters_called_after
 
 
 def depths(model: Any) -> dict[str, int]:
-    """How far up each parameter lies: 0 before the layers, then a number a layer, the same for all
-    that comes behind them.
-    """
+    """The depth of each parameter: 0 before the layers, one per layer, then one for the rest."""
     _, prefix = backbone_of(model)
     layers = [f"{prefix}{path}." for _, paths in layer_paths(model) for path in paths]
     behind = parameters_called_after(model, layers[-1].removesuffix("."))
@@ -34,9 +34,7 @@ def depths(model: Any) -> dict[str, int]:
 
 
 def set_rates(optimizer: torch.optim.Optimizer, model: Any, decay: float) -> None:
-    """Split the groups of a fresh optimizer by depth; the rate of a layer is `decay` times that of
-    the one above.
-    """
+    """Split a fresh optimizer's groups by depth; each layer's rate is `decay` times the next."""
     place = depths(model)
     by_parameter = {id(parameter): place[name] for name, parameter in model.named_parameters()}
     top = max(by_parameter.values())
@@ -53,9 +51,7 @@ def set_rates(optimizer: torch.optim.Optimizer, model: Any, decay: float) -> Non
 
 
 class L2SPPenalty:
-    """L2-SP: half the squared distance of weights from where they are now. New weights, the head's,
-    are left out.
-    """
+    """L2-SP: half the squared distance of weights from their current values, without new ones."""
 
     def __init__(self, model: Any):
         record = getattr(model, "adaptkit_base", None)
@@ -73,9 +69,7 @@ class L2SPPenalty:
 
 
 class GradualUnfreezing(TrainerCallback):
-    """In the first epoch what lies behind the layers trains, in each later one another layer from
-    the top.
-    """
+    """Train what comes after the layers in epoch one, then one more layer per epoch, top down."""
 
     def __init__(self, model: Any):
         place = depths(model)

@@ -1,6 +1,4 @@
-"""The Trainer: `transformers.Trainer` with a task's loss, and overrides only where a seam is
-missing.
-"""
+"""`transformers.Trainer` with a task's loss; it overrides only what has no hook."""
 
 from __future__ import annotations
 
@@ -27,9 +25,10 @@ from adaptkit.utils.cudnn import attention_for
 
 
 class AdapterTrainer(Trainer):
-    """Trainer for a task. The task computes the loss, so that it is divided by the labels of the
-    whole optimizer step, whatever the number of accumulated batches and processes; and it says what
-    evaluation keeps of the outputs.
+    """Trainer for a task, which computes the loss and postprocesses the outputs in evaluation.
+
+    The loss is divided by the labels of the whole optimizer step, for any number of accumulated
+    batches and processes.
     """
 
     loss_is_scaled_for_ga = True
@@ -44,7 +43,7 @@ class AdapterTrainer(Trainer):
         for theirs in (ProgressCallback, PrinterCallback):  # dictionaries between torn bars
             self.remove_callback(theirs)
         self.model_accepts_loss_kwargs = True  # count the labels of a step
-        self._loss_shifts_labels = False  # ours are -100 where nothing is foretold
+        self._loss_shifts_labels = False  # labels are -100 where no prediction is scored
         self._counted: nn.Module | None = None
         self._pull = (
             L2SPPenalty(bare_model(self.model)) if options.l2_sp else None
@@ -60,9 +59,7 @@ class AdapterTrainer(Trainer):
             self.data_collator = self.data_collator.in_few_shapes(self.train_dataset)
 
     def get_decay_parameter_names(self, model):
-        """In adapters matrices decay, factors and biases do not, wherever they lie; for a model's
-        own weights Trainer decides.
-        """
+        """Decay matrices of adapters, but not their scales and biases; else as in Trainer."""
         if not any(isinstance(module, peft.PeftModel) for module in model.modules()):
             return super().get_decay_parameter_names(model)
         return [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
@@ -132,12 +129,14 @@ class AdapterTrainer(Trainer):
         return loss
 
     def _recorded_step(self, step, model, inputs, num_items_in_batch):
-        """A training step by a graph, which does not switch model and optimizer to training: an
-        evaluation may lie before it.
+        """Run a training step by a graph.
+
+        A graph does not switch model and optimizer to training mode, and an evaluation may come
+        before it.
         """
         if not model.training:
             model.train()
-        if hasattr(self.optimizer, "train"):  # of optimizers without a schedule
+        if hasattr(self.optimizer, "train"):  # for optimizers without a schedule
             self.optimizer.train()
         inputs = self._prepare_inputs(inputs)
         items = _labels_of_step(inputs["labels"], num_items_in_batch)
@@ -156,9 +155,7 @@ class AdapterTrainer(Trainer):
             return self.compute_loss(self.model, self._prepare_inputs(dict(batch)))
 
     def floating_point_ops(self, inputs):
-        """As in Trainer, 6 operations a parameter and token; the parameters are counted once and
-        not at every step.
-        """
+        """6 operations per parameter and token as in Trainer; parameters are counted only once."""
         if self._counted is not self.model:
             self._counted, self._parameters = (
                 self.model,
@@ -167,9 +164,7 @@ class AdapterTrainer(Trainer):
         return 6 * self._parameters * inputs["input_ids"].numel() if "input_ids" in inputs else 0
 
     def _clip_grad_norm(self, model):
-        """As in Trainer, without looking for gradients of what is frozen, of which there are many
-        times more.
-        """
+        """Clip as in Trainer, but skip the many frozen parameters."""
         if self.is_fsdp_enabled or self.is_deepspeed_enabled:
             return super()._clip_grad_norm(model)
         return self.accelerator.clip_grad_norm_(self._trained(), self.args.max_grad_norm)
@@ -185,7 +180,7 @@ class AdapterTrainer(Trainer):
         )  # `fit` has sorted the rows
 
     def buckets(self) -> LengthBuckets:
-        """The order in which the rows are trained on."""
+        """The order of the training rows."""
         args = self.args
         step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         seed = args.seed if args.data_seed is None else args.data_seed
@@ -199,7 +194,5 @@ class AdapterTrainer(Trainer):
 
 
 def _labels_of_step(labels: torch.Tensor, counted: torch.Tensor | int | None) -> torch.Tensor:
-    """How many labels an optimizer step holds: as Trainer has counted them, or those of the one
-    batch.
-    """
+    """The number of labels in an optimizer step, from Trainer's count or from its single batch."""
     return (labels != -100).sum() if counted is None else torch.as_tensor(counted)

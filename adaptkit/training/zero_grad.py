@@ -1,4 +1,4 @@
-"""`zero_grad` without a walk over all modules at every step."""
+"""`zero_grad` without iterating over all modules at every step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from torch import nn
 
 
 class ZeroGrad:
-    """Stands in for the `zero_grad` of a model: the same, without walking over its modules at every
-    step.
-    """
+    """Replaces a model's `zero_grad`; it does not iterate over its modules."""
 
     def __init__(self, model: nn.Module):
         self.zero_grad, self.parameters = model.zero_grad, list(model.parameters())
@@ -26,7 +24,7 @@ class ZeroGrad:
 
 @contextmanager
 def quick_zero_grad(model: Any) -> Iterator[None]:
-    """The model with that `zero_grad` while the block runs."""
+    """Use the fast `zero_grad` while the block runs."""
     model.zero_grad = ZeroGrad(model)
     try:
         yield

@@ -1,1 +1,1 @@
-"""Knowledge from elsewhere: mixing weights, ranking sources, many tasks at once, forgetting."""
+"""Transfer learning: mix weights, rank sources, train many tasks at once, measure forgetting."""

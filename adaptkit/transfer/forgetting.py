@@ -1,8 +1,8 @@
-"""Forgetting: how much language a model has unlearned while it learned a task.
+"""Forgetting: how much language a model has lost while learning a task.
 
-The language head of the base reads the backbone before training and after it; the loss is that of
-hidden tokens (encoders) or of the next ones (decoders) of general text that neither has been
-trained on. The head stays as it was.
+The base's language head reads the backbone before and after training. The loss is that of masked
+tokens (encoders) or next tokens (decoders) of general text on which neither was trained. The head
+stays unchanged.
 """
 
 from __future__ import annotations
@@ -38,19 +38,18 @@ def forgetting(
     format: str | None = None,
     text_column: str | None = None,
 ) -> dict[str, Any]:
-    """The mean loss of a token of general text, in nats: `before` and `after` training, and the
-    `method` that trained.
+    """The mean token loss on general text in nats, `before` and `after` training with `method`.
 
     Args:
         folder: an adapter, or a model whose own weights were trained.
-        file: general text, in any format that recipes read; text_column: its column where there are
+        file: general text, in any format that recipes read; text_column: its column if there are
             several (default: text).
-        head: a model over the same base with a language head (default: the base itself, where it
-            has one).
+        head: a model over the same base with a language head (default: the base itself, if it has
+            one).
 
     Raises:
-        AdaptkitError: no language head, one over another base, or a method whose work is no part of
-            the network.
+        AdaptkitError: there is no language head, it is over another base, or the method changes
+            nothing in the network.
     """
     base, card = base_and_card(folder, head)
     config = load_config(base, None if head else card.revision)
@@ -98,11 +97,11 @@ def forgetting(
 
 
 def base_and_card(folder: str | Path, head: str | None) -> tuple[str, TaskCard]:
-    """The model that reads before training, and the card of what was trained.
+    """The model before training, and the card of what was trained.
 
     Raises:
-        AdaptkitError: nothing to measure in the folder, or a whole model that does not say what it
-            was trained from.
+        AdaptkitError: the folder holds nothing to measure, or a full model that does not name its
+            base.
     """
     card = existing_card(Path(folder))
     origin = card.origin if card.method == FULL else card.base
@@ -115,7 +114,7 @@ def base_and_card(folder: str | Path, head: str | None) -> tuple[str, TaskCard]:
 
 
 def _trained_network(folder: str | Path) -> Any:
-    """The transformers model in a folder, with the adapter in it."""
+    """The transformers model in a folder, with its adapter."""
     model = Predictor(folder).model
     if isinstance(model, peft.PeftModel):
         if model.active_peft_config.is_prompt_learning:

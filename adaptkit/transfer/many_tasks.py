@@ -1,16 +1,15 @@
-"""Many tasks at once: models of several tasks that hold one base, and one adapter where it is
-shared, trained in turns.
+"""Multi-task training: models of several tasks share one base and optionally one adapter.
 
-A step belongs to one task, so its loss, its batches and its padding are those of the task alone;
-`TaskBuckets` says which step is
-whose. The models stay ordinary ones: only their tensors are the same, so each is saved, loaded and
-served like any other.
+A step belongs to one task, so its loss, batches and padding are those of the task alone;
+`TaskBuckets` assigns the steps. The models stay ordinary ones: only their tensors are shared, so
+each is saved, loaded and served like any other.
 
-How much a task's loss counts:
+Weights of the tasks' losses:
     fixed         as given
-    uncertainty   exp(-s) loss + s / 2, the s of each task learned (Kendall et al. 2018, arXiv:1705.07115)
-    balanced      so that the gradients of all tasks at the shared adapter are about equally long (the idea of GradNorm, Chen et al.
-                  2018, arXiv:1711.02257, without its rates)
+    uncertainty   exp(-s) loss + s / 2, with a learned s per task
+                  (Kendall et al. 2018, arXiv:1705.07115)
+    balanced      the gradients of all tasks at the shared adapter get about the same norm
+                  (the idea of GradNorm, Chen et al. 2018, arXiv:1711.02257, without its rates)
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ from adaptkit.training.trainer import AdapterTrainer
 
 WEIGHTINGS = ("fixed", "uncertainty", "balanced")
 
-MEMORY = 0.9  # of the running mean of gradient lengths
+MEMORY = 0.9  # decay of the running mean of gradient norms
 
 
 @dataclass
 class Job:
-    """One of the tasks: its model (from `adapt`), its rows, and how much its loss counts."""
+    """One of the tasks: its model (from `adapt`), its rows, and the weight of its loss."""
 
     name: str
     model: Any
@@ -55,12 +54,12 @@ class Job:
 
 
 def share_tensors(models: Sequence[nn.Module], adapter: bool = True) -> None:
-    """Let models of one base hold one set of tensors: the base's, and with `adapter` the adapter's.
-    Heads stay their own.
+    """Make models of one base share its tensors, and with `adapter` also the adapter's.
+
+    Heads stay separate.
 
     Raises:
-        AdaptkitError: the models are not of one base, or not of one method. They may then share a
-            part.
+        AdaptkitError: the bases or methods differ. The models may then share some tensors.
     """
     held: dict[str, nn.Parameter] = {}
     for model in models:
@@ -78,9 +77,7 @@ def share_tensors(models: Sequence[nn.Module], adapter: bool = True) -> None:
 
 
 def _places(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
-    """The parameters of a model's backbone: name inside it, the module that holds it, its name
-    there.
-    """
+    """The parameters of a model's backbone: name -> (the module that holds it, its name there)."""
     backbone, _ = backbone_of(bare_model(model))
     for path, module in backbone.named_modules():
         for key, parameter in list(module._parameters.items()):
@@ -91,33 +88,33 @@ def _places(model: nn.Module) -> Iterator[tuple[str, nn.Module, str]]:
 class ManyTasks(nn.Module):
     """The models of all tasks, as one for the Trainer.
 
-    Its state is what trains, each tensor once.
+    Its state is the trained tensors, each once.
     """
 
-    lengths: Tensor  # running means of gradient lengths, (tasks,); 0: not known yet
+    lengths: Tensor  # running means of gradient norms, (tasks,); 0: not known yet
 
     def __init__(self, models: Sequence[Any], names: Sequence[str]):
         super().__init__()
         self.models = nn.ModuleList(models)
         self.names = list(names)
-        self.config = models[0].config  # Trainer asks for one
+        self.config = models[0].config  # Trainer needs one
         self.log_variances = nn.Parameter(torch.zeros(len(models)), requires_grad=False)
         self.register_buffer("lengths", torch.zeros(len(models)))
 
     def forward(self, job: int, **inputs: Any) -> tuple[Any, Tensor]:
-        """What the model of a task says, and the logarithm of the variance of its loss."""
+        """The outputs of a task's model, and the log variance of its loss."""
         return self.models[job](**inputs), self.log_variances[job]
 
     def shared(self) -> list[nn.Parameter]:
-        """What trains and belongs to all models."""
+        """The trained parameters that all models share."""
         trained = [
             {id(p): p for p in model.parameters() if p.requires_grad} for model in self.models
         ]
         return [p for key, p in trained[0].items() if all(key in one for one in trained[1:])]
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
-        # Optimizer states and weights go by the tasks' places: a key that names them keeps out
-        # other tasks, and another order.
+        # Optimizer states and weights go by the tasks' positions: a key that names the tasks
+        # refuses other tasks, and another order.
         found: dict[str, Tensor] = {
             f"tasks: {', '.join(self.names)}": torch.zeros(1),
             "lengths": self.lengths,
@@ -142,7 +139,7 @@ class ManyTasks(nn.Module):
 
 @dataclass(frozen=True)
 class Collate:
-    """Batches of rows of one task; `job` says of which."""
+    """Collator of rows of one task; `job` marks the task of a batch."""
 
     collators: list[Any]
 
@@ -152,12 +149,13 @@ class Collate:
 
 
 class ManyTasksTrainer(AdapterTrainer):
-    """Trains all tasks. The best epoch is the one with the highest mean of the tasks' best metrics,
-    `eval_score`; a perplexity counts as its inverse. With too few validation rows in one of them
-    the last epoch is kept.
+    """Trains all tasks.
+
+    The best epoch has the highest mean of the tasks' best metrics, `eval_score`; a perplexity
+    counts as its inverse. If one task has too few validation rows, the last epoch is kept.
     """
 
-    recordable = False  # it reads which task a batch is of
+    recordable = False  # it reads the task of a batch
 
     def __init__(
         self,
@@ -228,7 +226,7 @@ class ManyTasksTrainer(AdapterTrainer):
         return outputs
 
     def weights(self) -> list[float]:
-        """How much the loss of each task counts at the end."""
+        """The final weight of each task's loss."""
         learned = (
             torch.exp(-self._many().log_variances).tolist()
             if self.weighting == "uncertainty"
@@ -264,8 +262,9 @@ class ManyTasksTrainer(AdapterTrainer):
     def evaluate(
         self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
-        """Every task that has validation rows; `eval_NAME_METRIC`, and `eval_score`: the mean of
-        what each is judged by.
+        """Evaluate every task with validation rows; returns `eval_NAME_METRIC` and `eval_score`.
+
+        `eval_score` is the mean of the tasks' best metrics.
         """
         found: dict[str, float] = {}
         best = []
@@ -288,7 +287,7 @@ class ManyTasksTrainer(AdapterTrainer):
             value = metrics[job.task.best_metric]
             best.append(
                 1 / value if job.task.lower_is_better else value
-            )  # of a perplexity: the mean probability of a token
+            )  # for a perplexity: the mean probability of a token
         found[f"{metric_key_prefix}_score"] = statistics.mean(best)
         self.log(found)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, found)
@@ -302,9 +301,7 @@ class ManyTasksTrainer(AdapterTrainer):
 
 
 def own_history(history: list[dict[str, float]], name: str) -> list[dict[str, float]]:
-    """The log of one task: its own metrics under the names they have when it is trained alone, and
-    the loss of all.
-    """
+    """The log of one task: its metrics under their usual names, and the loss of all tasks."""
     start, found = f"eval_{name}_", []
     for entry in history:
         own = {

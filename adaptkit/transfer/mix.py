@@ -1,11 +1,11 @@
-"""Mixing weights: a network starts from `beta * source + (1 - beta) * target`, tensor by tensor.
+"""Mix weights: a network starts from `beta * source + (1 - beta) * target`, tensor by tensor.
 
 The source may be deeper or shallower, and of another architecture of the same widths: inside layers
 tensors are matched by layer and site, norms of different architectures by their order, the rest by
-name. A wider source gives its tables of embeddings by truncated SVD (`adaptkit.transfer.widths`),
-and nothing else. A source of several models is their mean: fine-tuned models of one base mixed
-evenly are a soup (Wortsman et al. 2022, arXiv:2203.05482); every other layer of a teacher is how
-DistilBERT began (Sanh et al. 2019, arXiv:1910.01108).
+name. A wider source only contributes its embedding tables, by truncated SVD
+(`adaptkit.transfer.widths`). Several sources count as their mean: fine-tuned models of one base
+mixed evenly are a soup (Wortsman et al. 2022, arXiv:2203.05482); every other layer of a teacher is
+the initialization of DistilBERT (Sanh et al. 2019, arXiv:1910.01108).
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from adaptkit.transfer.widths import basis_between, share_kept, tables_behind
 
 @dataclass(frozen=True)
 class Mixed:
-    """What was mixed: `mapped` target parameter -> source parameter; `left`, those of the target
-    that have no counterpart.
+    """`mapped`: target parameter -> source parameter; `left`: unmatched target parameters.
 
-    narrowed: mapped ones that were wider in the source -> the share of their squares that truncated
-    SVD kept.
+    narrowed: mapped parameters that were wider in the source -> the share of their squares that
+    truncated SVD kept.
     """
 
     mapped: dict[str, str]
@@ -61,17 +60,16 @@ def mix(
     Args:
         target, source: transformers models, bare or with a head; several sources count as their
             mean.
-        beta: the source's share, 0 to 1. At 0 the target stays as it is, at 1 it holds the source's
-            weights, to the bit (but for tables that were narrowed).
-        layers: which layer of the source each layer of the target takes: `every` (spread evenly,
-            the last one among them), `first`, `last`, or their numbers, counted from 0.
-        leave: leave parameters of the target that have no counterpart of their shape as they are;
-            else they are refused.
+        beta: the source's share, 0 to 1. At 0 the target is unchanged, at 1 it gets the source's
+            weights exactly (except for narrowed tables).
+        layers: which layer of the source each layer of the target takes: `every` (evenly spaced,
+            including the last), `first`, `last`, or indices from 0.
+        leave: leave unmatched parameters of the target as they are; otherwise they are refused.
 
     Raises:
-        AdaptkitError: a parameter without a counterpart, or none with one, beta out of range,
-            layers that do not exist, no source, wider sources of several widths. The target is then
-            as it was.
+        AdaptkitError: a parameter, or every one, has no counterpart, beta is out of range, layers
+            do not exist, there is no source, or wider sources have several widths. The target is
+            unchanged then.
     """
     if not 0 <= beta <= 1:
         raise AdaptkitError(f"beta is a share from 0 to 1, not {beta}.")
@@ -117,9 +115,7 @@ def mix(
 
 
 def named_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters, each once, and the buffers of numbers that are saved with them, as Marian's bias
-    of its logits.
-    """
+    """Each parameter once, and saved numeric buffers, such as Marian's bias of its logits."""
     saved = model.state_dict().keys()
     buffers = {
         name: buffer
@@ -130,7 +126,7 @@ def named_weights(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _first(names: list[str], count: int = 6) -> str:
-    """Some names, and how many there are."""
+    """The first names, and how many there are."""
     return ", ".join(names[:count]) + (
         f", ... ({len(names)} of them)" if len(names) > count else ""
     )
@@ -139,8 +135,9 @@ def _first(names: list[str], count: int = 6) -> str:
 def _pairs(
     target: nn.Module, source: nn.Module, tensors: dict[str, Tensor], layers: str | Sequence[int]
 ) -> dict[str, str]:
-    """Target parameter -> source parameter of the same place and shape; `tensors`: the source's
-    parameters, as they are mixed.
+    """Target parameter -> source parameter of the same place and shape.
+
+    `tensors`: the source's parameters, as they are mixed.
     """
     alike = target.config.model_type == source.config.model_type
     wanted, given, own = _places(target, alike), _places(source, alike), named_weights(target)
@@ -171,9 +168,7 @@ def _pairs(
 
 
 def _in_one_layer(places: dict[tuple[int, int, str], str]) -> dict[tuple[int, str], str]:
-    """What the first layer of a stack holds for all of them, as T5's does the biases of positions:
-    (stack, inside) -> name.
-    """
+    """What a stack's first layer holds for all, as T5's position bias: (stack, inside) -> name."""
     counts = Counter((stack, inside) for stack, _, inside in places)
     alone = {place: name for place, name in places.items() if counts[place[0], place[2]] == 1}
     return {
@@ -184,14 +179,15 @@ def _in_one_layer(places: dict[tuple[int, int, str], str]) -> dict[tuple[int, st
 
 
 def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:
-    """(stack, layer, site or name inside) -> parameter name; stack -1 outside the layers. alike:
-    norms go by their names.
+    """(stack, layer, site or inner name) -> parameter name; stack -1 outside the layers.
+
+    alike: norms go by their names.
     """
     _, prefix = backbone_of(model)
     modules = dict(model.named_modules())
     inside: dict[
         str, tuple[int, int, str]
-    ] = {}  # a module of a layer -> stack, layer, what it is called here
+    ] = {}  # a module of a layer -> stack, layer, its name here
     for index, (stack, paths) in enumerate(layer_paths(model)):
         sites = {path: site for site, path in stack.maps.items() if ":" not in path}
         for layer, path in enumerate(paths):
@@ -200,13 +196,13 @@ def _places(model: Any, alike: bool) -> dict[tuple[int, int, str], str]:
             for name, module in modules[root].named_modules(prefix=root):
                 called = sites.get(name.removeprefix(f"{root}."), name.removeprefix(root))
                 if "Norm" in type(module).__name__ and not alike:
-                    # they do another work before and behind a block
+                    # they have another function before and after a block
                     called = f"{'post' if stack.norm else 'pre'}-norm {norms}"
                     norms += 1
                 inside[name] = (index, layer, called)
     embeddings = getattr(
         model.get_input_embeddings(), "weight", None
-    )  # those of pictures have another kind
+    )  # image embeddings are of another kind
     places = {}
     for name, parameter in named_weights(model).items():
         module, _, kind = name.rpartition(".")

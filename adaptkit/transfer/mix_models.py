@@ -1,6 +1,4 @@
-"""What `adaptkit mix` does: a folder with the mixed network, ready to be a base or, where fully
-tuned models were mixed, to answer.
-"""
+"""`adaptkit mix`: write a mixed network that is a new base, or answers if fine-tuned models mix."""
 
 from __future__ import annotations
 
@@ -25,10 +23,10 @@ from adaptkit.utils.overrides import overrides
 
 
 def mix_models(given: argparse.Namespace) -> None:
-    """Mix, and where several betas are given keep the one that is best on the validation rows.
+    """Mix, and with several betas keep the one that is best on the validation rows.
 
     Raises:
-        AdaptkitError: whatever the user can mend.
+        AdaptkitError: for any error that the user can correct.
     """
     check_empty(given.output_dir)
     if bool(given.target) == bool(given.num_hidden_layers):
@@ -65,7 +63,7 @@ def mix_models(given: argparse.Namespace) -> None:
 
 
 def full_card(model: str) -> TaskCard | None:
-    """The card of a fully tuned model; None for a base.
+    """The card of a fully fine-tuned model; None for a base.
 
     Raises:
         AdaptkitError: it is an adapter, whose weights are not those of a network.
@@ -81,15 +79,13 @@ def full_card(model: str) -> TaskCard | None:
 
 
 def writer_of(names: list[str]) -> str | None:
-    """The Auto class of models that write, where all of these are such models of one kind and so
-    have that head; else None.
-    """
+    """The Auto class of generating models if all of these share one, with its head; else None."""
     kinds = {(config.model_type, _writer(config)) for config in map(load_config, names)}
     return kinds.pop()[1] if len(kinds) == 1 else None
 
 
 def _writer(config: Any) -> str | None:
-    """The Auto class that a checkpoint was saved from, where it is one of models that write."""
+    """The Auto class that a checkpoint was saved from, if it is one of generating models."""
     import transformers
 
     mappings: dict[str, Any] = {
@@ -108,9 +104,7 @@ def _writer(config: Any) -> str | None:
 
 
 def _load(name: str, card: TaskCard | None, head: str | None) -> Any:
-    """The whole network in fp32: with its head where the target is a fully tuned model, or all
-    write.
-    """
+    """The network in fp32, with its head if the target is fully fine-tuned or all generate."""
     more: dict[str, Any] = (
         {"task": card.model_class, "labels": card.labels or None} if card else {"task": head}
     )
@@ -118,7 +112,7 @@ def _load(name: str, card: TaskCard | None, head: str | None) -> Any:
 
 
 def _new(source: Any, given: argparse.Namespace, head: str | None) -> Any:
-    """A network of the source's kind, from random weights."""
+    """A randomly initialized network of the source's kind."""
     return fresh(
         source,
         given.num_hidden_layers,

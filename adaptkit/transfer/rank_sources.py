@@ -1,6 +1,4 @@
-"""`adaptkit sources`: which base and which stored adapter a new task is best started from, in a
-table.
-"""
+"""`adaptkit sources`: rank bases and stored adapters as starting points for a new task."""
 
 from __future__ import annotations
 
@@ -33,12 +31,12 @@ from adaptkit.utils.terminal import format_table
 def rank(
     table: Table, bases: list[str], store: str | None, rows: int = 1000, seed: int = 0
 ) -> list[dict[str, Any]]:
-    """A row of scores for each source, with the seconds that it took.
+    """One row of scores per source, with the seconds that it took.
 
     Args:
-        table: rows of the target as `Classify.read` gives them; at most `rows` of them are looked
-            at, drawn by `seed`.
-        bases: bare bases; those of the stored adapters come by themselves.
+        table: rows of the target as `Classify.read` returns them; at most `rows` of them are used,
+            sampled with `seed`.
+        bases: bare bases; those of the stored adapters are added.
         store: a folder of adapters.
     """
     chosen = np.random.default_rng(seed).permutation(len(table))[:rows]
@@ -98,15 +96,13 @@ def rank(
 
 
 def task_model(base: str) -> Any:
-    """A base with a head that is new, whatever head its checkpoint has."""
+    """A base with a new head, whatever head its checkpoint has."""
     return load_base(base, task=Classify.auto_class, labels=load_config(base).num_labels + 1).eval()
 
 
 @contextmanager
 def started_from(model: Any, folder: Path | None) -> Iterator[None]:
-    """While the block runs, a task model is what a training with `--warm_start` begins with; None:
-    as it is.
-    """
+    """In the block, start a task model as a `--warm_start` training does; None: unchanged."""
     if folder is None:
         yield
         return
@@ -123,7 +119,7 @@ def started_from(model: Any, folder: Path | None) -> Iterator[None]:
 def features(
     model: Any, tokenizer: Any, texts: list[tuple[str, ...]], batch_size: int = 64
 ) -> np.ndarray:
-    """What the new head of a task model reads of each text or pair, `(texts, width)`."""
+    """The input of a task model's new head for each text or pair, `(texts, width)`."""
     reads = HeadInput(model)
     order = sorted(range(len(texts)), key=lambda index: sum(map(len, texts[index])))
     found: list[np.ndarray] = [np.zeros(0)] * len(texts)
@@ -143,14 +139,12 @@ def features(
 
 
 def sort_key(row: dict[str, Any], by: str) -> tuple[float, float]:
-    """What a source's row of scores is sorted by."""
+    """The sort key of a source's row of scores."""
     return row[by], row["log_me"]
 
 
 def show(found: list[dict[str, Any]], by: str) -> str:
-    """A table, the best source first; of equal ones (an accuracy is a whole number of rows) the one
-    with more evidence.
-    """
+    """A table, the best source first; ties (an accuracy counts whole rows) go by evidence."""
     found = sorted(found, key=lambda row: sort_key(row, by), reverse=True)
     rows = [("source", *SCORES, "seconds")]
     rows += [

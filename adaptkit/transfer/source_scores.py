@@ -1,12 +1,13 @@
-"""How well a source suits a task, told without training: from features `(rows, width)` of the
-task's texts and their labels.
+"""Scores of a source for a task without training, from features `(rows, width)` and labels.
 
-    log_me      mean log evidence of a Bayesian linear map to each label (You et al. 2021, arXiv:2102.11005)
-    h_score     how much of the features' spread lies between labels (Bao et al. 2019; covariance shrunk, Ibrahim et al. 2021)
+    log_me      mean log evidence of a Bayesian linear map to each label
+                (You et al. 2021, arXiv:2102.11005)
+    h_score     how much of the features' spread lies between labels
+                (Bao et al. 2019; covariance shrunk, Ibrahim et al. 2021)
     probe       accuracy of a ridge map to the labels, cross-validated
     neighbours  accuracy of the vote of the nearest rows by cosine, each row left out in turn
 
-All are higher for better sources. None needs a seed: folds are cut by the rows' order.
+Higher is better for all of them. They need no seed: folds are cut by the rows' order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def one_hot(labels: Array) -> Array:
 
 
 def log_me(features: Array, labels: Array, steps: int = 100) -> float:
-    """The mean over labels of the maximal log evidence for each row."""
+    """The mean over labels of the maximal log evidence per row."""
     features = features.astype(np.float64)
     rows, width = features.shape
     u, s, _ = np.linalg.svd(features, full_matrices=False)
@@ -53,8 +54,9 @@ def log_evidence(
 ) -> float:
     """log p(y | features, alpha, beta): alpha the precision of the weights, beta that of the noise.
 
-    s: singular values of the features; size: squared length of the mean weights; error: squared
-    error of their answer.
+    s: singular values of the features; size: squared norm of the mean weights; error: squared error
+        of
+    their prediction.
     """
     spread = np.log(alpha + beta * s**2).sum() + (width - len(s)) * np.log(alpha)
     return 0.5 * (
@@ -67,9 +69,10 @@ def log_evidence(
 
 
 def h_score(features: Array, labels: Array) -> float:
-    """(1 - a) trace(C^-1 cov(mean features of each label)): C the covariance of the features, by a
-    share a shrunk towards a multiple of the identity (Ledoit and Wolf 2004). At most the number of
-    labels less one.
+    """(1 - a) trace(C^-1 cov(mean features of each label)), C the covariance of the features.
+
+    C is shrunk by a share a towards a multiple of the identity (Ledoit and Wolf 2004). The score is
+    at most the number of labels minus one.
     """
     features = features.astype(np.float64) - features.mean(0)
     rows, width = features.shape
@@ -85,8 +88,9 @@ def h_score(features: Array, labels: Array) -> float:
 
 
 def probe(features: Array, labels: Array, folds: int = 5, strength: float = 1.0) -> float:
-    """Accuracy of a ridge map with a bias from standardized features to the labels; strength: a
-    row's worth of shrinking.
+    """Accuracy of a ridge map with a bias from standardized features to the labels.
+
+    strength: regularization per row.
     """
     fold = np.arange(len(labels)) % min(folds, len(labels))
     known, right = one_hot(labels), 0
@@ -103,7 +107,7 @@ def probe(features: Array, labels: Array, folds: int = 5, strength: float = 1.0)
 
 
 def neighbours(features: Array, labels: Array, count: int = 5) -> float:
-    """Accuracy of the vote of the nearest `count` other rows; a draw goes to the nearer."""
+    """Accuracy of the vote of the nearest `count` other rows; ties go to the nearer rows."""
     unit = features / (np.linalg.norm(features, axis=1, keepdims=True) + 1e-12)
     close = unit @ unit.T
     np.fill_diagonal(close, -np.inf)

@@ -1,14 +1,13 @@
-"""Embeddings of another width: a table `(tokens, wide)` becomes `(tokens, narrow)` by truncated
-SVD.
+"""Embeddings of another width: `(tokens, wide)` becomes `(tokens, narrow)` by truncated SVD.
 
-The first right singular vectors of the token embeddings keep as much of their squares as so few can
-(Eckart and Young 1936); all tables of a network go through the same ones, so that they can still be
-added. Within the narrow space they are turned to what the target has (orthogonal Procrustes,
-Schönemann 1966), so that a share of both is no sum of unrelated axes. What is lost is lost: this is
-approximate.
+The first right singular vectors of the token embeddings keep as much of their squares as this many
+can (Eckart and Young 1936). All tables of a network are projected on the same ones, so that they
+can still be added. Within the narrow space they are rotated to the target's tables (orthogonal
+Procrustes, Schönemann 1966), so that a mixture of both is not a sum of unrelated axes. The
+projection loses information: it is approximate.
 
-Weights inside layers are left alone: a norm does not turn with its input, so turned layers compute
-something else. See docs/architecture.md.
+Weights inside layers are left alone: a norm does not rotate with its input, so rotated layers
+compute something else. See docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -23,11 +22,12 @@ from adaptkit.errors import AdaptkitError
 
 
 def basis_between(sources: Sequence[Any], target: Any) -> Tensor | None:
-    """What narrows the tables of sources to the target's width, `(wide, narrow)`; None where they
-    are not wider.
+    """The projection of the sources' tables to the target's width, `(wide, narrow)`.
+
+    None if they are not wider.
 
     Raises:
-        AdaptkitError: sources of several widths, one of them wider than the target.
+        AdaptkitError: the sources have several widths, one of them wider than the target.
     """
     tables, own = [_embeddings(model) for model in sources], _embeddings(target)
     widths = {0 if table is None else table.shape[1] for table in tables}
@@ -47,7 +47,7 @@ def basis_between(sources: Sequence[Any], target: Any) -> Tensor | None:
 
 
 def tables_behind(basis: Tensor, model: nn.Module) -> dict[str, Tensor]:
-    """The tables of embeddings of a model by parameter name, each behind a basis."""
+    """The embedding tables of a model by parameter name, each projected on a basis."""
     kept = dict(model.named_parameters())
     tables = {
         f"{name}.weight": module
@@ -62,12 +62,12 @@ def tables_behind(basis: Tensor, model: nn.Module) -> dict[str, Tensor]:
 
 
 def share_kept(table: Tensor, narrow: Tensor) -> float:
-    """How much of the squares of a table is left in the narrow one, 0 to 1."""
+    """The share of a table's squares that the narrow table keeps, 0 to 1."""
     whole = float(table.detach().float().square().sum())
     return float(narrow.square().sum()) / whole if whole else 1.0
 
 
 def _embeddings(model: Any) -> Tensor | None:
-    """The token embeddings, `(tokens, width)`; pictures have none."""
+    """The token embeddings, `(tokens, width)`; vision models have none."""
     table = model.get_input_embeddings()
     return table.weight.detach() if isinstance(table, nn.Embedding) else None

@@ -1,1 +1,1 @@
-"""Files, terminal, processes, hardware, plots: what knows nothing of models and tasks."""
+"""Files, terminal, processes, hardware and plots, independent of models and tasks."""

@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, never half of each."""
+"""Atomic files and folders: a reader sees the old version or the new one, never a mix."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from adaptkit.errors import AdaptkitError
 
 
 def check_empty(folder: str | Path, otherwise: str = "") -> None:
-    """Refuse an output folder that holds something: what lay there would stay beside the new files.
+    """Refuse an output folder that is not empty: its files would stay beside the new ones.
 
     Args:
-        otherwise: what else the user can do than give another folder.
+        otherwise: what the user can do instead of choosing another folder.
     """
     folder = Path(folder)
     if folder.is_file():
@@ -30,7 +30,7 @@ def check_empty(folder: str | Path, otherwise: str = "") -> None:
 
 
 def without_parts(path: str) -> tuple[Path, str]:
-    """`file.json#part` as the file and the part; a file may have such a name, too."""
+    """`file.json#part` as the file and the part; a file may also have such a name."""
     whole, _, part = (path, "", "") if Path(path).exists() else path.partition("#")
     return Path(whole), part
 
@@ -40,7 +40,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 @contextmanager
 def new_file(path: str | Path) -> Iterator[Path]:
-    """A path to write to; when the block ends well, it takes the place of `path` in one step."""
+    """A path to write to; if the block succeeds, it replaces `path` atomically."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -55,9 +55,9 @@ def new_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """A folder to fill; when the block ends well, it takes the place of `path` in one step.
+    """A folder to fill; if the block succeeds, it replaces `path` atomically.
 
-    Whatever else lay in the old folder is moved to the new one. A kill at any moment leaves the old
+    Other files of the old folder are moved to the new one. A kill at any moment leaves the old
     folder or the new one.
     """
     path = Path(path).absolute()
@@ -68,7 +68,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         os.chmod(staged, 0o755)
         for file in staged.rglob("*"):
             if file.is_file():
-                os.chmod(file, 0o644)  # safetensors writes what nobody else may read
+                os.chmod(file, 0o644)  # safetensors writes files that only their owner can read
                 _flush(file)
         if path.exists():
             _exchange(staged, path)
@@ -82,12 +82,11 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 def read_together(folder: str | Path, names: Sequence[str]) -> dict[str, bytes]:
-    """The content of these files of one folder, as far as they exist; all of one folder, though
-    another takes its place meanwhile.
+    """The contents of these files of one folder, if they exist, all from one version of the folder.
 
     Raises:
-        FileNotFoundError: the folder was replaced or deleted meanwhile, and some of its files had
-            vanished.
+        FileNotFoundError: the folder was replaced or deleted meanwhile, and some of its files were
+            gone.
         OSError: the folder cannot be opened, or a file cannot be read.
     """
     opened = os.open(folder, os.O_RDONLY)
@@ -101,9 +100,7 @@ def read_together(folder: str | Path, names: Sequence[str]) -> dict[str, bytes]:
 
 
 def _exists_in(folder: int, name: str) -> bool:
-    """Whether there is a file of this name; pipes and devices, at which a reader could wait for
-    ever, are none.
-    """
+    """True for an existing regular file; reading a pipe or device could block forever."""
     try:
         return stat.S_ISREG(os.stat(name, dir_fd=folder).st_mode)
     except FileNotFoundError:
@@ -121,7 +118,7 @@ def _flush(file: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Swap two folders: atomically on Linux; elsewhere by three renames."""
+    """Swap two folders: atomically on Linux, elsewhere by three renames."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if hasattr(libc, "renameat2"):

@@ -1,9 +1,9 @@
-"""Attention on GPUs without cuDNN's plans, where batches have many lengths.
+"""Keep attention off cuDNN's plans on GPUs when batches have many lengths.
 
-On an H100 torch hands attention in half precision to cuDNN first. That makes a plan for every shape
-it has not seen: a tenth of a second for a batch that trains, where the kernels take less than a
-millisecond (`benchmarks/new_shapes.py`). Batches of texts, and texts that grow while they are
-written, keep bringing new shapes. Torch's other kernels need none; over long texts they are slower.
+On an H100, torch passes half-precision attention to cuDNN first. cuDNN makes a plan for every new
+shape: a tenth of a second for a training batch whose kernels take less than a millisecond
+(`benchmarks/new_shapes.py`). Batches of texts, and texts that grow during generation, keep
+bringing new shapes. Torch's other kernels need no plans; on long texts they are slower.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ _before = True
 
 @contextmanager
 def disable_cudnn_sdpa() -> Iterator[None]:
-    """Attention leaves cuDNN out until the last block that asked for it ends, in all threads; also
-    a decorator.
-    """
+    """Disable cuDNN attention in all threads until the last active block ends; also a decorator."""
     global _inside, _before
     with _lock:
         if not _inside:
@@ -46,13 +44,11 @@ def disable_cudnn_sdpa() -> Iterator[None]:
 
 
 def attention_for(lengths: np.ndarray) -> AbstractContextManager[Any]:
-    """No plans for texts of these lengths, if they are many; blocks of one length keep torch's own
-    choice.
-    """
+    """Disable cuDNN attention if the texts have many lengths; otherwise keep torch's choice."""
     return disable_cudnn_sdpa() if len(np.unique(lengths)) > FEW else nullcontext()
 
 
 def _others() -> bool:
-    """Whether torch may use other kernels: a caller may have asked for cuDNN alone."""
+    """True if torch may use other kernels: a caller may have requested cuDNN only."""
     cuda = torch.backends.cuda
     return cuda.flash_sdp_enabled() or cuda.mem_efficient_sdp_enabled() or cuda.math_sdp_enabled()

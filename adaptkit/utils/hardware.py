@@ -1,6 +1,4 @@
-"""What this machine computes in: where its processor would have to emulate a dtype, another one is
-many times as fast.
-"""
+"""The dtypes that this machine computes in; emulated dtypes are many times slower."""
 
 from __future__ import annotations
 
@@ -20,30 +18,31 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-# What a processor needs for products in a dtype, by its names in torch and in Linux.
+# Instructions that a processor needs for products in a dtype, by their names in torch and Linux.
 _INSTRUCTIONS = {
     torch.bfloat16: ("avx512_bf16", "amx_bf16"),
     torch.float16: ("avx512_fp16", "amx_fp16"),
 }
 
-CONTAINER = Path("/sys/fs/cgroup")  # where Linux tells what it may use
+CONTAINER = Path("/sys/fs/cgroup")  # where Linux lists the usable instructions
 
-_SHARE = 0.5  # of the free memory that wider weights may take
+_SHARE = 0.5  # share of the free memory that wider weights may take
 
 
 def only_cpu() -> bool:
-    """Whether models run on the processor: there is no GPU, or it is not wanted."""
+    """True if models run on the CPU: there is no GPU, or it is disabled."""
     return wants_cpu() or not torch.accelerator.is_available()
 
 
 def has_instructions(dtype: torch.dtype) -> bool:
-    """Whether the processor is known to compute in a dtype."""
+    """True if the processor is known to compute in a dtype."""
     return dtype not in _INSTRUCTIONS or any(_cpu().get(name) for name in _INSTRUCTIONS[dtype])
 
 
 def emulates(dtype: torch.dtype) -> bool:
-    """Whether the processor is known not to compute in a dtype: then torch multiplies number by
-    number. Only x86 is known.
+    """True if the processor is known to lack a dtype, so that torch multiplies number by number.
+
+    Only x86 is known.
     """
     return _cpu().get("architecture") == "x86_64" and not has_instructions(dtype)
 
@@ -51,16 +50,14 @@ def emulates(dtype: torch.dtype) -> bool:
 def _cpu() -> dict[str, Any]:
     if hasattr(torch.cpu, "get_capabilities"):
         return dict(torch.cpu.get_capabilities())
-    flags = Path("/proc/cpuinfo")  # of an older torch's machine
+    flags = Path("/proc/cpuinfo")  # older versions of torch
     if not flags.is_file():
         return {}
     return {"architecture": platform.machine()} | dict.fromkeys(flags.read_text().split(), True)
 
 
 def free_memory() -> int:
-    """Bytes of memory that are free, for one of the processes that were started together; a
-    container's limit counts.
-    """
+    """Free memory in bytes per process started together, within a container's limit."""
     import psutil
 
     free = psutil.virtual_memory().available
@@ -71,32 +68,29 @@ def free_memory() -> int:
 
 
 def emulated(model: nn.Module) -> list[torch.Tensor]:
-    """The weights in which the processor would have to emulate products; none where a part of the
-    model lies elsewhere.
-    """
+    """The weights whose products the CPU would emulate; empty if a part is not on the CPU."""
     tensors = [*model.parameters(), *model.buffers()]
-    if any(tensor.device.type != "cpu" for tensor in tensors):  # on a GPU, or on the disk
+    if any(tensor.device.type != "cpu" for tensor in tensors):  # on a GPU or on disk
         return []
     slow = {dtype for dtype in _INSTRUCTIONS if emulates(dtype)}
     return [tensor for tensor in tensors if tensor.dtype in slow]
 
 
 def more_in_fp32(tensors: list[torch.Tensor]) -> int:
-    """How many bytes more tensors take in fp32."""
+    """How many more bytes tensors take in fp32."""
     return sum(
         tensor.numel() * (torch.float32.itemsize - tensor.dtype.itemsize) for tensor in tensors
     )
 
 
 def upcast_emulated(model: nn.Module) -> torch.dtype | None:
-    """Put a model that lies on a processor in fp32 where it would have to be emulated, if half of
-    the free memory holds that.
+    """Upcast a model on a CPU to fp32 if its dtype would be emulated and memory allows.
 
-    The values stay the same. Weights that are quantized stay as they are, and are multiplied in
-    fp32.
+    It may take half of the free memory. The values stay the same. Quantized weights stay as they
+    are and are multiplied in fp32.
 
     Returns:
-        The dtype that it was in; None where no weight was changed.
+        The previous dtype, or None if no weight was changed.
     """
     module: Any
     for module in model.modules():
@@ -113,7 +107,7 @@ def upcast_emulated(model: nn.Module) -> torch.dtype | None:
 
 
 def peak_memory() -> float:
-    """GB that this process has held at most: of the GPU where it uses one, else in all."""
+    """Peak memory of this process in GB: of the GPU if it uses one, else in total."""
     if torch.cuda.is_available() and torch.cuda.max_memory_reserved():
         return round(torch.cuda.max_memory_reserved() / 1e9, 3)
     unit = 1 if sys.platform == "darwin" else 1024

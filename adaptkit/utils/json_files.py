@@ -1,4 +1,4 @@
-"""JSON files that people read, and errors that name the file."""
+"""Human-readable JSON files, and errors that name the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from adaptkit.errors import AdaptkitError
 
 
 def write_json(path: Path, content: dict) -> None:
-    """Indented JSON, as people read it."""
+    """Write indented JSON."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
@@ -19,7 +19,7 @@ def read_json(path: Path) -> dict:
 
 
 def parse_json(content: bytes, path: Path) -> dict:
-    """The JSON object in the bytes of a file, or an AdaptkitError; `path` is for the message."""
+    """The JSON object in the bytes of a file, or an AdaptkitError that names `path`."""
     try:
         found = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as problem:

@@ -1,4 +1,4 @@
-"""Settings of a configuration on a command line: `hidden_size=256,num_hidden_layers=4`."""
+"""Parse settings of a configuration: `hidden_size=256,num_hidden_layers=4`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from adaptkit.errors import AdaptkitError
 
 
 def overrides(text: str | None) -> dict[str, Any]:
-    """Settings such as `hidden_size=256,num_hidden_layers=4`.
+    """The settings in a string such as `hidden_size=256,num_hidden_layers=4`.
 
     Raises:
-        AdaptkitError: a part that is no `name=value`.
+        AdaptkitError: a part is not `name=value`.
     """
     found: dict[str, Any] = {}
     for part in filter(None, (text or "").split(",")):
@@ -25,7 +25,7 @@ def overrides(text: str | None) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """What YAML makes of a value; 1e-6 is a number, too."""
+    """A value parsed as YAML; 1e-6 is also a number."""
     import yaml
 
     try:

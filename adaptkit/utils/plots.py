@@ -1,4 +1,4 @@
-"""Pictures of a run, where matplotlib is installed."""
+"""Plots of a run, if matplotlib is installed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from adaptkit.utils.atomic_files import new_file
 
 
 def draw_curves(path: Path, history: list[dict[str, float]], metric: str) -> bool:
-    """`curves.png`: training loss by step, validation loss and metric by epoch. False without
-    matplotlib.
+    """`curves.png`: training loss by step, validation loss and metric by epoch.
+
+    Returns False without matplotlib.
     """
     plot = _pyplot()
     if plot is None:
@@ -40,8 +41,9 @@ def draw_curves(path: Path, history: list[dict[str, float]], metric: str) -> boo
 
 
 def draw_confusion(path: Path, matrix: np.ndarray, labels: list[str]) -> bool:
-    """`confusion.png`: rows gold, columns predicted, counts where they fit. False without
-    matplotlib.
+    """`confusion.png`: rows are references, columns are predictions, with counts where they fit.
+
+    Returns False without matplotlib.
     """
     plot = _pyplot()
     if plot is None:
@@ -80,7 +82,7 @@ def _pyplot():
 
 
 def warn_if_not_drawn(drawn: list[bool]) -> None:
-    """One line on stderr when pictures could not be drawn."""
+    """Print one line to stderr if plots could not be drawn."""
     if not all(drawn):
         print(
             "pictures are not drawn: matplotlib is missing (pip install matplotlib)",

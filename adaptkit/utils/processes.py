@@ -1,8 +1,8 @@
-"""All the processes that were asked for, and the one that speaks.
+"""Start all requested processes, and print from the main one only.
 
 `accelerate launch --cpu --num_processes 2 script.py` starts one process and leaves the others to
-MPI (accelerate 1.15). Going on alone would train something else than the user asked for, so the
-recipe starts them itself, with torchrun, and says so.
+MPI (accelerate 1.15). Continuing alone would train something other than the user requested, so the
+recipe starts them itself with torchrun and prints that.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
 
 def is_main() -> bool:
-    """Whether this is the process that prints and writes: the only one, or the first of several."""
+    """True in the process that prints and writes: the only one, or the first of several."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def wants_cpu() -> bool:
-    """Whether `accelerate launch --cpu` started this process."""
+    """True if `accelerate launch --cpu` started this process."""
     return os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("true", "1")
 
 
 def start_all_processes() -> None:
-    """Replace this process by torchrun if accelerate started only one of several; else do nothing.
+    """Replace this process by torchrun if accelerate started only one of several.
 
     Raises:
-        AdaptkitError: several were asked for, but it cannot be seen how many.
+        AdaptkitError: several processes were requested, but their number is unknown.
     """
-    several = "MASTER_ADDR" in os.environ  # accelerate sets it for two processes or more
+    several = "MASTER_ADDR" in os.environ  # accelerate sets it for two or more processes
     if not (wants_cpu() and several) or any(name in os.environ for name in _RANKS):
         return
     count = _processes_asked_for()
@@ -60,7 +60,7 @@ def start_all_processes() -> None:
 
 
 def _processes_asked_for() -> int | None:
-    """`--num_processes` on the command line of the `accelerate launch` that started this process."""
+    """`--num_processes` on the command line of `accelerate launch`, this process's parent."""
     import psutil
     from accelerate.commands.launch import launch_command_parser
 

@@ -1,4 +1,4 @@
-"""What people see on a terminal: tables, and errors without a traceback."""
+"""Terminal output: tables, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from adaptkit.errors import AdaptkitError
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines, the first row as headings; by tabulate, which knows how wide a
-    character is.
+    """Rows of cells as lines, the first row as header; tabulate handles wide characters.
 
     >>> print(format_table([("name", "kB"), ("stars", "302")]))
     name    kB
@@ -26,17 +25,17 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _printable(character: str) -> str:
-    """The character, or a blank for what a terminal would not print as it is."""
+    """The character, or a blank if a terminal would not print it as it is."""
     return character if character.isprintable() else " "
 
 
 def guarded(main: Callable[[], object]) -> None:
-    """Run a command; a user's error is one message on stderr and exit code 2, with no traceback.
+    """Run a command; an AdaptkitError becomes one message on stderr and exit code 2.
 
-    Where the reader of its output has gone (`| head`), it ends without a word.
+    If the reader of its output has gone (`| head`), it ends silently.
     """
-    # bitsandbytes warns at every start that a faster kernel for 4 bits is not installed, whatever
-    # is asked.
+    # bitsandbytes warns at every start that a faster 4-bit kernel is not installed, even if it is
+    # not needed.
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         main()
@@ -44,7 +43,7 @@ def guarded(main: Callable[[], object]) -> None:
     except BrokenPipeError:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # what is left is flushed there at exit
+        )  # the rest is flushed there at exit
         raise SystemExit(1) from None
     except AdaptkitError as error:
         print(f"error: {error}", file=sys.stderr)

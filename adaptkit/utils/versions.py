@@ -1,4 +1,4 @@
-"""Which versions made an adapter."""
+"""Versions of the libraries that made an adapter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def versions() -> dict[str, str]:
-    """The versions of what matters, where it is installed."""
+    """The versions of the relevant libraries that are installed."""
     found = {}
     for package in ("adaptkit", "torch", "transformers", "peft"):
         try:

@@ -1,10 +1,9 @@
-"""The embedded corpus: 384 messages to the support team of an online shop, written for this project
-(Apache-2.0).
+"""The embedded corpus: 384 messages to an online shop's support, written for this project.
 
-Each row has `id`, `split` (train, validation, test), `text`, `intent` (10 kinds), `sentiment`
-(positive, neutral, negative), `urgency` (1 to 5), `entities` (start, end, label; end exclusive),
-`relations` (head and tail are indexes into the entities), `question` with its `answer` (start,
-text), `summary`, `reply`, and `chinese`, a translation of the text.
+Licence: Apache-2.0. Each row has `id`, `split` (train, validation, test), `text`, `intent` (10
+kinds), `sentiment` (positive, neutral, negative), `urgency` (1 to 5), `entities` (start, end,
+label; end exclusive), `relations` (head and tail are indices into the entities), `question` with
+its `answer` (start, text), `summary`, `reply`, and `chinese`, a translation of the text.
 """
 
 from __future__ import annotations

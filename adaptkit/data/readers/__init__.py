@@ -1,1 +1,1 @@
-"""Files as the world publishes them: one function a format; `read` detects the format."""
+"""Readers for common file formats, one function per format; `read` detects the format."""

@@ -1,4 +1,4 @@
-"""Formats with several lines a row: CoNLL columns and the blocks of SemEval-2010 task 8."""
+"""Formats with several lines per row: CoNLL columns and the blocks of SemEval-2010 task 8."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARKS = re.compile(r"<e([12])>(.*?)</e\1>")
 
 
 def looks_like_conll(lines: Sequence[str]) -> bool:
-    """Whether columns follow each other with blank lines between, and one column holds tags."""
+    """True if the file has columns with blank lines between blocks, and one column holds tags."""
     filled = [line for line in lines if line.strip()][:200]
     fields = [_fields(line) for line in filled]
     if (
@@ -36,7 +36,7 @@ def looks_like_conll(lines: Sequence[str]) -> bool:
 def read_conll(path: Path, reading: Reading) -> Table:
     """Rows of `tokens` and `tags`.
 
-    The tags are in the last column that holds nothing else, or in --tag_column (1 is the first).
+    The tags are in the last column that holds only tags, or in --tag_column (1 is the first).
     """
     sentences, numbers, tokens = [], [], []
     for number, line in lines_of(decode(path, reading.encoding)):
@@ -71,7 +71,7 @@ def read_conll(path: Path, reading: Reading) -> Table:
 
 
 def _fields(line: str) -> list[str]:
-    """Columns, parted by blanks or tabs only: a word may be another space of Unicode's."""
+    """Columns separated by blanks or tabs only: a word may be another Unicode space."""
     return re.split(r"[ \t]+", line.strip(" \t\r"))
 
 
@@ -112,8 +112,9 @@ def _chosen(path: Path, reading: Reading, flat, width: int) -> int:
 
 
 def read_semeval(path: Path, reading: Reading) -> Table:
-    """Rows of `text`, `head` and `tail` ({"start", "end"}; head is <e1>), `label`. Quotes around
-    the text are taken off.
+    """Rows of `text`, `head` and `tail` ({"start", "end"}; head is <e1>), and `label`.
+
+    Quotes around the text are removed.
     """
     rows, numbers = [], []
     lines = [(number, line.strip()) for number, line in lines_of(decode(path, reading.encoding))]
@@ -140,7 +141,7 @@ def read_semeval(path: Path, reading: Reading) -> Table:
 
 
 def _unmark(text: str) -> tuple[str, dict[str, dict[str, int]]]:
-    """The text without its marks, and where they were."""
+    """The text without its entity marks, and their positions."""
     plain, places, last = "", {}, 0
     for mark in _MARKS.finditer(text):
         plain += text[last : mark.start()]

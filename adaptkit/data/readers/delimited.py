@@ -1,4 +1,4 @@
-"""Tables of text: .csv with quoting, .tsv without."""
+"""Delimited tables: .csv with quoting, .tsv without."""
 
 from __future__ import annotations
 
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
 
 LONGEST = 10_000  # lines of a field; more are a quote that was left open
 
-Record = tuple[int, list[str]]  # the line where it begins, and its fields
+Record = tuple[int, list[str]]  # the line where a row begins, and its fields
 
 
 def read_csv(path: Path, reading: Reading) -> Table:
-    """Commas, or what stands in their place in the first line, and quotes around fields that hold
-    them.
-    """
+    """Read .csv: commas or the first line's delimiter, quotes around fields that contain it."""
     text = decode(path, reading.encoding)
     delimiter = _delimiter(text)
     with _long_fields():
@@ -36,15 +34,13 @@ def read_csv(path: Path, reading: Reading) -> Table:
 
 
 def read_tsv(path: Path, reading: Reading) -> Table:
-    """Tabs; a quote is a character like others."""
+    """Read .tsv; quotes are ordinary characters."""
     lines = lines_of(decode(path, reading.encoding))
     return _table(path, reading, [(number, line.split("\t")) for number, line in lines if line])
 
 
 def _delimiter(text: str) -> str:
-    """A comma; where the first line has none, a semicolon (of spreadsheets where commas are in
-    numbers), a tab or a bar.
-    """
+    """A comma, else the first line's semicolon (decimal-comma spreadsheets), tab or bar."""
     first = next((line for line in text[:100_000].splitlines() if line.strip()), "")
     return next((mark for mark in (",", ";", "\t", "|") if mark in first), ",")
 
@@ -93,7 +89,7 @@ def _table(path: Path, reading: Reading, records: list[Record]) -> Table:
 def _names(
     path: Path, reading: Reading, records: Sequence[list[str]]
 ) -> tuple[list[str], int, list[str]]:
-    """The columns' names, how many lines the header takes (0 or 1), and what was guessed."""
+    """The column names, the number of header lines (0 or 1), and what was guessed."""
     first = records[0]
     if reading.column_names:
         names = list(reading.column_names)
@@ -125,9 +121,7 @@ def _names(
 
 
 def _is_header(first: list[str], records: Sequence[list[str]], wanted: Sequence[str]) -> bool:
-    """Whether a line names the columns: it has a name that is asked for, or nothing in it looks
-    like data.
-    """
+    """True if a line has a requested column name, or nothing in it looks like data."""
     if set(first) & set(wanted):
         return True
     rows = [row for row in records[1:2000] if len(row) == len(first)]
@@ -141,7 +135,7 @@ def _is_header(first: list[str], records: Sequence[list[str]], wanted: Sequence[
 
 
 def _guess(records: Sequence[list[str]], wanted: Sequence[str]) -> list[str] | None:
-    """Names for two columns of which one may be a label; None where it is not plain."""
+    """Names for two columns if one looks like a label, else None."""
     if len(records[0]) != len(wanted) or len(wanted) != 2:
         return None
     rows = [row for row in records[:2000] if len(row) == 2]

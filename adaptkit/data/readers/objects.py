@@ -1,4 +1,4 @@
-"""Objects: .json, .jsonl, .parquet, and the JSON of SQuAD."""
+"""Readers of objects: .json, .jsonl, .parquet, and the JSON of SQuAD."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPLIT_KEYS = {
 
 
 def read_jsonl(path: Path, reading: Reading) -> Table:
-    """An object a line."""
+    """Rows from one JSON object per line."""
     rows, lines = [], []
     for number, line in lines_of(decode(path, reading.encoding)):
         if not line.strip():
@@ -43,7 +43,7 @@ def read_jsonl(path: Path, reading: Reading) -> Table:
 
 
 def read_json(path: Path, reading: Reading) -> Table:
-    """A list of objects; or an object of such lists, where the training rows are taken."""
+    """Rows from a list of objects, or the training rows of an object of such lists."""
     content = _parse(path, reading)
     if isinstance(content, dict) and (keys := split_keys(content)).get("train"):
         table = read_parts(path, [keys["train"]], reading)
@@ -62,7 +62,7 @@ def read_json(path: Path, reading: Reading) -> Table:
 
 
 def read_parts(path: Path, parts: list[str], reading: Reading) -> Table:
-    """The lists under these keys of a JSON object, joined.
+    """The lists under these keys of a JSON object, concatenated.
 
     A row may be an object or a list of fields.
     """
@@ -87,7 +87,7 @@ def read_parts(path: Path, parts: list[str], reading: Reading) -> Table:
 
 
 def split_keys(content: Any) -> dict[str, str]:
-    """Which keys of a JSON object are the splits: train, validation, test -> key."""
+    """The keys of a JSON object that are splits: train, validation, test -> key."""
     if not isinstance(content, dict):
         return {}
     found = {
@@ -98,7 +98,7 @@ def split_keys(content: Any) -> dict[str, str]:
 
 
 def parts_of(path: Path, reading: Reading) -> tuple[dict[str, str], list[str]]:
-    """The splits inside one JSON file, and the keys of other lists in it."""
+    """The splits inside one JSON file, and the keys of its other lists."""
     content = _parse(path, reading)
     keys = split_keys(content)
     others = (
@@ -145,7 +145,7 @@ def read_parquet(path: Path, reading: Reading) -> Table:
 
 
 def looks_like_lines(path: Path) -> bool:
-    """Whether a file called .json holds an object a line."""
+    """True if a .json file holds one object per line."""
     first, _, rest = path.read_bytes().strip().partition(b"\n")
     try:
         return isinstance(json.loads(first), dict) and rest.lstrip().startswith(b"{")
@@ -154,14 +154,15 @@ def looks_like_lines(path: Path) -> bool:
 
 
 def looks_like_squad(path: Path) -> bool:
-    """Whether a JSON file holds paragraphs with questions."""
+    """True if a JSON file holds paragraphs with questions."""
     head = path.read_bytes()[:4096]
     return b'"paragraphs"' in head and b'"data"' in path.read_bytes()
 
 
 def read_squad(path: Path, reading: Reading) -> Table:
-    """Rows of `id`, `question`, `context`, `answers` ([{"text", "start"}], none where the question
-    has no answer), `article`.
+    """Rows of `id`, `question`, `context`, `answers` and `article`.
+
+    `answers`: [{"text", "start"}], empty for unanswerable questions.
     """
     content = _parse(path, reading)
     rows, lines = [], []

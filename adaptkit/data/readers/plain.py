@@ -1,4 +1,4 @@
-"""Lines of text: alone, behind a label, beside their translation; and folders of texts."""
+"""Plain text: one text per line, after a label, or parallel to its translation; text folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def read_lines(path: Path, reading: Reading) -> Table:
-    """Rows of one column, `text` or the first that is wanted; blank lines are left out."""
+    """Rows of one column, `text` or the first column of the task; blank lines are skipped."""
     name = reading.wanted[0] if reading.wanted else "text"
     filled = [
         (number, line.strip())
@@ -27,7 +27,7 @@ def read_lines(path: Path, reading: Reading) -> Table:
 
 
 def looks_label_first(lines: Sequence[str]) -> bool:
-    """Whether the first words are few and come again and again, as in `1 a fine film`."""
+    """True if the first words are few and repeat, as in `1 a fine film`."""
     firsts = [line.split(" ", 1)[0] for line in lines if " " in line.strip()]
     return (
         len(firsts) == len(lines) >= 4
@@ -53,9 +53,7 @@ def read_label_first(path: Path, reading: Reading) -> Table:
 
 
 def read_parallel(path: Path, reading: Reading) -> Table:
-    """Rows of `source` and `target` from two files that differ in their endings; lines that are
-    blank in both are left out.
-    """
+    """Rows of `source` and `target` from two parallel files; lines blank in both are skipped."""
     if reading.languages is None or path.suffix != f".{reading.languages[0]}":
         raise AdaptkitError(
             f"{path}: parallel files end in their languages: name them with --source_lang and "

@@ -1,14 +1,16 @@
-"""Files as the world publishes them. One function a format; the format is detected and said aloud,
-or named.
+"""Read files of common formats, one function per format. The format is detected, or set by a flag.
 
-csv tsv         a table; tsv knows no quoting; without a header line the columns are named by --column_names or guessed
-json jsonl parquet folder      objects, an object a line, a table, LABEL/*.txt
-conll           a word and its tags a line, a blank line between sentences
+csv tsv         a table; tsv has no quoting; without a header line, --column_names names the
+                columns, or they are guessed
+json jsonl parquet folder
+                objects, one object per line, a table, LABEL/*.txt
+conll           a word and its tags per line, a blank line between sentences
 squad           questions on paragraphs, with answers by character
-semeval         the blocks of SemEval-2010 task 8: number, "text with <e1> and <e2>", relation, comment
+semeval         the blocks of SemEval-2010 task 8: number, "text with <e1> and <e2>", relation,
+                comment
 label_first     a label, a blank, a text
 parallel        a line and its translation in two files, train.en and train.de
-lines           a text a line
+lines           one text per line
 """
 
 from __future__ import annotations
@@ -63,12 +65,11 @@ _OPAQUE = (
 
 
 def read(path: str | Path, reading: Reading = Reading()) -> Table:
-    """Read one file or text folder. `file.json#train+extra` reads these parts of a JSON object of
-    lists.
+    """Read one file or text folder; `file.json#train+extra` reads parts of a JSON object of lists.
 
     Raises:
-        AdaptkitError: no such file (with the nearest name), a format that is not known, a bad row,
-            or no rows.
+        AdaptkitError: the file does not exist (with the closest name), the format is unknown, a row
+            is bad, or there are no rows.
     """
     path, parts = without_parts(str(path))
     if reading.format is not None and reading.format not in FORMATS:
@@ -95,7 +96,7 @@ def _head(path: Path, reading: Reading) -> list[str]:
 
 
 def detect(path: Path, reading: Reading) -> str:
-    """The name of a file's format, from its ending and, where that does not say, its first lines."""
+    """The name of a file's format, from its extension and, if ambiguous, its first lines."""
     if path.is_dir():
         return "folder"
     ending = path.suffix.lower()
@@ -123,7 +124,7 @@ def detect(path: Path, reading: Reading) -> str:
         return "semeval"
     if blocks.looks_like_conll(head):
         return "conll"
-    if len(reading.wanted) == 1:  # the text is all that is asked for
+    if len(reading.wanted) == 1:  # only the text is requested
         return "lines"
     if (
         filled

@@ -1,4 +1,4 @@
-"""How a file is to be read."""
+"""Settings for reading a file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read. What is None is detected.
+    """How to read a file. Fields that are None are detected.
 
-    `column_names`: of a table without a header. `wanted`: the columns that the task asks for, to
-    tell a header from a row.
-    `languages`: the endings of two parallel files, source first. `labelled`: the rows hold what is
-    to be foretold; without it they are to be answered, and first words or a second file are not
-    taken for answers.
+    `column_names`: for a table without a header.
+    `wanted`: the columns of the task, to tell a header from a row.
+    `languages`: the extensions of two parallel files, source first.
+    `labelled`: the rows hold labels. If false, they are to be answered, and first words or a second
+        file are not read as labels.
     """
 
     format: str | None = None

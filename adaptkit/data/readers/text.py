@@ -1,4 +1,4 @@
-"""Bytes to lines, with the place of a byte that does not decode."""
+"""Decode bytes to lines, with the location of bytes that do not decode."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def decode(path: Path, encoding: str) -> str:
     """The text of a file, without a byte order mark.
 
     Raises:
-        AdaptkitError: a byte that does not decode, with its line and column; an encoding that
-            Python does not know.
+        AdaptkitError: a byte does not decode (with its line and column), or Python does not know
+            the encoding.
     """
     raw = path.read_bytes()
     try:
@@ -33,7 +33,7 @@ def decode(path: Path, encoding: str) -> str:
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a number, as Python writes them."""
+    """True if a text is a number in Python's notation."""
     try:
         float(text)
     except ValueError:
@@ -44,7 +44,7 @@ def is_number(text: str) -> bool:
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
     """(number, line) without line ends.
 
-    Only \\n and \\r\\n end a line: a text may hold any other separator that Unicode knows.
+    Only \\n and \\r\\n end a line: a text may hold any other Unicode separator.
     """
     for number, line in enumerate(text.split("\n"), 1):
         yield number, line.removesuffix("\r")
