@@ -26,7 +26,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from adaptkit import Host, TaskCard, adapt, save_adapter
-from adaptkit.host.engine import order
+from adaptkit.host.rows import order
 
 METHODS = {"q,v": "lora[r=8,sites=attn.q|attn.v]", "all linear": "lora[r=8]"}
 FILES = 8

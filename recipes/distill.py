@@ -54,7 +54,7 @@ def _task_of(teacher: str | None) -> str:
     """The teacher's task, or `classify` without a teacher, so that `--help` shows its flags."""
     if not teacher:
         return "classify"
-    from adaptkit.distillation.distill import taught_by
+    from adaptkit.distillation.teacher import taught_by
 
     return taught_by(teacher)
 

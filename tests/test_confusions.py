@@ -15,10 +15,10 @@ from adaptkit.inference.confusions import confusions, show
 from adaptkit.tasks.classify import Classify
 
 TASK = Classify(labels=["a", "b", "c"])
-GOLD = ["a", "a", "b", "a", "c", "b"]
+PLACEHOLDERS = ["a", "a", "b", "a", "c", "b"]
 SAID = [("b", 0.6), ("b", 0.9), ("b", 0.8), ("c", 0.5), ("c", 0.7), ("a", 0.4)]
 ROWS = Table(
-    [{"text": f"text\t{i}\nhere", "label": label} for i, label in enumerate(GOLD)],
+    [{"text": f"text\t{i}\nhere", "label": label} for i, label in enumerate(PLACEHOLDERS)],
     "rows.csv",
     [2, 3, 4, 5, 6, 7],
 )
@@ -53,7 +53,7 @@ def test_mistakes_are_counted_by_kind_with_the_surest_as_example():
             "text": "text 5 here",
         },
     ]
-    shown = show(found, 1, len(GOLD)).splitlines()
+    shown = show(found, 1, len(PLACEHOLDERS)).splitlines()
     assert shown[0] == "4 of 6 answers are wrong; 3 kinds of mistakes"
     assert shown[2:] == ["a     b       2      0.900   rows.csv:3  text 1 here"]
     pairs = Table([{"text": "a day", "text_pair": "a night", "label": "a"}], "rows.csv", [2])

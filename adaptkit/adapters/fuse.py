@@ -10,7 +10,7 @@ import torch
 
 from adaptkit.adapters.files import read_adapter
 from adaptkit.adapters.inject import adapt
-from adaptkit.adapters.save_load import adapter_tensors, own_tensors
+from adaptkit.adapters.tensors import adapter_tensors, own_tensors
 from adaptkit.adapters.tuner import plan
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.bottleneck import Bottleneck

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
 import warnings
 from pathlib import Path
 from typing import Any, cast
@@ -23,23 +22,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, read_card, task_of
-from adaptkit.adapters.files import AdapterFiles, check_shapes, read_adapter
+from adaptkit.adapters.files import check_shapes, read_adapter
 from adaptkit.adapters.full import FULL
 from adaptkit.adapters.inject import adapt
-from adaptkit.adapters.layer import AdaptLayer
 from adaptkit.adapters.peft_lora import (
-    PREFIX,
-    from_peft_lora,
     is_plain_lora,
     peft_lora_config,
     to_peft_lora,
 )
 from adaptkit.adapters.peft_methods import peft_task_type
+from adaptkit.adapters.tensors import adapter_tensors, as_ours, expected_shapes, output_widths
 from adaptkit.adapters.tuner import AdaptConfig, check_adapter_name, plan
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.grammar import parse_method
 from adaptkit.methods.lora import LoRA
-from adaptkit.models.backbone import backbone_of, linear_shape
 from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.load import load_base
 from adaptkit.utils.atomic_files import new_folder
@@ -80,7 +76,7 @@ def save_adapter(
         method, settings = config.method, _settings(config)
         if is_plain_lora(union):
             planned = plan(base, union)
-            tensors = to_peft_lora(planned, tensors, _output_widths(base, planned))
+            tensors = to_peft_lora(planned, tensors, output_widths(base, planned))
             settings = peft_lora_config(planned, cast(LoRA, union[0]), base, config.modules_to_save)
     else:
         method, settings = f"peft:{config.peft_type.value}", _settings(config)
@@ -182,20 +178,6 @@ def _head_of(card: TaskCard) -> str | None:
     return task_of(card).auto_class if card.task else card.model_class
 
 
-def adapter_tensors(model: peft.PeftModel, adapter_name: str) -> dict[str, Tensor]:
-    """The model's own tensors of one adapter and its head, by their names on disk."""
-    found: dict[str, Tensor] = {}
-    for path, module in model.get_base_model().named_modules():
-        plain = PREFIX + path.replace(".base_layer", "")
-        if isinstance(module, AdaptLayer) and adapter_name in module.adaptkit_weights:
-            weights = module.adaptkit_weights[adapter_name]
-            found |= {f"{plain}.adaptkit_weights.{key}": weight for key, weight in weights.items()}
-        elif hasattr(module, "modules_to_save") and adapter_name in module.modules_to_save:
-            head = module.modules_to_save[adapter_name].state_dict(keep_vars=True)
-            found |= {f"{plain}.{key}": tensor for key, tensor in head.items()}
-    return found
-
-
 def _saved_tensors(model: peft.PeftModel, name: str) -> dict[str, Tensor]:
     if isinstance(model.peft_config[name], AdaptConfig):
         return adapter_tensors(model, name)
@@ -208,46 +190,17 @@ def _inject(
     """Check every tensor against what the adapter needs on this base, then inject and fill it."""
     union = parse_method(method)
     planned = plan(bare, union)
-    tensors = _as_ours(folder, bare, union, planned, tensors)
+    tensors = as_ours(folder, bare, union, planned, tensors)
     check_shapes(
-        folder, {key: tuple(t.shape) for key, t in tensors.items()}, _expected(bare, planned, head)
+        folder,
+        {key: tuple(t.shape) for key, t in tensors.items()},
+        expected_shapes(bare, planned, head),
     )
     model = adapt(base, union, adapter_name=adapter_name, head=head)
     with torch.no_grad():
         for key, slot in adapter_tensors(model, adapter_name).items():
             slot.copy_(tensors[key])
     return model
-
-
-def own_tensors(files: AdapterFiles, bare: nn.Module, union: tuple) -> dict[str, Tensor]:
-    """Weights of an adaptkit adapter under the names used in a model, as in `adapter_tensors`."""
-    return _as_ours(files.folder, bare, union, plan(bare, union), _at_home(bare, files.tensors()))
-
-
-def _at_home(bare: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename tensors of an adapter trained under another head, or none, to this model's paths."""
-    paths = {path.replace(".base_layer", "") for path, _ in bare.named_modules()}
-    prefix = backbone_of(bare)[1]
-
-    def moved(key: str) -> str:
-        body = key.removeprefix(PREFIX)
-        path = re.split(r"\.(?:adaptkit_weights|lora_[AB])\.", body)[0]
-        if path == body or path in paths:
-            return key
-        return PREFIX + (prefix + body if prefix + path in paths else body.partition(".")[2])
-
-    return {moved(key): tensor for key, tensor in tensors.items()}
-
-
-def _as_ours(
-    folder: Path, bare: nn.Module, union: tuple, planned, tensors: dict[str, Tensor]
-) -> dict[str, Tensor]:
-    if not is_plain_lora(union):
-        return tensors
-    try:
-        return from_peft_lora(planned, tensors, _output_widths(bare, planned))
-    except AdaptkitError as problem:
-        raise AdaptkitError(f"{folder / WEIGHTS}: {problem}") from None
 
 
 def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.PeftModel:
@@ -286,23 +239,6 @@ def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.Peft
     return model
 
 
-def _expected(base: nn.Module, planned, head: list[str]) -> dict[str, tuple[int, ...]]:
-    shapes = {}
-    for path, attachments in planned.items():
-        for attachment in attachments:
-            for name, param in attachment.method.spec(attachment.site).items():
-                shapes[f"{PREFIX}{path}.adaptkit_weights.{attachment.weight_name(name)}"] = (
-                    param.shape
-                )
-    for path in head:
-        module = base.get_submodule(path)
-        module = getattr(module, "original_module", module)
-        shapes |= {
-            f"{PREFIX}{path}.{key}": tuple(t.shape) for key, t in module.state_dict().items()
-        }
-    return shapes
-
-
 def _beside(base: str | None, folder: Path) -> str | None:
     """The path of a base inside the adapter's folder, relative to it, so that both can be moved."""
     if base and Path(base).is_dir() and Path(base).is_relative_to(folder.absolute()):
@@ -333,10 +269,6 @@ def _match_labels(folder: Path, base: Any, labels: list[str]) -> None:
         )
     base.config.id2label = dict(enumerate(labels))
     base.config.label2id = {label: index for index, label in enumerate(labels)}
-
-
-def _output_widths(base: nn.Module, planned) -> dict[str, int]:
-    return {path: linear_shape(base.get_submodule(path))[1] for path in planned}
 
 
 def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:

@@ -11,7 +11,8 @@ import torch
 from adaptkit.adapters.card import task_of
 from adaptkit.adapters.files import AdapterFiles, read_adapter
 from adaptkit.adapters.inject import adapt
-from adaptkit.adapters.save_load import adapter_tensors, own_tensors, save_adapter
+from adaptkit.adapters.save_load import save_adapter
+from adaptkit.adapters.tensors import adapter_tensors, own_tensors
 from adaptkit.adapters.tuner import plan
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.grammar import parse_method

@@ -71,6 +71,21 @@ class Store:
                 found[name] = card
         return found
 
+    def base(self) -> str:
+        """The base that all cards name.
+
+        Raises:
+            AdaptkitError: they name several, or none.
+        """
+        bases = sorted({card.base for card in self.cards().values() if card.base})
+        if len(bases) == 1:
+            return bases[0]
+        named = f"adapters of {len(bases)} bases ({', '.join(bases)})"
+        raise AdaptkitError(
+            f"{self.folder} holds {named if bases else 'no adapter that names its base'}; say "
+            "which: Host.from_store(folder, base=...)."
+        )
+
     def bytes(self, name: str) -> int:
         """The size of an adapter's weights."""
         path = self.folder / name / WEIGHTS

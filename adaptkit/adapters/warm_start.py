@@ -8,7 +8,7 @@ import peft
 import torch
 
 from adaptkit.adapters.files import read_adapter
-from adaptkit.adapters.save_load import adapter_tensors, own_tensors
+from adaptkit.adapters.tensors import adapter_tensors, own_tensors
 from adaptkit.adapters.tuner import AdaptConfig
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.grammar import describe_method, parse_method

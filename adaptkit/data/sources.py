@@ -26,7 +26,7 @@ def load_splits(
     test_file: str | None = None,
     dataset_name: str | None = None,
     dataset_config_name: str | None = None,
-    reading: Reading = Reading(),  # noqa: B008
+    reading: Reading = Reading(),
 ) -> Splits:
     """Load the splits that a recipe's flags name, or the embedded corpus by default.
 

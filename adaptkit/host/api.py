@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,41 +11,20 @@ import torch
 from torch import Tensor
 
 from adaptkit.adapters.store import Store
-from adaptkit.errors import AdaptkitError, nearest, unknown
+from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer
 from adaptkit.host.backbone import load_backbone
-from adaptkit.host.engine import Engine, Item, Row, in_order
+from adaptkit.host.engine import Engine
+from adaptkit.host.generation import generation, seeds_of
 from adaptkit.host.loader import AdapterLoader
 from adaptkit.host.manager import AdapterManager
+from adaptkit.host.options import check_names, largest_methods, need_count, renamed_room
 from adaptkit.host.queue import RequestQueue
+from adaptkit.host.rows import Item, Row, in_order
 from adaptkit.host.sampling import SeededSampling, warpers
 from adaptkit.host.slots import LoadedAdapter, Slots
-from adaptkit.methods.grammar import describe_method, parse_method
-from adaptkit.models.load import load_base
-
-OPTIONS = ("slots", "slot_capacity", "tokenizer", "max_rows", "max_wait", "max_queue")
-
-SAMPLING = ("temperature", "top_k", "top_p", "min_p")
-
-# Settings of transformers' `generate` that do not depend on a row's place in the batch.
-SETTINGS = (
-    *(
-        "min_new_tokens",
-        "repetition_penalty",
-        "no_repeat_ngram_size",
-        "encoder_no_repeat_ngram_size",
-        "length_penalty",
-    ),
-    *(
-        "early_stopping",
-        "bad_words_ids",
-        "suppress_tokens",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "eos_token_id",
-    ),
-    *("use_cache", "cache_implementation"),
-)
+from adaptkit.host.stats import host_stats
+from adaptkit.methods.grammar import parse_method
 
 
 class Host:
@@ -87,23 +64,11 @@ class Host:
         **base_options: Any,
     ):
         for name, value in (("slots", slots), ("max_rows", max_rows), ("max_queue", max_queue)):
-            _need_count(name, value)
+            need_count(name, value)
         if not isinstance(max_wait, (int, float)) or not 0 <= max_wait <= 3600:
             raise AdaptkitError(f"max_wait is in seconds, from 0 to 3600; it got {max_wait!r}.")
-        slot_capacity = _renamed_room(base_options, slot_capacity)
-        for name in base_options.keys() - inspect.signature(load_base).parameters.keys():
-            if nearest(
-                name, OPTIONS
-            ):  # any other is a setting of the model's configuration, which load_base checks
-                raise unknown("option of Host", name, OPTIONS)
-        self.slot_capacity = (
-            [slot_capacity] if isinstance(slot_capacity, str) else list(slot_capacity)
-        )
-        if not self.slot_capacity:
-            raise AdaptkitError(
-                "slot_capacity names the largest method that a slot holds, as in 'lora[r=16]'; it names "
-                "none."
-            )
+        self.slot_capacity = largest_methods(renamed_room(base_options, slot_capacity))
+        check_names(base_options)
         self.backbone = load_backbone(base, tokenizer, **base_options)
         self.loader = AdapterLoader(self.backbone)
         self.loader.most = self._slot_width(slots)
@@ -152,29 +117,18 @@ class Host:
             AdaptkitError: the folder does not exist, holds no adapters, or they have several bases.
         """
         store = Store(folder, adapters)
-        slot_capacity = _renamed_room(options, slot_capacity)
-        cards = store.cards()
-        bases = sorted({card.base for card in cards.values() if card.base})
-        if base is None and len(bases) != 1:
-            listed = (
-                f"adapters of {len(bases)} bases ({', '.join(bases)})"
-                if bases
-                else "no adapter that names its base"
-            )
-            raise AdaptkitError(
-                f"{folder} holds {listed}; say which: Host.from_store(folder, base=...)."
-            )
+        slot_capacity = renamed_room(options, slot_capacity)
         mine = {
             name: options.pop(name)
             for name in ("max_rows", "max_wait", "max_queue")
             if name in options
         }
-        backbone = load_backbone(base or bases[0], options.pop("tokenizer", None), **options)
+        backbone = load_backbone(base or store.base(), options.pop("tokenizer", None), **options)
         host = cls(
             backbone,
             slots=slots,
             slot_capacity=slot_capacity
-            or AdapterLoader(backbone).methods_in(store, cards)
+            or AdapterLoader(backbone).methods_in(store, store.cards())
             or "lora[r=16]",
             **mine,
         )
@@ -226,35 +180,7 @@ class Host:
 
     def stats(self) -> dict[str, Any]:
         """Current slots and bytes, batches and rows so far, and facts of each loaded adapter."""
-        loaded_adapters = self.slots.listed()
-        heads = sum(
-            one.adapter.head.bytes for one in loaded_adapters if one.adapter.head is not None
-        )
-        return {
-            "base": self.backbone.name,
-            "slots": self.slots.count,
-            "used": len(loaded_adapters),
-            "slot_bytes": self.slots.bytes // len(self.slots.rows),
-            "bytes": {
-                "base": self.backbone.bytes,
-                "slots": self.slots.bytes,
-                "heads": heads,
-                "desks": self._engine.buffers.bytes,
-            },
-            "batches": self._engine.batches,
-            "waiting": len(self._queue.batcher),
-            "evictions": self.slots.evictions,
-            "adapters": {
-                one.name: {
-                    "task": one.adapter.task.name if one.adapter.task else None,
-                    "method": one.adapter.method or describe_method(one.layout.union),
-                    "version": one.version,
-                    "rows": one.rows,
-                    "users": one.ref_count,
-                }
-                for one in loaded_adapters
-            },
-        }
+        return host_stats(self.backbone, self.slots, self._engine, len(self._queue.batcher))
 
     def __repr__(self) -> str:
         stats = self.stats()
@@ -286,7 +212,7 @@ class Host:
             AdaptkitError: an adapter does not exist (with the closest name), or a row lacks an
                 input of its task.
         """
-        _need_count("batch_size", batch_size)
+        need_count("batch_size", batch_size)
         if not isinstance(rows, (str, dict, list, tuple)):
             raise AdaptkitError(
                 f"rows are texts or dicts, one or a list of them; it got {type(rows).__name__}."
@@ -371,23 +297,8 @@ class Host:
                 f"{self.backbone.name} is an encoder: it cannot write. Ask host(texts, "
                 "adapters=...)."
             )
-        if do_sample and num_beams > 1:
-            raise AdaptkitError(
-                "sampling and beams do not go together: num_beams=1 with do_sample, or beams "
-                "without it."
-            )
-        for name, value in (
-            ("max_new_tokens", max_new_tokens),
-            ("num_beams", num_beams),
-            ("batch_size", batch_size),
-        ):
-            _need_count(name, value)
-        for name in settings:
-            if name not in (*SETTINGS, *(SAMPLING if do_sample else ())):
-                hint = "It goes with do_sample=True." if name in SAMPLING else ""
-                raise unknown(
-                    "setting of generate", name, [*SETTINGS, *(SAMPLING if do_sample else ())], hint
-                )
+        need_count("batch_size", batch_size)
+        how = generation(settings, max_new_tokens, num_beams, do_sample)
         if not isinstance(prompts, (str, list, tuple)):
             raise AdaptkitError(
                 "prompts are texts or lists of ids, one text or a list; it got "
@@ -397,27 +308,12 @@ class Host:
         texts = bool(prompts) and isinstance(prompts[0], str)
         ids = self._engine.prompt_ids(prompts, max_new_tokens)
         names = self._manager.each(adapters, len(prompts))
-        seeds = (
-            [seed + i for i in range(len(prompts))] if isinstance(seed, int) else list(seed or ())
-        )
-        if len(seeds) != len(prompts) or not all(
-            isinstance(one, int) and 0 <= one < 2**63 for one in seeds
-        ):
-            raise AdaptkitError(
-                f"seed is a whole number, or one for each of {len(prompts)} prompts; it got "
-                f"{seed!r}."
-            )
-        sampling = {name: settings.pop(name) for name in SAMPLING if name in settings}
-        chosen_settings = {
-            "max_new_tokens": max_new_tokens,
-            "num_beams": num_beams,
-            "do_sample": False,
-            **settings,
-        }
         items = [
-            Item({"input_ids": row}, None, seed=one) for row, one in zip(ids, seeds, strict=True)
+            Item({"input_ids": row}, None, seed=one)
+            for row, one in zip(ids, seeds_of(seed, len(prompts)), strict=True)
         ]
-        warped = warpers(self.backbone.model.generation_config, sampling) if do_sample else None
+        config = self.backbone.model.generation_config
+        warped = warpers(config, how.sampling) if do_sample else None
 
         def processors(batch: list[Item]) -> list[SeededSampling]:
             assert warped is not None  # requested where sampling happens
@@ -427,7 +323,7 @@ class Host:
             for index, loaded in zip(chosen, loaded_adapters, strict=True):
                 items[index].loaded = loaded
             mine = [items[index] for index in chosen]
-            self._engine.write(mine, batch_size, chosen_settings, processors if do_sample else None)
+            self._engine.write(mine, batch_size, how.settings, processors if do_sample else None)
 
         self._manager.in_waves(names, run)
         return [self._engine.text(item.found) if texts else item.found for item in items]
@@ -450,16 +346,3 @@ class Host:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
-
-
-def _renamed_room(options: dict[str, Any], slot_capacity: Any) -> Any:
-    """The slot capacity, or the value of `room`, its name before 0.2."""
-    if "room" in options:
-        text = "Host(room=...) is Host(slot_capacity=...) now; the old name goes in 0.3."
-        warnings.warn(text, FutureWarning, stacklevel=3)
-    return options.pop("room", slot_capacity)
-
-
-def _need_count(name: str, value: Any) -> None:
-    if type(value) is not int or value < 1:
-        raise AdaptkitError(f"{name} is a whole number, 1 or more; it got {value!r}.")

@@ -6,8 +6,7 @@ import itertools
 import json
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,36 +19,21 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer, Hidden, Text, typed
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.layers import Batch, BufferPool, NotByRowError, RowGroup
-from adaptkit.host.layout import Layout
+from adaptkit.host.rows import (
+    Item,
+    Row,
+    by_row,
+    in_order,
+    layout_of,
+    order,
+    plain_text,
+    stretches,
+    table_of,
+    take,
+)
 from adaptkit.host.slots import LoadedAdapter, Slots
 from adaptkit.inference.predict import stack_rows
 from adaptkit.tasks.language import write
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row to answer: a text, or its task's inputs by name. `loaded`: None for the bare base."""
-
-    index: int
-    given: str | dict[str, Any]
-    loaded: LoadedAdapter | None
-
-
-@dataclass
-class Item:
-    """One input of the network for a row: the features of a window, or the ids of a prompt.
-
-    `found`: its output.
-    """
-
-    features: dict[str, list[int]]
-    loaded: LoadedAdapter | None
-    found: Any = None
-    seed: int = 0
-
-    @property
-    def length(self) -> int:
-        return len(self.features["input_ids"])
 
 
 class Engine:
@@ -90,7 +74,7 @@ class Engine:
     ) -> dict[int, Answer]:
         asked = [(loaded, rows, *self._features(loaded, rows)) for loaded, rows in groups.items()]
         items = [
-            [Item(features, loaded) for features in _by_row(columns)]
+            [Item(features, loaded) for features in by_row(columns)]
             for loaded, _, _, columns in asked
         ]
         self.run(list(itertools.chain.from_iterable(items)), batch_size, self._read_batch)
@@ -113,7 +97,7 @@ class Engine:
         self, loaded: LoadedAdapter | None, rows: list[Row]
     ) -> tuple[Table | None, dict[str, list]]:
         if loaded is None or loaded.adapter.task is None:
-            texts = [_plain_text(row.given) for row in rows]
+            texts = [plain_text(row.given) for row in rows]
             with self._tokenizing:
                 return None, dict(
                     self.backbone.tokenizer(
@@ -140,9 +124,9 @@ class Engine:
         }
         with torch.no_grad(), self.backbone.forward_lock():
             outputs = self.backbone.hidden(inputs, self.choose([item.loaded for item in items]))
-            for rows, loaded in _stretches([item.loaded for item in items]):
+            for rows, loaded in stretches([item.loaded for item in items]):
                 mine = {name: tensor[rows] for name, tensor in inputs.items()}
-                found = self._reduce(loaded, _take(outputs, rows), mine)
+                found = self._reduce(loaded, take(outputs, rows), mine)
                 for item, one in zip(items[rows], found, strict=True):
                     item.found = one if isinstance(one, np.ndarray) else one[: item.length]
 
@@ -178,7 +162,7 @@ class Engine:
         self, loaded: LoadedAdapter | None, rows: list[Row]
     ) -> tuple[list[list[int]], dict[str, Any]]:
         if loaded is None or loaded.adapter.task is None:
-            return self.prompt_ids([_plain_text(row.given) for row in rows], 64), {
+            return self.prompt_ids([plain_text(row.given) for row in rows], 64), {
                 "max_new_tokens": 64,
                 "do_sample": False,
             }
@@ -207,7 +191,7 @@ class Engine:
         if prompts and all(isinstance(prompt, str) for prompt in prompts):
             if self.backbone.tokenizer is None:
                 raise AdaptkitError("this host was made without a tokenizer: give ids.")
-            ids = self.ids([_plain_text(prompt) for prompt in prompts])
+            ids = self.ids([plain_text(prompt) for prompt in prompts])
         else:
             ids = [list(prompt) if isinstance(prompt, (list, tuple)) else [] for prompt in prompts]
         known = self.backbone.network.get_input_embeddings().weight.shape[0]
@@ -331,12 +315,12 @@ class Engine:
         """The batch, or one batch per adapter if the base cannot mix adapters."""
         if self.backbone.mixes:
             return [items]
-        return [items[rows] for rows, _ in _stretches([item.loaded for item in items])]
+        return [items[rows] for rows, _ in stretches([item.loaded for item in items])]
 
     def choose(self, loaded_adapters: list[LoadedAdapter | None]) -> Batch:
         """The weights for rows in this order, in which the rows of one layout are adjacent."""
         parts, start = [], 0
-        for layout, group in itertools.groupby(loaded_adapters, key=_layout):
+        for layout, group in itertools.groupby(loaded_adapters, key=layout_of):
             numbers = [loaded.slot for loaded in group if loaded is not None]
             if layout is not None:
                 parts.append(
@@ -346,75 +330,3 @@ class Engine:
                 )
                 start += len(numbers)
         return Batch(len(loaded_adapters), parts)
-
-
-def _layout(loaded: LoadedAdapter | None) -> Layout | None:
-    return None if loaded is None else loaded.layout
-
-
-def order(loaded: LoadedAdapter | None) -> tuple[int, int]:
-    """Sort key of a row in a batch: by layout, then by slot; rows of the base are last."""
-    return (id(loaded.layout), loaded.slot) if loaded is not None else (1 << 64, 0)
-
-
-def _stretches(
-    loaded_adapters: list[LoadedAdapter | None],
-) -> Iterator[tuple[slice, LoadedAdapter | None]]:
-    start = 0
-    for loaded, group in itertools.groupby(loaded_adapters):
-        count = len(list(group))
-        yield slice(start, start + count), loaded
-        start += count
-
-
-def _by_row(columns: dict[str, list]) -> Iterable[dict[str, list[int]]]:
-    """The model inputs in features, row by row."""
-    names = [name for name in columns if name != "length" and not name.startswith("_")]
-    return [{name: columns[name][i] for name in names} for i in range(len(columns["input_ids"]))]
-
-
-def _take(outputs: Any, rows: slice) -> Any:
-    return type(outputs)(
-        **{name: value[rows] for name, value in outputs.items() if isinstance(value, Tensor)}
-    )
-
-
-def in_order(rows: Tensor, numbers: list[int]) -> Tensor:
-    """Undo the batch permutation: row `i` belongs at index `numbers[i]`."""
-    back = torch.empty(len(numbers), dtype=torch.long)
-    back[numbers] = torch.arange(len(numbers))
-    return rows[back.to(rows.device)]
-
-
-def _plain_text(given: Any) -> str:
-    if (
-        not isinstance(given, str)
-        or not given.strip()
-        or any("\ud800" <= sign <= "\udfff" for sign in given)
-    ):
-        raise AdaptkitError(f"the bare base reads a text that is not empty; it got {given!r}.")
-    return given
-
-
-def table_of(task: Any, given: list[Any], name: str) -> Table:
-    """Rows as a table with the task's columns.
-
-    Raises:
-        AdaptkitError: a row lacks a part that the task needs, or has one that it does not know.
-    """
-    asked = task.input_fields()
-    rows = []
-    for one in given:
-        row = one if isinstance(one, dict) else {asked[0]: one}
-        if missing := [
-            part for part in asked if part not in row and not ("tokens" in row or "messages" in row)
-        ]:
-            asks = f"adapter {name!r} ({task.name}) asks for {' and '.join(asked)}"
-            raise AdaptkitError(f"{asks}; {', '.join(missing)} is missing in {str(one)[:60]!r}.")
-        if strange := [part for part in row if part not in task.parts]:
-            raise AdaptkitError(
-                f"adapter {name!r} ({task.name}) knows {', '.join(task.parts)}; not "
-                f"{', '.join(map(str, strange))}."
-            )
-        rows.append({task.column(part) or part: value for part, value in row.items()})
-    return Table(rows, f"adapter {name!r}")

@@ -94,7 +94,9 @@ class RowGroup:
         once for all maps that read the same x.
         """
         product, gathered = step.product, self.gathered(times)
-        assert product is not None and step.b is not None  # otherwise it is not a low-rank step
+        # otherwise it is not a low-rank step
+        assert product is not None
+        assert step.b is not None
         b = gathered.view(step.b)
         if self._low[0] is not product or self._low[1] is not x:
             own, a = self.of(x, times), gathered.view(product.a)

@@ -210,7 +210,9 @@ class AdapterLoader:
 
     def _weights(self, files: AdapterFiles, tensors: dict[str, Tensor]):
         """The union, its weights by (module path, name in the layer), and the head's tensors."""
-        assert files.card is not None and files.card.method is not None  # saved by adaptkit
+        # saved by adaptkit
+        assert files.card is not None
+        assert files.card.method is not None
         union = parse_method(files.card.method)
         plan: dict[str, list[Attachment]] = {}
         for index, method in enumerate(union):

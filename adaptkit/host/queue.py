@@ -8,8 +8,9 @@ from typing import Any
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer
 from adaptkit.host.batcher import Batcher, PendingRow
-from adaptkit.host.engine import Engine, Row, table_of
+from adaptkit.host.engine import Engine
 from adaptkit.host.manager import AdapterManager
+from adaptkit.host.rows import Row, table_of
 from adaptkit.host.slots import LoadedAdapter
 
 

@@ -186,17 +186,20 @@ def colored(found: Explanation) -> str:
     )
 
 
+def _colored(word: str, share: float, strength: float) -> str:
+    """A word on green if it speaks for the label, on red if against it. strength: 0 to 1."""
+    color = "0,160,0" if share > 0 else "210,0,0"
+    style = f"background:rgba({color},{strength:.2f})"
+    return f'<span title="{share:+.3f}" style="{style}">{html.escape(word)}</span>'
+
+
 def as_html(found: list[Explanation]) -> str:
     """An HTML page with a paragraph per text; each word's share is in its title."""
     lines = []
     for one in found:
         most = max(map(abs, one.shares), default=0.0) or 1.0
-        words = " ".join(
-            f'<span title="{share:+.3f}" '
-            f'style="background:rgba({"0,160,0" if share > 0 else "210,0,0"},{abs(share) / most:.2f})">'
-            f"{html.escape(word)}</span>"
-            for word, share in zip(one.words, one.shares, strict=True)
-        )
+        pairs = zip(one.words, one.shares, strict=True)
+        words = " ".join(_colored(word, share, abs(share) / most) for word, share in pairs)
         lines.append(f"<p><b>{html.escape(one.label)}</b> {one.score:.3f}<br>{words}</p>")
     style = (
         "body{font:16px/1.8 sans-serif;max-width:50em;margin:2em auto}span{padding:.1em "

@@ -8,12 +8,12 @@ from typing import Any
 import transformers
 from transformers import Pipeline
 
+from adaptkit.data.conversations import template_of
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.backbone import bare_model
 from adaptkit.models.forward_wrapper import ForwardWrapper
-from adaptkit.tasks.chat import template_of
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
 transformers_pipeline: Any = transformers.pipeline  # its overloads accept literal names only

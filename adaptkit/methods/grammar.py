@@ -27,7 +27,10 @@ PRESETS = {
     # He et al. 2021, https://arxiv.org/abs/2110.04366
     "mam": "bottleneck[placement=parallel,reduction=2]+prefix[length=30]",
     # Mao et al. 2021, https://arxiv.org/abs/2110.07577
-    "unipelt": "lora[r=8,sites=attn.q|attn.v,gate=true]+prefix[length=10,gate=true]+bottleneck[placement=pfeiffer,gate=true]",
+    "unipelt": (
+        "lora[r=8,sites=attn.q|attn.v,gate=true]+prefix[length=10,gate=true]"
+        "+bottleneck[placement=pfeiffer,gate=true]"
+    ),
 }
 
 

@@ -140,7 +140,8 @@ def _file_reader(files: list[Path], prefix: str) -> Callable[[str], list[float]]
     where: dict[str, tuple[Path, str]] = {}
     for file in files:
         with safe_open(file, "pt") as tensors:
-            where |= {name.removeprefix(prefix): (file, name) for name in tensors.keys()}  # noqa: SIM118
+            names = tensors.keys()
+            where |= {name.removeprefix(prefix): (file, name) for name in names}
 
     def read(name: str) -> list[float]:
         if name not in where:

@@ -24,7 +24,8 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
     """The configuration of a base."""
     from transformers import AutoConfig
 
-    import adaptkit.models.small_networks  # noqa: F401  its architecture becomes one of transformers'
+    # Its architecture becomes one of transformers'.
+    import adaptkit.models.small_networks  # noqa: F401
 
     return _load(
         lambda: AutoConfig.from_pretrained(_resolve(name_or_path), revision=revision), name_or_path

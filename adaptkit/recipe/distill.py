@@ -10,18 +10,12 @@ from adaptkit.adapters.card import existing_card
 from adaptkit.data.readers.read import read
 from adaptkit.data.readers.reading import Reading
 from adaptkit.distillation.attention_maps import AttentionMapLoss
-from adaptkit.distillation.distill import (
-    LOGITS,
-    Distilling,
-    Teacher,
-    add_unlabelled,
-    check_alike,
-    distilled,
-)
+from adaptkit.distillation.distill import Distilling, add_unlabelled, check_alike, distilled
 from adaptkit.distillation.feature_loss import FeatureLoss
 from adaptkit.distillation.hidden_states import HiddenStateLoss
 from adaptkit.distillation.next_tokens import WRITERS, NextTokens, taught
 from adaptkit.distillation.students import make_shallow
+from adaptkit.distillation.teacher import LOGITS, Teacher
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.models.layer_map import LAYER_MAPS, layer_map
 from adaptkit.models.names import load_config

@@ -15,7 +15,8 @@ import torch
 import transformers
 
 from adaptkit.adapters.full import FULL
-from adaptkit.adapters.save_load import adapter_tensors, load_adapter
+from adaptkit.adapters.save_load import load_adapter
+from adaptkit.adapters.tensors import adapter_tensors
 from adaptkit.errors import AdaptkitError
 from adaptkit.inference.predict import predict
 from adaptkit.recipe.data_checks import check_data

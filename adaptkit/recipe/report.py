@@ -123,10 +123,13 @@ tags: [adaptkit, peft, {task}]
 |---|---|---|
 {rows}
 
-A baseline is what the simplest guess scores on the same rows. Test rows were used once, after training; {kept}.
+A baseline is what the simplest guess scores on the same rows. Test rows \
+were used once, after training; {kept}.
 
-Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; the file has {kilobytes:.0f} kB. Texts of more
-than {max_length} tokens {long_texts}. One run with one seed: expect a point or two of difference with another.
+Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; \
+the file has {kilobytes:.0f} kB. Texts of more
+than {max_length} tokens {long_texts}. One run with one seed: \
+expect a point or two of difference with another.
 
 | setting | value |
 |---|---|

@@ -11,7 +11,8 @@ import numpy as np
 from adaptkit.data.collate import by_column
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
-from adaptkit.tasks.base import Task, normalize_text, read_texts
+from adaptkit.data.texts import normalize_text
+from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.registry import register_task
 
@@ -54,7 +55,7 @@ class Answer(Task):
     smooths = False  # it would be spread over padding
 
     def read(self, table: Table, labelled: bool = True) -> Table:
-        rows = read_texts(self, table, ("question", "context"))
+        rows = self.read_texts(table, ("question", "context"))
         if labelled:
             column = self.column("answers") or "answers"
             table.need(column, "answers_column")

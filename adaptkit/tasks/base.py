@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.data.splits import Splits, split_groups
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError, nearest
+from adaptkit.data.texts import normalize_text, read_texts
+from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.flags import Flag
 
 if TYPE_CHECKING:
@@ -39,55 +40,47 @@ class Task:
     labels: list[str] = field(default_factory=list)
 
     name: ClassVar[str]
-    auto_class: ClassVar[
-        str
-    ]  # the transformers Auto class that builds the model with this task's head
-    problem_type: ClassVar[str | None] = (
-        None  # the name in transformers, needed where transformers would assume another
-    )
-    parts: ClassVar[
-        dict[str, str | None]
-    ]  # part of a row -> its default column, or None for a part used only if named
-    label_parts: ClassVar[tuple[str, ...]] = (
-        "label",
-    )  # the parts that only training and scoring need
-    embedded: ClassVar[dict[str, str]] = {}  # columns of the embedded corpus, where they differ
+    # The transformers Auto class that builds the model with this task's head.
+    auto_class: ClassVar[str]
+    # The name in transformers, where transformers would assume another.
+    problem_type: ClassVar[str | None] = None
+
+    # Part of a row -> its default column, or None for a part used only if named.
+    parts: ClassVar[dict[str, str | None]]
+    # The parts that only training and scoring need.
+    label_parts: ClassVar[tuple[str, ...]] = ("label",)
+    # Columns of the embedded corpus, where they differ.
+    embedded: ClassVar[dict[str, str]] = {}
+    # The text parts of a row whose words may be moved or left out.
+    changeable: ClassVar[tuple[str, ...]] = ()
+    # How `split` divides the rows, and what happens to texts that are too long.
+    how_split: ClassVar[str] = "no text on both sides"
+    long_texts: ClassVar[str] = "are cut"
+
     best_metric: ClassVar[str]  # selects the best epoch
     lower_is_better: ClassVar[bool] = False
     reported: ClassVar[tuple[str, ...]]  # the metrics to print, the most important first
-    generates: ClassVar[bool] = False  # answers are generated token by token, see `generate`
     answers: ClassVar[bool] = True  # the task gives answers
-    changeable: ClassVar[
-        tuple[str, ...]
-    ] = ()  # the text parts of a row whose words may be moved or left out
-    base_knows: ClassVar[bool] = (
-        False  # the frozen base can also do this without an adapter, and is scored for comparison
-    )
+    generates: ClassVar[bool] = False  # answers are generated token by token, see `generate`
+    base_knows: ClassVar[bool] = False  # the frozen base can do this too, and is scored beside it
+
     smooths: ClassVar[bool] = True  # the loss supports label smoothing
     same_inputs: ClassVar[bool] = True  # the model reads the same tokens in every epoch
-    recordable: ClassVar[bool] = (
-        False  # the loss does the same for every batch of one shape, whatever its content and time
-    )
+    # The loss does the same for every batch of one shape, whatever its content and time.
+    recordable: ClassVar[bool] = False
     reads_padding: ClassVar[bool] = False  # the loss depends on the padded length
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads per row
-    how_split: ClassVar[str] = "no text on both sides"  # how `split` divides the rows
-    long_texts: ClassVar[str] = "are cut"  # what happens to texts that are too long
-    defaults: ClassVar[dict[str, Any]] = {}  # Trainer flags with another default in this task
-    small_model: ClassVar[str | None] = (
-        None  # the kind of small model to create if no model is given
-    )
-    from_nothing: ClassVar[bool] = (
-        False  # if no model is given, train all weights of an untrained one
-    )
-    recipe_flags: ClassVar[
-        dict[str, Flag]
-    ] = {}  # recipe flags for which this task has another default or help text
-    not_flags: ClassVar[
-        tuple[str, ...]
-    ] = ()  # inherited settings that are not offered on the command line
-    column_helps: ClassVar[
-        dict[str, str]
-    ] = {}  # help of `--PART_column`, if the usual sentence does not fit
+
+    # The kind of small model to create if no model is given, and whether all its weights train.
+    small_model: ClassVar[str | None] = None
+    from_nothing: ClassVar[bool] = False
+
+    # The command line: Trainer flags with another default, recipe flags with another default or
+    # help text, inherited settings that are not offered, and help of `--PART_column`.
+    defaults: ClassVar[dict[str, Any]] = {}
+    recipe_flags: ClassVar[dict[str, Flag]] = {}
+    not_flags: ClassVar[tuple[str, ...]] = ()
+    column_helps: ClassVar[dict[str, str]] = {}
 
     def column(self, part: str) -> str | None:
         """The column of a part."""
@@ -122,6 +115,10 @@ class Task:
                 and line).
         """
         raise NotImplementedError
+
+    def read_texts(self, table: Table, parts: Iterable[str]) -> list[dict[str, Any]]:
+        """One dict per row with the texts of these parts, for the parts that have a column."""
+        return read_texts(table, {part: own for part in parts if (own := self.column(part))})
 
     def fit_labels(self, train: Table) -> Task:
         """The same task with the labels of the training rows."""
@@ -195,8 +192,7 @@ class Task:
         """Model inputs without padding, with `length`, and with `labels` if `labelled`.
 
         `train`: the rows are only used for training. Long rows may become several inputs; then
-            `_row`
-        holds the row index. Columns that start with _ are not passed to the model.
+        `_row` holds the row index. Columns that start with _ are not passed to the model.
         """
         raise NotImplementedError
 
@@ -349,47 +345,3 @@ class Task:
         return {
             item.name: getattr(self, item.name) for item in own if item.metadata.get("stored", True)
         }
-
-
-def normalize_text(text: str) -> str:
-    """Normalize a text for comparison: lower case, single blanks for white space."""
-    return " ".join(text.casefold().split())
-
-
-def read_texts(task: Task, table: Table, parts: Iterable[str]) -> list[dict[str, Any]]:
-    """One dict per row with the texts of these parts, for the parts that have a column.
-
-    Raises:
-        AdaptkitError: a text is missing, empty, not a string, or holds half of a surrogate pair.
-    """
-    columns = {part: column for part in parts if (column := task.column(part))}
-    for part, column in columns.items():
-        table.need(column, f"{part}_column")
-    return table.each(
-        lambda index, row: {
-            part: text_at(table, index, row, column) for part, column in columns.items()
-        }
-    )
-
-
-def text_at(table: Table, index: int, row: dict[str, Any], column: str) -> str:
-    """The text in a column of a row, checked."""
-    text = row.get(column)
-    if not isinstance(text, str):
-        raise table.bad(index, f"column {column!r} holds {text!r}, which is not a text.")
-    if any("\ud800" <= character <= "\udfff" for character in text):
-        raise table.bad(index, f"the text in column {column!r} holds half of a surrogate pair.")
-    if not text.strip():
-        raise table.bad(index, f"the text in column {column!r} is empty.")
-    return text
-
-
-def unknown_label(table: Table, index: int, label: str, labels: list[str]) -> AdaptkitError:
-    """The error for a label that is not in the training rows."""
-    close = nearest(label, labels)
-    guess = f" Did you mean {close!r}?" if close else ""
-    return table.bad(
-        index,
-        f"the label {label!r} does not occur in the training data "
-        f"({', '.join(labels[:20])}).{guess}",
-    )

@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-import bisect
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from adaptkit.data.collate import IGNORED, by_column
+from adaptkit.data.conversations import (
+    ROLES,
+    check_messages,
+    encode_conversation,
+    pack,
+    render,
+    without_answer,
+)
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
+from adaptkit.data.texts import text_at
 from adaptkit.errors import AdaptkitError
-from adaptkit.tasks.base import text_at
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
 from adaptkit.tasks.registry import register_task
-
-ROLES = {"user", "assistant", "system", "tool"}  # roles that chat templates know
-
-# For tokenizers without a template.
-PLAIN_TEMPLATE = (
-    "{{ bos_token or '' }}{% for message in messages %}{{ message['role'] | capitalize }}: {{ "
-    "message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token or '' }}{% endif %}{{ '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}Assistant:{% endif %}"
-)
-
-
-def template_of(tokenizer: Any, system: str | None) -> Any:
-    """The tokenizer's chat template, or the plain one.
-
-    It puts `system` before conversations without a system message.
-    """
-    template = tokenizer.chat_template or PLAIN_TEMPLATE
-    if not system:
-        return template
-    if isinstance(template, dict):  # several, by name
-        return {name: _before(system, one) for name, one in template.items()}
-    return _before(system, template)
-
-
-def _before(system: str, template: str) -> str:
-    message = "{'role': 'system', 'content': " + json.dumps(system, ensure_ascii=False) + "}"
-    return (
-        "{% if messages[0]['role'] != 'system' %}{% set messages = ["
-        + message
-        + "] + messages %}{% endif %}\n"
-        + template
-    )
 
 
 @register_task
@@ -113,7 +86,7 @@ class Chat(Language):
             )
             if isinstance(talk, str) and talk.strip() and not labelled:  # one line of a file
                 talk = [{"role": "user", "content": talk}]
-            _check_messages(table, index, talk)
+            check_messages(table, index, talk)
             if self.system and talk[0]["role"] != "system":
                 talk = [{"role": "system", "content": self.system}, *talk]
             if labelled and talk[-1]["role"] != "assistant":
@@ -146,7 +119,7 @@ class Chat(Language):
 
         Rows without any answer left are not trained on.
         """
-        rows = [encode_talk(row["messages"], tokenizer, max_length) for row in table.rows]
+        rows = [encode_conversation(row["messages"], tokenizer, max_length) for row in table.rows]
         if train:
             rows = [row for row in rows if any(label != IGNORED for label in row["labels"])]
             if not rows:
@@ -166,7 +139,7 @@ class Chat(Language):
         }
 
     def prompts(self, model, table: Table, tokenizer, max_length: int) -> list[list[int]]:
-        texts = [render(tokenizer, _asked(row["messages"]), True) for row in table.rows]
+        texts = [render(tokenizer, without_answer(row["messages"]), True) for row in table.rows]
         positions = (
             getattr(model.config, "max_position_embeddings", None)
             or max_length + self.max_new_tokens
@@ -202,7 +175,7 @@ class Chat(Language):
         return rouge(predictions, [[text] for text in references]) | {"exact_match": exact}
 
     def text(self, row: dict[str, Any]) -> str:
-        return " | ".join(message["content"] for message in _asked(row["messages"]))
+        return " | ".join(message["content"] for message in without_answer(row["messages"]))
 
     def reference_text(self, row: dict[str, Any]) -> str:
         return row["messages"][-1]["content"]
@@ -245,122 +218,3 @@ class Chat(Language):
             ),
             Finding("good", f"{loss} of {tokens} tokens carry loss ({loss / max(tokens, 1):.0%})"),
         ]
-
-
-def render(tokenizer: Any, messages: list[dict[str, str]], prompt: bool) -> str:
-    """A conversation in the model's template; with `prompt`, up to where the answer begins."""
-    template = None if tokenizer.chat_template else PLAIN_TEMPLATE
-    try:
-        return tokenizer.apply_chat_template(
-            messages, chat_template=template, tokenize=False, add_generation_prompt=prompt
-        )
-    except Exception as problem:  # templates raise errors of any type
-        raise AdaptkitError(
-            f"the chat template refuses {str(messages)[:120]}: {problem}"
-        ) from problem
-
-
-def encode_talk(
-    messages: list[dict[str, str]], tokenizer: Any, max_length: int
-) -> dict[str, list[int]]:
-    """Encode a conversation, with labels on the assistant's answers and their end tokens.
-
-    The template is rendered up to each answer to find the answers' positions in the text; the text
-    is tokenized once.
-    """
-    text = render(tokenizer, messages, False)
-    spans = []
-    for turn, message in enumerate(messages):
-        if message["role"] == "assistant":
-            before, after = (
-                render(tokenizer, messages[:turn], True),
-                render(tokenizer, messages[: turn + 1], False),
-            )
-            if place := _turn(text, before, after, message["content"].strip()):
-                spans.append(place)
-            elif turn == len(messages) - 1:
-                raise AdaptkitError(
-                    "the chat template does not write a question the same way with and without "
-                    "its answer."
-                )
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    labels = [
-        token
-        if any(start <= one < end and two <= whole for start, end, whole in spans)
-        else IGNORED
-        for token, (one, two) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-    ]
-    ids, labels = encoded["input_ids"][-max_length:], labels[-max_length:]
-    labels[:1] = [IGNORED]  # the first token has no prediction
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
-
-
-def _turn(text: str, before: str, after: str, content: str) -> tuple[int, int, int] | None:
-    """The start, end and latest end of a turn's tokens in the text.
-
-    None if the template changes the content of the turn.
-
-    Args:
-        text: the whole conversation.
-        before, after: the conversation up to the turn, and with it as the last one.
-    """
-    if not text.startswith(before):
-        return None
-    if text.startswith(after):
-        return len(before), len(after), len(text)
-    # Some templates write the last turn differently (Phi-3 ends it with one more token, Qwen3 adds
-    # its thinking): find the content, and after it what both versions have in common, in whole
-    # tokens.
-    place = text.find(content, len(before))
-    if place < 0 or not content:
-        return None
-    end, ending = place + len(content), after[after.rfind(content) + len(content) :]
-    while ending and not text.startswith(ending, end):
-        ending = ending[:-1]
-    return len(before), end + len(ending), end + len(ending)
-
-
-def pack(rows: list[dict[str, list[int]]], max_length: int) -> list[dict[str, list[int]]]:
-    """Pack conversations, longest first, into rows of at most `max_length` tokens.
-
-    Positions restart with each conversation.
-    """
-    packed: list[dict[str, list[int]]] = []
-    rooms: list[tuple[int, int]] = []  # free space and index of each row; the fullest first
-    for row in sorted(rows, key=lambda row: -len(row["input_ids"])):
-        taken = len(row["input_ids"])
-        found = bisect.bisect_left(rooms, (taken, 0))
-        if found == len(rooms):
-            packed.append({"input_ids": [], "labels": [], "position_ids": []})
-            rooms.append((max_length, len(packed) - 1))
-        free, index = rooms.pop(found)
-        bisect.insort(rooms, (free - taken, index))
-        packed[index]["input_ids"] += row["input_ids"]
-        packed[index]["labels"] += row["labels"]
-        packed[index]["position_ids"] += range(taken)
-    return packed
-
-
-def _asked(messages: list[dict[str, str]]) -> list[dict[str, str]]:
-    """A conversation without its last answer."""
-    return messages[:-1] if messages[-1]["role"] == "assistant" else messages
-
-
-def _check_messages(table: Table, index: int, messages: Any) -> None:
-    if not isinstance(messages, list) or not messages:
-        raise table.bad(
-            index,
-            'messages should be [{"role": "user", "content": ...}, ...]; they are '
-            f"{str(messages)[:80]!r}.",
-        )
-    for message in messages:
-        if (
-            not isinstance(message, dict)
-            or not isinstance(message.get("role"), str)
-            or not isinstance(message.get("content"), str)
-        ):
-            raise table.bad(
-                index,
-                'a message should be {"role": "user", "content": "..."}; one is '
-                f"{str(message)[:80]}.",
-            )

@@ -14,17 +14,15 @@ import numpy as np
 from adaptkit.data.readers.text import is_number
 from adaptkit.data.splits import Splits, divide, split_validation
 from adaptkit.data.tables import Table
+from adaptkit.data.texts import unknown_label
 from adaptkit.errors import AdaptkitError
-from adaptkit.tasks.base import Task, normalize_text, read_texts, unknown_label
+from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
+from adaptkit.tasks.label_checks import label_findings, labels_of, majority
 from adaptkit.tasks.registry import register_task
 
 if TYPE_CHECKING:
     import torch
-
-RARE = 5
-
-NOTHING = {"n/a", "na", "nan", "none", "null", "nil", "-", "--", "?", "#n/a"}
 
 
 @register_task
@@ -90,9 +88,7 @@ class Classify(Task):
         return not self.multi_label
 
     def read(self, table: Table, labelled: bool = True) -> Table:
-        rows = read_texts(
-            self, table, [part for part in self.parts if part not in self.label_parts]
-        )
+        rows = self.read_texts(table, [part for part in self.parts if part not in self.label_parts])
         if not labelled:
             return table.with_rows(rows)
         column = self.column("label") or "label"
@@ -134,7 +130,7 @@ class Classify(Task):
         return self.label_names[int(label)]
 
     def fit_labels(self, train: Table) -> Classify:
-        counts = Counter(name for row in train.rows for name in self._names(row))
+        counts = Counter(name for row in train.rows for name in labels_of(row))
         labels = sorted(
             counts, key=lambda name: (0, float(name), name) if is_number(name) else (1, 0.0, name)
         )
@@ -151,13 +147,10 @@ class Classify(Task):
             weights = [len(train) / (len(labels) * counts[label]) for label in labels]
         return dataclasses.replace(self, labels=labels, weights=weights)
 
-    def _names(self, row: dict[str, Any]) -> list[str]:
-        return row["label"] if self.multi_label else [row["label"]]
-
     def check_labels(self, table: Table) -> None:
         known = set(self.labels)
         for index, row in enumerate(table.rows):
-            for name in self._names(row):
+            for name in labels_of(row):
                 if name not in known:
                     raise unknown_label(table, index, name, self.labels)
 
@@ -327,50 +320,7 @@ class Classify(Task):
         ]
 
     def findings(self, splits: Splits):
-        from adaptkit.tasks.finding import Finding
-
-        counts = Counter(name for row in splits.train.rows for name in self._names(row))
-        shown = ", ".join(f"{label} {counts[label]}" for label in self.labels[:12]) + (
-            ", ..." if len(self.labels) > 12 else ""
-        )
-        findings = [
-            Finding(
-                "good", f"{len(self.labels)} labels in {len(splits.train)} training rows: {shown}"
-            )
-        ]
-        if rare := [label for label in self.labels if counts[label] < RARE]:
-            findings.append(
-                Finding(
-                    "warn",
-                    f"{len(rare)} labels have fewer than {RARE} training rows: "
-                    f"{', '.join(rare[:10])}",
-                )
-            )
-        findings += [
-            Finding("warn", text)
-            for text in [*odd_labels(self.labels), *self._contradictions(splits.train)]
-        ]
-        guess, share = majority(self, splits.train)
-        severity = "warn" if share > 0.8 else "good"
-        return [
-            *findings,
-            Finding(
-                severity,
-                f"always answering {repr(guess) if guess else 'no label'} would be right on {share:.1%} of them",
-            ),
-        ]
-
-    def _contradictions(self, table: Table) -> list[str]:
-        """The number of texts that occur with different labels, and where the first one is."""
-        rows: dict[str, dict[str, int]] = {}
-        for index, row in enumerate(table.rows):
-            rows.setdefault(self.key(row), {}).setdefault(self.reference_text(row), index)
-        found = [list(by_label.items()) for by_label in rows.values() if len(by_label) > 1]
-        if not found:
-            return []
-        (one, here), (other, there) = found[0][:2]
-        places = f"{table.where(here)} ({one}) and {table.where(there)} ({other})"
-        return [f"{len(found)} texts have different labels in different rows, as {places}"]
+        return label_findings(self, splits)
 
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
         if not self.multi_label:
@@ -380,29 +330,6 @@ class Classify(Task):
             f"{tokenizer.decode(row['input_ids'])}  ->  "
             f"{self.label_delimiter.join(names) or '(none)'}"
         )
-
-
-def odd_labels(labels: list[str]) -> list[str]:
-    """Messages about suspicious label names: equal but for case or blanks, or missing values."""
-    same: dict[str, list[str]] = {}
-    for label in labels:
-        same.setdefault(normalize_text(label), []).append(label)
-    found = [
-        f"the labels {', '.join(map(repr, names))} differ in nothing but case or blanks"
-        for names in same.values()
-        if names[1:]
-    ]
-    return found + [
-        f"the label {label!r} may stand for a missing one"
-        for label in labels
-        if label.casefold() in NOTHING
-    ]
-
-
-def majority(task: Task, table: Table) -> tuple[str, float]:
-    """The most frequent reference and its share, which is the accuracy of always predicting it."""
-    answer, count = Counter(task.reference_text(row) for row in table.rows).most_common(1)[0]
-    return answer, count / len(table)
 
 
 @lru_cache(maxsize=4)

@@ -12,7 +12,7 @@ from adaptkit.data.collate import Pad
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import unknown
-from adaptkit.tasks.base import Task, read_texts
+from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
 from adaptkit.tasks.score import number_at
@@ -69,7 +69,7 @@ class Embed(Task):
             raise unknown("pooling", self.pooling, POOLING)
 
     def read(self, table: Table, labelled: bool = True) -> Table:
-        rows = read_texts(self, table, ("text", "text_pair") if labelled else ("text",))
+        rows = self.read_texts(table, ("text", "text_pair") if labelled else ("text",))
         column = self.column("score")
         if labelled and column:
             table.need(column, "score_column")

@@ -10,7 +10,6 @@ from adaptkit.data.collate import IGNORED, Pad, by_column
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.tasks.base import read_texts
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
 from adaptkit.tasks.registry import register_task
@@ -87,7 +86,7 @@ class Pretrain(Language):
         }
 
     def read(self, table: Table, labelled: bool = True) -> Table:
-        return table.with_rows(read_texts(self, table, ["text"]))
+        return table.with_rows(self.read_texts(table, ["text"]))
 
     def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
         """Split off the last rows: neighbouring rows of a text are related."""

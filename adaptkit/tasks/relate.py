@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from adaptkit.data.tables import Table
+from adaptkit.data.texts import normalize_text, text_at
 from adaptkit.errors import AdaptkitError
-from adaptkit.tasks.base import Task, normalize_text, text_at
+from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
@@ -95,7 +96,8 @@ def mark(text: str, head: dict[str, int], tail: dict[str, int]) -> str | None:
         return None
     for part, span in sorted((("head", head), ("tail", tail)), key=lambda item: -item[1]["start"]):
         opening, closing = MARKS[part]
-        text = f"{text[: span['start']]}{opening}{text[span['start'] : span['end']]}{closing}{text[span['end'] :]}"
+        start, end = span["start"], span["end"]
+        text = f"{text[:start]}{opening}{text[start:end]}{closing}{text[end:]}"
     return text
 
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
-from adaptkit.tasks.base import normalize_text, read_texts, text_at
+from adaptkit.data.texts import normalize_text, text_at
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
 
@@ -46,7 +46,7 @@ class Rewrite(Language):
 
     def read(self, table: Table, labelled: bool = True) -> Table:
         source, target = self.sides
-        rows = [{"source": row[source]} for row in read_texts(self, table, [source])]
+        rows = [{"source": row[source]} for row in self.read_texts(table, [source])]
         column = self.column(target) or target
         several = _numbered(table, column)
         if labelled and not several:

@@ -11,7 +11,7 @@ import numpy as np
 
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
-from adaptkit.tasks.base import Task, read_texts
+from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.registry import register_task
 
@@ -48,7 +48,7 @@ class Score(Task):
     reported = ("spearmanr", "pearson", "mae", "mean_baseline_mae", "rmse")
 
     def read(self, table: Table, labelled: bool = True) -> Table:
-        rows = read_texts(self, table, ("text", "text_pair"))
+        rows = self.read_texts(table, ("text", "text_pair"))
         if labelled:
             column = self.column("score") or "score"
             table.need(column, "score_column")

@@ -10,14 +10,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.data.collate import IGNORED
-from adaptkit.data.readers.blocks import TAG
-from adaptkit.data.splits import Splits
-from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError
-from adaptkit.tasks.base import Task, text_at, unknown_label
-from adaptkit.tasks.flags import flag
-from adaptkit.tasks.registry import register_task
-from adaptkit.tasks.spans import (
+from adaptkit.data.entities import (
     entities_from_tags,
     join_tokens,
     overlapping,
@@ -25,6 +18,15 @@ from adaptkit.tasks.spans import (
     tags_from_entities,
     units_of,
 )
+from adaptkit.data.readers.blocks import TAG
+from adaptkit.data.splits import Splits
+from adaptkit.data.tables import Table
+from adaptkit.data.texts import text_at, unknown_label
+from adaptkit.data.word_pieces import by_unit, continue_units, first_pieces
+from adaptkit.errors import AdaptkitError
+from adaptkit.tasks.base import Task
+from adaptkit.tasks.flags import flag
+from adaptkit.tasks.registry import register_task
 
 
 @register_task
@@ -176,7 +178,7 @@ class Tag(Task):
             {start: number for number, (start, _) in enumerate(row["units"])} for row in table.rows
         ]
         columns["_first"] = [
-            _first_pieces(starts[owner], *marks)
+            first_pieces(starts[owner], *marks)
             for owner, *marks in zip(owners, offsets, special, strict=True)
         ]
         if labelled:
@@ -196,7 +198,7 @@ class Tag(Task):
         answers = []
         for row, given in zip(table.rows, by_unit(outputs, encoded, table), strict=True):
             found = ["O" if number is None else self.labels[int(number)] for number in given]
-            _without_pieces(found, given, row["units"])
+            continue_units(found, given, row["units"])
             entities = entities_from_tags(found, row["units"])
             named = [
                 {**entity, "text": row["text"][entity["start"] : entity["end"]]}
@@ -312,52 +314,6 @@ def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
             "a word. Are the ends inclusive? "
             "Say so with --span_end inclusive, or exclusive if they are as they should be."
         )
-
-
-def _first_pieces(starts: dict[int, int], offsets, special) -> list[int]:
-    """For each piece of a window, the first unit that begins in it, or -1.
-
-    -1 are special pieces, and those inside a unit. starts: the start of each unit in the text.
-    """
-    found: list[int] = []
-    carried = set()
-    for (start, end), is_special in zip(offsets, special, strict=True):
-        unit = (
-            -1
-            if is_special
-            else next((starts[place] for place in range(start, end) if place in starts), -1)
-        )
-        found.append(
-            -1 if unit in carried else unit
-        )  # the bytes of one character share a position: the first carries the tag
-        carried.add(unit)
-    return found
-
-
-def by_unit(outputs: np.ndarray, encoded: Any, table: Table) -> list[list[Any]]:
-    """For each row and unit, the output at its first piece, or None if no piece begins there.
-
-    Of several windows, the one with the most context around the piece counts. outputs: `(windows,
-    pieces, ...)`.
-    """
-    found: list[list[Any]] = [[None] * len(row["units"]) for row in table.rows]
-    room = [[-1] * len(row["units"]) for row in table.rows]
-    for owner, firsts, given in zip(encoded["_row"], encoded["_first"], outputs, strict=True):
-        for place, unit in enumerate(firsts):
-            around = min(place, len(firsts) - 1 - place)
-            if unit >= 0 and around > room[owner][unit]:
-                room[owner][unit], found[owner][unit] = around, given[place]
-    return found
-
-
-def _without_pieces(tags: list[str], given: list[Any], units: list[tuple[int, int]]) -> None:
-    """Continue the previous unit into units in which no piece begins, if they touch.
-
-    One piece holds both.
-    """
-    for unit in range(1, len(units)):
-        if given[unit] is None and units[unit - 1][1] == units[unit][0]:
-            tags[unit] = tags[unit - 1].replace("B-", "I-", 1)
 
 
 def _both(answers, table: Table) -> tuple[list, list]:

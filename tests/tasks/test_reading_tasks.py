@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from adaptkit import load_tokenizer
 from adaptkit.data.collate import IGNORED
+from adaptkit.data.entities import join_tokens, tags_from_entities, units_of
 from adaptkit.data.tables import Table
 from adaptkit.metrics.spans import span_scores
 from adaptkit.tasks.answer import Answer
@@ -18,7 +19,6 @@ from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.embed import Embed
 from adaptkit.tasks.relate import Relate, mark
 from adaptkit.tasks.score import Score
-from adaptkit.tasks.spans import join_tokens, tags_from_entities, units_of
 from adaptkit.tasks.tag import Tag
 
 

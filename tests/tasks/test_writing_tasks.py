@@ -14,11 +14,12 @@ from transformers import AutoModelForSeq2SeqLM
 
 from adaptkit import AdaptkitError, adapt, load_base, load_tokenizer
 from adaptkit.data.collate import IGNORED
+from adaptkit.data.conversations import encode_conversation, pack, render, template_of
 from adaptkit.data.corpus import load_corpus
 from adaptkit.data.tables import Table
 from adaptkit.inference.predict import predict
 from adaptkit.models.scratch import make_model
-from adaptkit.tasks.chat import Chat, encode_talk, pack, render, template_of
+from adaptkit.tasks.chat import Chat
 from adaptkit.tasks.pretrain import Pretrain
 from adaptkit.tasks.translate import Translate
 from adaptkit.utils.overrides import overrides
@@ -107,7 +108,7 @@ def t5(texts, tmp_path_factory):
 def test_loss_is_on_what_the_assistant_says(llama, template):
     tokenizer = load_tokenizer(llama)
     tokenizer.chat_template = template
-    row = encode_talk(TALK, tokenizer, 512)
+    row = encode_conversation(TALK, tokenizer, 512)
     said = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
     assert [part.split() for part in said.split("</s>")[:2]] == [["On", "its", "way."], ["Gladly!"]]
     assert said.count("</s>") == 2  # it learns to end its turns
@@ -116,7 +117,7 @@ def test_loss_is_on_what_the_assistant_says(llama, template):
         label in (IGNORED, token)
         for label, token in zip(row["labels"], row["input_ids"], strict=True)
     )
-    short = encode_talk(TALK, tokenizer, 8)
+    short = encode_conversation(TALK, tokenizer, 8)
     assert len(short["input_ids"]) == 8
     assert short["input_ids"][1:] == row["input_ids"][-7:]
 
@@ -125,7 +126,7 @@ def test_loss_is_on_what_the_assistant_says(llama, template):
 def test_every_turn_carries_loss_where_the_last_is_written_otherwise(llama, template, more):
     tokenizer = load_tokenizer(llama)
     tokenizer.chat_template = template
-    row = encode_talk(TALK, tokenizer, 512)
+    row = encode_conversation(TALK, tokenizer, 512)
     said = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
     assert said.count("</s>") == 2
     assert "".join(said.replace(more, "").split()) == "Onitsway.</s>Gladly!</s>"
@@ -222,7 +223,7 @@ def test_a_template_that_refuses_is_explained(llama):
     tokenizer = load_tokenizer(llama)
     tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
     with pytest.raises(AdaptkitError, match="the chat template refuses.*roles must alternate"):
-        encode_talk(TALK, tokenizer, 64)
+        encode_conversation(TALK, tokenizer, 64)
 
 
 @pytest.mark.parametrize("method", ["lora", "prefix[length=3]", "bottleneck"])
@@ -233,8 +234,8 @@ def test_packed_conversations_do_not_see_each_other(llama, method, attention):
     task = Chat(packing=True)
     model = adapt(load_base(llama, task="chat", attn_implementation=attention), method)
     randomize(model)
-    rows = [row for n in (2, 4) for row in [encode_talk(TALK[: n + 1], tokenizer, 128)] * 2]
-    rows[1] = encode_talk(
+    rows = [row for n in (2, 4) for row in [encode_conversation(TALK[: n + 1], tokenizer, 128)] * 2]
+    rows[1] = encode_conversation(
         [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "No."}],
         tokenizer,
         128,

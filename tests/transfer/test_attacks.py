@@ -16,7 +16,8 @@ from adaptkit.adapters.full import trained, unfreeze
 from adaptkit.adapters.fuse import fuse
 from adaptkit.adapters.warm_start import warm_start
 from adaptkit.data.tables import Table
-from adaptkit.distillation.distill import UNLABELLED, Teacher, distilled
+from adaptkit.distillation.distill import UNLABELLED, distilled
+from adaptkit.distillation.teacher import Teacher
 from adaptkit.inference.explain import explain
 from adaptkit.inference.predictor import Predictor
 from adaptkit.inference.slices import slices

@@ -14,15 +14,13 @@ from transformers import set_seed
 from adaptkit import AdaptkitError
 from adaptkit.data.tables import Table
 from adaptkit.distillation.distill import (
-    LOGITS,
     UNLABELLED,
     Distilling,
-    Teacher,
     add_unlabelled,
     distilled,
-    name_of,
     soft_loss,
 )
+from adaptkit.distillation.teacher import LOGITS, Teacher, name_of
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.small_networks import SmallConfig, SmallForSequenceClassification
 from adaptkit.models.tokenizer import load_tokenizer

@@ -16,13 +16,11 @@ from adaptkit.data.tables import Table
 from adaptkit.distillation.distill import (
     UNLABELLED,
     Distilling,
-    Teacher,
     add_unlabelled,
     distilled,
-    name_of,
     soft_loss,
-    taught_by,
 )
+from adaptkit.distillation.teacher import Teacher, name_of, taught_by
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.tokenizer import load_tokenizer
 from adaptkit.tasks.classify import Classify

@@ -13,8 +13,8 @@ from transformers import CONFIG_MAPPING, AutoModel
 from adaptkit import AdaptkitError, Host, adapt, cli, load_adapter, load_base, save_adapter
 from adaptkit.adapters.card import TaskCard
 from adaptkit.adapters.fuse import fuse, fusion_of
-from adaptkit.adapters.save_load import adapter_tensors
 from adaptkit.adapters.stack import stack_adapters
+from adaptkit.adapters.tensors import adapter_tensors
 from adaptkit.methods.fusion import Fusion
 from tests.tiny import randomize
 from tests.transfer.test_combine import BASE, make, states

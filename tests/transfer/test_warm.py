@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError, adapt, load_base
 from adaptkit.adapters.card import read_card
-from adaptkit.adapters.save_load import adapter_tensors
+from adaptkit.adapters.tensors import adapter_tensors
 from adaptkit.adapters.warm_start import warm_start
 from adaptkit.methods.grammar import parse_method
 from adaptkit.recipe.arguments import RecipeArguments

@@ -1,0 +1,51 @@
+"""Texts and labels in the rows of a table, checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adaptkit.data.tables import Table
+from adaptkit.errors import AdaptkitError, nearest
+
+
+def normalize_text(text: str) -> str:
+    """Normalize a text for comparison: lower case, single blanks for white space."""
+    return " ".join(text.casefold().split())
+
+
+def read_texts(table: Table, columns: dict[str, str]) -> list[dict[str, Any]]:
+    """One dict per row with the text of each part. columns: part -> its column.
+
+    Raises:
+        AdaptkitError: a text is missing, empty, not a string, or holds half of a surrogate pair.
+    """
+    for part, column in columns.items():
+        table.need(column, f"{part}_column")
+    return table.each(
+        lambda index, row: {
+            part: text_at(table, index, row, column) for part, column in columns.items()
+        }
+    )
+
+
+def text_at(table: Table, index: int, row: dict[str, Any], column: str) -> str:
+    """The text in a column of a row, checked."""
+    text = row.get(column)
+    if not isinstance(text, str):
+        raise table.bad(index, f"column {column!r} holds {text!r}, which is not a text.")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise table.bad(index, f"the text in column {column!r} holds half of a surrogate pair.")
+    if not text.strip():
+        raise table.bad(index, f"the text in column {column!r} is empty.")
+    return text
+
+
+def unknown_label(table: Table, index: int, label: str, labels: list[str]) -> AdaptkitError:
+    """The error for a label that is not in the training rows."""
+    close = nearest(label, labels)
+    guess = f" Did you mean {close!r}?" if close else ""
+    return table.bad(
+        index,
+        f"the label {label!r} does not occur in the training data "
+        f"({', '.join(labels[:20])}).{guess}",
+    )

@@ -1,0 +1,47 @@
+"""The options of `Host`, checked."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from adaptkit.errors import AdaptkitError, nearest, unknown
+from adaptkit.models.load import load_base
+
+OPTIONS = ("slots", "slot_capacity", "tokenizer", "max_rows", "max_wait", "max_queue")
+
+
+def check_names(base_options: dict[str, Any]) -> None:
+    """Refuse a misspelled option of `Host` among those for `load_base`.
+
+    Any other name is a setting of the model's configuration, which `load_base` checks.
+    """
+    for name in base_options.keys() - inspect.signature(load_base).parameters.keys():
+        if nearest(name, OPTIONS):
+            raise unknown("option of Host", name, OPTIONS)
+
+
+def largest_methods(slot_capacity: str | Sequence[str]) -> list[str]:
+    """The methods that a slot must hold, one or several."""
+    methods = [slot_capacity] if isinstance(slot_capacity, str) else list(slot_capacity)
+    if not methods:
+        raise AdaptkitError(
+            "slot_capacity names the largest method that a slot holds, as in 'lora[r=16]'; "
+            "it names none."
+        )
+    return methods
+
+
+def renamed_room(options: dict[str, Any], slot_capacity: Any) -> Any:
+    """The slot capacity, or the value of `room`, its name before 0.2."""
+    if "room" in options:
+        text = "Host(room=...) is Host(slot_capacity=...) now; the old name goes in 0.3."
+        warnings.warn(text, FutureWarning, stacklevel=3)
+    return options.pop("room", slot_capacity)
+
+
+def need_count(name: str, value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise AdaptkitError(f"{name} is a whole number, 1 or more; it got {value!r}.")
