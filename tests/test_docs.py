@@ -41,6 +41,7 @@ RESULTS = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
+    "CHANGELOG.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 ]
 COLUMNS, README_LINES = 100, 130
