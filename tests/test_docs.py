@@ -30,9 +30,10 @@ from adaptkit.methods import registry
 from adaptkit.models import architectures
 from adaptkit.recipe.arguments import MultitaskArguments, RecipeArguments, StudentArguments
 from adaptkit.recipe.parser import parse_known, parse_recipe, recipe_flags
-from adaptkit.recipe.registry import RECIPES, TASK_RECIPES
+from adaptkit.recipe.registry import SCRIPTS
+from adaptkit.tasks import registry as task_registry
 from adaptkit.tasks.flags import flags_of
-from adaptkit.tasks.registry import find_task
+from adaptkit.tasks.registry import TASKS, find_task
 from adaptkit.training.defaults import DEFAULTS
 
 ROOT = Path(__file__).parents[1]
@@ -167,8 +168,10 @@ def check_host(names: dict) -> None:
 def check_extend(names: dict) -> None:
     assert names["merged"] is not None
     assert "mpnet" in architectures.ARCHITECTURES
-    assert names["task"].threshold == 0.6
-    assert names["task"].settings() == {"threshold": 0.6}
+    task = adaptkit.Predictor("runs/yesno").task
+    assert type(task) is names["YesNo"]
+    assert task.settings() == {"threshold": 0.6}
+    assert names["answers"][0]["label"] in ("yes", "no")
 
 
 CHECKS = {
@@ -193,7 +196,10 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch, stars):
         code = compile(block.code, f"{page}:{block.line}", "exec")
         if block.runs:
             exec(code, vars(module))
-    CHECKS.get(page, lambda names: None)(vars(module))
+    try:
+        CHECKS.get(page, lambda names: None)(vars(module))
+    finally:
+        task_registry._REGISTERED.pop(EXAMPLE, None)
 
 
 def test_pages_with_python_are_checked():
@@ -231,7 +237,7 @@ def parse_command(words: list[str]) -> None:
 
 def parse_flags(command: str, name: str, flags: list[str]) -> None:
     """Parse a recipe's flags, those of Trainer too."""
-    assert name in RECIPES, name
+    assert name in SCRIPTS, name
     others: set[str] = set()
     kind, task, rest = RecipeArguments, name, flags
     if name == "multitask":
@@ -249,7 +255,7 @@ def test_the_commands_of_a_page_parse(page, monkeypatch):
     ran = []
     for module in COMMANDS.values():
         monkeypatch.setattr(module, "run", ran.append)
-    monkeypatch.setattr(train_command, "run_recipe", parse_flags)
+    monkeypatch.setattr(train_command, "run_with_flags", parse_flags)
     for block in blocks(page, "bash"):
         for words in commands_of(block):
             try:
@@ -260,7 +266,7 @@ def test_the_commands_of_a_page_parse(page, monkeypatch):
 
 
 def test_a_wrong_flag_is_found(monkeypatch):
-    monkeypatch.setattr(train_command, "run_recipe", parse_flags)
+    monkeypatch.setattr(train_command, "run_with_flags", parse_flags)
     for words in ("train classify --text_colum review", "predict runs/stars --topk 3 text"):
         with pytest.raises((SystemExit, adaptkit.AdaptkitError)):
             main(shlex.split(words))
@@ -282,7 +288,7 @@ def test_commands_run_or_say_what_they_need(tmp_path, monkeypatch, capsys, stars
                 continue
             where = f"{page}: {shlex.join(words)}"
             if words[:2] == ["adaptkit", "train"]:
-                assert words[2] in TASK_RECIPES, where
+                assert words[2] in TASKS, where
                 assert len(words) == 3, where
             elif words[0] == "python":
                 assert not any("file" in word for word in words), where
@@ -316,7 +322,7 @@ def known_flags() -> set[str]:
     found = {action.dest for action in parser._actions}
     for kind in (RecipeArguments, StudentArguments, MultitaskArguments):
         found |= set(flags_of(kind))
-    for name in TASK_RECIPES:
+    for name in TASKS:
         found |= set(recipe_flags(find_task(name)))
     [subparsers] = [a for a in make_parser()._actions if isinstance(a.choices, dict)]
     for command in subparsers.choices.values():
@@ -328,7 +334,7 @@ def known_flags() -> set[str]:
 
 def test_every_flag_that_pages_name_exists():
     known = known_flags()
-    foreign = {"top_k", "cpu", "num_processes"}  # of nobody, see docs/limits.md; of accelerate
+    foreign = {"cpu", "num_processes"}  # of accelerate
     for page in PAGES:
         spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text_of(page), flags=re.S))
         named = {flag for span in spans for flag in re.findall(r"--([A-Za-z]\w+)", span)}
