@@ -7,12 +7,12 @@ LEANING := tests/laws tests/test_peft.py tests/test_training.py tests/test_adapt
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-lowest check bench format
+.PHONY: demo test test-lowest check docs bench format
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -q -c constraints.txt torch
-	$(RUN) -m pip install -q -c constraints.txt -e '.[demo,report,test,check]'
+	$(RUN) -m pip install -q -c constraints.txt -e '.[demo,report,test,check,docs]'
 	touch $@
 
 demo: $(VENV)/ready  ## train two adapters on the embedded corpus and ask them
@@ -37,6 +37,9 @@ check: $(VENV)/ready  ## format, lint, types, the order of the rooms
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(RUN) tests/house.py
+
+docs: $(VENV)/ready  ## the documentation, into site/
+	$(VENV)/bin/mkdocs build --strict
 
 format: $(VENV)/ready
 	$(VENV)/bin/ruff format .

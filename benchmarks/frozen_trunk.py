@@ -100,9 +100,8 @@ def _line(method: str, trunk: str, runs: list[dict], off: list[dict] | None) -> 
     each = " ".join(f"{run['test_accuracy']:.4f}" for run in runs)
     size = f"{runs[0]['trunk_gb']:.2f}" if "trunk_gb" in runs[0] else "-"
     mean = statistics.mean(run["test_accuracy"] for run in runs)
-    return f"| `{method}` | {trunk} | {seconds:.0f} | {faster} | {mean:.4f} ({each}) | {size} |".replace(
-        "q|a", "q\\|a"
-    )
+    name = method.replace("q|a", "q\\|a")
+    return f"| `{name}` | {trunk} | {seconds:.0f} | {faster} | {mean:.4f} ({each}) | {size} |"
 
 
 def searches(folder: Path, given: argparse.Namespace):

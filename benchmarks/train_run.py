@@ -80,11 +80,23 @@ def with_trainer(kind: str, folder: Path, epochs: float, seed: int) -> dict[str,
         else {}
     )
     arguments = TrainingArguments(
-        output_dir=str(folder / "trainer"), num_train_epochs=epochs, per_device_train_batch_size=ROWS, learning_rate=RATE,
-        per_device_eval_batch_size=64, warmup_steps=0.06, weight_decay=0.01, eval_strategy="epoch", save_strategy="epoch",
-        load_best_model_at_end=True, metric_for_best_model="accuracy", use_cpu=not torch.cuda.is_available(), disable_tqdm=True,
-        seed=seed, report_to="none", **fast,
-    )  # fmt: skip
+        output_dir=str(folder / "trainer"),
+        num_train_epochs=epochs,
+        per_device_train_batch_size=ROWS,
+        learning_rate=RATE,
+        per_device_eval_batch_size=64,
+        warmup_steps=0.06,
+        weight_decay=0.01,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        load_best_model_at_end=True,
+        metric_for_best_model="accuracy",
+        use_cpu=not torch.cuda.is_available(),
+        disable_tqdm=True,
+        seed=seed,
+        report_to="none",
+        **fast,
+    )
     trainer = Trainer(
         peft.get_peft_model(base, config),
         arguments,
