@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 LOWEST := .venv-lowest
-LEANING := tests/laws tests/test_peft.py tests/test_training.py tests/test_adapter.py
+LEANING := tests/laws tests/adapters tests/training
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 

@@ -42,3 +42,11 @@ def test_the_room_of_a_host_is_its_slot_capacity():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         adaptkit.nothing  # noqa: B018
+
+
+def test_every_public_name_is_there():
+    for name in adaptkit.__all__:
+        assert getattr(adaptkit, name) is not None
+    assert set(adaptkit.__all__) == set(dir(adaptkit))
+    with pytest.raises(AttributeError):
+        _ = adaptkit.nothing

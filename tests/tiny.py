@@ -15,9 +15,18 @@ _ENCODER |= {"vocab_size": 100, "pad_token_id": 0}
 _TOKENS = {"bos_token_id": 1, "eos_token_id": 2}
 _DECODER = {**_ENCODER, **_TOKENS, "num_key_value_heads": 2}
 _BOTH = {
-    "d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "vocab_size": 100, "pad_token_id": 0, **_TOKENS, "decoder_start_token_id": 1,
-}  # fmt: skip
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "vocab_size": 100,
+    "pad_token_id": 0,
+    **_TOKENS,
+    "decoder_start_token_id": 1,
+}
 _T5 = {
     "d_model": 32,
     "d_kv": 6,
@@ -29,9 +38,15 @@ _T5 = {
     "decoder_start_token_id": 0,
 }
 _OPT = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 48, "vocab_size": 100, "pad_token_id": 0,
-    "word_embed_proj_dim": 32, **_TOKENS,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "ffn_dim": 48,
+    "vocab_size": 100,
+    "pad_token_id": 0,
+    "word_embed_proj_dim": 32,
+    **_TOKENS,
+}
 
 CONFIGS: dict[str, tuple[str, dict]] = {
     "bert": ("bert", _ENCODER),

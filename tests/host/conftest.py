@@ -9,7 +9,7 @@ from adaptkit.models.scratch import make_model
 from tests.host.store import TEXTS, write
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def root(tmp_path_factory) -> Path:
     """A tiny BERT, and a store of six classifiers over it, of four methods."""
     root = tmp_path_factory.mktemp("faults")

@@ -12,6 +12,7 @@ from adaptkit import AdaptkitError, Host, Predictor, TaskCard, adapt, load_base,
 from adaptkit.data.corpus import load_corpus
 from adaptkit.host.answers import Entities, Hidden, Label, Labels, Score, Span, Text, Vector
 from adaptkit.models.scratch import make_model, make_tokenizer
+from tests.helpers.answers import close, said
 from tests.tiny import randomize, tiny
 
 TEXTS = [row["text"] for row in load_corpus("train")[:120]]
@@ -56,13 +57,24 @@ METHODS = dict(
     )
 )
 HEADS = {
-    "bert": tuple(CARDS), "roberta": tuple(CARDS), "distilbert": tuple(CARDS), "deberta-v2": tuple(CARDS),
+    "bert": tuple(CARDS),
+    "roberta": tuple(CARDS),
+    "distilbert": tuple(CARDS),
+    "deberta-v2": tuple(CARDS),
     "modernbert": tuple(CARDS),
-    "llama": ("intent", "topics", "urgency", "names", "reader"), "bart": ("intent", "pairs", "reader"), "t5": ("intent", "topics"),
-}  # fmt: skip
+    "llama": ("intent", "topics", "urgency", "names", "reader"),
+    "bart": ("intent", "pairs", "reader"),
+    "t5": ("intent", "topics"),
+}
 KINDS = {
-    "intent": Label, "topics": Labels, "pairs": Label, "urgency": Score, "names": Entities, "reader": Span, "search": Vector,
-}  # fmt: skip
+    "intent": Label,
+    "topics": Labels,
+    "pairs": Label,
+    "urgency": Score,
+    "names": Entities,
+    "reader": Span,
+    "search": Vector,
+}
 
 
 @pytest.fixture(scope="module")
@@ -100,27 +112,6 @@ def row_for(name: str, i: int):
     if name == "pairs":
         return {"text": text, "text_pair": TEXTS[i + 7]}
     return {"question": TEXTS[i + 3][:20], "context": text} if name == "reader" else text
-
-
-def said(predictor: Predictor, row) -> dict:
-    parts = row if isinstance(row, dict) else {predictor.task.input_fields()[0]: row}
-    first, *others = parts
-    return predictor(parts[first], **{part: parts[part] for part in others})[0]
-
-
-def close(one, other) -> None:
-    if isinstance(one, float):
-        assert one == pytest.approx(other, abs=1e-5, rel=1e-5)
-    elif isinstance(one, dict):
-        assert one.keys() == other.keys()
-        for key in one:
-            close(one[key], other[key])
-    elif isinstance(one, (list, tuple)):
-        assert len(one) == len(other)
-        for pair in zip(one, other, strict=True):
-            close(*pair)
-    else:
-        assert one == other
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -206,7 +197,7 @@ def test_a_pooler_that_the_checkpoint_lacks_comes_with_the_adapter(base_of, tmp_
 
 
 def test_a_head_that_the_checkpoint_holds_is_taken_from_there(base_of, tmp_path):
-    """A fine-tuned classifier, adapted further: its head is frozen and not in the adapter's file."""
+    """A fine-tuned classifier, adapted further: its head is frozen, not in the adapter's file."""
     tokenizer = make_tokenizer("bert", TEXTS, 400)
     labels = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
     tiny(

@@ -1,4 +1,4 @@
-"""A task of one's own: one class. Its flags come from its fields, and every recipe step takes it."""
+"""Registering tasks: in this process, by a package, under a taken name; flags from fields."""
 
 import json
 from dataclasses import dataclass

@@ -1,0 +1,215 @@
+"""adaptkit evaluate: slices, mistakes, and files as the adapter was trained on them."""
+
+import csv
+import json
+
+import pytest
+from adaptkit.recipes import classify, tag, translate
+
+from adaptkit import AdaptkitError, Predictor, cli
+from adaptkit.cli import main
+from adaptkit.data.tables import Table
+from adaptkit.models.scratch import make_model
+from tests.helpers.rows import TWO_STEPS
+
+
+def test_the_command_shows_slices(tmp_path, capsys):
+    rows = [
+        {"text": f"{word} {i}", "label": label, "shop": ("north", "south")[i % 2]}
+        for i in range(12)
+        for word, label in (("warm", "good"), ("cold", "bad"))
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    flags = [
+        "--train_file",
+        str(tmp_path / "rows.jsonl"),
+        "--num_train_epochs",
+        "3",
+        "--disable_tqdm",
+        "true",
+    ]
+    classify.main([*flags, "--output_dir", str(tmp_path / "out"), "--learning_rate", "5e-3"])
+    wrong = [row | {"label": "bad"} if row["shop"] == "south" else row for row in rows]
+    (tmp_path / "wrong.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrong))
+    capsys.readouterr()
+    cli.main(
+        ["evaluate", str(tmp_path / "out"), "--file", str(tmp_path / "wrong.jsonl"), "--by", "shop"]
+    )
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split()[:3] == ["shop", "rows", "accuracy"]
+    assert "largest gap in accuracy: 0.5000, between north and south" in out
+    with pytest.raises(AdaptkitError, match="Did you mean --by shop"):
+        cli.main(
+            [
+                "evaluate",
+                str(tmp_path / "out"),
+                "--file",
+                str(tmp_path / "wrong.jsonl"),
+                "--by",
+                "shp",
+            ]
+        )
+
+
+def test_recipes_write_mistakes_and_the_command_line_shows_them(tmp_path, capsys):
+    rows = [
+        {"text": f"a {word} day {i}", "label": label}
+        for i in range(9)
+        for word, label in (("warm", "x"), ("cold", "y"))
+    ]
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wrong = [row | {"label": "y" if row["label"] == "x" else "x"} for row in rows]
+    (tmp_path / "wrong.jsonl").write_text("".join(json.dumps(row) + "\n" for row in wrong))
+    flags = [
+        "--train_file",
+        str(tmp_path / "train.jsonl"),
+        "--test_file",
+        str(tmp_path / "wrong.jsonl"),
+        "--disable_tqdm",
+        "true",
+    ]
+    classify.main(
+        [
+            *flags,
+            "--output_dir",
+            str(tmp_path / "out"),
+            "--num_train_epochs",
+            "5",
+            "--learning_rate",
+            "5e-3",
+        ]
+    )
+    with (tmp_path / "out/confusions.tsv").open() as file:
+        written = list(csv.DictReader(file, delimiter="\t"))
+    right = Predictor(tmp_path / "out").evaluate(Table(rows, "rows"))["accuracy"]
+    assert sum(int(row["count"]) for row in written) == round(right * len(rows))
+    assert right > 0.9
+    predictor, texts = Predictor(tmp_path / "out"), [row["text"] for row in rows[:3]]
+    assert predictor(texts) == predictor(*texts)
+    with pytest.raises(
+        AdaptkitError, match=r"text row 1: column 'text' holds \[.*is not a text"
+    ) as raised:
+        predictor("fine", ["not"] * 9000)
+    assert len(str(raised.value)) < 700
+    capsys.readouterr()
+    main(
+        [
+            "evaluate",
+            str(tmp_path / "out"),
+            "--file",
+            str(tmp_path / "wrong.jsonl"),
+            "--confusions",
+            "1",
+        ]
+    )
+    head, _, line = capsys.readouterr().out.splitlines()
+    assert head.startswith(f"{round(right * len(rows))} of {len(rows)} answers are wrong")
+    assert line.split()[:2] == [written[0]["gold"], written[0]["answer"]]
+
+
+def test_labels_with_white_space_take_one_field_and_old_mistakes_go(tmp_path, capsys):
+    rows = [
+        {"text": f"a {word} day {i}", "label": label}
+        for i in range(9)
+        for word, label in (("warm", "x\ty"), ("cold", "z\nq"))
+    ]
+    wrong = [row | {"label": "z\nq" if row["label"] == "x\ty" else "x\ty"} for row in rows]
+    for name, found in (("right", rows), ("wrong", wrong)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    flags = [
+        "--train_file",
+        str(tmp_path / "right.jsonl"),
+        "--disable_tqdm",
+        "true",
+        "--num_train_epochs",
+        "5",
+    ]
+    flags += [
+        "--learning_rate",
+        "5e-3",
+        "--output_dir",
+        str(tmp_path / "out"),
+        "--overwrite_output_dir",
+    ]
+    classify.main([*flags, "--test_file", str(tmp_path / "wrong.jsonl")])
+    for name in ("confusions", "per_label"):
+        with (tmp_path / f"out/{name}.tsv").open() as file:
+            assert {
+                row["gold" if name == "confusions" else "label"]
+                for row in csv.DictReader(file, delimiter="\t")
+            } >= {
+                "x y",
+                "z q",
+            }
+    capsys.readouterr()
+    main(
+        [
+            "evaluate",
+            str(tmp_path / "out"),
+            "--file",
+            str(tmp_path / "wrong.jsonl"),
+            "--confusions",
+            "9",
+        ]
+    )
+    assert len(capsys.readouterr().out.splitlines()) == 4
+    classify.main([*flags, "--test_file", str(tmp_path / "right.jsonl")])
+    assert not (tmp_path / "out/confusions.tsv").exists()
+
+
+@pytest.mark.slow
+def test_parallel_files_are_evaluated_as_they_were_trained_on(tmp_path, capsys):
+    for language, word in (("en", "lamp"), ("de", "Lampe")):
+        (tmp_path / f"t.{language}").write_text("".join(f"{word} {i} {word}\n" for i in range(40)))
+    words = [
+        "--train_file",
+        str(tmp_path / "t.en"),
+        "--source_lang",
+        "en",
+        "--target_lang",
+        "de",
+        *TWO_STEPS,
+    ]
+    translate.main(
+        [
+            *words,
+            "--max_target_length",
+            "6",
+            "--num_beams",
+            "1",
+            "--output_dir",
+            str(tmp_path / "out"),
+        ]
+    )
+    capsys.readouterr()
+    main(["evaluate", str(tmp_path / "out"), "--file", str(tmp_path / "t.en")])
+    found = json.loads(capsys.readouterr().out)
+    assert found["samples"] == 40
+    assert {"bleu", "chrf", "perplexity"} <= found.keys()
+    main(["predict", str(tmp_path / "out"), "--file", str(tmp_path / "t.en")])
+    assert len(capsys.readouterr().out.splitlines()) == 40
+
+
+def test_the_column_of_the_tags_is_named_to_evaluate_too(tmp_path, sixty_texts, capsys):
+    bert = make_model("bert", sixty_texts, tmp_path / "bert", vocab_size=300)[0]
+    train = (
+        tmp_path / "a.conll"
+    )  # the last column, detected where none is named, holds tags that were not trained on
+    train.write_text("in O O\nBern B-place B-town\n\non O O\nMonday B-day B-date\n\n" * 20)
+    flags = [
+        "--train_file",
+        str(train),
+        "--model_name_or_path",
+        bert,
+        "--max_steps",
+        "2",
+        "--output_dir",
+        str(tmp_path / "out"),
+    ]
+    tag.main([*flags, "--tag_column", "2", "--bf16", "false", "--disable_tqdm", "true"])
+    capsys.readouterr()
+    with pytest.raises(AdaptkitError, match="town"):
+        main(["evaluate", str(tmp_path / "out"), "--file", str(train)])
+    main(["evaluate", str(tmp_path / "out"), "--file", str(train), "--tag_column", "2"])
+    assert json.loads(capsys.readouterr().out)["samples"] == 40

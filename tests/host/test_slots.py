@@ -1,0 +1,72 @@
+"""Slots: two loads for the last one, and rows under way that keep their version."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from adaptkit import AdaptkitError, Host
+from tests.host.store import TEXTS, quiet
+
+
+def test_no_slot_is_left(host, root):
+    host.load("a3", root / "store/a3")
+    with pytest.raises(AdaptkitError, match=r"all 4 slots are taken \(a0, a1, a2, a3\)"):
+        host.load("a4", root / "store/a4")
+    host.load("a3", root / "store/a4")  # one that is there is replaced all the same
+    host.unload("a3")
+    host.load("a4", root / "store/a4")
+    assert quiet(host)
+
+
+def test_rows_under_way_keep_their_version_and_unloading_waits_for_them(host, root):
+    old = host.slots.admit("a0")
+    before = host.slots.rows[old.slot].clone()
+    host.load("a0", root / "store/a5")
+    assert host.slots.loaded_adapters["a0"].version > old.version
+    assert torch.equal(host.slots.rows[old.slot], before)  # nobody else got its slot
+    current = host.slots.admit("a0")
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (host.unload("a0"), done.set()))
+    thread.start()
+    time.sleep(0.05)
+    assert not done.is_set()
+    with pytest.raises(AdaptkitError, match="unknown adapter 'a0'"):
+        host(TEXTS[:1], "a0")
+    with pytest.raises(AdaptkitError, match="unknown adapter 'a0'"):
+        host.unload("a0")
+    host.slots.release([current])
+    thread.join(timeout=5)
+    assert done.is_set()
+    host.slots.release([old])
+    assert quiet(host)
+    used = host.slots.admit("a1")
+    with pytest.raises(AdaptkitError, match="'a1' is still answering 1 requests after 0.01 s"):
+        host.unload("a1", timeout=0.01)
+    host.slots.release([used])
+    assert quiet(host)
+
+
+def test_two_loads_for_the_last_slot(root):
+    for _ in range(5):
+        host = Host(str(root / "base"), slots=1, slot_capacity="lora[r=4]")
+        barrier, outcomes = threading.Barrier(2), []
+
+        def load(name, host=host, barrier=barrier, outcomes=outcomes):
+            barrier.wait()
+            try:
+                host.load(name, root / f"store/{name}")
+                outcomes.append("loaded")
+            except AdaptkitError:
+                outcomes.append("refused")
+
+        threads = [
+            threading.Thread(target=load, args=(name,), daemon=True) for name in ("a0", "a5")
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=20)
+        assert sorted(outcomes) == ["loaded", "refused"]
+        assert quiet(host)

@@ -1,0 +1,41 @@
+"""Layers are chosen by number."""
+
+import re
+
+import pytest
+
+from adaptkit import AdaptkitError, adapt
+from tests.tiny import tiny
+
+
+def test_layers_are_chosen_by_number():
+    from adaptkit.methods.layer_ranges import chosen_layers
+
+    assert chosen_layers("6-", 12) == set(range(6, 12))
+    assert chosen_layers("last[4]", 12) == {8, 9, 10, 11}
+    assert chosen_layers("0|2-3", 6) == {0, 2, 3}
+    assert chosen_layers("5", 6) == {5}
+    for text in ("6", "3-6", "last[7]", "6-"):
+        with pytest.raises(AdaptkitError, match="this model has 6 layers, 0 to 5"):
+            chosen_layers(text, 6)
+
+
+@pytest.mark.parametrize("text", ["", "x", "1,2", "4-2", "last", "last[0]", "-1", "1||2"])
+def test_what_is_no_choice_of_layers_is_refused(text):
+    from adaptkit.methods.layer_ranges import check_layers
+
+    with pytest.raises(AdaptkitError, match="choice of layers|chooses no layer"):
+        check_layers(text)
+
+
+def test_only_the_chosen_layers_are_touched():
+    model = adapt(tiny("bart"), "lora[layers=last[1]]+prefix[layers=0,length=2]", head=[])
+    touched = {
+        name.split(".adaptkit")[0] for name, p in model.named_parameters() if p.requires_grad
+    }
+    lora = {name for name in touched if any(part in name for part in (".fc1", ".fc2", ".out_proj"))}
+    assert lora
+    assert all(".layers.1." in name for name in lora)
+    assert {"encoder.layers.0", "decoder.layers.0"} <= {
+        re.search(r"\w+\.layers\.\d", name)[0] for name in touched
+    }

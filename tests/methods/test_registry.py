@@ -1,0 +1,55 @@
+"""Methods that are known, how many parameters they have, and one from outside."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from adaptkit import AdaptkitError, Method, Param, adapt, register
+from adaptkit.methods import registry
+from tests.tiny import first, inputs, randomize, tiny
+
+
+def test_parameter_counts_at_bert_base_size():
+    """The published counts of these forms."""
+    size = {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+    }
+    counts = {
+        "bottleneck[placement=pfeiffer]": 894_528,
+        "bottleneck": 1_789_056,
+        "lora[sites=attn.q|attn.v]": 294_912,
+        "prefix[length=10]": 184_320,
+        "ia3": 55_296,
+    }
+    for method, count in counts.items():
+        assert adapt(tiny("bert", **size), method).get_nb_trainable_parameters()[0] == count
+
+
+def test_a_method_from_outside_is_one_class(monkeypatch):
+    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
+
+    @register
+    @dataclass(frozen=True)
+    class Shift(Method):
+        name = "shift"
+        default_sites = ("ffn.out",)
+        affine = True
+        size: float = 1.0
+
+        def spec(self, site):
+            return {"by": Param((site.width_out,))}
+
+        def apply(self, p, x, y, *, training=False):
+            return y + self.size * (p["by"] if p["by"].ndim == 1 else p["by"].unsqueeze(-2))
+
+    model = adapt(
+        tiny("llama"), "shift[size=2]+lora[r=2]"
+    )  # llama's maps have no bias: merging has to add one
+    randomize(model)
+    apart = first(model.eval()(**inputs("llama")))
+    assert (first(model.merge_and_unload()(**inputs("llama"))) - apart).abs().max() < 1e-4
+    with pytest.raises(AdaptkitError, match="frozen=True"):
+        register(int)

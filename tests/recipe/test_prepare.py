@@ -1,0 +1,107 @@
+"""Few rows, fewer rows, and no validation rows."""
+
+import json
+
+import torch
+from adaptkit.recipes import classify
+from safetensors.torch import load_file
+
+from adaptkit import Predictor
+from adaptkit.cli import main
+from tests.helpers.rows import TWO_STEPS
+
+
+def test_without_validation_rows_every_row_trains_and_the_last_epoch_is_kept(
+    tmp_path, bert, rows, capsys
+):
+    flags = [
+        "--train_file",
+        rows,
+        "--model_name_or_path",
+        bert,
+        "--validation_split_percentage",
+        "0",
+        "--bf16",
+        "false",
+    ]
+    flags += ["--max_predict_samples", "5"]
+    classify.main(
+        [
+            *flags,
+            "--num_train_epochs",
+            "1",
+            "--disable_tqdm",
+            "true",
+            "--output_dir",
+            str(tmp_path / "out"),
+        ]
+    )
+    said = capsys.readouterr().out
+    assert "no validation rows" in said
+    assert "note: --max_predict_samples: there are no test rows" in said
+    found = json.loads((tmp_path / "out/all_results.json").read_text())
+    assert found["train_samples"] == 40
+    assert not [name for name in found if name.startswith(("eval_", "test_"))]
+    assert "the last epoch was kept" in (tmp_path / "out/README.md").read_text()
+    assert Predictor(tmp_path / "out")("I love it.")[0]["label"] in (
+        "negative",
+        "neutral",
+        "positive",
+    )
+    main(["check", "classify", *flags])
+    assert "one save and load gave the same weights" in capsys.readouterr().out
+
+
+def test_fewer_rows_are_used_where_that_is_asked_for(tmp_path, bert, rows, capsys):
+    same = [
+        "--train_file",
+        rows,
+        "--model_name_or_path",
+        bert,
+        "--validation_split_percentage",
+        "25",
+        "--test_file",
+        rows,
+        *TWO_STEPS,
+    ]
+    most = ["--max_train_samples", "12", "--max_eval_samples", "5", "--max_predict_samples", "99"]
+    classify.main([*same, *most, "--output_dir", str(tmp_path / "few")])
+    said = capsys.readouterr().out
+    assert "12 of 30 train rows are used" in said
+    assert "5 of 10 validation rows are used" in said
+    found = json.loads((tmp_path / "few/all_results.json").read_text())
+    assert (found["train_samples"], found["eval_samples"], found["test_samples"]) == (12, 5, 40)
+
+
+def test_with_few_validation_rows_the_last_epoch_is_kept(tmp_path, bert, rows):
+    """Four rows tell no epoch from another, and of equal ones the first would be kept, which has
+    learned least.
+    """
+    flags = [
+        "--train_file",
+        rows,
+        "--model_name_or_path",
+        bert,
+        "--bf16",
+        "false",
+        "--disable_tqdm",
+        "true",
+    ]
+    flags += ["--num_train_epochs", "3", "--learning_rate", "1e-6", "--save_total_limit", "9"]
+    for name, step, more in (
+        ("last", 15, []),  # 36 rows in batches of 8
+        ("best", 5, ["--load_best_model_at_end", "true"]),
+        ("named", 5, ["--metric_for_best_model", "f1"]),
+        (
+            "plateau",
+            5,
+            ["--lr_scheduler_type", "reduce_lr_on_plateau"],
+        ),  # it watches the validation rows
+    ):
+        classify.main([*flags, *more, "--output_dir", str(tmp_path / name)])
+        folders = (tmp_path / name, tmp_path / name / f"checkpoint-{step}")
+        heads = [
+            load_file(folder / "adapter_model.safetensors")["base_model.model.classifier.weight"]
+            for folder in folders
+        ]
+        assert torch.equal(*heads)

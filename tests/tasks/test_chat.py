@@ -1,0 +1,277 @@
+"""Conversations: templates, which tokens carry loss, packing without leaks, perplexity, answers."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+from transformers import AutoModelForCausalLM
+
+from adaptkit import AdaptkitError, Table, adapt, load_base, load_tokenizer, read_table
+from adaptkit.data.collate import IGNORED
+from adaptkit.data.conversations import pack, render, template_of
+from adaptkit.data.corpus import load_corpus
+from adaptkit.data.splits import Splits
+from adaptkit.inference.predict import predict
+from adaptkit.models.probe import check_packing, packing_leaks
+from adaptkit.models.scratch import make_model
+from adaptkit.tasks.chat import Chat, encode_conversation
+from tests.helpers.files import write
+from tests.tiny import randomize, tiny
+
+TALK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Where is my kettle?"},
+    {"role": "assistant", "content": "On its way."},
+    {"role": "user", "content": "Thanks."},
+    {"role": "assistant", "content": "Gladly!"},
+]
+# As Qwen and others write it.
+CHATML = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+# These write the last turn otherwise than those before: one ends the whole with one token more (as
+# Phi-3), one thinks (as Qwen3).
+ENDS = (
+    "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% else %}<pad>{% endif %}"
+)
+THINKS = (
+    "{% for m in messages %}<s>{{ m['role'] }}\n"
+    "{% if loop.last and m['role'] == 'assistant' %}(nothing to think)\n{% endif %}{{ "
+    "m['content'] }}</s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+)
+
+
+def test_the_plain_template_writes_a_line_a_turn(llama):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = None
+    begin, end = tokenizer.bos_token or "", tokenizer.eos_token or ""
+    turns = [
+        "System: Be brief.",
+        "User: Where is my kettle?",
+        f"Assistant: On its way.{end}",
+        "User: Thanks.",
+    ]
+    assert render(tokenizer, TALK[:4], True) == begin + "\n".join(turns) + "\nAssistant:"
+
+
+INDENTED = "    {% for m in messages %}\n{{ m['role'] }}: {{ m['content'] }}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "template", [None, CHATML, "\n" + ENDS, INDENTED, {"default": CHATML, "tool_use": ENDS}]
+)
+@pytest.mark.parametrize(
+    "system", [None, "Say \"hm\", {{ and }}.\nBe kind to Zoë \U0001f600 'now'."]
+)
+def test_a_template_puts_the_system_message_where_there_is_none(llama, template, system):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = template
+    for talk in (TALK[1:4], TALK[:4]):
+        told = (
+            talk
+            if talk[0]["role"] == "system" or not system
+            else [{"role": "system", "content": system}, *talk]
+        )
+        wanted = render(tokenizer, told, True)
+        again = load_tokenizer(llama)
+        again.chat_template = template
+        again.chat_template = template_of(again, system)
+        assert render(again, talk, True) == wanted
+
+
+@pytest.mark.parametrize("template", [None, CHATML])
+def test_loss_is_on_what_the_assistant_says(llama, template):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = template
+    row = encode_conversation(TALK, tokenizer, 512)
+    said = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
+    assert [part.split() for part in said.split("</s>")[:2]] == [["On", "its", "way."], ["Gladly!"]]
+    assert said.count("</s>") == 2  # it learns to end its turns
+    assert tokenizer.decode(row["input_ids"]) == render(tokenizer, TALK, False)
+    assert all(
+        label in (IGNORED, token)
+        for label, token in zip(row["labels"], row["input_ids"], strict=True)
+    )
+    short = encode_conversation(TALK, tokenizer, 8)
+    assert len(short["input_ids"]) == 8
+    assert short["input_ids"][1:] == row["input_ids"][-7:]
+
+
+@pytest.mark.parametrize(("template", "more"), [(ENDS, "<pad>"), (THINKS, "(nothing to think)")])
+def test_every_turn_carries_loss_where_the_last_is_written_otherwise(llama, template, more):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = template
+    row = encode_conversation(TALK, tokenizer, 512)
+    said = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
+    assert said.count("</s>") == 2
+    assert "".join(said.replace(more, "").split()) == "Onitsway.</s>Gladly!</s>"
+    assert more in said
+
+
+def test_a_turn_ends_where_the_base_ends_it_too(llama):
+    """Instruction models stop at a token that only their generation settings name."""
+    tokenizer, model = load_tokenizer(llama), load_base(llama, task="chat").eval()
+    task = Chat(max_new_tokens=12)
+    table = task.read(Table([{"messages": "Where is my kettle?"}], "x"), labelled=False)
+    long = task.generate(model, table, tokenizer, 64, 1)[0]["text"]
+    ids = tokenizer(long, add_special_tokens=False)["input_ids"]
+    assert len(ids) > 4
+    third = int(
+        model.generate(
+            torch.tensor(task.prompts(model, table, tokenizer, 64)),
+            max_new_tokens=3,
+            do_sample=False,
+        )[0, -1]
+    )
+    model.generation_config.eos_token_id = [third]
+    assert task.generation(tokenizer, model)["eos_token_id"] == sorted(
+        {third, tokenizer.eos_token_id}
+    )
+    short = task.generate(model, table, tokenizer, 64, 1)[0]["text"]
+    assert len(short) < len(long)
+    assert long.startswith(short)
+
+
+def test_a_template_that_refuses_is_explained(llama):
+    tokenizer = load_tokenizer(llama)
+    tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    with pytest.raises(AdaptkitError, match="the chat template refuses.*roles must alternate"):
+        encode_conversation(TALK, tokenizer, 64)
+
+
+@pytest.mark.parametrize("method", ["lora", "prefix[length=3]", "bottleneck"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_packed_conversations_do_not_see_each_other(llama, method, attention):
+    """The same loss and the same gradients as one by one."""
+    tokenizer = load_tokenizer(llama)
+    task = Chat(packing=True)
+    model = adapt(load_base(llama, task="chat", attn_implementation=attention), method)
+    randomize(model)
+    rows = [row for n in (2, 4) for row in [encode_conversation(TALK[: n + 1], tokenizer, 128)] * 2]
+    rows[1] = encode_conversation(
+        [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "No."}],
+        tokenizer,
+        128,
+    )
+    packed = pack(rows, 160)
+    assert 1 < len(packed) < len(rows)
+    assert sum(len(p["input_ids"]) for p in packed) == sum(len(r["input_ids"]) for r in rows)
+    collate = task.collator(tokenizer)
+    items = sum(label != IGNORED for row in rows for label in row["labels"])
+
+    def gradients(parts):
+        model.zero_grad()
+        losses = []
+        for part in parts:
+            batch = collate(part)
+            labels = batch.pop("labels")
+            loss = task.loss(
+                model(**task.model_inputs(model.get_base_model(), batch, labels)),
+                batch,
+                labels,
+                items,
+            )
+            loss.backward()
+            losses.append(loss.item())
+        return sum(losses), [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+    alone, together = gradients([[row] for row in rows]), gradients([packed])
+    assert together[0] == pytest.approx(alone[0], rel=1e-5)
+    for one, two in zip(alone[1], together[1], strict=True):
+        torch.testing.assert_close(two, one, atol=1e-6, rtol=1e-4)
+
+
+def test_perplexity_counts_every_token_once(llama):
+    """Over rows of different lengths in batches of any size, against the definition."""
+    tokenizer = load_tokenizer(llama)
+    task = Chat()
+    table = task.read(
+        Table(
+            [{"prompt": r["text"], "completion": r["reply"]} for r in load_corpus("test")[:9]], "x"
+        )
+    )
+    encoded = task.encode(table, tokenizer, 256)
+    model = load_base(llama, task="chat").eval()
+    losses, tokens = 0.0, 0
+    for row in encoded:
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+        labels = torch.tensor(row["labels"][1:])
+        losses += functional.cross_entropy(logits, labels, reduction="sum").item()
+        tokens += (labels != IGNORED).sum().item()
+    for size in (1, 4, 9):
+        outputs = predict(model, task, encoded, tokenizer, size)
+        assert task.metrics(outputs, encoded, table)["perplexity"] == pytest.approx(
+            math.exp(losses / tokens), rel=1e-4
+        )
+
+
+def test_answers_in_a_batch_are_those_alone(llama):
+    tokenizer = load_tokenizer(llama)
+    task = Chat(max_new_tokens=6)
+    rows = task.read(
+        Table([{"prompt": text} for text in ("Hi", "Where is my blue kettle, please?", "No")], "x"),
+        labelled=False,
+    )
+    model = adapt(load_base(llama, task="chat"), "prefix[length=4]+lora").eval()
+    randomize(model)
+    together = task.generate(model, rows, tokenizer, 128, 3)
+    alone = [task.generate(model, rows.take([i]), tokenizer, 128, 1)[0] for i in range(3)]
+    assert together == alone
+    assert any(answer["text"] for answer in together)
+
+
+@pytest.mark.parametrize("row, message", [
+    ({"messages": [{"role": "user", "content": "x"}]}, ":1: the last message is of 'user'"),
+    ({"messages": [{"from": "user", "value": "x"}]}, 'a message should be {"role"'),
+    ({"messages": []}, "messages should be"),
+    ({"prompt": "x", "completion": " "}, "'completion' is empty"),
+    ({"prompt": "x", "reply": "y"}, "no column 'completion'"),
+])  # fmt: skip
+def test_bad_conversations(tmp_path, row, message):
+    with pytest.raises(AdaptkitError, match=message):
+        Chat().read(read_table(write(tmp_path / "a.jsonl", json.dumps(row))))
+
+
+def test_packing_is_refused_where_conversations_see_each_other():
+    models = {name: tiny(name, AutoModelForCausalLM) for name in ("opt", "llama", "gpt2")}
+    assert {name: packing_leaks(model) for name, model in models.items()} == {
+        "opt": True,
+        "llama": False,
+        "gpt2": False,
+    }
+    with pytest.raises(AdaptkitError, match="would see each other in a opt"):
+        check_packing(models["opt"])
+
+
+def test_long_answers_do_not_cut_the_question(tmp_path, sixty_texts):
+    folder = make_model("llama", sixty_texts, tmp_path, vocab_size=500)[0]
+    model, tokenizer = load_base(folder, task="chat").eval(), load_tokenizer(folder)
+    rows = Chat().read(Table([{"prompt": sixty_texts[0]}], "x"), labelled=False)
+    short, long = (
+        Chat(max_new_tokens=n).generate(model, rows, tokenizer, 128, 1)[0]["text"] for n in (4, 128)
+    )
+    assert long.startswith(short)
+    with pytest.raises(
+        AdaptkitError, match="leaves no room for a question: the base has 1024 positions"
+    ):
+        Chat(max_new_tokens=1020).generate(model, rows, tokenizer, 128, 1)
+
+
+@pytest.mark.slow
+def test_a_check_doubts_roles_that_no_question_has():
+    talk = [{"role": "human", "content": "Hi."}, {"role": "assistant", "content": "Hello."}]
+    fine = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}, talk[1]]
+    splits, task = Chat().prepare(
+        Splits(Table([{"messages": talk}, {"messages": fine}] * 10, "talks")), seed=1, validation=0
+    )
+    doubts = [finding.text for finding in task.findings(splits) if finding.severity == "warn"]
+    assert doubts == [
+        "train: the roles human are not user, assistant, system or tool; questions are asked as "
+        "the user's"
+    ]

@@ -1,0 +1,172 @@
+"""Entities come back whole from any windows; bad ones are named with their line."""
+
+import json
+
+import numpy as np
+import pytest
+from adaptkit.recipes import tag
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adaptkit import AdaptkitError, Table, load_tokenizer, read_table
+from adaptkit.data.collate import IGNORED
+from adaptkit.models.scratch import make_model
+from adaptkit.tasks.tag import Tag
+from tests.helpers.files import write
+
+
+def perfect_tags(encoded) -> np.ndarray:
+    """The outputs of a model that knows all labels: -100 becomes some wrong tag."""
+    width = max(map(len, encoded["labels"]))
+    rows = [[1 if label == IGNORED else label for label in labels] for labels in encoded["labels"]]
+    return np.asarray([row + [1] * (width - len(row)) for row in rows])
+
+
+WORDS = st.lists(
+    st.sampled_from(["Bern", "unbelievably", "re-imagining", "e.g.", "北", "京", "!", "naïve"]),
+    min_size=1,
+    max_size=40,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(WORDS, st.data())
+def test_entities_come_back_whole_from_any_windows(words, data):
+    """Tags to pieces to windows to tags again, for any words, any entities and any window."""
+    tokenizer = load_tokenizer("all-MiniLM-L6-v2")
+    tags, kind = [], None
+    for _ in words:
+        kind = data.draw(
+            st.sampled_from([None, "B-x", "B-y", *([f"I-{kind[2:]}"] if kind else [])])
+        )
+        tags.append(kind or "O")
+    task = Tag(doc_stride=data.draw(st.integers(0, 8)))
+    table = task.read(
+        Table(
+            [{"tokens": words, "tags": tags}, {"tokens": ["Bern", "up"], "tags": ["B-x", "B-y"]}],
+            "x",
+        )
+    )
+    task = task.fit_labels(table)
+    encoded = task.encode(table, tokenizer, data.draw(st.integers(8, 64)))
+    answers = task.decode(perfect_tags(encoded), encoded, table)
+    assert [answer["tags"] for answer in answers] == [tags, ["B-x", "B-y"]]
+    assert task.score(answers, table)["f1"] == 1
+
+
+def test_gold_that_the_model_cannot_reach_still_counts(tokenizer):
+    """The score is on the rows' own entities, not on what is left of them after encoding."""
+    text = "the new lamp"
+    task = Tag().read(Table([{"text": text, "entities": [[5, 7, "x"], [8, 12, "y"]]}], "x"))
+    learned = Tag().fit_labels(task)
+    encoded = learned.encode(task, tokenizer, 16)
+    answers = learned.decode(perfect_tags(encoded), encoded, task)
+    assert [(e["label"], e["text"]) for e in answers[0]["entities"]] == [
+        ("x", "new"),
+        ("y", "lamp"),
+    ]
+    assert learned.score(answers, task) == pytest.approx(
+        {"f1": 0.5, "precision": 0.5, "recall": 0.5, "f1_macro": 0.5}
+    )
+
+
+def test_spans_with_either_end(tmp_path):
+    text = "温格战胜曼联"
+    inclusive = {"text": text, "label": {"name": {"温格": [[0, 1]]}, "team": {"曼联": [[4, 5]]}}}
+    exclusive = {
+        "text": text,
+        "entities": [{"start": 0, "end": 2, "label": "name"}, [4, 6, "team"]],
+    }
+    wanted = [{"start": 0, "end": 2, "label": "name"}, {"start": 4, "end": 6, "label": "team"}]
+    for number, row in enumerate((inclusive, exclusive)):
+        path = write(tmp_path / f"{number}.jsonl", json.dumps(row))
+        assert Tag().read(read_table(path)).rows[0]["entities"] == wanted
+    bare = write(
+        tmp_path / "b.jsonl",
+        json.dumps({"text": text, "entities": [[0, 1, "name"], [4, 5, "team"]]}),
+    )
+    assert Tag(span_end="inclusive").read(read_table(bare)).rows[0]["entities"] == wanted
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        (
+            {"text": "abc", "entities": [[1, 1, "x"]]},
+            r":1: an entity reaches from 1 to 1.*--span_end inclusive",
+        ),
+        (
+            {"text": "abc", "entities": [[1, 9, "x"]]},
+            r":1: an entity reaches from 1 to 9, the text has 3 characters",
+        ),
+        (
+            {"text": "abc", "entities": [{"start": 0, "end": 2, "label": "x", "text": "bc"}]},
+            "'bc' is not at 0: the text there is 'ab'",
+        ),
+        ({"text": "abc", "entities": ["x"]}, "entities should be"),
+        ({"tokens": ["a", "b"], "tags": ["O"]}, ":1: 2 words and 1 tags"),
+        ({"tokens": ["a"], "tags": ["X-y"]}, "'X-y' is not a tag"),
+        ({"tokens": "a b", "tags": ["O"]}, "not a list of words"),
+    ],
+)
+def test_bad_entities_are_placed(tmp_path, row, message):
+    with pytest.raises(AdaptkitError, match=message):
+        Tag().read(read_table(write(tmp_path / "a.jsonl", json.dumps(row))))
+
+
+def test_ends_that_look_inclusive_are_asked_about(tmp_path):
+    row = {"text": "Anna lives in Bern", "entities": [[0, 3, "person"], [14, 17, "place"]]}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    with pytest.raises(
+        AdaptkitError,
+        match="2 of 2 entities end one character before the end of a word.*--span_end inclusive",
+    ):
+        Tag().read(read_table(tmp_path / "a.jsonl"))
+    assert (
+        Tag(span_end="inclusive")
+        .read(read_table(tmp_path / "a.jsonl"))
+        .rows[0]["entities"][1]["end"]
+        == 18
+    )
+
+
+def test_an_unknown_word_in_a_span_row_is_no_crash(tmp_path):
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"text": "abc", "entities": None})
+        + "\n"
+        + json.dumps({"text": "x y", "entities": []})
+    )
+    with pytest.raises(AdaptkitError, match="no row holds an entity"):
+        tag.main(["--train_file", str(tmp_path / "a.jsonl"), "--output_dir", str(tmp_path / "o")])
+
+
+def test_characters_without_a_piece_of_their_own_are_tagged(tmp_path):
+    """A byte-level tokenizer makes one piece of several characters, and several pieces of one."""
+    folder = make_model("llama", ["北京大学在中国"] * 50 + ["我爱"], tmp_path, vocab_size=300)[0]
+    tokenizer = load_tokenizer(folder)
+    task = Tag()
+    table = task.read(
+        Table(
+            [
+                {"text": "北京大学在中国", "entities": [[0, 4, "org"], [5, 7, "place"]]},
+                {"text": "鼠在中国", "entities": [[0, 1, "x"]]},
+            ],
+            "x",
+        )
+    )
+    task = task.fit_labels(table)
+    encoded = task.encode(table, tokenizer, 32)
+    assert len(encoded["input_ids"][0]) < 7  # some pieces hold several characters
+    for firsts in encoded["_first"]:
+        own = [unit for unit in firsts if unit >= 0]
+        assert len(own) == len(set(own))
+    outputs = [[max(label, 0) for label in labels] + [0] * 20 for labels in encoded["labels"]]
+    answers = task.decode(outputs, encoded, table)
+    assert {"start": 0, "end": 1, "label": "x", "text": "鼠"} in answers[1]["entities"]
+    covered = {
+        place
+        for entity in answers[0]["entities"]
+        for place in range(entity["start"], entity["end"])
+    }
+    assert {0, 1, 2, 3} <= covered
+    assert "no piece of their own" in task.encoding_issues(encoded, table)[0].text

@@ -1,0 +1,37 @@
+"""Defaults follow the number of rows and the machine."""
+
+import pytest
+import torch
+from transformers import TrainingArguments
+
+from adaptkit.training.defaults import data_defaults, machine_defaults, machine_notes
+
+
+@pytest.mark.parametrize("rows, validation, choose, expected", [
+    (5000, 500, False, {}),
+    (5000, 100, False, {}),
+    (5000, 99, False, {"load_best_model_at_end": False}),
+    (5000, 99, True, {}),
+    (5000, 0, False, {"eval_strategy": "no", "load_best_model_at_end": False}),
+    (180, 20, True, {"per_device_train_batch_size": 8, "num_train_epochs": 13}),
+])  # fmt: skip
+def test_few_rows_change_the_defaults(rows, validation, choose, expected):
+    found, notes = data_defaults(rows, validation, choose)
+    assert found == expected
+    assert bool(notes) == bool(found)
+
+
+@pytest.mark.parametrize(
+    "cpu", [{"avx512_bf16": True}, {"amx_bf16": True}, {}, {"architecture": "aarch64"}]
+)
+def test_bf16_is_chosen_where_the_cpu_has_it_and_elsewhere_said_to_be_slow(
+    monkeypatch, tmp_path, cpu
+):
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("this machine has a GPU, which decides")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64"} | cpu)
+    able = cpu.get("avx512_bf16", False) or cpu.get("amx_bf16", False)
+    assert machine_defaults() == {"use_cpu": True, "bf16": able}
+    asked = TrainingArguments(str(tmp_path), use_cpu=True, bf16=True)
+    assert bool(machine_notes(asked)) == (cpu == {})
+    assert not machine_notes(TrainingArguments(str(tmp_path), use_cpu=True))
