@@ -61,13 +61,17 @@ def from_datasets(dataset: Any, name: str = "dataset") -> Splits:
         )
     validation = next((part for part in objects.SPLIT_KEYS["validation"] if part in parts), None)
     wanted = [part for part in ("train", validation, "test") if part in parts]
-    untold = {part: found for part in wanted if part != "train" and (found := _untold(parts[part]))}
+    unlabelled = {
+        part: found for part in wanted if part != "train" and (found := _unlabelled(parts[part]))
+    }
     tables = {
-        part: _from_dataset(parts[part], f"{name}[{part}]") for part in wanted if part not in untold
+        part: _from_dataset(parts[part], f"{name}[{part}]")
+        for part in wanted
+        if part not in unlabelled
     }
     notes = [
         f"{name}[{part}] is left out: {column} is -1 in every row, so its labels are not told"
-        for part, column in untold.items()
+        for part, column in unlabelled.items()
     ]
     return Splits(tables["train"], tables.get(validation or ""), tables.get("test"), notes)
 
@@ -98,8 +102,8 @@ def _from_files(
     )
     if train is None:
         raise AdaptkitError("--train_file is empty.")
-    said = [note for table in (train, validation, test) if table for note in table.notes]
-    return Splits(train, validation, test, [*notes, *dict.fromkeys(said)])
+    shared_notes = [note for table in (train, validation, test) if table for note in table.notes]
+    return Splits(train, validation, test, [*notes, *dict.fromkeys(shared_notes)])
 
 
 def _embedded() -> Splits:
@@ -135,7 +139,7 @@ def _from_dataset(dataset: Any, source: str) -> Table:
     return Table(rows, source)
 
 
-def _untold(dataset: Any) -> str | None:
+def _unlabelled(dataset: Any) -> str | None:
     """The label or score column if it is -1 in every row, as in benchmarks with hidden labels."""
     kinds = {key: str(getattr(feature, "dtype", "")) for key, feature in dataset.features.items()}
     numbers = [

@@ -139,10 +139,10 @@ class AttentionMapLoss(FeatureLoss):
         )
         found = []
         for i in range(0, len(students), 2):
-            wanted = self.teacher.log_shares(teachers[i], teachers[i + 1], seen)
+            teacher = self.teacher.log_shares(teachers[i], teachers[i + 1], seen)
             given = self.student.log_shares(students[i], students[i + 1], seen)
             each = (
-                F.kl_div(given, wanted, reduction="none", log_target=True).sum(-1).mean(1)
+                F.kl_div(given, teacher, reduction="none", log_target=True).sum(-1).mean(1)
             )  # (texts, tokens)
             found.append((each * seen).sum(-1) / seen.sum(-1))
         return torch.stack(found).mean(0)

@@ -51,8 +51,8 @@ class Distilling:
     def __post_init__(self):
         if self.temperature <= 0 or not 0 <= self.hard <= 1:
             raise AdaptkitError(
-                "a temperature above 0 and a share of hard labels from 0 to 1 are wanted; given "
-                f"were {self}."
+                "a temperature is above 0 and the share of hard labels from 0 to 1; they are "
+                f"{self.temperature} and {self.hard}."
             )
 
 
@@ -146,17 +146,17 @@ class StudentTask(WrappedTask):
 
 
 def _beside_labels(
-    said: list[np.ndarray], owners: Any, firsts: list[list[int]] | None
+    logits: list[np.ndarray], owners: Any, firsts: list[list[int]] | None
 ) -> list[Any]:
     """The teacher's logits aligned with the labels.
 
     One for a row, or for each piece of a window those of the unit that it begins.
     """
     if firsts is None:
-        return [row.tolist() for row in said]
-    nothing = [0.0] * said[0].shape[-1]
+        return [row.tolist() for row in logits]
+    nothing = [0.0] * logits[0].shape[-1]
     return [
-        [nothing if unit < 0 else said[owner][unit].tolist() for unit in units]
+        [nothing if unit < 0 else logits[owner][unit].tolist() for unit in units]
         for owner, units in zip(owners, firsts, strict=True)
     ]
 
@@ -168,9 +168,9 @@ def as_choices(logits: Tensor, multi_label: bool) -> Tensor:
 
 def soft_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 times the KL divergence of softened predictions, summed over rows `(rows, labels)`."""
-    said = F.log_softmax(student.float() / temperature, -1)
-    wanted = F.log_softmax(teacher.float() / temperature, -1)
-    return temperature**2 * F.kl_div(said, wanted, reduction="sum", log_target=True)
+    predictions = F.log_softmax(student.float() / temperature, -1)
+    targets = F.log_softmax(teacher.float() / temperature, -1)
+    return temperature**2 * F.kl_div(predictions, targets, reduction="sum", log_target=True)
 
 
 def check_alike(task: Task, teacher: Teacher) -> None:

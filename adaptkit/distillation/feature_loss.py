@@ -31,14 +31,14 @@ def teacher_states(texts: BatchKeys, cache: ActivationCache) -> Tensor:
     Raises:
         AdaptkitError: the teacher has not read one of the texts.
     """
-    told = texts.find(cache)
-    if told is None:
+    states = texts.find(cache)
+    if states is None:
         raise AdaptkitError(
-            "the teacher has not read these tokens: the student wants its tokenizer, its "
+            "the teacher has not read these tokens: the student must have its tokenizer, its "
             "--max_seq_length, its --max_target_length "
             "where it rewrites texts and its --doc_stride where long ones are cut into windows."
         )
-    return told
+    return states
 
 
 def token_mask(batch: dict[str, Tensor]) -> Tensor:
@@ -64,7 +64,9 @@ class FeatureLoss:
 
     def __init__(self, layers: Sequence[int], weight: float):
         if not 0 <= weight < float("inf"):
-            raise AdaptkitError(f"the weight of a pull is a number from 0 on, not {weight}.")
+            raise AdaptkitError(
+                f"the weight of a feature loss is a number from 0 on, not {weight}."
+            )
         self.layers, self.weight, self.cache = list(layers), weight, ActivationCache()
 
     def teaching(self, model: Any) -> AbstractContextManager[Any]:

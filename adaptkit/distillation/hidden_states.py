@@ -53,12 +53,12 @@ class HiddenStateLoss(FeatureLoss):
             delattr(model, MAPS)
 
     def loss(self, outputs: Any, batch: dict[str, Tensor]) -> Tensor:
-        told = teacher_states(batch_keys(batch), self.cache).float().chunk(len(self.layers), -1)
+        states = teacher_states(batch_keys(batch), self.cache).float().chunk(len(self.layers), -1)
         seen = token_mask(batch).float()
         found = []
-        for one, given, wanted in zip(self._maps, outputs.hidden_states[1:], told, strict=True):
+        for one, given, teacher in zip(self._maps, outputs.hidden_states[1:], states, strict=True):
             error, size = (
-                (x.square().sum(-1) * seen).sum(-1) for x in (one(given).float() - wanted, wanted)
+                (x.square().sum(-1) * seen).sum(-1) for x in (one(given).float() - teacher, teacher)
             )
             found.append(error / size)
         return torch.stack(found).mean(0)

@@ -108,11 +108,11 @@ class NextTokens:
                 f"the teacher expects token {self.highest}; the student's vocabulary has "
                 f"{logits.shape[-1]}."
             )
-        said = (logits[counted].float() / self.temperature).log_softmax(-1)
-        wanted, numbers = teacher_states(texts, self.cache)[counted].chunk(2, -1)
-        given = said.gather(-1, numbers.long())
-        each = (wanted.exp() * (wanted - given)).sum(-1)
-        rest, own = ((1 - likely.exp().sum(-1)).clamp(min=1e-7) for likely in (wanted, given))
+        predictions = (logits[counted].float() / self.temperature).log_softmax(-1)
+        teacher, numbers = teacher_states(texts, self.cache)[counted].chunk(2, -1)
+        given = predictions.gather(-1, numbers.long())
+        each = (teacher.exp() * (teacher - given)).sum(-1)
+        rest, own = ((1 - likely.exp().sum(-1)).clamp(min=1e-7) for likely in (teacher, given))
         return self.temperature**2 * (each + rest * (rest.log() - own.log())).sum()
 
 

@@ -149,13 +149,13 @@ class BatchContext(threading.local):
 class HostLayer(Wrapper):
     """A module of the base with the batch's adapters applied.
 
-    `path`: its path in the backbone; `now`: the context shared by all layers of a host.
+    `path`: its path in the backbone; `context`: the one shared by all layers of a host.
     """
 
-    def __init__(self, base_layer: nn.Module, path: str, now: BatchContext):
+    def __init__(self, base_layer: nn.Module, path: str, context: BatchContext):
         super().__init__(base_layer)
         self.path = path
-        self._context = now
+        self._context = context
         self._stream: Relay | None = None
         self._queries: Relay | None = None
 
@@ -267,13 +267,13 @@ def _side_by_side(joined: list[tuple[slice, KeyValues]], length: int) -> KeyValu
     return KeyValues(keys, values, torch.cat(scores))
 
 
-def wrap(backbone: nn.Module, sites: list[Site], now: BatchContext) -> None:
+def wrap(backbone: nn.Module, sites: list[Site], context: BatchContext) -> None:
     """Put a `HostLayer` around every module of `backbone` that has a site."""
     modules = dict(backbone.named_modules())
     layers: dict[str, HostLayer] = {}
     for site in sites:
         if site.module not in layers:
-            layers[site.module] = HostLayer(modules[site.module], site.module, now)
+            layers[site.module] = HostLayer(modules[site.module], site.module, context)
             parent, _, name = site.module.rpartition(".")
             setattr(backbone.get_submodule(parent), name, layers[site.module])
         layers[site.module].connect(site, modules)

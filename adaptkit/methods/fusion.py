@@ -69,7 +69,7 @@ class Fusion(Method):
         inner = activation(self.activation)(
             x.unsqueeze(-3) @ p["down"].mT + p["down_bias"].unsqueeze(-2)
         )
-        said = inner @ p["up"].mT + p["up_bias"].unsqueeze(-2)  # (batch, adapters, seq, width)
+        outputs = inner @ p["up"].mT + p["up_bias"].unsqueeze(-2)  # (batch, adapters, seq, width)
         asked = (x @ p["query"].mT + rows(p["query_bias"])) @ p["key"]  # (batch, seq, width)
-        shares = (asked.unsqueeze(-3) * said).sum(-1).softmax(-2)  # (batch, adapters, seq)
-        return y + (shares.unsqueeze(-1) * said).sum(-3) @ p["value"].mT
+        shares = (asked.unsqueeze(-3) * outputs).sum(-1).softmax(-2)  # (batch, adapters, seq)
+        return y + (shares.unsqueeze(-1) * outputs).sum(-3) @ p["value"].mT

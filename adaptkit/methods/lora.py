@@ -34,6 +34,7 @@ class LoRA(Method):
 
     name = "lora"
     default_sites = LINEAR_SITES
+    learning_rate = 1e-3
 
     r: int = 8
     alpha: float | None = None

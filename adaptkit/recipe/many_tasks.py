@@ -134,7 +134,7 @@ def _make_trainer(
         largest.prepared.training,
         output_dir=given.output_dir,
         resume_from_checkpoint=checkpoint,
-        **_judging([one.prepared for one in loaded.values()]),
+        **_best_model([one.prepared for one in loaded.values()]),
     )
     options = dataclasses.replace(largest.options(), cut_last_layer=False)
     trainer = ManyTasksTrainer(
@@ -146,7 +146,7 @@ def _make_trainer(
     return trainer
 
 
-def _judging(tasks: list[Prepared]) -> dict[str, Any]:
+def _best_model(tasks: list[Prepared]) -> dict[str, Any]:
     """Evaluate tasks with validation rows; choose the epoch by all tasks or not at all."""
     strategies = [one.training.eval_strategy for one in tasks if one.training.eval_strategy != "no"]
     best = all(one.training.load_best_model_at_end for one in tasks)

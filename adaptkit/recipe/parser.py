@@ -204,7 +204,7 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]
     parser.set_defaults(**{name: value for name, value in defaults.items() if name in known})
     given, _ = parser.parse_known_args(rest)
     asked = flags_in(rest)
-    parser.set_defaults(**_when_to_judge_and_save(given, asked))
+    parser.set_defaults(**_evaluation_and_saving(given, asked))
     try:
         training, left = parser.parse_args_into_dataclasses(
             args=rest, return_remaining_strings=True, look_for_args_file=False
@@ -234,7 +234,7 @@ def _unknown_flag(word: str, known: set[str]) -> AdaptkitError:
     return AdaptkitError(str(error).partition(" Known: ")[0] + " See --help and --help_all.")
 
 
-def _when_to_judge_and_save(given: argparse.Namespace, asked: set[str]) -> dict[str, Any]:
+def _evaluation_and_saving(given: argparse.Namespace, asked: set[str]) -> dict[str, Any]:
     """Defaults that save every evaluated state: the best is chosen among states that are both."""
     if given.eval_strategy == "no" or given.save_strategy == "no":
         return {"load_best_model_at_end": False}

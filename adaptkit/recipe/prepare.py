@@ -158,17 +158,17 @@ def _settle(
         training.metric_for_best_model == "loss"
     ):  # set by the user; without a default Trainer reports it too
         training.metric_for_best_model = "eval_loss"
-    _check_judged(judged, training, arguments)
+    _check_best_metric(judged, training, arguments)
     if arguments.search and not splits.validation:
         raise AdaptkitError(
-            "--search judges by validation rows beside those of --folds: give --validation_file."
+            "--search scores trials by validation rows beside those of --folds: give --validation_file."
         )
     if judged and training.save_strategy == "no":
         notes.append("nothing is saved while training (--save_strategy no): the last epoch is kept")
     return training, notes
 
 
-def _check_judged(judged: int, training: Any, arguments: RecipeArguments) -> None:
+def _check_best_metric(judged: int, training: Any, arguments: RecipeArguments) -> None:
     """Refuse settings that need validation rows if there are none."""
     evaluates = training.eval_strategy != "no" or training.eval_on_start
     evaluates = evaluates or training.load_best_model_at_end

@@ -198,11 +198,11 @@ class Answer(Task):
             [f1(answer["text"], texts) for answer, texts in zip(answers, references, strict=True)]
         )
         scores = {"exact_match": float(exact.mean()), "f1": float(overlap.mean())}
-        told = np.asarray([bool(texts) for texts in references])
-        if self.unanswerable and told.any() and not told.all():
+        has_answer = np.asarray([bool(texts) for texts in references])
+        if self.unanswerable and has_answer.any() and not has_answer.all():
             scores |= {
-                "has_answer_f1": float(overlap[told].mean()),
-                "no_answer_accuracy": float(exact[~told].mean()),
+                "has_answer_f1": float(overlap[has_answer].mean()),
+                "no_answer_accuracy": float(exact[~has_answer].mean()),
             }
         return scores
 

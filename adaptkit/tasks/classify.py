@@ -158,12 +158,12 @@ class Classify(Task):
         """Split stratified by label, equal texts on one side; not stratified with many labels."""
         groups = self.groups(table)
         first = {name: index for index, name in reversed(list(enumerate(groups)))}
-        golds = [self.reference_text(table.rows[index]) for index in first.values()]
-        many = len(golds) >= 20 and len(set(golds)) > 2 * share * len(golds)
+        references = [self.reference_text(table.rows[index]) for index in first.values()]
+        many = len(references) >= 20 and len(set(references)) > 2 * share * len(references)
         if self.multi_label or many:
             return super().split(table, seed, share)
         _, chosen = split_validation(
-            Table([{"name": name} for name in first], table.source), golds, seed, share
+            Table([{"name": name} for name in first], table.source), references, seed, share
         )
         names = {row["name"] for row in chosen.rows}
         return divide(table, {index for index, name in enumerate(groups) if name in names})

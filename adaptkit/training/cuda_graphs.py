@@ -171,7 +171,7 @@ def why_not_recorded(trainer: Any) -> str | None:
         "the optimizer steps in the backward pass": "lomo" in args.optim
         or "layerwise" in args.optim,
         "layers are left out by chance": any(getattr(config, name, 0) for name in LAYERDROP),
-        "the frozen trunk looks texts up": options.activation_cache is not None,
+        "the activation cache looks texts up": options.activation_cache is not None,
         "a step is two, one of them against the loss": options.adversarial_epsilon > 0,
         "what trains changes with the epoch": options.gradual_unfreezing,
         "two lengths make too many shapes": getattr(config, "is_encoder_decoder", False),

@@ -38,13 +38,13 @@ class Mixed:
     narrowed: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        said = f"{len(self.mapped)} tensors mixed"
+        text = f"{len(self.mapped)} tensors mixed"
         if self.narrowed:
             each = ", ".join(
                 f"{name} ({share:.0%} of its squares kept)" for name, share in self.narrowed.items()
             )
-            said += f"; approximate, by truncated SVD: {each}"
-        return said + (f"; left as they were: {_first(self.left)}" if self.left else "")
+            text += f"; approximate, by truncated SVD: {each}"
+        return text + (f"; left as they were: {_first(self.left)}" if self.left else "")
 
 
 @torch.no_grad()

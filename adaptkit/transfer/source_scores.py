@@ -101,8 +101,8 @@ def probe(features: Array, labels: Array, folds: int = 5, strength: float = 1.0)
         x, test = (x - middle) / width, (test - middle) / width
         share = y.mean(0)
         inner = x @ x.T + strength * x.shape[1] * np.eye(len(x))
-        said = test @ (x.T @ np.linalg.solve(inner, y - share)) + share
-        right += int((said.argmax(1) == answers[fold == held]).sum())
+        predictions = test @ (x.T @ np.linalg.solve(inner, y - share)) + share
+        right += int((predictions.argmax(1) == answers[fold == held]).sum())
     return right / len(labels)
 
 

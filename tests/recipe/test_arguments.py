@@ -55,7 +55,7 @@ from adaptkit import AdaptkitError
         (
             classify,
             ["--folds", "2", "--search", "2", "--validation_split_percentage", "0"],
-            "--search judges by validation rows",
+            "--search scores trials by validation rows",
         ),
         (classify, ["--max_train_samples", "0"], "--max_train_samples is 1 or more, not 0"),
         (classify, ["--learning_rate", "-1"], "--learning_rate is more than 0; it got -1"),
