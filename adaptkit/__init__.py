@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from adaptkit.adapters.save_load import load_adapter as load_adapter
     from adaptkit.adapters.save_load import save_adapter as save_adapter
     from adaptkit.adapters.tuner import AdaptConfig as AdaptConfig
-    from adaptkit.data.readers.reading import Reading as Reading
+    from adaptkit.data.readers.options import Reading as Reading
     from adaptkit.data.sources import from_datasets as from_datasets
     from adaptkit.data.sources import load_splits as load_splits
     from adaptkit.data.sources import read_table as read_table
@@ -58,7 +58,7 @@ _HOME = {
     "load_adapter": "adaptkit.adapters.save_load",
     "save_adapter": "adaptkit.adapters.save_load",
     "AdaptConfig": "adaptkit.adapters.tuner",
-    "Reading": "adaptkit.data.readers.reading",
+    "Reading": "adaptkit.data.readers.options",
     "from_datasets": "adaptkit.data.sources",
     "load_splits": "adaptkit.data.sources",
     "read_table": "adaptkit.data.sources",

@@ -165,7 +165,7 @@ def scores(file: str, store: Path) -> dict[str, dict[str, float]]:
     if (kept := Path(file).with_suffix(f".{store.name}.scores.json")).exists():
         return json.loads(kept.read_text())
     from adaptkit.data.readers.read import read
-    from adaptkit.data.readers.reading import Reading
+    from adaptkit.data.readers.options import Reading
     from adaptkit.tasks.classify import Classify
     from adaptkit.transfer.rank_sources import rank
 

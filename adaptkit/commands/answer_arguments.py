@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from adaptkit.adapters.card import existing_card
+from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.read import read
-from adaptkit.data.readers.reading import Reading
 from adaptkit.data.tables import Table
 
 

@@ -39,8 +39,8 @@ def run(given: argparse.Namespace) -> None:
     Raises:
         AdaptkitError: there are no sources, or the rows are too few or all alike.
     """
+    from adaptkit.data.readers.options import Reading
     from adaptkit.data.readers.read import read
-    from adaptkit.data.readers.reading import Reading
     from adaptkit.tasks.classify import Classify
     from adaptkit.transfer.rank_sources import rank, show
     from adaptkit.transfer.source_scores import SCORES

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adaptkit.data.readers.text import decode, lines_of
+from adaptkit.data.readers.decoding import decode, lines_of
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.metrics.scripts import UNSPACED

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.data.readers import objects
+from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.read import read as read_table
-from adaptkit.data.readers.reading import Reading
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError

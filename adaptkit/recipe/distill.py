@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import cast
 
 from adaptkit.adapters.card import existing_card
+from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.read import read
-from adaptkit.data.readers.reading import Reading
 from adaptkit.distillation.attention_maps import AttentionMapLoss
 from adaptkit.distillation.distill import Distilling, add_unlabelled, check_alike, distilled
 from adaptkit.distillation.feature_loss import FeatureLoss

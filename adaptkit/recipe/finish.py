@@ -8,6 +8,7 @@ from typing import Any
 
 from adaptkit.adapters.card import WEIGHTS, TaskCard, read_card
 from adaptkit.adapters.full import FULL, MODEL, save_full
+from adaptkit.adapters.model_card import training_settings, write_model_card
 from adaptkit.adapters.save_load import save_adapter
 from adaptkit.data.tables import Table
 from adaptkit.inference.confusions import confusions
@@ -153,9 +154,9 @@ def _write_reports(
         _write_answers(folder, task, split, table, answers)
     card = read_card(folder)
     assert card is not None  # `save` has just written it
-    settings = report.training_settings(prepared.training, prepared.arguments.quantize)
+    settings = training_settings(prepared.training, prepared.arguments.quantize)
     sizes = {name: len(part) for name, part in prepared.splits.items()}
-    report.write_model_card(folder, task, card, metrics, settings, sizes, warnings)
+    write_model_card(folder, task, card, metrics, settings, sizes, warnings)
     curves = draw_curves(folder / "curves.png", fitted.output.history, task.best_metric)
     warn_if_not_drawn([curves, *(task.pictures(folder, answers, table) if answers else [])])
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.adapters.full import FULL, check_part
-from adaptkit.data.readers.reading import Reading
+from adaptkit.data.readers.options import Reading
 from adaptkit.data.sources import load_splits
 from adaptkit.data.splits import Splits
 from adaptkit.errors import AdaptkitError
@@ -161,7 +161,7 @@ def _settle(
     _check_best_metric(judged, training, arguments)
     if arguments.search and not splits.validation:
         raise AdaptkitError(
-            "--search scores trials by validation rows beside those of --folds: give --validation_file."
+            "--search scores trials by validation rows, besides the folds: give --validation_file."
         )
     if judged and training.save_strategy == "no":
         notes.append("nothing is saved while training (--save_strategy no): the last epoch is kept")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from adaptkit.data.readers.text import is_number
+from adaptkit.data.readers.decoding import is_number
 from adaptkit.data.splits import Splits, divide, split_validation
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import unknown_label

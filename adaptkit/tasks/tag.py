@@ -18,7 +18,7 @@ from adaptkit.data.entities import (
     tags_from_entities,
     units_of,
 )
-from adaptkit.data.readers.blocks import TAG
+from adaptkit.data.readers.conll import TAG
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import text_at, unknown_label

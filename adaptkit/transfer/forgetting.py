@@ -15,8 +15,8 @@ import peft
 
 from adaptkit.adapters.card import TaskCard, existing_card
 from adaptkit.adapters.full import FULL
+from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.read import read
-from adaptkit.data.readers.reading import Reading
 from adaptkit.errors import AdaptkitError
 from adaptkit.inference.predict import predict
 from adaptkit.inference.predictor import Predictor

@@ -153,8 +153,8 @@ def _mixed(given: argparse.Namespace, card: TaskCard | None, beta: float, folder
 
 def _score(folder: Path, file: str) -> tuple[float, str]:
     """The task's best metric on a file, higher is better, and its name."""
+    from adaptkit.data.readers.options import Reading
     from adaptkit.data.readers.read import read
-    from adaptkit.data.readers.reading import Reading
     from adaptkit.inference.predictor import Predictor
 
     predictor = Predictor(folder)

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptkit.data.readers.text import decode, is_number, lines_of
+from adaptkit.data.readers.decoding import decode, is_number, lines_of
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 
 if TYPE_CHECKING:
-    from adaptkit.data.readers.reading import Reading
+    from adaptkit.data.readers.options import Reading
 
 LONGEST = 10_000  # lines of a field; more are a quote that was left open
 

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.data.readers.text import decode, lines_of
+from adaptkit.data.readers.decoding import decode, lines_of
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, nearest
 
 if TYPE_CHECKING:
-    from adaptkit.data.readers.reading import Reading
+    from adaptkit.data.readers.options import Reading
 
 SPLIT_KEYS = {
     "train": ("train", "training"),

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from adaptkit.data.readers import blocks, delimited, objects, plain
-from adaptkit.data.readers.reading import Reading
-from adaptkit.data.readers.text import decode, lines_of
+from adaptkit.data.readers import conll, delimited, lines, objects
+from adaptkit.data.readers.decoding import decode, lines_of
+from adaptkit.data.readers.options import Reading
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, check_exists, unknown
 from adaptkit.utils.atomic_files import without_parts
@@ -36,12 +36,12 @@ FORMATS: dict[str, Reader] = {
     "jsonl": objects.read_jsonl,
     "parquet": objects.read_parquet,
     "squad": objects.read_squad,
-    "folder": plain.read_folder,
-    "conll": blocks.read_conll,
-    "semeval": blocks.read_semeval,
-    "label_first": plain.read_label_first,
-    "parallel": plain.read_parallel,
-    "lines": plain.read_lines,
+    "folder": lines.read_folder,
+    "conll": conll.read_conll,
+    "semeval": conll.read_semeval,
+    "label_first": lines.read_label_first,
+    "parallel": lines.read_parallel,
+    "lines": lines.read_lines,
 }
 
 _ENDINGS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
@@ -102,7 +102,7 @@ def detect(path: Path, reading: Reading) -> str:
     ending = path.suffix.lower()
     if reading.labelled and reading.languages and ending == f".{reading.languages[0]}":
         return "parallel"
-    if ending == ".tsv" and blocks.looks_like_conll(_head(path, reading)):
+    if ending == ".tsv" and conll.looks_like_conll(_head(path, reading)):
         return "conll"
     if ending in _ENDINGS:
         return _ENDINGS[ending]
@@ -122,7 +122,7 @@ def detect(path: Path, reading: Reading) -> str:
     filled = [line for line in head if line.strip()]
     if any(re.match(r'\d+\t".*<e1>.*</e1>', line) for line in filled[:8]):
         return "semeval"
-    if blocks.looks_like_conll(head):
+    if conll.looks_like_conll(head):
         return "conll"
     if len(reading.wanted) == 1:  # only the text is requested
         return "lines"
@@ -133,6 +133,6 @@ def detect(path: Path, reading: Reading) -> str:
     ):
         return "tsv"
     labelled = reading.labelled and (not reading.wanted or "label" in reading.wanted)
-    if labelled and plain.looks_label_first(filled):
+    if labelled and lines.looks_label_first(filled):
         return "label_first"
     return "lines"

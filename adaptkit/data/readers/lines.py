@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptkit.data.readers.text import decode, lines_of
+from adaptkit.data.readers.decoding import decode, lines_of
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, nearest_beside
 
 if TYPE_CHECKING:
-    from adaptkit.data.readers.reading import Reading
+    from adaptkit.data.readers.options import Reading
 
 
 def read_lines(path: Path, reading: Reading) -> Table:

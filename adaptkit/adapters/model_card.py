@@ -1,0 +1,102 @@
+"""The model card: what an adapter is, how to use it, its training data and its scores."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from adaptkit.adapters.card import TaskCard
+from adaptkit.tasks.base import Task
+from adaptkit.utils.atomic_files import new_file
+
+
+def training_settings(training: Any, quantize: str | None) -> dict[str, Any]:
+    """The settings that the model card lists."""
+    names = (
+        "learning_rate",
+        "num_train_epochs",
+        "train_batch_size",
+        "warmup_steps",
+        "weight_decay",
+    )
+    more = ("load_best_model_at_end", "seed", "bf16")
+    settings = {name: getattr(training, name) for name in (*names, *more)}
+    return settings | ({"quantize": quantize} if quantize else {})
+
+
+def write_model_card(
+    folder: Path,
+    task: Task,
+    card: TaskCard,
+    metrics: dict[str, Any],
+    settings: dict[str, Any],
+    sizes: dict[str, int],
+    warnings: list[str],
+) -> None:
+    """Write `README.md`: what the adapter is, how to use it, its training data and its scores."""
+    rows = [
+        f"| {title} | {name.replace('_', ' ')} | {metrics[f'{short}_{name}']:.4f} |"
+        for short, title in (("eval", "validation"), ("test", "test"))
+        for name in task.reported
+        if f"{short}_{name}" in metrics
+    ]
+    text = _CARD.format(
+        base=card.base,
+        what="All weights" if card.method == "full" else "An adapter",
+        task=card.task,
+        method=card.method,
+        labels=" Labels: " + ", ".join(f"`{label}`" for label in card.labels) + "."
+        if card.labels
+        else "",
+        folder=folder.name,
+        path=folder,
+        warnings="".join(f"\n> **Warning:** {warning}.\n" for warning in warnings),
+        rows="\n".join(rows),
+        sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
+        kept="the best epoch on the validation rows was kept"
+        if settings["load_best_model_at_end"]
+        else "the last epoch was kept",
+        settings="\n".join(f"| {key} | `{value}` |" for key, value in settings.items()),
+        trained=metrics.get("trainable_parameters", 0),
+        kilobytes=metrics["adapter_bytes"] / 1000,
+        seconds=metrics.get("train_runtime", 0.0),
+        machine=f"{platform.machine()}, Python {platform.python_version()}",
+        versions=", ".join(f"{name} {number}" for name, number in card.versions.items()),
+        max_length=card.max_length,
+        long_texts=task.long_texts,
+    )
+    with new_file(folder / "README.md") as new:
+        new.write_text(text, "utf-8")
+
+
+_CARD = """---
+library_name: adaptkit
+base_model: {base}
+tags: [adaptkit, peft, {task}]
+---
+# {folder}
+
+{what} for **{task}** over the model `{base}`.{labels}
+{warnings}
+    adaptkit predict {path} "your text"
+
+| split | metric | value |
+|---|---|---|
+{rows}
+
+A baseline is what the simplest guess scores on the same rows. Test rows \
+were used once, after training; {kept}.
+
+Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; \
+the file has {kilobytes:.0f} kB. Texts of more
+than {max_length} tokens {long_texts}. One run with one seed: \
+expect a point or two of difference with another.
+
+| setting | value |
+|---|---|
+| method | `{method}` |
+{settings}
+
+Made with {versions} on {machine}.
+"""
