@@ -5,6 +5,7 @@ fast.
 """
 
 import importlib
+import logging
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,19 @@ if TYPE_CHECKING:
     from adaptkit.models.sites import Site as Site
     from adaptkit.models.sites import Stack as Stack
     from adaptkit.models.tokenizer import load_tokenizer as load_tokenizer
+    from adaptkit.recipe.registry import run_recipe as run_recipe
+    from adaptkit.tasks.base import Task as Task
+    from adaptkit.tasks.flags import flag as flag
+    from adaptkit.tasks.registry import register_task as register_task
+    from adaptkit.training.defaults import training_arguments as training_arguments
     from adaptkit.training.fit import TrainOutput as TrainOutput
     from adaptkit.training.fit import fit as fit
     from adaptkit.training.options import EncodedSplit as EncodedSplit
     from adaptkit.training.options import TrainerOptions as TrainerOptions
+
+# bitsandbytes warns at import that a faster 4-bit kernel is not installed, even if nothing is
+# quantized.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __version__ = "0.2.0"
 
@@ -87,6 +97,11 @@ _HOME = {
     "Site": "adaptkit.models.sites",
     "Stack": "adaptkit.models.sites",
     "load_tokenizer": "adaptkit.models.tokenizer",
+    "run_recipe": "adaptkit.recipe.registry",
+    "Task": "adaptkit.tasks.base",
+    "flag": "adaptkit.tasks.flags",
+    "register_task": "adaptkit.tasks.registry",
+    "training_arguments": "adaptkit.training.defaults",
     "TrainOutput": "adaptkit.training.fit",
     "fit": "adaptkit.training.fit",
     "EncodedSplit": "adaptkit.training.options",

@@ -46,8 +46,8 @@ def phrases(folder: Path) -> Path:
 
 def seconds(folders: dict[str, Path], test: Path, rounds: int = 5) -> dict[str, float]:
     """Seconds that each model takes to answer the test rows."""
-    from adaptkit.data.readers.read import read
     from adaptkit.data.readers.options import Reading
+    from adaptkit.data.readers.read import read
     from adaptkit.inference.predict import predict
     from adaptkit.inference.predictor import Predictor
 

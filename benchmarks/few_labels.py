@@ -164,8 +164,8 @@ def scores(file: str, store: Path) -> dict[str, dict[str, float]]:
     """Scores of each source for a target without training, stored beside the target's file."""
     if (kept := Path(file).with_suffix(f".{store.name}.scores.json")).exists():
         return json.loads(kept.read_text())
-    from adaptkit.data.readers.read import read
     from adaptkit.data.readers.options import Reading
+    from adaptkit.data.readers.read import read
     from adaptkit.tasks.classify import Classify
     from adaptkit.transfer.rank_sources import rank
 

@@ -1,1 +1,1 @@
-"""Metrics as functions, and as `evaluate` modules (`adaptkit.metrics.evaluate_modules`)."""
+"""Metrics as functions, and as `evaluate` modules (`adaptkit.metrics.modules`)."""

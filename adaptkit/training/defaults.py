@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,6 +44,29 @@ def machine_defaults() -> dict[str, Any]:
     if only_cpu():
         return {"use_cpu": True, "bf16": has_instructions(torch.bfloat16)}
     return {"bf16": torch.cuda.is_bf16_supported()} if torch.cuda.is_available() else {}
+
+
+def training_arguments(
+    output_dir: str | Path,
+    *,
+    train: int,
+    validation: int = 0,
+    method: str = "lora",
+    **settings: Any,
+) -> TrainingArguments:
+    """Trainer's arguments as a recipe chooses them for this machine, method and number of rows.
+
+    Args:
+        train, validation: rows. Without validation rows no epoch is evaluated; with few, the last
+            one is kept.
+        method: decides the learning rate; in the method grammar.
+        settings: any of `transformers.TrainingArguments`, instead of the defaults.
+    """
+    from transformers import TrainingArguments
+
+    by_data, _ = data_defaults(train, validation, given=settings)
+    defaults = DEFAULTS | machine_defaults() | by_data | {"learning_rate": learning_rate(method)}
+    return TrainingArguments(**(defaults | settings | {"output_dir": str(output_dir)}))
 
 
 def machine_notes(training: TrainingArguments) -> list[str]:

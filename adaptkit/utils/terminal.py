@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -34,9 +33,6 @@ def guarded(main: Callable[[], object]) -> None:
 
     If the reader of its output has gone (`| head`), it ends silently.
     """
-    # bitsandbytes warns at every start that a faster 4-bit kernel is not installed, even if it is
-    # not needed.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     try:
         main()
         sys.stdout.flush()

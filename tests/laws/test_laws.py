@@ -57,7 +57,8 @@ def adapted(name: str, method: str, start: bool = False, **more):
 
 
 def test_the_number_of_cases():
-    assert len(CASES) == 10 * 11 - 4
+    without = len(LAW_ARCHITECTURES) * len(METHODS) - len(CASES)
+    assert without == 4  # methods with a prefix, where the architecture takes none
     assert set(known_methods()) <= {
         part.name for method in METHODS for part in parse_method(method)
     }

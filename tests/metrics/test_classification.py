@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit.metrics.classification import table_by_label
-from adaptkit.metrics.evaluate_modules import Classification, MultiLabel
+from adaptkit.metrics.modules import Classification, MultiLabel
 from tests.metrics.reference import EXACT, both
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")

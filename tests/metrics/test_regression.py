@@ -7,7 +7,7 @@ import sklearn.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptkit.metrics.evaluate_modules import Regression
+from adaptkit.metrics.modules import Regression
 from tests.metrics.reference import EXACT, both
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")

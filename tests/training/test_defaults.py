@@ -4,7 +4,12 @@ import pytest
 import torch
 from transformers import TrainingArguments
 
-from adaptkit.training.defaults import data_defaults, machine_defaults, machine_notes
+from adaptkit.training.defaults import (
+    data_defaults,
+    machine_defaults,
+    machine_notes,
+    training_arguments,
+)
 
 
 @pytest.mark.parametrize("rows, validation, choose, expected", [
@@ -35,3 +40,16 @@ def test_bf16_is_chosen_where_the_cpu_has_it_and_elsewhere_said_to_be_slow(
     asked = TrainingArguments(str(tmp_path), use_cpu=True, bf16=True)
     assert bool(machine_notes(asked)) == (cpu == {})
     assert not machine_notes(TrainingArguments(str(tmp_path), use_cpu=True))
+
+
+def test_training_arguments_are_what_a_recipe_chooses(tmp_path):
+    few = training_arguments(tmp_path, train=40)
+    assert (few.per_device_train_batch_size, few.num_train_epochs) == (8, 15)
+    assert (few.eval_strategy.value, few.load_best_model_at_end) == ("no", False)
+    assert few.learning_rate == 1e-3
+    many = training_arguments(tmp_path, train=9000, validation=1000, method="prefix")
+    assert (many.per_device_train_batch_size, many.num_train_epochs) == (32, 3)
+    assert (many.eval_strategy.value, many.load_best_model_at_end) == ("epoch", True)
+    assert many.learning_rate == 1e-2
+    own = training_arguments(tmp_path, train=40, num_train_epochs=2, learning_rate=0.5)
+    assert (own.num_train_epochs, own.learning_rate, own.output_dir) == (2, 0.5, str(tmp_path))

@@ -1,6 +1,6 @@
 """Metrics of labels, numbers and tags as `evaluate` modules, without network access or files.
 
->>> from adaptkit.metrics.evaluate_modules import Classification
+>>> from adaptkit.metrics.modules import Classification
 >>> Classification().compute(predictions=[0, 1, 1, 0], references=[0, 1, 0, 0])["accuracy"]
 0.75
 """
