@@ -189,6 +189,8 @@ def test_nothing_but_the_labels_is_plain_training(data):
         "2",
         "--learning_rate",
         "1e-3",
+        "--attn_implementation",
+        "eager",
     ]
     hard = folder / "hard"
     flags = ["--teacher", str(folder / "text"), "--student_layers", "2", "--hard_label_share", "1"]

@@ -175,7 +175,7 @@ def test_what_a_user_gets_wrong_is_one_message_and_exit_code_2(trained, tmp_path
         ),
         ((RECIPE, *flags, *out, "--model_name_or_path", "./nowhere"), "no model folder"),
         (("-m", "adaptkit.cli", "predict", str(trained / "moot"), "x"), "Did you mean"),
-        (("-m", "adaptkit.cli", "predict", folder), "give texts, or --file"),
+        (("-m", "adaptkit.cli", "predict", folder), "give texts, or - for standard input"),
         (("-m", "adaptkit.cli", "predict", folder, ""), "is empty"),
         (
             ("-m", "adaptkit.cli", "evaluate", folder, "--file", str(tmp_path / "bad.csv")),

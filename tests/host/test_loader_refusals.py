@@ -136,9 +136,9 @@ def test_fifty_bad_loads_among_five_hundred_good_requests(host, root, tmp_path):
     problems, refused = [], []
 
     def ask(seed: int):
-        for forward_lock in range(64):
-            names = [("a0", "a1", "a2", None)[(seed + forward_lock + k) % 4] for k in range(3)]
-            numbers = [(seed * forward_lock + k) % 8 for k in range(3)]
+        for turn in range(64):
+            names = [("a0", "a1", "a2", None)[(seed + turn + k) % 4] for k in range(3)]
+            numbers = [(seed * turn + k) % 8 for k in range(3)]
             answers = host([TEXTS[i] for i in numbers], names)
             for name, i, answer in zip(names, numbers, answers, strict=True):
                 known = expected[name, i]
@@ -151,11 +151,11 @@ def test_fifty_bad_loads_among_five_hundred_good_requests(host, root, tmp_path):
 
     def spoil():
         attacks = [attack for attack in ATTACKS if attack != "missing folder"]
-        for forward_lock in range(50):
-            folder = Path(shutil.copytree(root / "store/a0", tmp_path / f"bad{forward_lock}"))
-            ATTACKS[attacks[forward_lock % len(attacks)]][0](folder)
+        for turn in range(50):
+            folder = Path(shutil.copytree(root / "store/a0", tmp_path / f"bad{turn}"))
+            ATTACKS[attacks[turn % len(attacks)]][0](folder)
             try:
-                host.load(["new", "a0"][forward_lock % 2], folder)
+                host.load(["new", "a0"][turn % 2], folder)
             except AdaptkitError as problem:
                 refused.append(problem)
             host.load("a1", root / "store/a1")  # the same version again, in another slot

@@ -75,8 +75,8 @@ def test_many_threads_over_a_small_store(root):
     wrong: list = []
 
     def ask(seed: int):
-        for forward_lock in range(12):
-            names = [f"a{(seed * 5 + forward_lock * k) % 6}" for k in range(1, 5)]
+        for turn in range(12):
+            names = [f"a{(seed * 5 + turn * k) % 6}" for k in range(1, 5)]
             for name, answer in zip(names, host([TEXTS[0]] * 4, names), strict=True):
                 if (
                     answer.label != expected[name].label

@@ -51,7 +51,7 @@ def test_mistakes_are_counted_by_kind_with_the_surest_as_example():
     ]
     shown = show(found, 1, len(GOLD)).splitlines()
     assert shown[0] == "4 of 6 answers are wrong; 3 kinds of mistakes"
-    assert shown[2:] == ["a     b       2      0.900   rows.csv:3  text 1 here"]
+    assert shown[2:] == ["a       b         2        0.900     rows.csv:3  text 1 here"]
     pairs = Table([{"text": "a day", "text_pair": "a night", "label": "a"}], "rows.csv", [2])
     assert confusions(TASK, ANSWERS[:1], pairs)[0]["text"] == "a day | a night"
     assert show([], 5, 6) == "0 of 6 answers are wrong; 0 kinds of mistakes"

@@ -67,7 +67,7 @@ def test_slices_of_vectors_have_both_texts(tmp_path):
     assert {part.name: part.rows for part in parts} == {"even": 4, "odd": 4}
 
 
-def test_slices_want_an_answer_for_each_row():
+def test_too_many_values_are_refused_from_python_too():
     table = Table([{"text": "1", "label": "a"}], "here")
     with pytest.raises(AdaptkitError, match="101 different values"):
         slices(Classify(labels=["a", "b"]), [{"label": "a"}], table, [str(i) for i in range(101)])

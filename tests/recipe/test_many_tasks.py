@@ -111,7 +111,7 @@ def test_going_on_ends_where_one_run_ends(tmp_path, tasks):
         (
             {"a": {"recipe": "classify"}, "b": {"recipe": "tag"}},
             ["--folds", "3"],
-            "not support --folds",
+            "--folds does not go with many tasks",
         ),
         (
             {"a": {"recipe": "classify"}, "b": {"recipe": "tag"}},

@@ -32,6 +32,8 @@ def test_a_recipe_trains_the_same_adapter_over_frozen_layers(
             where,
             "--bf16",
             precision,
+            "--attn_implementation",
+            "eager",
         )
         said = capsys.readouterr().out
         assert ("frozen layers: the lower 2 layers run once a text" in said) == (where != "off")

@@ -146,6 +146,8 @@ def test_the_pull_is_towards_the_beginning_after_a_resume_too(warm_rows):
         "false",
         "--save_total_limit",
         "2",
+        "--attn_implementation",
+        "eager",
     ]
     classify.main([*flags, "--output_dir", str(folder / "whole")])
     classify.main([*flags, "--output_dir", str(folder / "halves")])

@@ -77,6 +77,8 @@ def test_four_times_eight_is_thirty_two(small, tmp_path, label):
         "no",
         "--adversarial_epsilon",
         "0.5",
+        "--attn_implementation",
+        "eager",
     ]
     for batch, steps in ((32, 1), (8, 4), (4, 8)):
         parts = [
