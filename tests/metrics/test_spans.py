@@ -5,8 +5,8 @@ import seqeval.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptkit.metrics.modules import Spans
 from adaptkit.metrics.iob import chunks
+from adaptkit.metrics.modules import Spans
 from adaptkit.metrics.spans import span_table
 from tests.metrics.reference import EXACT, both
 
