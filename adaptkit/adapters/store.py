@@ -27,6 +27,8 @@ class Store:
         if isinstance(allowed, str):
             raise AdaptkitError(f"allowed adapters are a list of names; it got {allowed!r}.")
         if allowed is not None:
+            if not allowed:
+                raise AdaptkitError("allowed adapters are a list of names; it is empty.")
             if missing := [name for name in allowed if name not in self]:
                 raise unknown("adapter", str(missing[0]), self.names())
             self.allowed = frozenset(allowed)

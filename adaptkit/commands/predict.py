@@ -43,6 +43,8 @@ def run(given: argparse.Namespace) -> None:
     from adaptkit.data.tables import Table
     from adaptkit.inference.predictor import Predictor
 
+    if "-" in given.text and given.text != ["-"]:
+        raise AdaptkitError("- reads the texts from standard input; it stands alone.")
     table = read_rows(given, labelled=False) if given.file else None
     predictor = Predictor(given.folder, quantize=given.quantize)
     if table is None:
@@ -64,12 +66,17 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _lines(stream: Any) -> list[str]:
-    """The lines that hold a text.
+    """A text a line; empty lines at the end are left out.
 
     Raises:
-        AdaptkitError: there are none.
+        AdaptkitError: a line is empty (its answer would be missing among the others), or all are.
     """
     lines = [line.strip() for line in stream]
-    if not any(lines):
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
         raise AdaptkitError("standard input holds no text: give a text a line.")
-    return [line for line in lines if line]
+    if "" in lines:
+        number = lines.index("") + 1
+        raise AdaptkitError(f"line {number} of standard input is empty; every line is one text.")
+    return lines

@@ -18,7 +18,13 @@ from adaptkit.host.engine import Engine
 from adaptkit.host.generation import generation, seeds_of
 from adaptkit.host.loader import AdapterLoader
 from adaptkit.host.manager import AdapterManager
-from adaptkit.host.options import check_names, largest_methods, need_count, renamed_room
+from adaptkit.host.options import (
+    SLOT_CAPACITY,
+    check_names,
+    largest_methods,
+    need_count,
+    renamed_room,
+)
 from adaptkit.host.queue import RequestQueue
 from adaptkit.host.rows import Item, Row, in_order
 from adaptkit.host.sampling import SeededSampling, warpers
@@ -56,7 +62,7 @@ class Host:
         base: Any,
         *,
         slots: int = 32,
-        slot_capacity: str | Sequence[str] = "lora[r=16]",
+        slot_capacity: str | Sequence[str] = SLOT_CAPACITY,
         tokenizer: Any = None,
         max_rows: int = 32,
         max_wait: float = 0.002,
@@ -129,7 +135,7 @@ class Host:
             slots=slots,
             slot_capacity=slot_capacity
             or AdapterLoader(backbone).methods_in(store, store.cards())
-            or "lora[r=16]",
+            or SLOT_CAPACITY,
             **mine,
         )
         host._manager.store = store

@@ -10,6 +10,8 @@ from typing import Any
 from adaptkit.errors import AdaptkitError, nearest, unknown
 from adaptkit.models.load import load_base
 
+SLOT_CAPACITY = "lora[r=16]"  # by default
+
 OPTIONS = ("slots", "slot_capacity", "tokenizer", "max_rows", "max_wait", "max_queue")
 
 
@@ -37,6 +39,8 @@ def largest_methods(slot_capacity: str | Sequence[str]) -> list[str]:
 def renamed_room(options: dict[str, Any], slot_capacity: Any) -> Any:
     """The slot capacity, or the value of `room`, its name before 0.2."""
     if "room" in options:
+        if slot_capacity not in (None, SLOT_CAPACITY):
+            raise AdaptkitError("room is slot_capacity's old name; give slot_capacity alone.")
         text = "Host(room=...) is Host(slot_capacity=...) now; the old name goes in 0.3."
         warnings.warn(text, FutureWarning, stacklevel=3)
     return options.pop("room", slot_capacity)

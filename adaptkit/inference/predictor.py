@@ -10,7 +10,7 @@ from typing import Any, cast
 from adaptkit.adapters.card import read_card, task_of
 from adaptkit.adapters.save_load import load_adapter
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.inference.confusions import confusions
 from adaptkit.inference.predict import predict
 from adaptkit.inference.slices import Slice, check_values, slices
@@ -189,6 +189,8 @@ class Predictor:
                 "alone; give rows in a file "
                 f"with these columns, or {needed[0]}=..."
             )
+        if strange := more.keys() - self.task.parts.keys():
+            raise unknown(f"input of {self.task.name}", strange.pop(), list(self.task.parts))
         columns = {part: self.task.column(part) or part for part in (first, *more)}
         return self.answer(
             Table(

@@ -20,7 +20,7 @@ def register(method: type[Method]) -> type[Method]:
 
     Raises:
         AdaptkitError: the class is not a frozen dataclass derived from Method, or has no usable
-            name.
+            name, or one of adaptkit's own methods has it.
     """
     if not (
         isinstance(method, type)
@@ -28,13 +28,18 @@ def register(method: type[Method]) -> type[Method]:
         and "__dataclass_fields__" in vars(method)
     ):
         raise AdaptkitError(
-            "register wants a @dataclass(frozen=True) derived from adaptkit.Method; it got "
+            "register takes a @dataclass(frozen=True) derived from adaptkit.Method; it got "
             f"{method!r}."
         )
     if not re.fullmatch(r"[a-z][a-z0-9_]*", method.name):
         raise AdaptkitError(
             f"{method.__name__}.name = {method.name!r}: a method's name is lower case, as in "
             "'my_method'."
+        )
+    known = METHODS.get(method.name)
+    if known is not None and known.__module__.startswith("adaptkit."):
+        raise AdaptkitError(
+            f"{method.__name__}.name = {method.name!r} is the name of a method of adaptkit's."
         )
     METHODS[method.name] = method
     return method

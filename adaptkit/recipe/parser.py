@@ -77,7 +77,7 @@ def parse_recipe(
     Raises:
         AdaptkitError: a flag or configuration key is unknown (with the closest name).
     """
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = words_of(argv)
     flags = recipe_flags(task, kind)
     parser = make_parser(flags, description)
     if "--help_all" in argv:
@@ -101,6 +101,16 @@ def parse_recipe(
     )
 
 
+def words_of(argv: list[str] | None) -> list[str]:
+    """The words of the command line; a flag may have - for _, as Trainer's flags may."""
+    return [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
+
+
+def _with_underscores(word: str) -> str:
+    name, equals, value = word.partition("=")
+    return name[:2] + name[2:].replace("-", "_") + equals + value if word[:2] == "--" else word
+
+
 def recipe_flags(
     task: type[Task], kind: type[RecipeArguments] = RecipeArguments
 ) -> dict[str, Flag]:
@@ -118,7 +128,7 @@ def parse_known(
     A configuration file is read here for both.
     """
     parser = make_parser(flags_of(kind), description or "")
-    argv = list(sys.argv[1:] if argv is None else argv)
+    argv = words_of(argv)
     own, rest = parser.parse_known_args(argv)
     if own.config:
         own, rest = parser.parse_known_args([*as_words(_read_yaml(own.config)), *argv])
@@ -132,7 +142,7 @@ def peek(name: str, argv: list[str] | None) -> str | None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument(f"--{name}")
     parser.add_argument("--config")
-    found, _ = parser.parse_known_args(sys.argv[1:] if argv is None else argv)
+    found, _ = parser.parse_known_args(words_of(argv))
     value = getattr(found, name)
     if value is None and found.config:
         value = _read_yaml(found.config).get(name)

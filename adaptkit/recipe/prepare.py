@@ -80,7 +80,12 @@ def make_task(parsed: Parsed, arguments: RecipeArguments) -> Task:
     if "objective" in settings and settings["objective"] is None:
         model, kind = arguments.model_name_or_path, settings.get("model_type", "")
         settings["objective"] = arguments.default_objective() or language_objective(model, kind)
-    return parsed.task(columns=columns | parsed.columns, **settings)
+    task = parsed.task(columns=columns | parsed.columns, **settings)
+    part_of: dict[str, str] = {}
+    for part in task.parts:
+        if (column := task.column(part)) and (other := part_of.setdefault(column, part)) != part:
+            raise AdaptkitError(f"--{other}_column and --{part}_column are both {column!r}.")
+    return task
 
 
 def _checked(parsed: Parsed) -> RecipeArguments:
@@ -122,6 +127,10 @@ def _check_training(training: Any, task: Task, arguments: RecipeArguments) -> No
         unused = name == "num_train_epochs" and training.max_steps > 0
         if (value := getattr(training, name)) is not None and not unused and not value > 0:
             raise AdaptkitError(f"--{name} is more than 0; it got {value:g}.")
+    if training.max_steps != -1 and training.max_steps < 1:
+        raise AdaptkitError(
+            f"--max_steps is 1 or more, or -1 for all epochs; it got {training.max_steps}."
+        )
     for name in training.report_to:
         if name in ("tensorboard", "wandb", "mlflow") and find_spec(name) is None:
             raise AdaptkitError(
@@ -152,7 +161,8 @@ def _settle(
     if arguments.folds > 1:
         judged = (judged + len(splits.train)) // arguments.folds
     choose = choose or bool(arguments.early_stopping_patience)
-    by_data, notes = data_defaults(len(splits.train), judged, choose, parsed.given)
+    given = parsed.given | ({"num_train_epochs"} if "max_steps" in parsed.given else set())
+    by_data, notes = data_defaults(len(splits.train), judged, choose, given)
     training = parsed.make_training(**(defaults | by_data | {"metric_for_best_model": best_metric}))
     if (
         training.metric_for_best_model == "loss"

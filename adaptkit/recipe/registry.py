@@ -6,9 +6,9 @@ import importlib
 
 from adaptkit.errors import unknown
 from adaptkit.recipe.main import recipe
-from adaptkit.tasks.registry import TASKS, find_task, task_names
+from adaptkit.tasks.registry import RECIPES, TASKS, find_task, task_names
 
-SCRIPTS = (*TASKS, "distill", "multitask")  # what lies in `recipes/`
+SCRIPTS = (*TASKS, *RECIPES)  # what lies in `recipes/`
 
 
 def recipe_names() -> tuple[str, ...]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import importlib
 import re
+from collections.abc import Callable
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from adaptkit.errors import AdaptkitError, unknown
 
@@ -23,7 +24,22 @@ TASKS = (
     *("classify", "score", "tag", "answer", "relate"),
     *("translate", "summarize", "chat", "embed", "pretrain"),
 )
+RECIPES = ("distill", "multitask")  # recipes of several tasks, each with a script
 _REGISTERED: dict[str, type[Task]] = {}
+# A property answers for each task; anything else is looked at.
+_NEEDED: dict[str, Callable[[Any], bool]] = {
+    "auto_class": lambda value: isinstance(value, str) and value.startswith("AutoModel"),
+    "parts": lambda value: isinstance(value, dict) and bool(value),
+    "best_metric": lambda value: isinstance(value, str),
+    "reported": lambda value: isinstance(value, tuple) and bool(value),
+}
+_IN_WORDS = {
+    "auto_class": "auto_class, the name of the transformers Auto class of its head",
+    "parts": "parts, a dict of what a row has -> its default column",
+    "best_metric": "best_metric, the name of the metric that selects the best epoch",
+    "reported": "reported, a tuple with the names of the metrics to print",
+}
+_METHODS = ("read", "features")
 T = TypeVar("T", bound="type[Task]")
 
 
@@ -31,8 +47,36 @@ def register_task(task: T) -> T:
     """Class decorator: make a task known under its `name`.
 
     Raises:
-        AdaptkitError: the class has no usable name, or the name is another task's.
+        AdaptkitError: the class is no frozen dataclass derived from Task, lacks something, has no
+            usable name, or the name is another task's.
     """
+    _check(task)
+    _REGISTERED[task.name] = task
+    return task
+
+
+def _check(task: type[Task]) -> None:
+    """Refuse a class that is no task, or an incomplete one."""
+    from adaptkit.tasks.base import Task
+
+    if not (
+        isinstance(task, type) and issubclass(task, Task) and "__dataclass_fields__" in vars(task)
+    ):
+        raise AdaptkitError(
+            "register_task takes a @dataclass(frozen=True) derived from adaptkit.Task; it got "
+            f"{task!r}."
+        )
+    _check_name(task)
+    if lacking := [part for part in _NEEDED if not _fits(task, part)]:
+        raise AdaptkitError(
+            f"the task {task.__name__} needs {_IN_WORDS[lacking[0]]}; {lacking[0]} is "
+            f"{getattr(task, lacking[0], None)!r}."
+        )
+    if missing := [name for name in _METHODS if getattr(task, name) is getattr(Task, name)]:
+        raise AdaptkitError(f"the task {task.__name__} needs its own {', '.join(missing)}.")
+
+
+def _check_name(task: type[Task]) -> None:
     name = getattr(task, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise AdaptkitError(
@@ -40,8 +84,15 @@ def register_task(task: T) -> T:
         )
     if name in TASKS and task.__module__ != f"adaptkit.tasks.{name}":
         raise AdaptkitError(f"{task.__name__}.name = {name!r} is the name of a task of adaptkit's.")
-    _REGISTERED[name] = task
-    return task
+    if name in RECIPES:
+        raise AdaptkitError(
+            f"{task.__name__}.name = {name!r} is the name of a recipe of adaptkit's."
+        )
+
+
+def _fits(task: type[Task], part: str) -> bool:
+    value = getattr(task, part, None)
+    return isinstance(value, property) or _NEEDED[part](value)
 
 
 @functools.cache

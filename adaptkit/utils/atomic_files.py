@@ -27,6 +27,19 @@ def check_empty(folder: str | Path, otherwise: str = "") -> None:
     if folder.is_dir() and any(folder.iterdir()):
         hint = f", {otherwise}" if otherwise else ""
         raise AdaptkitError(f"--output_dir {folder} is not empty; give another one{hint}.")
+    _check_writable(folder)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written, before hours of work."""
+    place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=place, prefix=".adaptkit."))
+    except OSError as problem:
+        raise AdaptkitError(
+            f"--output_dir {folder} cannot be written: {problem.strerror}, in {place}; give "
+            "another one."
+        ) from None
 
 
 def without_parts(path: str) -> tuple[Path, str]:

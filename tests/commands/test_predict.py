@@ -34,11 +34,16 @@ def answers(capsys, *words: str) -> list[dict]:
 
 def test_texts_come_from_standard_input(folders, capsys, monkeypatch):
     direct = answers(capsys, folders / "one", "It leaks.", "Where is it?")
-    monkeypatch.setattr("sys.stdin", io.StringIO("It leaks.\n\n  Where is it?\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("It leaks.\n  Where is it?\n\n"))
     assert answers(capsys, folders / "one", "-") == direct
     monkeypatch.setattr("sys.stdin", io.StringIO("\n \n"))
     with pytest.raises(AdaptkitError, match="standard input holds no text"):
         main(["predict", str(folders / "one"), "-"])
+    monkeypatch.setattr("sys.stdin", io.StringIO("It leaks.\n\nWhere is it?\n"))
+    with pytest.raises(AdaptkitError, match="line 2 of standard input is empty"):
+        main(["predict", str(folders / "one"), "-"])
+    with pytest.raises(AdaptkitError, match="it stands alone"):
+        main(["predict", str(folders / "one"), "-", "It leaks."])
 
 
 def test_the_most_probable_labels(folders, capsys):

@@ -320,7 +320,7 @@ def test_all_of_the_labels_and_none_of_the_teacher_is_plain_training(data):
         ([], "give one student"),
         (["--student", "gru"], "bilstm"),
         (["--student", "cnn", "--student_layers", "2"], "give one student"),
-        (["--student", "cnn", "--temperature", "0"], "temperature above 0"),
+        (["--student", "cnn", "--temperature", "0"], "temperature is above 0"),
         (["--student", "cnn", "--augment_copies", "1"], "does not support --augment_copies"),
         (["--student_layers", "9", "--layer_map", "first"], "fewer than the 9"),
         (["--student", "cnn", "--multi_label"], "leave out --multi_label"),

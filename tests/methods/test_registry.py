@@ -53,3 +53,12 @@ def test_a_method_from_outside_is_one_class(monkeypatch):
     assert (first(model.merge_and_unload()(**inputs("llama"))) - apart).abs().max() < 1e-4
     with pytest.raises(AdaptkitError, match="frozen=True"):
         register(int)
+
+
+def test_a_method_of_adaptkits_keeps_its_name():
+    with pytest.raises(AdaptkitError, match="'lora' is the name of a method of adaptkit's"):
+
+        @register
+        @dataclass(frozen=True)
+        class Mine(Method):
+            name = "lora"

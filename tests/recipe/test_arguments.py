@@ -58,6 +58,16 @@ from adaptkit import AdaptkitError
             "--search scores trials by validation rows",
         ),
         (classify, ["--max_train_samples", "0"], "--max_train_samples is 1 or more, not 0"),
+        (
+            classify,
+            ["--max_steps", "-5"],
+            "--max_steps is 1 or more, or -1",
+        ),
+        (
+            classify,
+            ["--text_column", "label"],
+            "--text_column and --label_column are both 'label'",
+        ),
         (classify, ["--learning_rate", "-1"], "--learning_rate is more than 0; it got -1"),
         (
             classify,

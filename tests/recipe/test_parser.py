@@ -77,3 +77,10 @@ def test_flags_of_the_example_scripts_are_answered(tmp_path, words, message):
     assert not ELSEWHERE.keys() & (
         {item.name for item in dataclasses.fields(TrainingArguments)} | set(recipe_flags(Classify))
     )
+
+
+def test_a_flag_may_have_hyphens():
+    parsed = parse_recipe(Classify, ["--train-file=a-b.csv", "--text-column", "my-text"], "")
+    assert parsed.arguments.train_file == "a-b.csv"
+    assert parsed.columns == {"text": "my-text"}
+    assert parsed.given == {"train_file", "text_column"}

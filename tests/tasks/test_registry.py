@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from adaptkit import AdaptkitError, Predictor
+from adaptkit import AdaptkitError, Predictor, Task
 from adaptkit.cli import main
 from adaptkit.recipe.parser import parse_recipe
 from adaptkit.tasks import registry
@@ -63,9 +63,11 @@ def _checked(tmp_path, flags, capsys) -> str:
 
 def test_a_name_that_is_taken_is_refused():
     with pytest.raises(AdaptkitError, match="'classify' is the name of a task of adaptkit's"):
-        register_task(type("Mine", (Classify,), {"name": "classify"}))
+        register_task(dataclass(frozen=True)(type("Mine", (Classify,), {"name": "classify"})))
+    with pytest.raises(AdaptkitError, match="'distill' is the name of a recipe of adaptkit's"):
+        register_task(dataclass(frozen=True)(type("Mine", (Classify,), {"name": "distill"})))
     with pytest.raises(AdaptkitError, match="a task's name is lower case"):
-        register_task(type("Mine", (Classify,), {"name": "My Task"}))
+        register_task(dataclass(frozen=True)(type("Mine", (Classify,), {"name": "My Task"})))
     with pytest.raises(AdaptkitError, match="unknown task 'clasify'; did you mean 'classify'"):
         find_task("clasify")
 
@@ -83,3 +85,20 @@ def test_labels_that_are_numbers_get_names(tmp_path):
     for names in ("bad", ["bad", "bad"], [1, 2]):
         with pytest.raises(AdaptkitError, match="label_names are different names"):
             Classify(label_names=names)
+
+
+def test_what_is_no_task_is_refused():
+    with pytest.raises(AdaptkitError, match="derived from adaptkit.Task; it got <class 'dict'>"):
+        register_task(dict)
+    with pytest.raises(AdaptkitError, match=r"dataclass\(frozen=True\)"):
+        register_task(type("Bare", (Classify,), {"name": "bare"}))
+    shared = {"name": "mine", "parts": {"text": "text"}, "best_metric": "f1", "reported": ("f1",)}
+    for changed, problem in (
+        ({"auto_class": None}, "the transformers Auto class of its head; auto_class is None"),
+        ({"parts": ["text"]}, "a dict of what a row has"),
+        ({"reported": "f1"}, "a tuple with the names of the metrics"),
+        ({}, "the task Mine needs its own read, features"),
+    ):
+        own = shared | {"auto_class": "AutoModelForSequenceClassification"} | changed
+        with pytest.raises(AdaptkitError, match=problem):
+            register_task(dataclass(frozen=True)(type("Mine", (Task,), own)))

@@ -28,7 +28,7 @@ def decode(path: Path, encoding: str) -> str:
         raise AdaptkitError(
             f"{path}:{line}: byte 0x{raw[problem.start]:02x} at column {column} is not "
             f"{encoding.upper()}; name the encoding, "
-            "as with --encoding latin-1, or convert the file."
+            "as with --encoding latin-1 (gb18030 for Chinese), or convert the file."
         ) from None
 
 
