@@ -10,7 +10,7 @@ from typing import Any
 import peft
 from torch import nn
 
-from adaptkit.adapters.peft_methods import _peft_method, peft_task_type
+from adaptkit.adapters.peft_methods import peft_method, peft_task_type
 from adaptkit.adapters.tuner import AdaptConfig, as_methods, check_adapter_name
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.base import Method
@@ -88,7 +88,7 @@ def keep_trainable(base: Any) -> None:
 def make_config(method, base: nn.Module, head: list[str]) -> peft.PeftConfig:
     """The PEFT configuration of a method in any form, with the head in `modules_to_save`."""
     if isinstance(method, str) and method.startswith("peft:"):
-        method = _peft_method(method)
+        method = peft_method(method)
     if isinstance(method, peft.PeftConfig) and not isinstance(method, AdaptConfig):
         method = copy.copy(method)
         if head and hasattr(method, "modules_to_save"):

@@ -12,7 +12,7 @@ from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.grammar import read_term, split_terms
 
 
-def _peft_method(text: str) -> peft.PeftConfig:
+def peft_method(text: str) -> peft.PeftConfig:
     """`peft:VERA[r=64,target_modules=q_proj|v_proj]` -> `peft.VeraConfig` with these settings."""
     if len(split_terms(text)) > 1:
         raise AdaptkitError(f"{text!r}: a method of PEFT's cannot be part of a union.")

@@ -9,8 +9,8 @@ import torch
 
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.models.fingerprint import checkpoint_files, fingerprint
-from adaptkit.models.names import _folder, _load, _resolve, full_name, load_config
-from adaptkit.models.new_modules import _quantized_maps, new_modules
+from adaptkit.models.names import folder_of, full_name, load_config, loaded_or_refused, resolve
+from adaptkit.models.new_modules import new_modules, quantized_maps
 from adaptkit.models.quantization import (
     AUTO,
     QUANTIZE,
@@ -117,7 +117,7 @@ def load_base(
         else "AutoModel"
     )
     auto_class = getattr(transformers, class_name)
-    source = _resolve(name_or_path)
+    source = resolve(name_or_path)
     settings = load_config(name_or_path, revision)
     if labels is not None:
         _set_labels(settings, labels)
@@ -147,25 +147,25 @@ def load_base(
         )
 
     try:
-        model, info = _load(lambda: load([]), name_or_path)
+        model, info = loaded_or_refused(lambda: load([]), name_or_path)
     except NotImplementedError:  # a new head cannot be initialized in integers
         if not _stored_quantized(settings):
             raise
         _keep_outside_whole(settings, auto_class)
-        model, info = _load(lambda: load([]), name_or_path)
+        model, info = loaded_or_refused(lambda: load([]), name_or_path)
     head = new_modules(
         model, {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     )
-    if quantize and (inside := _quantized_maps(model, head)):
+    if quantize and (inside := quantized_maps(model, head)):
         output = [
             name
             for name, module in model.named_modules()
             if module is model.get_output_embeddings()
         ]
-        model, _ = _load(lambda: load([*inside, *output]), name_or_path)
+        model, _ = loaded_or_refused(lambda: load([*inside, *output]), name_or_path)
     model.requires_grad_(False)
     files = (
-        checkpoint_files(_folder(source, revision))
+        checkpoint_files(folder_of(source, revision))
         if quantize or _stored_quantized(settings)
         else None
     )

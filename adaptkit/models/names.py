@@ -27,12 +27,12 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
     # Its architecture becomes one of transformers'.
     import adaptkit.models.small_networks  # noqa: F401
 
-    return _load(
-        lambda: AutoConfig.from_pretrained(_resolve(name_or_path), revision=revision), name_or_path
+    return loaded_or_refused(
+        lambda: AutoConfig.from_pretrained(resolve(name_or_path), revision=revision), name_or_path
     )
 
 
-def _resolve(name_or_path: str) -> str:
+def resolve(name_or_path: str) -> str:
     """A local folder or a Hub name; names of MiniLM give its packaged copy if that is installed."""
     if Path(name_or_path).is_dir():
         if not (Path(name_or_path) / "config.json").is_file():
@@ -72,7 +72,7 @@ def _packaged_minilm() -> str | None:
     return str(folder) if folder and folder.is_dir() else None
 
 
-def _folder(source: str, revision: str | None) -> Path:
+def folder_of(source: str, revision: str | None) -> Path:
     """Where the files of a loaded model are: the folder itself, or its Hub cache snapshot."""
     if Path(source).is_dir():
         return Path(source)
@@ -81,7 +81,7 @@ def _folder(source: str, revision: str | None) -> Path:
     return Path(str(cached_file(source, "config.json", revision=revision))).parent
 
 
-def _load(action, name: str):
+def loaded_or_refused(action, name: str):
     """Run a loading call without transformers' load report, with plain errors.
 
     Progress bars only appear on a terminal.

@@ -54,7 +54,7 @@ def new_modules(model: nn.Module, missing: set[str]) -> list[str]:
     return found
 
 
-def _quantized_maps(model: nn.Module, head: list[str]) -> list[str]:
+def quantized_maps(model: nn.Module, head: list[str]) -> list[str]:
     """Modules of the new head that were quantized; new weights must stay trainable."""
     return [
         name

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.models.names import _load, _resolve
+from adaptkit.models.names import loaded_or_refused, resolve
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,9 +25,9 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrained
     """
     from transformers import AutoTokenizer
 
-    source = _resolve(name_or_path)
+    source = resolve(name_or_path)
     try:
-        tokenizer = _load(
+        tokenizer = loaded_or_refused(
             lambda: AutoTokenizer.from_pretrained(source, revision=revision), name_or_path
         )
     except TypeError as problem:  # some tokenizers open a file without a name
