@@ -88,15 +88,12 @@ class Host:
         import psutil
 
         width = max(self.loader.layout(parse_method(one)).width for one in self.slot_capacity)
-        wanted, free = (
-            width * (slots + 1) * self.backbone.dtype.itemsize,
-            psutil.virtual_memory().available,
-        )
-        if self.backbone.device.type == "cpu" and wanted > free:
+        needed = width * (slots + 1) * self.backbone.dtype.itemsize
+        free = psutil.virtual_memory().available
+        if self.backbone.device.type == "cpu" and needed > free:
             raise AdaptkitError(
-                f"{slots} slots for {', '.join(self.slot_capacity)} take {wanted / 1e9:,.1f} GB, "
-                f"{free / 1e9:.1f} GB are free: "
-                "fewer slots, or a smaller slot_capacity."
+                f"{slots} slots for {', '.join(self.slot_capacity)} take {needed / 1e9:,.1f} GB, "
+                f"{free / 1e9:.1f} GB are free: fewer slots, or a smaller slot_capacity."
             )
         return width
 
@@ -124,11 +121,8 @@ class Host:
         """
         store = Store(folder, adapters)
         slot_capacity = renamed_room(options, slot_capacity)
-        mine = {
-            name: options.pop(name)
-            for name in ("max_rows", "max_wait", "max_queue")
-            if name in options
-        }
+        own = ("max_rows", "max_wait", "max_queue")
+        mine = {name: options.pop(name) for name in own if name in options}
         backbone = load_backbone(base or store.base(), options.pop("tokenizer", None), **options)
         host = cls(
             backbone,
