@@ -223,7 +223,7 @@ def parse_command(words: list[str]) -> None:
     """
     program, *rest = words
     if program == "make":
-        assert set(rest) <= set(re.findall(r"^(\w+):", text_of("Makefile"), re.M)), rest
+        assert set(rest) <= set(re.findall(r"^([\w-]+):", text_of("Makefile"), re.M)), rest
     elif program == "adaptkit":
         main(rest)
     elif program in ("python", "accelerate"):
