@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import adaptkit
-from adaptkit import Host
+from adaptkit import AdaptkitError, Host
 from tests.tiny import tiny
 
 SOURCE = Path(adaptkit.__file__)
@@ -34,6 +34,8 @@ def test_the_room_of_a_host_is_its_slot_capacity():
     with pytest.warns(FutureWarning, match="slot_capacity"):
         host = Host(tiny("bert"), slots=1, room="lora[r=2]")
     assert host.slot_capacity == ["lora[r=2]"]
+    with pytest.raises(AdaptkitError, match="give slot_capacity alone"):
+        Host(tiny("bert"), room="lora[r=2]", slot_capacity="lora[r=4]")
     with warnings.catch_warnings():
         warnings.simplefilter("error", FutureWarning)
         assert Host(tiny("bert"), slots=1).slot_capacity == ["lora[r=16]"]

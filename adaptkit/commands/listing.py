@@ -27,7 +27,7 @@ def run(given: argparse.Namespace) -> None:
     if not store.is_dir():
         raise AdaptkitError(f"there is no folder {store}.")
     rows = [_row(path.parent) for path in sorted(store.glob("*/task.json"))]
-    if (store / "task.json").is_file():
+    if not rows and (store / "task.json").is_file():
         raise AdaptkitError(f"{store} is an adapter; see it with: adaptkit show {store}")
     if not rows:
         raise AdaptkitError(f"{store} holds no adapters (folders with a task.json).")

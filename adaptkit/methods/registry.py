@@ -12,6 +12,7 @@ from pathlib import Path
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.base import Method
 
+OWN = "adaptkit.methods."  # where adaptkit's own methods are
 METHODS: dict[str, type[Method]] = {}
 
 
@@ -36,8 +37,10 @@ def register(method: type[Method]) -> type[Method]:
             f"{method.__name__}.name = {method.name!r}: a method's name is lower case, as in "
             "'my_method'."
         )
-    known = METHODS.get(method.name)
-    if known is not None and known.__module__.startswith("adaptkit."):
+    if not method.__module__.startswith(OWN):
+        _load_own()
+    known = METHODS.get(method.name, method)
+    if known.__module__.startswith(OWN) and known.__module__ != method.__module__:
         raise AdaptkitError(
             f"{method.__name__}.name = {method.name!r} is the name of a method of adaptkit's."
         )
@@ -46,10 +49,16 @@ def register(method: type[Method]) -> type[Method]:
 
 
 @functools.cache
-def _load_all() -> None:
-    """Import every file in this folder and every plug-in; each registers its methods."""
+def _load_own() -> None:
+    """Import every file in this folder; each registers its methods."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        import_module(f"adaptkit.methods.{module.name}")
+        import_module(OWN + module.name)
+
+
+@functools.cache
+def _load_all() -> None:
+    """Load adaptkit's own methods and those of every plug-in."""
+    _load_own()
     for entry in entry_points(group="adaptkit.methods"):
         register(entry.load())
 

@@ -26,18 +26,24 @@ TASKS = (
 )
 RECIPES = ("distill", "multitask")  # recipes of several tasks, each with a script
 _REGISTERED: dict[str, type[Task]] = {}
-# A property answers for each task; anything else is looked at.
-_NEEDED: dict[str, Callable[[Any], bool]] = {
-    "auto_class": lambda value: isinstance(value, str) and value.startswith("AutoModel"),
-    "parts": lambda value: isinstance(value, dict) and bool(value),
-    "best_metric": lambda value: isinstance(value, str),
-    "reported": lambda value: isinstance(value, tuple) and bool(value),
-}
-_IN_WORDS = {
-    "auto_class": "auto_class, the name of the transformers Auto class of its head",
-    "parts": "parts, a dict of what a row has -> its default column",
-    "best_metric": "best_metric, the name of the metric that selects the best epoch",
-    "reported": "reported, a tuple with the names of the metrics to print",
+# What a task says of itself: in words, and whether a value can be it.
+_NEEDED: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "auto_class": (
+        "the name of the transformers Auto class of its head",
+        lambda value: isinstance(value, str) and value.startswith("AutoModel"),
+    ),
+    "parts": (
+        "a dict of what a row has -> its default column",
+        lambda value: isinstance(value, dict) and bool(value),
+    ),
+    "best_metric": (
+        "the name of the metric that selects the best epoch",
+        lambda value: isinstance(value, str),
+    ),
+    "reported": (
+        "a tuple with the names of the metrics to print",
+        lambda value: isinstance(value, tuple) and bool(value),
+    ),
 }
 _METHODS = ("read", "features")
 T = TypeVar("T", bound="type[Task]")
@@ -67,11 +73,12 @@ def _check(task: type[Task]) -> None:
             f"{task!r}."
         )
     _check_name(task)
-    if lacking := [part for part in _NEEDED if not _fits(task, part)]:
-        raise AdaptkitError(
-            f"the task {task.__name__} needs {_IN_WORDS[lacking[0]]}; {lacking[0]} is "
-            f"{getattr(task, lacking[0], None)!r}."
-        )
+    for name, (words, fits) in _NEEDED.items():
+        value = getattr(task, name, None)
+        if not isinstance(value, property) and not fits(value):
+            raise AdaptkitError(
+                f"the task {task.__name__} needs {name}, {words}; {name} is {value!r}."
+            )
     if missing := [name for name in _METHODS if getattr(task, name) is getattr(Task, name)]:
         raise AdaptkitError(f"the task {task.__name__} needs its own {', '.join(missing)}.")
 
@@ -88,11 +95,6 @@ def _check_name(task: type[Task]) -> None:
         raise AdaptkitError(
             f"{task.__name__}.name = {name!r} is the name of a recipe of adaptkit's."
         )
-
-
-def _fits(task: type[Task], part: str) -> bool:
-    value = getattr(task, part, None)
-    return isinstance(value, property) or _NEEDED[part](value)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import json
 import pytest
 from adaptkit.recipes import pretrain
 
-from adaptkit import AdaptkitError, TaskCard, adapt, load_base, save_adapter
+from adaptkit import AdaptkitError, Host, Predictor, TaskCard, adapt, load_base, save_adapter
 from adaptkit.cli import main
 from tests.helpers.rows import TWO_STEPS
 from tests.tiny import randomize
@@ -44,6 +44,15 @@ def test_texts_come_from_standard_input(folders, capsys, monkeypatch):
         main(["predict", str(folders / "one"), "-"])
     with pytest.raises(AdaptkitError, match="it stands alone"):
         main(["predict", str(folders / "one"), "-", "It leaks."])
+
+
+def test_other_names_are_refused_with_what_there_is(folders):
+    with pytest.raises(AdaptkitError, match="unknown input of classify 'top_k'.*text_pair"):
+        Predictor(folders / "one")("It leaks.", top_k=2)
+    with pytest.raises(AdaptkitError, match="list of names; it is empty"):
+        Host.from_store(folders, adapters=[])
+    with pytest.raises(AdaptkitError, match="one is an adapter; see it with: adaptkit show"):
+        main(["list", str(folders / "one")])
 
 
 def test_the_most_probable_labels(folders, capsys):

@@ -1,5 +1,7 @@
 """Methods that are known, how many parameters they have, and one from outside."""
 
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import pytest
@@ -62,3 +64,14 @@ def test_a_method_of_adaptkits_keeps_its_name():
         @dataclass(frozen=True)
         class Mine(Method):
             name = "lora"
+
+
+def test_it_keeps_its_name_in_a_process_that_has_loaded_none():
+    lines = (
+        "from dataclasses import dataclass",
+        "from adaptkit import Method, register",
+        "register(dataclass(frozen=True)(type('Mine', (Method,), {'name': 'lora'})))",
+    )
+    found = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True)
+    assert found.returncode == 1
+    assert "'lora' is the name of a method of adaptkit's" in found.stderr
