@@ -20,7 +20,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.methods.lora import LoRA
-from adaptkit.models.fingerprint import same_base
+from adaptkit.models.fingerprint import difference
 from adaptkit.utils.atomic_files import read_together
 from adaptkit.utils.json_files import parse_json
 
@@ -47,11 +47,10 @@ class AdapterFiles:
             AdaptkitError: the base is a different one.
         """
         if self.card is not None and self.card.fingerprint:
-            if not same_base(self.card.fingerprint, fingerprint):
+            if differs := difference(self.card.fingerprint, fingerprint):
                 raise AdaptkitError(
-                    f"{self.folder} was trained on another base, {self.card.base}: the weights "
-                    f"of this one ({name}) differ. "
-                    "Load that base, or pass check_base=False."
+                    f"{self.folder} was trained on another base, {self.card.base}, than this one "
+                    f"({name}): {differs}. Load that base, or pass check_base=False."
                 )
             return
         trained_on = self.settings.get("base_model_name_or_path")
@@ -145,6 +144,22 @@ def all_finite(tensor: Tensor) -> bool:
     finite.
     """
     return math.isfinite(float(tensor.sum(dtype=torch.float32))) or bool(tensor.isfinite().all())
+
+
+def check_same_base(part: AdapterFiles, first: AdapterFiles) -> None:
+    """Refuse adapters of different bases, by the fingerprints in their cards."""
+    prints = [one.card.fingerprint if one.card is not None else None for one in (part, first)]
+    for one, known in zip((part, first), prints, strict=True):
+        if not known:
+            raise AdaptkitError(
+                f"{one.folder} does not say what its base is: it has no fingerprint in {CARD}."
+            )
+    if differs := difference(prints[0] or "", prints[1] or ""):
+        names = [one.card.base if one.card is not None else None for one in (part, first)]
+        raise AdaptkitError(
+            f"{part.folder} was trained on another base than {first.folder}, {names[0]} and "
+            f"{names[1]}: {differs}."
+        )
 
 
 def check_shapes(folder: Path, given: dict[str, tuple], wanted: dict[str, tuple]) -> None:

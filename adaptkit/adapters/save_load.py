@@ -134,6 +134,7 @@ def load_adapter(
     files = read_adapter(folder)
     folder, card, settings, tensors = files.folder, files.card, files.settings, files.tensors()
     ours = card is not None and card.method is not None and not card.method.startswith("peft:")
+    fresh = base is None
     if base is None:
         if card is None or card.base is None:
             raise AdaptkitError(
@@ -150,11 +151,10 @@ def load_adapter(
     bare = base.get_base_model() if isinstance(base, peft.PeftModel) else base
     if check_base:
         record = getattr(bare, "adaptkit_base", None)
-        files.check_base(
-            _fingerprint(bare), record.name if record else getattr(bare, "name_or_path", "")
-        )
-    if card is not None and bare is base:
-        _match_labels(folder, bare, card.labels)
+        now = record.fingerprint if record and fresh else _fingerprint(bare)
+        files.check_base(now, record.name if record else getattr(bare, "name_or_path", ""))
+    labels = card.labels if card is not None else []
+    names = _label_names(folder, bare, labels, alone=bare is base)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
         if ours:
@@ -170,6 +170,9 @@ def load_adapter(
         else:
             model = _inject_foreign(folder, base, tensors, adapter_name)
     model.set_adapter(adapter_name, inference_mode=not trainable)
+    if names:
+        bare.config.id2label = dict(enumerate(names))
+        bare.config.label2id = {label: index for index, label in enumerate(names)}
     return model if trainable else model.eval()
 
 
@@ -257,18 +260,26 @@ def _fingerprint(base: nn.Module) -> str:
     return record.fingerprint if record and packed else fingerprint(base)
 
 
-def _match_labels(folder: Path, base: Any, labels: list[str]) -> None:
-    """Give a base without label names the adapter's; refuse other labels or another order."""
-    own = list((getattr(base.config, "id2label", None) or {}).values())
+def _label_names(folder: Path, base: Any, labels: list[str], alone: bool) -> list[str]:
+    """The adapter's labels if the base has no names for them yet; a model has one list of names.
+
+    Args:
+        alone: the base carries no other adapter.
+
+    Raises:
+        AdaptkitError: the base has other labels, or has them in another order.
+    """
+    names = getattr(base.config, "id2label", None) or {}
+    own = [names[index] for index in sorted(names)]
     if not labels or len(own) != len(labels) or own == labels:
-        return
-    if own != [f"LABEL_{index}" for index in range(len(own))]:
-        raise AdaptkitError(
-            f"{folder} has the labels {labels} in this order, the base has {own}: load_base(..., "
-            f"labels={labels})."
-        )
-    base.config.id2label = dict(enumerate(labels))
-    base.config.label2id = {label: index for index, label in enumerate(labels)}
+        return []
+    if own == [f"LABEL_{index}" for index in range(len(own))]:
+        return labels
+    other = f"load_base(..., labels={labels})"
+    hint = other if alone else f"give it a base of its own, {other}, or serve both with a Host"
+    raise AdaptkitError(
+        f"{folder} has the labels {labels} in this order, the base has {own}: {hint}."
+    )
 
 
 def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
