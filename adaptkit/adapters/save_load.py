@@ -22,9 +22,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, read_card, task_of
-from adaptkit.adapters.files import check_shapes, read_adapter
+from adaptkit.adapters.files import AdapterFiles, check_shapes, read_adapter
 from adaptkit.adapters.full import FULL
 from adaptkit.adapters.inject import adapt
+from adaptkit.adapters.peft_files.settings import peft_config
+from adaptkit.adapters.peft_files.shapes import expected_tensors
 from adaptkit.adapters.peft_lora import (
     is_plain_lora,
     peft_lora_config,
@@ -40,6 +42,7 @@ from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.load import load_base
 from adaptkit.utils.atomic_files import new_folder
 from adaptkit.utils.json_files import write_json
+from adaptkit.utils.json_types import shortened
 from adaptkit.utils.versions import versions
 
 
@@ -168,7 +171,7 @@ def load_adapter(
                 adapter_name,
             )
         else:
-            model = _inject_foreign(folder, base, tensors, adapter_name)
+            model = _inject_by_peft(files, base, bare, tensors, adapter_name)
     model.set_adapter(adapter_name, inference_mode=not trainable)
     if names:
         bare.config.id2label = dict(enumerate(names))
@@ -206,15 +209,13 @@ def _inject(
     return model
 
 
-def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.PeftModel:
+def _inject_by_peft(files: AdapterFiles, base, bare, tensors, adapter_name: str) -> peft.PeftModel:
     """Inject an adapter of a PEFT method with PEFT, and check that every tensor is used."""
-    try:
-        config = peft.PeftConfig.from_pretrained(str(folder))
-    except KeyError as kind:
-        raise AdaptkitError(
-            f"{folder / CONFIG}: PEFT does not know the method {kind}; is the package that "
-            "defines it imported?"
-        ) from None
+    config = peft_config(files.settings, files.folder / CONFIG)
+    given = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    expected = expected_tensors(files.settings, bare, files.folder / CONFIG)
+    if expected is not None:
+        check_shapes(files.folder, given, expected)
     fresh = not isinstance(base, peft.PeftModel)
     try:
         if fresh:
@@ -223,15 +224,11 @@ def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.Peft
         else:
             model = base
             model.add_adapter(adapter_name, config)
-    except ValueError as problem:
-        raise AdaptkitError(f"{folder}: {problem}") from problem
+    except (ValueError, TypeError, RuntimeError, AttributeError) as problem:
+        raise AdaptkitError(f"{files.folder}: {shortened(str(problem), 300)}") from problem
     state = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
     try:
-        check_shapes(
-            folder,
-            {k: tuple(t.shape) for k, t in tensors.items()},
-            {k: tuple(t.shape) for k, t in state.items()},
-        )
+        check_shapes(files.folder, given, {k: tuple(t.shape) for k, t in state.items()})
         set_peft_model_state_dict(model, tensors, adapter_name)
     except AdaptkitError:
         if fresh:

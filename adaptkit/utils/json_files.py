@@ -7,6 +7,8 @@ from pathlib import Path
 
 from adaptkit.errors import AdaptkitError
 
+LARGEST = 16_000_000  # bytes; a card with 100,000 labels has some two million
+
 
 def write_json(path: Path, content: dict) -> None:
     """Write indented JSON."""
@@ -20,6 +22,10 @@ def read_json(path: Path) -> dict:
 
 def parse_json(content: bytes, path: Path) -> dict:
     """The JSON object in the bytes of a file, or an AdaptkitError that names `path`."""
+    if len(content) > LARGEST:
+        raise AdaptkitError(
+            f"{path} has {len(content) / 1e6:,.0f} MB; such files have at most {LARGEST / 1e6:.0f}."
+        )
     try:
         found = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as problem:
