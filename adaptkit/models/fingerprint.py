@@ -136,7 +136,7 @@ def _checksums(tensor: Tensor | None, dtype: str, most: int) -> tuple[int, ...]:
     start = zlib.crc32(str(tuple(tensor.shape)).encode())
 
     def checksum(part: Tensor) -> int:
-        return zlib.crc32(memoryview(part.contiguous().view(torch.uint8).numpy()), start) or 1
+        return zlib.crc32(part.contiguous().view(torch.uint8).numpy().data, start) or 1
 
     if not rows.dtype.is_floating_point:  # packed by quantization
         return (checksum(rows),) * len(_SUMS)

@@ -304,7 +304,7 @@ INCOMPLETE = {
     ),
     "a layer too many": (
         lambda t: t | {key.replace("query", "key"): value.clone() for key, value in t.items()},
-        "4 tensors belong nowhere, the first is base_model.model.encoder.layer.0.attention.self.key",
+        "4 tensors belong nowhere, the first is base_model.model.encoder.layer.0.attention.self.k",
     ),
 }
 

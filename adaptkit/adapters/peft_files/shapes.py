@@ -77,12 +77,11 @@ def meta_copy(model: nn.Module) -> nn.Module:
     for path, module in list(whole.named_modules()):
         if set(path.split(".")) & set(_INSIDE):
             continue  # its layer was replaced
-        plain = _without_adapter(module)
+        plain: Any = _without_adapter(module)
         weight = getattr(plain, "weight", None)
         if isinstance(weight, torch.Tensor) and not weight.dtype.is_floating_point:
-            plain = nn.Linear(
-                plain.in_features, plain.out_features, plain.bias is not None, device="meta"
-            )
+            sizes = plain.in_features, plain.out_features
+            plain = nn.Linear(*sizes, plain.bias is not None, device="meta")
         if plain is not module:
             parent, _, name = path.rpartition(".")
             setattr(whole.get_submodule(parent), name, plain)

@@ -56,10 +56,13 @@ def test_a_copy_without_memory_has_the_base_as_it_was():
     [
         (peft.LoraConfig(r=2, target_modules=["query"]), {"r": 10**8}),
         (peft.LoHaConfig(r=2, target_modules=["query"]), {"r": 10**8}),
-        (peft.PrefixTuningConfig(num_virtual_tokens=2, task_type="SEQ_CLS"), {"num_virtual_tokens": 10**8}),
+        (
+            peft.PrefixTuningConfig(num_virtual_tokens=2, task_type="SEQ_CLS"),
+            {"num_virtual_tokens": 10**8},
+        ),
     ],
     ids=lambda one: getattr(one, "peft_type", None),
-)  # fmt: skip
+)
 def test_absurd_sizes_take_no_memory(config, size, tmp_path):
     model = peft.get_peft_model(tiny("bert", AutoModelForSequenceClassification), config)
     model.save_pretrained(tmp_path / "one", save_embedding_layers=False)
