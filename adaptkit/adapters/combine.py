@@ -28,7 +28,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS
-from adaptkit.adapters.files import AdapterFiles, check_same_base, check_shapes, read_adapter
+from adaptkit.adapters.files import (
+    AdapterFiles,
+    all_finite,
+    check_same_base,
+    check_shapes,
+    read_adapter,
+)
 from adaptkit.adapters.peft_lora import is_plain_lora
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.grammar import describe_method, parse_method
@@ -112,6 +118,8 @@ def combine(
         method = describe_method(
             (dataclasses.replace(loras[0], r=rank, alpha=rank, rslora=False),), full=True
         )
+    if bad := [key for key, tensor in mixed.items() if not all_finite(tensor)]:
+        raise AdaptkitError(f"{bad[0]} would hold values that are too large for its dtype.")
     card = dataclasses.replace(card, method=method, metrics={}, versions=versions())
     with new_folder(output_dir) as staged:
         save_file(

@@ -52,7 +52,11 @@ class AdapterFiles:
             AdaptkitError: the base is a different one.
         """
         if self.card is not None and self.card.fingerprint:
-            if differs := difference(self.card.fingerprint, fingerprint):
+            try:
+                differs = difference(self.card.fingerprint, fingerprint)
+            except AdaptkitError as problem:
+                raise AdaptkitError(f"{self.folder / CARD}: {problem}") from None
+            if differs:
                 raise AdaptkitError(
                     f"{self.folder} was trained on another base, {self.card.base}, than this one "
                     f"({name}): {differs}. Load that base, or pass check_base=False."

@@ -28,6 +28,8 @@ def parse_json(content: bytes, path: Path) -> dict:
         )
     try:
         found = json.loads(content.decode("utf-8"))
+        if b"\\u" in content:  # half of a pair of \\ud800 and the like cannot be printed or written
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as problem:
         raise AdaptkitError(f"{path} is not valid JSON: {problem}") from problem
     if not isinstance(found, dict):

@@ -47,7 +47,7 @@ def check_settings(settings: dict[str, Any], path: Path) -> None:
     _check_sizes(settings, path)
     alphas = {f"alpha_pattern[{key}]": one for key, one in _items(settings, "alpha_pattern")}
     for name, alpha in (alphas | {"lora_alpha": settings.get("lora_alpha", 0)}).items():
-        if abs(alpha) > LARGEST:
+        if not abs(alpha) <= LARGEST:
             raise AdaptkitError(
                 f"{path}: {shortened(name)} is at most {LARGEST:,.0f}; it is {alpha!r}."
             )
