@@ -41,7 +41,8 @@ def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> Adap
     Traceback (most recent call last):
     adaptkit.errors.AdaptkitError: unknown method 'lroa'; did you mean 'lora'? Known: ia3, lora.
     """
-    names = sorted(map(str, known))
+    names, given = sorted(map(str, known)), str(given)
+    given = given if len(given) <= 80 else f"{given[:80]}..."
     close = nearest(given, names)
     guess = f"; did you mean {close!r}?" if close else "."
     more = f" and {len(names) - 100} more" if len(names) > 100 else ""
