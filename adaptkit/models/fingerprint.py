@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adaptkit.models.backbone import backbone_of
+from adaptkit.models.backbone import backbone_of, base_module, base_modules
 
 _IN_A_LAYER = re.compile(r"\.\d+\.")
 
@@ -82,36 +82,24 @@ def _read(text: str) -> tuple[str, str, np.ndarray]:
 
 def _layer_weights(model: Any) -> dict[str, Tensor]:
     """The base's own weights inside numbered layers, by their names in a bare backbone."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
     prefix = backbone_of(model)[1]
-    layers: list[tuple[str, Any]] = [
-        (path, module)
-        for path, module in model.named_modules()
-        if isinstance(module, BaseTunerLayer)
-    ]
-    added = [
-        f"{path}.{child}."
-        for path, module in layers
-        for child, _ in module.named_children()
-        if child != "base_layer"
-    ]
     found: dict[str, Tensor] = {}
-    before_merging: dict[str, Tensor] = {}
-    for path, module in model.named_modules():
-        kept = (
-            getattr(module, "weights_before_merging", None)
-            if isinstance(module, BaseTunerLayer)
-            else None
-        )
-        before_merging |= {
-            f"{path}.base_layer.{name}": tensor for name, tensor in (kept or {}).items()
-        }
-    for name, parameter in model.named_parameters():
-        tensor = before_merging.get(name, parameter)
-        if _IN_A_LAYER.search("." + name) and not name.startswith(tuple(added)):
-            found[name.removeprefix(prefix).replace(".base_layer", "")] = tensor
+    seen: set[int] = set()
+    merged = _before_merging(model)
+    for path, module in base_modules(model).items():
+        own = merged.get(id(module)) or dict(module.named_parameters(recurse=False))
+        for key, tensor in own.items():
+            name = f"{path}.{key}"
+            if _IN_A_LAYER.search("." + name) and id(tensor) not in seen:
+                seen.add(id(tensor))
+                found[name.removeprefix(prefix)] = tensor
     return found
+
+
+def _before_merging(model: Any) -> dict[int, dict[str, Tensor]]:
+    """The base's own tensors of each module that an adapter is merged into, by the module's id."""
+    kept = ((module, getattr(module, "weights_before_merging", {})) for module in model.modules())
+    return {id(base_module(module)): tensors for module, tensors in kept if tensors}
 
 
 def _positions(name: str, numel: int) -> list[int]:
