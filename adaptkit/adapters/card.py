@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError, nearest_beside
 from adaptkit.tasks.registry import find_task
+from adaptkit.utils.atomic_files import exists_in, read_together
 from adaptkit.utils.json_files import parse_json
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class TaskCard:
 
 def read_card(folder: str | Path) -> TaskCard | None:
     """The task card of an adapter, or None for adapters saved by PEFT."""
-    path = Path(folder) / CARD
-    return parse_card(path.read_bytes(), folder) if path.is_file() else None
+    found = read_together(folder, (CARD,))
+    return parse_card(found[CARD], folder) if found else None
 
 
 def parse_card(content: bytes, folder: str | Path) -> TaskCard:
@@ -129,7 +130,7 @@ def existing_adapter(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise AdaptkitError(f"there is no adapter folder {folder}.{nearest_beside(folder)}")
-    if not (folder / CONFIG).is_file():
+    if not exists_in(folder, CONFIG):
         raise AdaptkitError(f"{folder} is not an adapter: it has no {CONFIG}.")
     return folder
 

@@ -34,7 +34,7 @@ from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.methods.lora import LoRA
 from adaptkit.models.fingerprint import same_base
-from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
 
@@ -114,7 +114,7 @@ def combine(
             (dataclasses.replace(loras[0], r=rank, alpha=rank, rslora=False),), full=True
         )
     card = dataclasses.replace(card, method=method, metrics={}, versions=versions())
-    with new_folder(output_dir) as staged:
+    with new_version(output_dir) as staged:
         save_file(
             {key: tensor.contiguous() for key, tensor in mixed.items()},
             staged / WEIGHTS,

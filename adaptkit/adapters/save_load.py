@@ -38,7 +38,7 @@ from adaptkit.methods.grammar import parse_method
 from adaptkit.methods.lora import LoRA
 from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.load import load_base
-from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
 
@@ -84,7 +84,7 @@ def save_adapter(
     task_type = peft_task_type(base)
     settings |= {"base_model_name_or_path": card.base, "revision": card.revision}
     settings |= {"task_type": settings.get("task_type") or (task_type and task_type.value)}
-    with new_folder(folder) as staged:
+    with new_version(folder) as staged:
         save_file(tensors, staged / WEIGHTS, metadata={"format": "pt"})
         card.weights_sha256 = hashlib.sha256((staged / WEIGHTS).read_bytes()).hexdigest()
         write_json(
@@ -168,7 +168,7 @@ def load_adapter(
                 adapter_name,
             )
         else:
-            model = _inject_foreign(folder, base, tensors, adapter_name)
+            model = _inject_foreign(folder, base, settings, tensors, adapter_name)
     model.set_adapter(adapter_name, inference_mode=not trainable)
     return model if trainable else model.eval()
 
@@ -203,10 +203,12 @@ def _inject(
     return model
 
 
-def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.PeftModel:
+def _inject_foreign(
+    folder: Path, base, settings: dict[str, Any], tensors, adapter_name: str
+) -> peft.PeftModel:
     """Inject an adapter of a PEFT method with PEFT, and check that every tensor is used."""
     try:
-        config = peft.PeftConfig.from_pretrained(str(folder))
+        config = peft.PeftConfig.from_peft_type(**peft.PeftConfig.check_kwargs(**settings))
     except KeyError as kind:
         raise AdaptkitError(
             f"{folder / CONFIG}: PEFT does not know the method {kind}; is the package that "

@@ -28,7 +28,8 @@ from adaptkit.transfer.many_tasks import (
     own_history,
     share_tensors,
 )
-from adaptkit.utils.atomic_files import check_empty, new_file
+from adaptkit.utils.atomic_files import new_file
+from adaptkit.utils.output_folder import check_empty, check_writable
 from adaptkit.utils.processes import is_main, log_main
 from adaptkit.utils.terminal import format_table
 
@@ -55,8 +56,8 @@ def train_tasks(given: MultitaskArguments, flags: list[str]) -> Metrics:
         Path(given.output_dir),
         read_tasks(given.tasks, own_adapters=given.share == "base"),
     )
-    if is_main() and not (given.overwrite_output_dir or given.resume_from_checkpoint):
-        check_empty(folder, RESUME_HINT)
+    if is_main():
+        _check_folder(given, folder)
     checkpoint = _checkpoint(given, folder)
     prepared = {
         name: _named(name, _prepare, name, settings, flags, folder, given)
@@ -77,6 +78,13 @@ def train_tasks(given: MultitaskArguments, flags: list[str]) -> Metrics:
     if is_main():
         _report(folder, loaded, found, given)
     return _flat(found)
+
+
+def _check_folder(given: MultitaskArguments, folder: Path) -> None:
+    if given.overwrite_output_dir or given.resume_from_checkpoint:
+        check_writable(folder)
+    else:
+        check_empty(folder, RESUME_HINT)
 
 
 def _check_flags(given: MultitaskArguments) -> None:
