@@ -18,7 +18,7 @@ from adaptkit.models.tokenizer import load_tokenizer
 from adaptkit.transfer.mix import mix
 from adaptkit.utils.atomic_files import exists_in, new_version, staging
 from adaptkit.utils.json_files import write_json
-from adaptkit.utils.output_folder import check_empty
+from adaptkit.utils.output_folder import check_empty, place_for
 from adaptkit.utils.overrides import overrides
 from adaptkit.utils.writing import writing
 
@@ -49,7 +49,7 @@ def mix_models(given: argparse.Namespace) -> None:
         )
     if len(given.beta) > 1 and not given.validation_file:
         raise AdaptkitError("several --beta want a --validation_file to be judged by.")
-    with staging(given.output_dir) as work:
+    with staging(place_for(given.output_dir)) as work:
         scores = {}
         for beta in given.beta:
             folder = work / f"{beta}"

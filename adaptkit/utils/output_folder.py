@@ -26,8 +26,21 @@ def check_empty(folder: str | Path, otherwise: str = "") -> None:
         raise AdaptkitError(f"--output_dir {folder} is not empty; give another one{hint}.")
 
 
+def place_for(folder: str | Path) -> Path:
+    """The folder itself, or the nearest parent that exists: on the disk where it is or will be.
+
+    Raises:
+        NotADirectoryError: a file is in the way.
+    """
+    folder = Path(folder)
+    place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+    return place
+
+
 def check_writable(folder: str | Path) -> None:
-    """Refuse an output folder in which no file can be written; sweep what a killed run left there.
+    """Refuse an output folder in which no file can be written; sweep what killed runs left there.
 
     Nothing is left of the trial, except for a folder that is missing and that a link names.
     """
@@ -35,13 +48,11 @@ def check_writable(folder: str | Path) -> None:
     try:
         if folder.exists() and not folder.is_dir():
             raise AdaptkitError(f"--output_dir {folder} is a file.")
-        if folder.is_dir():
-            sweep(folder)
-        elif folder.is_symlink():
+        if folder.is_symlink():
             make_folder(folder)
-        place = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-        if not place.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        place = place_for(folder)
+        for one in {place, place_for(folder.absolute().parent)}:
+            sweep(one)
         with staging(place) as trial:
             (trial / "trial").write_bytes(bytes(1 << 12))
     except (AdaptkitError, OSError) as problem:

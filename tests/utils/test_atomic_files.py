@@ -5,6 +5,7 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ from adaptkit.utils.atomic_files import (
     COMMIT,
     NEW,
     exists_in,
-    finish_replacing,
     new_file,
     new_version,
     read_together,
@@ -26,7 +26,7 @@ NAMES = ("config", "weights", "card", "parts/one")
 FOREIGN = {"notes.txt": "mine", "parts/two": "mine too", "models/deep/x": "and mine"}
 
 
-@pytest.fixture()
+@pytest.fixture
 def in_memory():
     """A folder in memory, if there is one: some tests write very often."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
@@ -90,7 +90,7 @@ def test_a_kill_at_any_operation_leaves_the_old_version_or_the_new_one_and_all_o
     while True:
         folder = old_folder(in_memory / f"{event}")
         write(folder, {"stale": "old"})
-        if not killed_at(event, lambda folder=folder: replace(folder)):
+        if not killed_at(event, partial(replace, folder)):
             break
         left = version(folder)
         assert left in ({"old"}, {"new"}), event
@@ -110,14 +110,13 @@ def test_a_kill_at_any_operation_leaves_the_old_version_or_the_new_one_and_all_o
 
 def test_a_kill_while_a_folder_is_written_first_leaves_all_of_it_or_nothing(in_memory):
     event = 0
-    while killed_at(event, lambda: replace(in_memory / f"{event}")):
-        folder = in_memory / f"{event}"
+    while killed_at(event, partial(replace, folder := in_memory / f"{event}")):
         found = read_together(folder, NAMES)
         assert len(found) in (0, 4), event
         sweep(folder)
         assert len(files_in(folder)) == len(found)
         event += 1
-    assert version(in_memory / f"{event}") == {"new"}
+    assert version(folder) == {"new"}
 
 
 def test_readers_never_see_a_mix_while_a_folder_is_replaced(in_memory):
@@ -187,9 +186,9 @@ def test_a_folder_where_a_file_is_to_be_written_is_refused_before_anything_chang
         replace(folder)
     assert (folder / "config").read_text() == "old"
     assert (folder / "card/mine").read_text() == "mine"
-    with pytest.raises(AdaptkitError, match="card cannot be written: Is a directory"):
-        with new_file(folder / "card") as new:
-            new.write_text("new")
+    written = pytest.raises(AdaptkitError, match="card cannot be written: Is a directory")
+    with written, new_file(folder / "card") as new:
+        new.write_text("new")
 
 
 def test_what_another_process_is_writing_is_not_swept(tmp_path):
