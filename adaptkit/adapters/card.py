@@ -43,6 +43,7 @@ class TaskCard:
     metrics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
+    stopped: str | None = None  # by which signal its training was stopped, and at which step
 
 
 def read_card(folder: str | Path) -> TaskCard | None:
@@ -86,6 +87,7 @@ def _check(card: TaskCard, path: Path) -> None:
         "method",
         "quantize",
         "weights_sha256",
+        "stopped",
     ):
         need(getattr(card, name) is None or isinstance(getattr(card, name), str), name, "a text")
     names = card.labels if isinstance(card.labels, list) else [None]

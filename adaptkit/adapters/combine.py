@@ -113,7 +113,7 @@ def combine(
         method = describe_method(
             (dataclasses.replace(loras[0], r=rank, alpha=rank, rslora=False),), full=True
         )
-    card = dataclasses.replace(card, method=method, metrics={}, versions=versions())
+    card = dataclasses.replace(card, method=method, metrics={}, stopped=None, versions=versions())
     with new_version(output_dir) as staged:
         save_file(
             {key: tensor.contiguous() for key, tensor in mixed.items()},

@@ -17,6 +17,7 @@ from adaptkit.recipe.prepare import RESUME_HINT, asked_checkpoint, find_checkpoi
 from adaptkit.recipe.report import write_results
 from adaptkit.recipe.steps import Fitted, Loaded, Prepared, Shared
 from adaptkit.recipe.task_file import read_tasks, words_of
+from adaptkit.recipe.train import ending_if_stopped
 from adaptkit.tasks.flags import flags_of
 from adaptkit.tasks.registry import find_task
 from adaptkit.training.fastest_attention import earlier_choice, keep_choice
@@ -68,16 +69,25 @@ def train_tasks(given: MultitaskArguments, flags: list[str]) -> Metrics:
     weights = [float(settings.get("task_weight", 1.0)) for settings in tasks.values()]
     trainer = _make_trainer(given, loaded, weights, checkpoint)
     output = run_trainer(trainer)
+    with ending_if_stopped(output.stopped):
+        found = _finish_each(loaded, trainer, output)
+        if is_main():
+            _report(folder, loaded, found, given)
+    return _flat(found)
+
+
+def _finish_each(
+    loaded: dict[str, Loaded], trainer: ManyTasksTrainer, output: TrainOutput
+) -> dict[str, Metrics]:
+    """Evaluate, save and report every task; returns their metrics."""
     found = {}
     for (name, one), weight in zip(loaded.items(), trainer.weights(), strict=True):
         log_main(f"\n=== {name} ===")
         rows = len(one.encoded.splits["train"].encoded)
         metrics = output.metrics | {"train_samples": rows, "task_weight": weight}
-        own = TrainOutput(metrics, own_history(output.history, name))
+        own = TrainOutput(metrics, own_history(output.history, name), output.stopped)
         found[name] = finish(Fitted(one.with_training(trainer.args), own))
-    if is_main():
-        _report(folder, loaded, found, given)
-    return _flat(found)
+    return found
 
 
 def _check_folder(given: MultitaskArguments, folder: Path) -> None:
