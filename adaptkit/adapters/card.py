@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError, nearest_beside
 from adaptkit.tasks.registry import find_task
+from adaptkit.utils.atomic_files import exists_in, read_together
 from adaptkit.utils.json_files import parse_json
 from adaptkit.utils.json_types import check_types, shortened
 
@@ -47,12 +48,13 @@ class TaskCard:
     metrics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
+    stopped: str | None = None  # by which signal its training was stopped, and at which step
 
 
 def read_card(folder: str | Path) -> TaskCard | None:
     """The task card of an adapter, or None for adapters saved by PEFT."""
-    path = Path(folder) / CARD
-    return parse_card(path.read_bytes(), folder) if path.is_file() else None
+    found = read_together(folder, (CARD,))
+    return parse_card(found[CARD], folder) if found else None
 
 
 def parse_card(content: bytes, folder: str | Path) -> TaskCard:
@@ -118,7 +120,7 @@ def existing_adapter(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise AdaptkitError(f"there is no adapter folder {folder}.{nearest_beside(folder)}")
-    if not (folder / CONFIG).is_file():
+    if not exists_in(folder, CONFIG):
         raise AdaptkitError(f"{folder} is not an adapter: it has no {CONFIG}.")
     return folder
 
