@@ -65,6 +65,10 @@ def prepare(parsed: Parsed) -> Prepared:
     training.resume_from_checkpoint, resume_notes = find_checkpoint(checkpoint, output_dir)
     for note in (*splits.notes, *notes, *machine_notes(training), *resume_notes):
         log_main(f"note: {note}")
+    if not arguments.check:  # which prints all findings
+        for finding in task.findings(splits):
+            if finding.severity != "good":
+                log_main(f"warning: {finding.text}")
     return Prepared(task, arguments, training, splits, output_dir)
 
 
