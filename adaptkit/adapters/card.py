@@ -29,6 +29,7 @@ class TaskCard:
     columns: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
+    reading: dict[str, Any] = field(default_factory=dict)  # how the training file was read
     base: str | None = None
     origin: str | None = (
         # for a full model: the base whose weights were trained; revision and fingerprint belong to
@@ -93,19 +94,29 @@ def _check(card: TaskCard, path: Path) -> None:
         "labels",
         "different texts",
     )
-    for name in ("columns", "settings", "metrics", "versions"):
+    for name in ("columns", "settings", "metrics", "versions", "reading"):
         need(isinstance(getattr(card, name), dict), name, "an object")
     need(
         all(isinstance(column, str) for column in card.columns.values()),
         "columns",
         "names of columns",
     )
+    need(all(_reads(*item) for item in card.reading.items()), "reading", "how a file is read")
     length = card.max_length
     need(
         length is None or (type(length) is int and 0 < length <= MOST_TOKENS),
         "max_length",
         "a number of tokens",
     )
+
+
+def _reads(name: str, value: Any) -> bool:
+    """Check the type of one setting of `TaskCard.reading`; other names are a newer version's."""
+    if name == "column_names":
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    if name == "tag_column":
+        return type(value) is int and value > 0
+    return isinstance(value, str) or name not in ("ending", "format", "encoding")
 
 
 def existing_card(folder: Path) -> TaskCard:
