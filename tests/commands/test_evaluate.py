@@ -194,7 +194,7 @@ def test_parallel_files_are_evaluated_as_they_were_trained_on(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 40
 
 
-def test_the_column_of_the_tags_is_named_to_evaluate_too(tmp_path, sixty_texts, capsys):
+def test_the_column_of_the_tags_is_that_of_training_or_the_one_named(tmp_path, sixty_texts, capsys):
     bert = make_model("bert", sixty_texts, tmp_path / "bert", vocab_size=300)[0]
     train = (
         tmp_path / "a.conll"
@@ -213,14 +213,16 @@ def test_the_column_of_the_tags_is_named_to_evaluate_too(tmp_path, sixty_texts, 
     tag.main([*flags, "--tag_column", "2", "--bf16", "false", "--disable_tqdm", "true"])
     capsys.readouterr()
     with pytest.raises(AdaptkitError, match="town"):
-        main(["evaluate", str(tmp_path / "out"), "--file", str(train)])
-    main(["evaluate", str(tmp_path / "out"), "--file", str(train), "--tag_column", "2"])
-    assert json.loads(capsys.readouterr().out)["samples"] == 40
+        main(["evaluate", str(tmp_path / "out"), "--file", str(train), "--tag_column", "3"])
+    main(["evaluate", str(tmp_path / "out"), "--file", str(train)])
+    answers, notes = capsys.readouterr()
+    assert json.loads(answers)["samples"] == 40
+    assert "a.conll is read as the training file was: --tag_column 2" in notes
 
 
 def test_a_file_like_the_training_file_needs_none_of_its_flags(tmp_path, capsys, bert):
     """Rows without a header line, in an encoding and a format that no ending tells."""
-    lines = [f"{i}\t{('好', '坏')[i % 2]}\tcaf\u00e9 {i}" for i in range(40)]
+    lines = [f"{i}\t{('good', 'bad')[i % 2]}\tcaf\u00e9 {i}" for i in range(40)]
     path = str(write(tmp_path / "rows.txt", "\n".join(lines).encode("gb18030")))
     how = ["--format", "tsv", "--encoding", "gb18030", "--column_names", "id", "kind", "words"]
     columns = ["--text_column", "words", "--label_column", "kind"]
@@ -233,7 +235,7 @@ def test_a_file_like_the_training_file_needs_none_of_its_flags(tmp_path, capsys,
         "encoding": "gb18030",
         "column_names": ["id", "kind", "words"],
     }
-    new = str(write(tmp_path / "new.txt", "7\t好\tcaf\u00e9 1\n8\t坏\tso\n".encode("gb18030")))
+    new = str(write(tmp_path / "new.txt", "7\tgood\tcaf\u00e9 1\n8\tbad\tso\n".encode("gb18030")))
     capsys.readouterr()
     main(["predict", out, "--file", new, "--with_input"])
     answers, note = capsys.readouterr()
@@ -247,6 +249,6 @@ def test_a_file_like_the_training_file_needs_none_of_its_flags(tmp_path, capsys,
     main(["evaluate", out, "--file", new, *how])
     told = capsys.readouterr()
     assert (json.loads(told.out)["samples"], "as the training file" in told.err) == (2, False)
-    other = str(write(tmp_path / "new.csv", "words,kind\nso,好\n"))
+    other = str(write(tmp_path / "new.csv", "words,kind\nso,good\n"))
     main(["evaluate", out, "--file", other])
     assert json.loads(capsys.readouterr().out)["samples"] == 1
