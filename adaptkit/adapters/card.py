@@ -35,6 +35,7 @@ class TaskCard:
     columns: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
+    reading: dict[str, Any] = field(default_factory=dict)  # how the training file was read
     base: str | None = None
     origin: str | None = (
         # for a full model: the base whose weights were trained; revision and fingerprint belong to
@@ -92,11 +93,24 @@ def _check(card: TaskCard, path: Path) -> None:
     for name in ("base", "origin", "revision"):
         if "\0" in (getattr(card, name) or ""):
             raise AdaptkitError(f"{path}: {name} holds a character that no name has.")
+    if not all(_reads(*item) for item in card.reading.items()):
+        raise AdaptkitError(
+            f"{path}: reading should be how a file is read; it is {shortened(card.reading)}."
+        )
 
 
 def _repeated(labels: list[str]) -> str:
     label, count = Counter(labels).most_common(1)[0]
     return f"{shortened(label)} is there {count} times"
+
+
+def _reads(name: str, value: Any) -> bool:
+    """Check the type of one setting of `TaskCard.reading`; other names are a newer version's."""
+    if name == "column_names":
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    if name == "tag_column":
+        return type(value) is int and value > 0
+    return isinstance(value, str) or name not in ("ending", "format", "encoding")
 
 
 def existing_card(folder: Path) -> TaskCard:

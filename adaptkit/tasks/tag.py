@@ -13,6 +13,7 @@ from adaptkit.data.collate import IGNORED
 from adaptkit.data.entities import (
     entities_from_tags,
     join_tokens,
+    name_labels,
     overlapping,
     read_entities,
     tags_from_entities,
@@ -74,12 +75,11 @@ class Tag(Task):
             tokens = "words" if "words" in table.columns else tokens
         tags = "ner_tags" if tags not in table.columns and "ner_tags" in table.columns else tags
         if tokens in table.columns:
-            return table.with_rows(
-                [
-                    self._from_tokens(table, i, row, tokens, tags, labelled)
-                    for i, row in enumerate(table.rows)
-                ]
-            )
+            words = [
+                self._from_tokens(table, i, row, tokens, tags, labelled)
+                for i, row in enumerate(table.rows)
+            ]
+            return self._with_names(table, words, labelled)
         text, entities = (self.column(part) or part for part in ("text", "entities"))
         table.need(text, "text_column")
         if (
@@ -96,7 +96,15 @@ class Tag(Task):
         ]
         if labelled and self.span_end is None:
             _refuse_cut_words(table, rows)
-        return table.with_rows(rows)
+        return self._with_names(table, rows, labelled)
+
+    def _with_names(self, table: Table, rows: list[dict[str, Any]], labelled: bool) -> Table:
+        """The rows as a table, with one name for each label however it is spelled."""
+        notes = name_labels(rows, self._kinds()) if labelled else []
+        return dataclasses.replace(table.with_rows(rows), notes=notes)
+
+    def _kinds(self) -> list[str]:
+        return [label[2:] for label in self.labels if label.startswith("B-")]
 
     def _from_tokens(
         self, table: Table, index: int, row: dict, tokens: str, tags: str, labelled: bool
@@ -148,7 +156,7 @@ class Tag(Task):
         )
 
     def check_labels(self, table: Table) -> None:
-        kinds = [label[2:] for label in self.labels if label.startswith("B-")]
+        kinds = self._kinds()
         for index, row in enumerate(table.rows):
             for entity in row["entities"]:
                 if entity["label"] not in kinds:

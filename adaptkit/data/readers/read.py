@@ -79,6 +79,7 @@ def read(path: str | Path, reading: Reading = Reading()) -> Table:
         return objects.read_parts(path, parts.split("+"), reading)
     name = reading.format or detect(path, reading)
     table = FORMATS[name](path, replace(reading, format=name))
+    table.read_as = name
     if not len(table):
         raise AdaptkitError(f"{path} holds no rows.")
     if (
