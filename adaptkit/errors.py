@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeGuard
 
 
 class AdaptkitError(Exception):
@@ -12,6 +13,27 @@ class AdaptkitError(Exception):
 
     The message says what, why, and how to fix it.
     """
+
+
+SHOWN = 80  # characters of a value in a message
+
+
+def quoted(value: object, most: int = SHOWN) -> str:
+    """A value as a message shows it: on one line, escaped, and shortened in the middle.
+
+    >>> quoted("a" * 99, 11)
+    "'aaa...aaa'"
+    """
+    try:
+        text = repr(value[: 2 * most] + value[-2 * most :]) if _long(value, most) else repr(value)
+    except (ValueError, RecursionError):  # numbers of thousands of digits, lists in lists in lists
+        return f"a {type(value).__name__}"
+    half = (most - 3) // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
+
+
+def _long(value: object, most: int) -> TypeGuard[str]:
+    return isinstance(value, str) and len(value) > 4 * most
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:
@@ -47,3 +69,14 @@ def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> Adap
     more = f" and {len(names) - 100} more" if len(names) > 100 else ""
     listed = f" Known: {', '.join(names[:100])}{more}." if names else " There are none."
     return AdaptkitError(f"unknown {kind} {given!r}{guess}{listed}{' ' + hint if hint else ''}")
+
+
+def listed(names: Iterable[object], most: int = 20) -> str:
+    """Names for a message, the first ones and the number of the others; each is shortened.
+
+    >>> listed("abc", 2)
+    'a, b and 1 more'
+    """
+    names = list(names)
+    shown = ", ".join(str(name)[:SHOWN] for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.data.readers import objects
+from adaptkit.data.readers.detect import detect
+from adaptkit.data.readers.file import File
 from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.read import read as read_table
 from adaptkit.data.splits import Splits
@@ -82,8 +84,9 @@ def _from_files(
     """Read each split from its file, or from the training file if that holds several splits."""
     notes = []
     path = Path(train_file)
-    if path.suffix.lower() == ".json" and path.is_file() and reading.format in (None, "json"):
-        keys, others = objects.parts_of(path, reading)
+    file = File(path, reading.encoding)
+    if path.is_file() and file.ending == ".json" and _is_json(file, reading):
+        keys, others = objects.parts_of(file)
         if "train" in keys:
             train_file = f"{path}#{keys['train']}"
             validation_file = validation_file or (
@@ -104,6 +107,11 @@ def _from_files(
         raise AdaptkitError("--train_file is empty.")
     shared_notes = [note for table in (train, validation, test) if table for note in table.notes]
     return Splits(train, validation, test, [*notes, *dict.fromkeys(shared_notes)])
+
+
+def _is_json(file: File, reading: Reading) -> bool:
+    """True if one JSON text fills the file, which may hold several splits."""
+    return (reading.format or detect(file, reading)) == "json"
 
 
 def _embedded() -> Splits:
