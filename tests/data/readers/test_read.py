@@ -48,7 +48,7 @@ def test_every_format_gives_the_same_rows(tmp_path):
         ("a.csv", "", "is empty"),
         ("a.csv", "text,label\n", "holds no rows"),
         ("a.parquet", b"PAR1no", "not a whole parquet file"),
-        ("a.xlsx", b"", "not a whole workbook"),
+        ("a.xlsx", b"", "damaged or ends early"),
     ],
 )
 def test_bad_files_are_named_with_their_line(tmp_path, name, content, message):
