@@ -142,7 +142,7 @@ def _from_dataset(dataset: Any, source: str) -> Table:
     A stream may not know its features; its numbers stay numbers then.
     """
     names = {key: found for key, feature in _features(dataset) if (found := _class_names(feature))}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in dataset:
         if len(rows) == MOST_STREAMED and not hasattr(dataset, "__len__"):
             raise AdaptkitError(

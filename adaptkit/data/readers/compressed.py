@@ -20,9 +20,9 @@ ALWAYS = 64 * 2**20  # bytes that any compressed file may hold
 RATIO = 100  # above them: bytes for each byte of the compressed file; text has 3 to 20
 
 _OPENERS: dict[bytes, tuple[str, Any]] = {
-    b"\x1f\x8b": (".gz", gzip.GzipFile),
-    b"BZh": (".bz2", bz2.BZ2File),
-    b"\xfd7zXZ\x00": (".xz", lzma.LZMAFile),
+    b"\x1f\x8b": (".gz", gzip.open),
+    b"BZh": (".bz2", bz2.open),
+    b"\xfd7zXZ\x00": (".xz", lzma.open),
 }
 _ZIP = b"PK\x03\x04"
 _WORKBOOK = "xl/workbook.xml"

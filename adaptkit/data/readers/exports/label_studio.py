@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError, listed
+from adaptkit.errors import AdaptkitError
 
 Places = list[dict[str, Any]]
 
@@ -23,7 +23,8 @@ def convert(table: Table) -> Table:
     """
     if isinstance(table.rows[0].get("data"), dict):
         return _from_json(table)
-    rows = table.each(lambda index, row: _from_min(table, index, row))
+    marked = {name for row in table.rows for name, value in row.items() if _are_places(value)}
+    rows = table.each(lambda index, row: _from_min(table, index, row, marked))
     return Table(rows, table.source, table.lines, [*table.notes, _note(table)])
 
 
@@ -61,20 +62,17 @@ def _from_json(table: Table) -> Table:
 def _row(table: Table, index: int, data: Any, result: Any) -> dict[str, Any]:
     try:
         row = {name: value for name, value in data.items() if name != "label"}
-        return _with_text(row, result) | _marked(result) | _chosen(result)
+        return _with_text(row) | _marked(result) | _chosen(result)
     except (KeyError, TypeError, AttributeError, IndexError) as problem:
         raise table.bad(
             index, f"not as Label Studio writes it: {type(problem).__name__} {problem}."
         ) from None
 
 
-def _with_text(row: dict[str, Any], result: list) -> dict[str, Any]:
-    """The data with a column `text`: what was annotated, whatever its name."""
-    names = {item.get("to_name") for item in result}
-    strings = [name for name, value in row.items() if isinstance(value, str)]
-    if "text" in row or len(strings) != 1 or not names:
-        return row
-    return {**row, "text": row[strings[0]]}
+def _with_text(row: dict[str, Any]) -> dict[str, Any]:
+    """The data with a column `text`, if one text is all that could be annotated."""
+    texts = [value for value in row.values() if isinstance(value, str)]
+    return row if "text" in row or len(texts) != 1 else {**row, "text": texts[0]}
 
 
 def _marked(result: list) -> dict[str, Any]:
@@ -115,19 +113,24 @@ def _place(value: dict[str, Any]) -> dict[str, Any]:
     return found | ({"text": value["text"]} if isinstance(value.get("text"), str) else {})
 
 
-def _from_min(table: Table, index: int, row: dict[str, Any]) -> dict[str, Any]:
-    """A row of JSON-MIN: a control's column holds places, choices or one choice."""
-    found: dict[str, Any] = {}
-    for name, value in row.items():
-        if isinstance(value, list) and value and isinstance(value[0], dict) and "start" in value[0]:
-            try:
-                found["entities"] = [_place(one) for one in value]
-            except (KeyError, TypeError, IndexError):
-                raise table.bad(
-                    index, f"column {name!r} holds no places of labels: {listed(value, 1)}."
-                ) from None
-        elif isinstance(value, dict) and isinstance(value.get("choices"), list):
-            found[name] = value["choices"]
-        else:
-            found[name] = value
-    return found
+def _are_places(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+
+
+def _from_min(table: Table, index: int, row: dict[str, Any], marked: set[str]) -> dict[str, Any]:
+    """A row of JSON-MIN: a control's column holds places, choices or one choice.
+
+    marked: the columns of places in any row. They are missing where nothing was marked.
+    """
+    found: dict[str, Any] = {
+        name: value["choices"] if isinstance(value, dict) and "choices" in value else value
+        for name, value in row.items()
+        if name not in marked
+    }
+    try:
+        places = [_place(one) for name in sorted(marked) for one in row.get(name) or []]
+    except (KeyError, TypeError, IndexError) as problem:
+        raise table.bad(
+            index, f"not as Label Studio writes it: {type(problem).__name__} {problem}."
+        ) from None
+    return found | ({"entities": places} if marked else {})

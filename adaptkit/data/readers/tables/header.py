@@ -153,7 +153,7 @@ def _stands_out(cells: list[str], records: Sequence[list[str]]) -> bool:
         return False
     return any(
         all(is_number(row[column]) for row in rows)
-        or len({row[column] for row in rows}) <= len(rows) / 2
+        or len({row[column] for row in rows}) <= len(rows) * 2 / 3
         for column in range(len(cells))
     )
 
