@@ -90,8 +90,9 @@ def _unzip(raw: bytes, path: Path) -> tuple[bytes, str]:
 
 def _is_file(name: str) -> bool:
     """True for what the user packed, and not what an archiver added."""
-    parts = PurePosixPath(name).parts
-    return not name.endswith("/") and "__MACOSX" not in parts and not parts[-1].startswith(".")
+    path = PurePosixPath(name)
+    hidden = path.name[:1] in ("", ".") or "__MACOSX" in path.parts
+    return not name.endswith("/") and not hidden
 
 
 def _bounded(stream: IO[bytes], consumed: Any, path: Path, kind: str) -> bytes:

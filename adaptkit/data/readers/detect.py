@@ -14,6 +14,7 @@ from adaptkit.data.readers import (
     semeval,
     squad,
     tmx,
+    yaml_objects,
 )
 from adaptkit.data.readers.exports import brat
 from adaptkit.data.readers.file import File
@@ -21,6 +22,7 @@ from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.refused import refuse_binary, refuse_text
 from adaptkit.data.readers.tables import columnar, delimited, spreadsheet
 from adaptkit.data.tables import Table
+from adaptkit.errors import AdaptkitError
 
 Reader = Callable[[File, Reading], Table]
 Looks = Callable[[File], bool]
@@ -56,7 +58,7 @@ FORMATS: dict[str, Format] = {
     "jsonl": Format(objects.read_jsonl, (".jsonl", ".ndjson"), looks=objects.holds_lines),
     "json": Format(objects.read_json, (".json",), looks=objects.holds_list),
     "tmx": Format(tmx.read_tmx, (".tmx",), looks=lambda file: "<tmx" in file.text[:1000]),
-    "yaml": Format(objects.read_yaml, (".yaml", ".yml")),
+    "yaml": Format(yaml_objects.read_yaml, (".yaml", ".yml")),
     "fasttext": Format(
         fasttext.read_fasttext, looks=lambda file: fasttext.looks_like_fasttext(file.filled)
     ),
@@ -111,6 +113,14 @@ def detect(file: File, reading: Reading) -> str:
     if ending in _ENDINGS:
         return _ENDINGS[ending]
     return _guess(file, reading)
+
+
+def check_named(file: File, name: str) -> None:
+    """Refuse a binary file that is named as another format than its own."""
+    if not file.path.is_dir() and (binary := _by_bytes(file)) not in (None, name):
+        raise AdaptkitError(
+            f"{file} is {binary} by its first bytes, and --format says {name}: leave --format out."
+        )
 
 
 def _by_bytes(file: File) -> str | None:

@@ -1,4 +1,4 @@
-"""Readers of objects: .json, .jsonl and .yaml."""
+"""Readers of objects: .json and .jsonl."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def read_json(file: File, reading: Reading) -> Table:
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise AdaptkitError(
             f'{file}: expected a list of objects, as in [{{"text": ...}}], or an object of lists '
-            f'such as {{"train": [...]}}; it is {_shape(content)}.'
+            f'such as {{"train": [...]}}; it is {shape_of(content)}.'
         )
     return Table(content, str(file))
 
@@ -78,7 +78,7 @@ def _places(name: str, rows: list[Any]) -> list[str]:
     return [f"{name}[{number}]" for number in range(len(rows))]
 
 
-def _shape(content: Any) -> str:
+def shape_of(content: Any) -> str:
     if isinstance(content, dict):
         return f"an object with {listed(content, 8)}"
     if isinstance(content, list):
@@ -172,29 +172,3 @@ def holds_lines(file: File) -> bool:
 def holds_list(file: File) -> bool:
     """True if a file begins and ends as a list of objects, or of lists that begin with a text."""
     return bool(_LIST.match(file.text)) and file.raw.rstrip().endswith(b"]")
-
-
-def read_yaml(file: File, reading: Reading) -> Table:
-    """Rows from a YAML list of objects. Every value is a text: `no` is a label like another.
-
-    Raises:
-        AdaptkitError: it is no YAML, no list of objects, or has anchors, which may unfold to
-            gigabytes.
-    """
-    import yaml
-
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(file.text)):
-            raise AdaptkitError(f"{file} repeats parts by anchors (&, *): write them out.")
-        content = yaml.load(file.text, yaml.BaseLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as problem:
-        mark = getattr(problem, "problem_mark", None)
-        place = f":{mark.line + 1}" if mark else ""
-        raise AdaptkitError(
-            f"{file}{place}: not valid YAML: {quoted(getattr(problem, 'problem', str(problem)))}"
-        ) from None
-    if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
-        raise AdaptkitError(
-            f"{file}: expected a list of objects, as in `- text: ...`; it is {_shape(content)}."
-        )
-    return Table(content, str(file))

@@ -23,7 +23,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from adaptkit.data.readers.detect import FORMATS, detect
+from adaptkit.data.readers.detect import FORMATS, check_named, detect
 from adaptkit.data.readers.exports.recognize import rows_of
 from adaptkit.data.readers.file import File
 from adaptkit.data.readers.objects import read_parts
@@ -47,6 +47,8 @@ def read(path: str | Path, reading: Reading = Reading()) -> Table:
     file = File(path, reading.encoding)
     if parts:
         return read_parts(file, parts.split("+"), reading)
+    if reading.format is not None:
+        check_named(file, reading.format)
     name = reading.format or detect(file, reading)
     table = FORMATS[name].read(file, replace(reading, format=name))
     if not len(table):

@@ -83,7 +83,8 @@ LAYOUTS = [
     }, TOKENS, flags=("--format", "conll", "--tag_column", "2"), note="neighbours of one type"),
     Layout("CoNLL-U", "tag", {"a.conllu": UNIVERSAL}, [{
         "tokens": ["They", "do", "n't"],
-        "entities": [{"start": 0, "end": 4, "label": "PRON"}, {"start": 5, "end": 7, "label": "AUX"},
+        "entities": [{"start": 0, "end": 4, "label": "PRON"},
+                     {"start": 5, "end": 7, "label": "AUX"},
                      {"start": 8, "end": 11, "label": "PART"}]}], note="parts of speech"),
     Layout("Kaggle: a word a row", "tag", {
         "ner_dataset.csv": "Sentence #,Word,POS,Tag\nSentence: 1,Mira,NN,B-PER\n,left,VB,O\n"
@@ -126,7 +127,8 @@ LAYOUTS = [
                               _task("skipped", [], was_cancelled=True)])},
         [SPANS[0], SPANS[1]], note="1 tasks without an annotation are left out"),
     Layout("Label Studio: choices", "classify", {
-        "a.json": json.dumps([_task(TEXTS[0], [_choice("good")]), _task(TEXTS[1], [_choice("bad")])])},
+        "a.json": json.dumps([_task(TEXTS[0], [_choice("good")]),
+                              _task(TEXTS[1], [_choice("bad")])])},
         [{"text": TEXTS[0], "label": "good"}, {"text": TEXTS[1], "label": "bad"}]),
     Layout("Label Studio: relations", "relate", {
         "a.json": json.dumps([
@@ -158,7 +160,8 @@ LAYOUTS = [
     Layout("spaCy: DocBin", "tag", {"a.spacy": b"x\x9c\x03\x00\x00\x00\x00\x01"},
            message=("DocBin", r"json\.dumps\(\{.text")),
     Layout("BRAT", "tag", {
-        "a.txt": TEXTS[0], "a.ann": "T1\tPER 0 4\tMira\nT2\tLOC 10 14\tBern\nR1\tleft Arg1:T1 Arg2:T2\n"
+        "a.txt": TEXTS[0], "a.ann": "T1\tPER 0 4\tMira\nT2\tLOC 10 14\tBern\n"
+        "R1\tleft Arg1:T1 Arg2:T2\n"
         "T3\tPER 0 2;5 7\tMi le\n#1\tAnnotatorNotes T1\tx\n", "b.txt": TEXTS[1], "b.ann": "",
     }, SPANS, given=".", note="1 entities of several parts are left out"),
     Layout("BRAT: relations", "relate", {

@@ -70,7 +70,7 @@ LAYOUTS = [
     Layout("SQuAD's articles without data around them", "answer", {
         "cmrc.json": json.dumps(ARTICLES)}, ANSWERS),
     Layout("SQuAD: a question without answers", "answer", {
-        "a.json": json.dumps({"data": [{"title": "a", "paragraphs": [{"context": "It hums.", "qas": [
+        "a.json": json.dumps({"data": [{"paragraphs": [{"context": "It hums.", "qas": [
             {"id": "6", "question": "Who sings?", "answers": [], "is_impossible": True},
             {"id": "7", "question": "What does it do?"}]}]}]}),
     }, message=(r"a\.json:7: the row has no 'answers'; write \[\]",)),
@@ -87,6 +87,6 @@ LAYOUTS = [
         ) + "</tu></body></tmx>",
     }, [{"source": "fr 1", "target": "en 1"}], flags=(
         "--source_lang", "fr", "--target_lang", "en_XX")),
-    Layout("XML that is no TMX", "classify", {"a.xml": '<?xml version="1.0"?>\n<rows><row/></rows>'},
+    Layout("XML that is no TMX", "classify", {"a.xml": '<?xml version="1.0"?>\n<rows/>'},
            message=("of which only TMX is read", "pandas.read_xml")),
 ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from adaptkit.data.readers.compressed import check_zip
@@ -35,17 +36,18 @@ def read_xlsx(file: File, reading: Reading) -> Table:
         book = openpyxl.load_workbook(io.BytesIO(file.raw), read_only=True, data_only=True)
         sheet, *others = book.worksheets
         sheet.reset_dimensions()  # what the file says of its size may be wrong
-        found = [
-            (number, [_text(cell) for cell in row])
+        records: list[Record] = [
+            (number, texts)
             for number, row in enumerate(sheet.iter_rows(values_only=True), 1)
+            if (texts := _texts(row))
         ]
     except Exception as problem:  # openpyxl raises whatever zip, XML and numbers do
         raise AdaptkitError(
             f"{file} is not a whole workbook: {quoted(str(problem))}. Save it again, or as .csv."
         ) from None
-    records: list[Record] = [(number, row) for number, row in found if any(row)]
-    width = max((len(row) for _, row in records), default=0)
-    records = [(number, [*row, *[""] * (width - len(row))]) for number, row in records]
+    width = len(records[0][1]) if records else 0
+    for _, texts in records:
+        texts += [""] * (width - len(texts))
     table = sentences_of(table_of(file, reading, records), reading)
     if others:
         table.notes.append(
@@ -53,6 +55,14 @@ def read_xlsx(file: File, reading: Reading) -> Table:
             f"{listed([other.title for other in others], 6)}"
         )
     return table
+
+
+def _texts(row: Sequence[Any]) -> list[str]:
+    """The cells of a row up to the last that is not empty."""
+    texts = [_text(cell) for cell in row]
+    while texts and not texts[-1].strip():
+        texts.pop()
+    return texts
 
 
 def _text(cell: Any) -> str:
