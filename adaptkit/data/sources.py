@@ -87,7 +87,7 @@ def _from_files(
     notes = []
     path = Path(train_file)
     file = File(path, reading.encoding)
-    if path.is_file() and file.ending == ".json" and _is_json(file, reading):
+    if path.is_file() and ".json" in path.name.lower() and _is_json(file, reading):
         keys, others = objects.parts_of(file)
         if "train" in keys:
             train_file = f"{path}#{keys['train']}"

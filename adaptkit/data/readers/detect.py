@@ -28,6 +28,7 @@ Reader = Callable[[File, Reading], Table]
 Looks = Callable[[File], bool]
 
 _TABLES = (".csv", ".tsv")
+_TEXTS = (".tsv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ def detect(file: File, reading: Reading) -> str:
     refuse_text(file)
     if looks := _by_content(file, ending):
         return looks
-    if ending == ".tsv" and _is_csv(file, reading):
+    if ending in _TEXTS and _is_csv(file, reading):
         return "csv"
     if ending in _ENDINGS:
         return _ENDINGS[ending]

@@ -171,4 +171,4 @@ def holds_lines(file: File) -> bool:
 
 def holds_list(file: File) -> bool:
     """True if a file begins and ends as a list of objects, or of lists that begin with a text."""
-    return bool(_LIST.match(file.text)) and file.raw.rstrip().endswith(b"]")
+    return bool(_LIST.match(file.text)) and file.raw[-1000:].rstrip().endswith(b"]")

@@ -53,7 +53,7 @@ def read(path: str | Path, reading: Reading = Reading()) -> Table:
     table = FORMATS[name].read(file, replace(reading, format=name))
     if not len(table):
         raise AdaptkitError(f"{path} holds no rows.")
-    table = rows_of(table)
+    table = rows_of(table, reading.labelled)
     table.read_as = name
     table.notes = [*file.notes, *table.notes]
     if reading.format is None and not path.is_dir() and file.ending not in _endings(name):

@@ -21,7 +21,7 @@ def wrote(row: dict[str, Any]) -> bool:
     )
 
 
-def convert(table: Table) -> Table:
+def convert(table: Table, labelled: bool) -> Table:
     """Rows of `text`, `entities` and `relations` by the number of the entity."""
     rows = table.each(lambda index, row: _row(table, index, row))
     note = f"{table.source} is an export of doccano"

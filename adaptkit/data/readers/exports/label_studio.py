@@ -16,16 +16,20 @@ def wrote(row: dict[str, Any]) -> bool:
     return whole or {"annotation_id", "annotator", "lead_time"} <= row.keys()
 
 
-def convert(table: Table) -> Table:
+def convert(table: Table, labelled: bool) -> Table:
     """Rows of the tasks' data, with `entities`, `relations` and `label` from their annotations.
 
     Of several annotations of a task, the first that was not cancelled counts.
     """
     if isinstance(table.rows[0].get("data"), dict):
-        return _from_json(table)
+        return _from_json(table) if labelled else _unlabelled(table)
     marked = {name for row in table.rows for name, value in row.items() if _are_places(value)}
     rows = table.each(lambda index, row: _from_min(table, index, row, marked))
     return Table(rows, table.source, table.lines, [*table.notes, _note(table)])
+
+
+def _unlabelled(table: Table) -> Table:
+    return table.with_rows([_with_text(dict(row.get("data") or {})) for row in table.rows])
 
 
 def _note(table: Table) -> str:

@@ -20,8 +20,10 @@ def wrote(row: dict[str, Any]) -> bool:
     )
 
 
-def convert(table: Table) -> Table:
+def convert(table: Table, labelled: bool) -> Table:
     """Rows of `text` with `entities` and `relations`, or `label`, of the accepted answers."""
+    if not labelled:
+        return table.with_rows([{"text": row.get("text")} for row in table.rows])
     kept, left = [], Counter[str]()
     for index, row in enumerate(table.rows):
         if (answer := row.get("answer", "accept")) == "accept":

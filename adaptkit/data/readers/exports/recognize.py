@@ -15,7 +15,10 @@ def objects_of(content: Any) -> Any:
     return spacy.objects(content) if spacy.wrote(content) else content
 
 
-def rows_of(table: Table) -> Table:
-    """The rows of an annotation tool's export in our form, with a note; others as they are."""
+def rows_of(table: Table, labelled: bool) -> Table:
+    """The rows of an annotation tool's export in our form, with a note; others as they are.
+
+    Without `labelled`, rows that nobody annotated or accepted are kept: they are to be answered.
+    """
     tool = next((tool for tool in _TOOLS if table.rows and tool.wrote(table.rows[0])), None)
-    return table if tool is None else tool.convert(table)
+    return table if tool is None else tool.convert(table, labelled)

@@ -66,6 +66,7 @@ def _rows(file: File, kind: str, batches: Callable[[], Iterable[Any]]) -> Table:
             size += batch.nbytes
             if size > allowed(len(file.raw)):
                 raise too_large(file.path)
+            batch.validate(full=True)  # what it says of its own buffers may be wrong
             rows += batch.to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as problem:
         raise AdaptkitError(

@@ -31,7 +31,9 @@ def sentences_of(table: Table, reading: Reading) -> Table:
         next((names[name] for name in known if name in names), None)
         for known in (WORDS, TAGS, SENTENCES)
     )
-    if word is None or tag is None or table.rows[0][word].startswith("["):
+    if word is None or table.rows[0][word].startswith("["):
+        return table
+    if tag is None and (reading.labelled or sentence is None):
         return table
     if sentence is None:
         raise AdaptkitError(
@@ -42,7 +44,7 @@ def sentences_of(table: Table, reading: Reading) -> Table:
     return _grouped(table, word, tag, sentence)
 
 
-def _grouped(table: Table, word: str, tag: str, sentence: str) -> Table:
+def _grouped(table: Table, word: str, tag: str | None, sentence: str) -> Table:
     rows: list[dict[str, Any]] = []
     lines: list[int | str] = []
     given: Sequence[int | str] = table.lines or range(len(table))
@@ -50,10 +52,11 @@ def _grouped(table: Table, word: str, tag: str, sentence: str) -> Table:
     for line, row in zip(given, table.rows, strict=True):
         name = row[sentence].strip() or last
         if not rows or name != last:
-            rows.append({"tokens": [], "tags": []})
+            rows.append({"tokens": []} | ({"tags": []} if tag else {}))
             lines.append(line)
             last = name
         rows[-1]["tokens"].append(row[word])
-        rows[-1]["tags"].append(row[tag])
+        if tag:
+            rows[-1]["tags"].append(row[tag])
     note = f"{table.source}: a word a row; {len(rows)} sentences by {sentence!r}"
     return Table(rows, table.source, lines, [*table.notes, note])
