@@ -81,3 +81,14 @@ def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> Adap
     more = f" and {len(names) - 100} more" if len(names) > 100 else ""
     listed = f" Known: {', '.join(names[:100])}{more}." if names else " There are none."
     return AdaptkitError(f"unknown {kind} {given!r}{guess}{listed}{' ' + hint if hint else ''}")
+
+
+def listed(names: Iterable[object], most: int = 20) -> str:
+    """Names for a message, the first ones and the number of the others; each is shortened.
+
+    >>> listed("abc", 2)
+    'a, b and 1 more'
+    """
+    names = list(names)
+    shown = ", ".join(str(name)[:SHOWN] for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -24,6 +24,7 @@ _UNITS = regex.compile(
 
 _UNSPACED = re.compile(rf"[{UNSPACED}]")
 
+_SIDES = ("start", "end")  # doccano calls them start_offset and end_offset
 Entity = dict[str, Any]  # {"start", "end", "label"}: characters, end exclusive
 
 
@@ -121,9 +122,14 @@ def _listed(table: Table, index: int, value: Any) -> Iterable[tuple[int, int, st
         for item in value:
             if isinstance(item, dict):
                 label = item["label"] if "label" in item else item["type"]
+                start, end = (
+                    item[side] if side in item else item[f"{side}_offset"] for side in _SIDES
+                )
+                if not label:
+                    raise ValueError("an entity has no label")
                 yield (
-                    int(item["start"]),
-                    int(item["end"]),
+                    int(start),
+                    int(end),
                     spell(label),
                     item.get("text", item.get("word")),
                 )

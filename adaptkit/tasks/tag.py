@@ -29,6 +29,8 @@ from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
 
+ALSO = ("label", "labels", "spans")  # where tools put entities
+
 
 @register_task
 @dataclass(frozen=True)
@@ -82,13 +84,9 @@ class Tag(Task):
             return self._with_names(table, words, labelled)
         text, entities = (self.column(part) or part for part in ("text", "entities"))
         table.need(text, "text_column")
-        if (
-            labelled
-            and entities not in table.columns
-            and isinstance(table.rows[0].get("label"), (dict, list))
-        ):
-            entities = "label"
         if labelled:
+            if entities not in table.columns:
+                entities = next((name for name in ALSO if _holds_lists(table, name)), entities)
             table.need(entities, "entities_column")
         rows = [
             self._from_text(table, i, row, text, entities, labelled)
@@ -140,9 +138,11 @@ class Tag(Task):
         words = text_at(table, index, row, text)
         found: dict[str, Any] = {"text": words, "units": units_of(words)}
         if labelled:
-            found["entities"] = read_entities(
-                table, index, words, row.get(entities) or [], self.span_end
-            )
+            if (given := row.get(entities)) is None:
+                raise table.bad(
+                    index, f"the row has no {entities!r}; write [] where a text has no entity."
+                )
+            found["entities"] = read_entities(table, index, words, given or [], self.span_end)
         return found
 
     def fit_labels(self, train: Table) -> Tag:
@@ -306,6 +306,10 @@ class Tag(Task):
             token if label == IGNORED else f"[{token}/{self.labels[label]}]"
             for token, label in zip(tokens, row["labels"], strict=True)
         )
+
+
+def _holds_lists(table: Table, column: str) -> bool:
+    return isinstance(table.rows[0].get(column), (dict, list))
 
 
 def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
