@@ -8,10 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from adaptkit.data.alignment import (
+    Offsets,
+    encode_windows,
+    held_characters,
+    held_part,
+    with_marks,
+)
 from adaptkit.data.collate import by_column
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
-from adaptkit.data.texts import normalize_text
+from adaptkit.data.texts import normalize_text, visible_part
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.registry import register_task
@@ -115,8 +122,9 @@ class Answer(Task):
             for ids in columns["input_ids"]
         ]
         if labelled:
+            spans = _held_answers(table, columns)
             columns["labels"] = [
-                _target(table.rows[owner]["answers"], places, none)
+                _target(spans[owner], places, none)
                 for owner, places, none in zip(
                     columns["_row"], columns["_offsets"], columns["_nothing"], strict=True
                 )
@@ -148,6 +156,7 @@ class Answer(Task):
         """
         best = [{"text": "", "start": 0, "end": 0, "score": -np.inf} for _ in table.rows]
         none = np.full(len(table), np.inf)
+        held = held_characters(encoded, [row["context"] for row in table.rows])
         windows = zip(
             encoded["_row"], encoded["_offsets"], encoded["_nothing"], outputs, strict=True
         )
@@ -155,15 +164,13 @@ class Answer(Task):
             none[owner] = min(none[owner], float(logits[nothing].sum()))
             start, end, score = self._best_span(logits[: len(offsets)], np.asarray(offsets))
             if score > best[owner]["score"]:
-                text = table.rows[owner]["context"][start:end]
-                start += len(text) - len(
-                    text.lstrip()
-                )  # some tokenizers include the blank before a word
-                text = text.strip()
+                context = table.rows[owner]["context"]
+                end = with_marks(context, held[owner], end)
+                start, end = visible_part(context, start, end)  # tokens may include blanks
                 best[owner] = {
-                    "text": text,
+                    "text": context[start:end],
                     "start": start,
-                    "end": start + len(text),
+                    "end": end,
                     "score": score,
                 }
         if self.unanswerable:
@@ -187,7 +194,7 @@ class Answer(Task):
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.squad import exact_match, f1
 
-        references = [[reference["text"] for reference in row["answers"]] for row in table.rows]
+        references = [[_visible(ref["text"]) for ref in row["answers"]] for row in table.rows]
         exact = np.asarray(
             [
                 exact_match(answer["text"], texts)
@@ -285,15 +292,41 @@ def _answers(table: Table, index: int, value: Any, context: str) -> list[dict[st
     return found
 
 
-def _target(answers: list[dict[str, Any]], offsets: list[list[int]], nothing: int) -> list[int]:
-    """First and last token of the first answer that is complete in this window, else of no answer.
+def _visible(text: str) -> str:
+    start, end = visible_part(text, 0, len(text))
+    return text[start:end]
 
-    Blanks around the answer are not part of it.
+
+def _held_answers(table: Table, columns: dict[str, list]) -> list[tuple[int, int] | None]:
+    """The first answer of each row, from its first to its last character that tokens hold.
+
+    Raises:
+        AdaptkitError: the tokenizer drops every visible character of an answer.
     """
-    if not answers or not (text := answers[0]["text"].strip()):
+    held = held_characters(columns, [row["context"] for row in table.rows])
+
+    def span(index: int, row: dict[str, Any]) -> tuple[int, int] | None:
+        if not row["answers"]:
+            return None
+        text, start = row["answers"][0]["text"], row["answers"][0]["start"]
+        part = held_part(held[index], *visible_part(row["context"], start, start + len(text)))
+        part = visible_part(row["context"], *part)
+        if part[0] == part[1]:
+            raise table.bad(
+                index,
+                f"the tokenizer keeps no visible character of the answer {text!r}, so it cannot "
+                "be found. Correct the answer, or take a base whose tokenizer knows its script.",
+            )
+        return part
+
+    return table.each(span)
+
+
+def _target(span: tuple[int, int] | None, offsets: Offsets, nothing: int) -> list[int]:
+    """First and last token of an answer that is complete in this window, else of no answer."""
+    if span is None:
         return [nothing, nothing]
-    start = answers[0]["start"] + answers[0]["text"].index(text)
-    end = start + len(text)
+    start, end = span
     inside = [i for i, (one, two) in enumerate(offsets) if one >= 0 and one < end and start < two]
     whole = inside and offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end
     return [inside[0], inside[-1]] if whole else [nothing, nothing]
@@ -303,26 +336,9 @@ def _windows(
     pairs: list[tuple[str, str]], rows: list[int], tokenizer: Any, max_length: int, stride: int
 ):
     """The windows of some rows; neighbours share `stride` tokens."""
-    encoded = tokenizer(
-        [pairs[row][0] for row in rows],
-        [pairs[row][1] for row in rows],
-        truncation="only_second",
-        max_length=max_length,
-        stride=stride,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-    )
-    owners, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
-    for i, (owner, places) in enumerate(zip(owners, offsets, strict=True)):
-        inside = [
-            list(place) if part == 1 else [-1, -1]
-            for place, part in zip(places, encoded.sequence_ids(i), strict=True)
-        ]
-        yield {
-            **{name: encoded[name][i] for name in encoded},
-            "_row": rows[owner],
-            "_offsets": inside,
-        }
+    encoded = encode_windows(tokenizer, [pairs[row] for row in rows], max_length, stride)
+    for window, owner in enumerate(encoded["_row"]):
+        yield {**{name: encoded[name][window] for name in encoded}, "_row": rows[owner]}
 
 
 def _short(question: str, tokenizer: Any, tokens: int) -> str:
