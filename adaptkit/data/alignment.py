@@ -6,20 +6,53 @@ no token. It is told apart from one outside a window by the windows of the whole
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import regex
 
+from adaptkit.data.collate import by_column
+from adaptkit.data.slow_tokens import SlowTokens
 from adaptkit.data.texts import MARKS
+from adaptkit.errors import AdaptkitError
 
 Offsets = Sequence[Sequence[int]]  # (start, end) of each token; (-1, -1): not of this text
+
+Bad = Callable[[int, str], AdaptkitError]  # the error for a text, from its index and the problem
+
+_OTHER, _TEXT = -1, -2  # in place of ids, to see where a tokenizer puts special tokens
 
 _MARK = regex.compile(f"[{MARKS}]")
 
 
+def tokens_of(tokenizer: Any, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """The ids of a text without special tokens, and the (start, end) of each in it.
+
+    Raises:
+        AdaptkitError: the tokenizer does not tell, and it cannot be found out.
+    """
+    if tokenizer.is_fast:
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return encoded["input_ids"], encoded["offset_mapping"]
+    return _found(tokenizer, text, SlowTokens(tokenizer)(text))
+
+
+def _found(tokenizer: Any, text: str, found: tuple[list[int], list] | None):
+    if found is None:
+        raise AdaptkitError(
+            f"{type(tokenizer).__name__} does not tell which characters a token holds, and its "
+            f"tokens are not those of the text: {text[:60]!r}. Take a base with a fast tokenizer "
+            "(one with a tokenizer.json)."
+        )
+    return found
+
+
 def encode_windows(
-    tokenizer: Any, texts: Sequence[tuple[str, ...]], max_length: int, stride: int
+    tokenizer: Any,
+    texts: Sequence[tuple[str, ...]],
+    max_length: int,
+    stride: int,
+    bad: Bad,
 ) -> dict[str, list]:
     """Encode texts, or pairs of which the second is cut, in windows that share `stride` tokens.
 
@@ -27,6 +60,8 @@ def encode_windows(
         Columns: the model's inputs, `_row`, and `_offsets`: the characters of each token in the
         last text, (-1, -1) for tokens of another and special ones.
     """
+    if not tokenizer.is_fast:
+        return _slow_windows(tokenizer, texts, max_length, stride, bad)
     sides = list(zip(*texts, strict=True))
     encoded = tokenizer(
         *map(list, sides),
@@ -45,6 +80,33 @@ def encode_windows(
         for window, places in enumerate(offsets)
     ]
     return {**encoded, "_row": owners, "_offsets": inside}
+
+
+def _slow_windows(
+    tokenizer: Any,
+    texts: Sequence[tuple[str, ...]],
+    max_length: int,
+    stride: int,
+    bad: Bad,
+) -> dict[str, list]:
+    """The same with a tokenizer written in Python."""
+    read, rows = SlowTokens(tokenizer), []
+    for row, (*before, text) in enumerate(texts):
+        try:
+            ids, offsets = _found(tokenizer, text, read(text))
+        except AdaptkitError as problem:
+            raise bad(row, str(problem)) from None
+        front = [tokenizer(side, add_special_tokens=False)["input_ids"] for side in before]
+        special = tokenizer.num_special_tokens_to_add(pair=bool(before))
+        room = max(stride + 1, max_length - special - sum(map(len, front)))
+        for start in range(0, max(1, len(ids) - stride), room - stride):
+            part, inside = ids[start : start + room], iter(offsets[start : start + room])
+            sides = [[_OTHER] * len(side) for side in front] + [[_TEXT] * len(part)]
+            layout = tokenizer.build_inputs_with_special_tokens(*sides)
+            places = [list(next(inside)) if mark == _TEXT else [-1, -1] for mark in layout]
+            encoded = dict(tokenizer.prepare_for_model(*front, part))
+            rows.append(encoded | {"_row": row, "_offsets": places})
+    return by_column(rows)
 
 
 def held_characters(encoded: Any, texts: Sequence[str]) -> list[bytearray]:

@@ -8,13 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from adaptkit.data.alignment import (
-    Offsets,
-    encode_windows,
-    held_characters,
-    held_part,
-    with_marks,
-)
+from adaptkit.data.alignment import held_characters, with_marks
+from adaptkit.data.answer_windows import held_answers, shorten, target_tokens, windows_of
 from adaptkit.data.collate import by_column
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
@@ -104,7 +99,7 @@ class Answer(Task):
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
         for row, length in enumerate(lengths):
             if length > room // 2:
-                pairs[row] = _short(pairs[row][0], tokenizer, room // 2), pairs[row][1]
+                pairs[row] = shorten(pairs[row][0], tokenizer, room // 2), pairs[row][1]
         by_stride: dict[int, list[int]] = {}  # a row's windows depend only on the row
         for row, length in enumerate(lengths):
             by_stride.setdefault(
@@ -113,7 +108,7 @@ class Answer(Task):
         windows = [
             w
             for stride, rows in by_stride.items()
-            for w in _windows(pairs, rows, tokenizer, max_length, stride)
+            for w in windows_of(table, pairs, rows, tokenizer, max_length, stride)
         ]
         columns = by_column(sorted(windows, key=lambda window: window["_row"]))
         columns["length"] = [len(ids) for ids in columns["input_ids"]]
@@ -122,9 +117,9 @@ class Answer(Task):
             for ids in columns["input_ids"]
         ]
         if labelled:
-            spans = _held_answers(table, columns)
+            spans = held_answers(table, columns)
             columns["labels"] = [
-                _target(spans[owner], places, none)
+                target_tokens(spans[owner], places, none)
                 for owner, places, none in zip(
                     columns["_row"], columns["_offsets"], columns["_nothing"], strict=True
                 )
@@ -295,55 +290,3 @@ def _answers(table: Table, index: int, value: Any, context: str) -> list[dict[st
 def _visible(text: str) -> str:
     start, end = visible_part(text, 0, len(text))
     return text[start:end]
-
-
-def _held_answers(table: Table, columns: dict[str, list]) -> list[tuple[int, int] | None]:
-    """The first answer of each row, from its first to its last character that tokens hold.
-
-    Raises:
-        AdaptkitError: the tokenizer drops every visible character of an answer.
-    """
-    held = held_characters(columns, [row["context"] for row in table.rows])
-
-    def span(index: int, row: dict[str, Any]) -> tuple[int, int] | None:
-        if not row["answers"]:
-            return None
-        text, start = row["answers"][0]["text"], row["answers"][0]["start"]
-        part = held_part(held[index], *visible_part(row["context"], start, start + len(text)))
-        part = visible_part(row["context"], *part)
-        if part[0] == part[1]:
-            raise table.bad(
-                index,
-                f"the tokenizer keeps no visible character of the answer {text!r}, so it cannot "
-                "be found. Correct the answer, or take a base whose tokenizer knows its script.",
-            )
-        return part
-
-    return table.each(span)
-
-
-def _target(span: tuple[int, int] | None, offsets: Offsets, nothing: int) -> list[int]:
-    """First and last token of an answer that is complete in this window, else of no answer."""
-    if span is None:
-        return [nothing, nothing]
-    start, end = span
-    inside = [i for i, (one, two) in enumerate(offsets) if one >= 0 and one < end and start < two]
-    whole = inside and offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end
-    return [inside[0], inside[-1]] if whole else [nothing, nothing]
-
-
-def _windows(
-    pairs: list[tuple[str, str]], rows: list[int], tokenizer: Any, max_length: int, stride: int
-):
-    """The windows of some rows; neighbours share `stride` tokens."""
-    encoded = encode_windows(tokenizer, [pairs[row] for row in rows], max_length, stride)
-    for window, owner in enumerate(encoded["_row"]):
-        yield {**{name: encoded[name][window] for name in encoded}, "_row": rows[owner]}
-
-
-def _short(question: str, tokenizer: Any, tokens: int) -> str:
-    """A question truncated to this many tokens."""
-    offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)[
-        "offset_mapping"
-    ]
-    return question[: offsets[tokens - 1][1]] if len(offsets) > tokens else question

@@ -169,7 +169,9 @@ class Tag(Task):
         """Windows; `_first`, `_last`: for each piece the units that begin in it, or -1."""
         stride = min(self.doc_stride, (max_length - tokenizer.num_special_tokens_to_add()) // 2)
         texts = [row["text"] for row in table.rows]
-        columns = encode_windows(tokenizer, [(text,) for text in texts], max_length, stride)
+        columns = encode_windows(
+            tokenizer, [(text,) for text in texts], max_length, stride, table.bad
+        )
         held = held_characters(columns, texts)
         starts = [unit_starts(row["units"], h) for row, h in zip(table.rows, held, strict=True)]
         begun = [

@@ -1,10 +1,19 @@
 """Small tokenizers of each kind, which drop characters in different ways."""
 
 import functools
+import tempfile
+from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast
+from transformers import (
+    BertJapaneseTokenizer,
+    ByT5Tokenizer,
+    CanineTokenizer,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
 
 from adaptkit import load_tokenizer
 
@@ -62,7 +71,25 @@ def letters_only() -> PreTrainedTokenizerFast:
     return _wrap(tokenizer)
 
 
-KINDS = {
+JAPANESE = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"東京都に行きました。私は日本語bern"]
+
+
+def slow(name: str) -> Any:
+    """One written in Python, without offsets: bert, japanese, canine or byt5."""
+    if name in ("canine", "byt5"):
+        return CanineTokenizer() if name == "canine" else ByT5Tokenizer()
+    with tempfile.TemporaryDirectory() as folder:
+        numbers = kind("word pieces").get_vocab()
+        known = sorted(numbers, key=numbers.__getitem__) if name == "bert" else JAPANESE
+        file = Path(folder) / "vocab.txt"
+        file.write_text("\n".join(known), encoding="utf-8")
+        if name == "bert":
+            return BertTokenizerLegacy(str(file))
+        kinds = {"word_tokenizer_type": "basic", "subword_tokenizer_type": "character"}
+        return BertJapaneseTokenizer(str(file), **kinds)
+
+
+FAST = {
     "word pieces": lambda: load_tokenizer("all-MiniLM-L6-v2"),
     "bytes": byte_level,
     "sentence pieces": sentence_pieces,
@@ -71,5 +98,5 @@ KINDS = {
 
 
 @functools.cache
-def kind(name: str) -> PreTrainedTokenizerFast:
-    return KINDS[name]()
+def kind(name: str) -> Any:
+    return FAST[name]() if name in FAST else slow(name)

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit import AdaptkitError, load_splits, load_tokenizer, read_table
+from adaptkit.data.alignment import tokens_of
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import visible_part
 from adaptkit.tasks.answer import Answer
 from tests.helpers.files import refused, write
-from tests.helpers.tokenizers import kind
+from tests.helpers.tokenizers import FAST, kind
 
 
 @settings(max_examples=30, deadline=None)
@@ -94,7 +95,9 @@ DROPPED = [
 ]
 
 
-@pytest.mark.parametrize("name", ["word pieces", "bytes", "sentence pieces"])
+@pytest.mark.parametrize(
+    "name", ["word pieces", "bytes", "sentence pieces", "bert", "canine", "byt5"]
+)
 @pytest.mark.parametrize(("context", "text"), DROPPED)
 def test_an_answer_whose_ends_the_tokenizer_drops_is_found_whole(name, context, text):
     """Accents, vowel signs, points and variation selectors belong to the answer."""
@@ -111,7 +114,7 @@ FRAGMENTS = st.sampled_from(
 
 @settings(max_examples=80, deadline=None)
 @given(
-    st.sampled_from(["word pieces", "bytes", "sentence pieces", "letters only"]),
+    st.sampled_from([*FAST, "bert", "canine", "byt5", "japanese"]),
     st.lists(FRAGMENTS, min_size=1, max_size=6),
     st.sampled_from(["", " ", "  "]),
     st.data(),
@@ -122,8 +125,8 @@ def test_a_span_that_a_token_touches_is_never_no_answer(name, words, blank, data
     start = data.draw(st.integers(0, len(context) - 1))
     end = data.draw(st.integers(start + 1, len(context)))
     tokenizer = kind(name)
-    offsets = tokenizer(context, add_special_tokens=False, return_offsets_mapping=True)
-    kept = {place for one, two in offsets["offset_mapping"] for place in range(one, two)}
+    _, offsets = tokens_of(tokenizer, context)
+    kept = {place for one, two in offsets for place in range(one, two)}
     first, last = visible_part(context, start, end)
     seen = [
         place
@@ -139,7 +142,7 @@ def test_a_span_that_a_token_touches_is_never_no_answer(name, words, blank, data
     assert answer["start"] <= wanted[0] <= wanted[-1] < answer["end"]
     assert context[answer["start"] : answer["end"]] == answer["text"]
     outside = {*range(answer["start"], answer["end"])} & kept - {*range(first, last)}
-    tokens = [set(range(*place)) for place in offsets["offset_mapping"]]
+    tokens = [set(range(*place)) for place in offsets]
     assert all(any({place} < token for token in tokens) for place in outside)  # parts of tokens
 
 
