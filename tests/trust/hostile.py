@@ -154,9 +154,8 @@ def main() -> None:
     wrong = sum(case.outcome.problem is not None for case in cases)
     slowest = max(case.outcome.seconds for case in cases)
     largest = max(case.outcome.megabytes for case in cases)
-    print(
-        f"{len(cases)} cases: {dict(kinds)}; {wrong} wrong; at most {slowest:.1f} s, {largest:.0f} MB"
-    )
+    print(f"{len(cases)} cases: {dict(kinds)}; {wrong} wrong")
+    print(f"at most {slowest:.1f} s and {largest:.0f} MB")
     sys.exit(bool(wrong))
 
 
