@@ -83,11 +83,20 @@ def read_adapter(folder: str | Path) -> AdapterFiles:
         if card is not None and "rslora=true" in (card.method or ""):
             card = dataclasses.replace(card, method=_with_alpha(card.method or ""))
         if CONFIG in files:
-            return AdapterFiles(
-                folder, card, parse_json(files[CONFIG], folder / CONFIG), files.get(WEIGHTS)
-            )
+            settings = parse_json(files[CONFIG], folder / CONFIG)
+            if is_adapterhub(settings):
+                raise AdaptkitError(
+                    f"{folder} is an adapter of AdapterHub's library; convert it first: adaptkit "
+                    f"convert {folder} --output_dir NEW"
+                )
+            return AdapterFiles(folder, card, settings, files.get(WEIGHTS))
     existing_adapter(folder)
     raise AdaptkitError(f"{folder} was replaced or deleted while it was read; try again.")
+
+
+def is_adapterhub(settings: dict[str, Any]) -> bool:
+    """True for the settings of AdapterHub's library, whose file has the same name as PEFT's."""
+    return "peft_type" not in settings and {"config", "model_type"} <= settings.keys()
 
 
 def _with_alpha(method: str) -> str:

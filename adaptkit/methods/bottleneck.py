@@ -79,9 +79,9 @@ class Bottleneck(Method):
         if self.activation is not None and self.activation not in ACT2FN:
             raise unknown("activation of bottleneck", self.activation, ACT2FN)
         require(
-            self.setting("reduction") >= 1,
+            self.setting("reduction") > 0,
             self,
-            f"reduction is 1 or more; it got {self.reduction}.",
+            f"reduction is more than 0 (below 1 it widens); it got {self.reduction}.",
         )
         require(0 <= self.dropout < 1, self, f"dropout is in [0, 1); it got {self.dropout}.")
         if self.scale not in (None, "learned"):
