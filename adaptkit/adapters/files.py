@@ -91,8 +91,18 @@ def read_adapter(folder: str | Path) -> AdapterFiles:
         existing_adapter(folder)
         raise AdaptkitError(f"{folder} was replaced or deleted while it was read; try again.")
     settings = parse_json(files[CONFIG], folder / CONFIG)
+    if is_adapterhub(settings):
+        raise AdaptkitError(
+            f"{folder} is an adapter of AdapterHub's library; convert it first: adaptkit "
+            f"convert {folder} --output_dir NEW"
+        )
     check_settings(settings, folder / CONFIG)
     return AdapterFiles(folder, card, settings, files.get(WEIGHTS))
+
+
+def is_adapterhub(settings: dict[str, Any]) -> bool:
+    """True for the settings of AdapterHub's library, whose file has the same name as PEFT's."""
+    return "peft_type" not in settings and {"config", "model_type"} <= settings.keys()
 
 
 def _with_alpha(method: str) -> str:

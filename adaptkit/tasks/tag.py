@@ -96,9 +96,7 @@ class Tag(Task):
             if entities not in table.columns:
                 entities = next((name for name in ALSO if _holds_lists(table, name)), entities)
             table.need(entities, "entities_column")
-        rows = table.each(
-            lambda i, row: self._from_text(table, i, row, text, entities, labelled)
-        )
+        rows = table.each(lambda i, row: self._from_text(table, i, row, text, entities, labelled))
         if labelled and self.span_end is None:
             _refuse_cut_words(table, rows)
         return self._with_names(table, rows, labelled)
