@@ -42,6 +42,7 @@ RESULTS = (ROOT / "benchmarks/RESULTS.md").read_text("utf-8")
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "CHANGELOG.md",
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 ]
@@ -397,6 +398,14 @@ def test_a_page_is_narrow_and_plain(page):
 def test_the_readme_is_short():
     assert len(README.splitlines()) <= README_LINES
     assert len(text_of("CONTRIBUTING.md").splitlines()) <= 45
+
+
+def test_every_guarantee_has_its_test():
+    """`host/test_engine.py::any_mix` is a test in that file whose name begins so."""
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", text_of("docs/guarantees.md"))
+    assert len(named) > 15
+    for file, name in named:
+        assert f"def test_{name}" in (ROOT / "tests" / file).read_text("utf-8"), f"{file}::{name}"
 
 
 def test_how_it_works_takes_eight_steps_each():
