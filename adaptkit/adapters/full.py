@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from adaptkit.adapters.card import CARD, TaskCard, task_of
+from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, task_of
 from adaptkit.data.conversations import template_of
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
 
@@ -117,7 +117,9 @@ def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
     task = task_of(card) if card.task else None
     if task and task.problem_type:
         model.config.problem_type = task.problem_type  # how transformers' pipelines read outputs
-    with new_folder(folder) as staged, _trained_template(tokenizer, task):
+    # what is left of an adapter would make transformers load that instead
+    version = new_version(folder, without=(CONFIG, WEIGHTS))
+    with version as staged, _trained_template(tokenizer, task):
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)
         write_json(staged / CARD, dataclasses.asdict(dataclasses.replace(card, **known)))

@@ -12,8 +12,10 @@ from typing import Any
 
 import regex
 
+from adaptkit.data.labels import NotALabelError, settle, settled_notes, spell
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import MARKS, visible_part
+from adaptkit.errors import quoted
 from adaptkit.metrics.iob import chunks
 from adaptkit.metrics.scripts import UNSPACED
 
@@ -25,6 +27,7 @@ _UNITS = regex.compile(
 
 _UNSPACED = re.compile(rf"[{UNSPACED}]")
 
+_SIDES = ("start", "end")  # doccano calls them start_offset and end_offset
 Entity = dict[str, Any]  # {"start", "end", "label"}: characters, end exclusive
 
 
@@ -127,28 +130,49 @@ def _listed(table: Table, index: int, value: Any) -> Iterable[tuple[int, int, st
         if isinstance(value, dict):
             for label, surfaces in value.items():
                 for surface, spans in surfaces.items():
-                    yield from ((int(start), int(end), str(label), surface) for start, end in spans)
+                    yield from (
+                        (int(start), int(end), spell(label), surface) for start, end in spans
+                    )
             return
         for item in value:
             if isinstance(item, dict):
                 label = item["label"] if "label" in item else item["type"]
+                start, end = (
+                    item[side] if side in item else item[f"{side}_offset"] for side in _SIDES
+                )
                 if not label:
                     raise ValueError("an entity has no label")
                 yield (
-                    int(item["start"]),
-                    int(item["end"]),
-                    str(label),
+                    int(start),
+                    int(end),
+                    spell(label),
                     item.get("text", item.get("word")),
                 )
             else:
                 start, end, label = item
-                yield int(start), int(end), str(label), None
+                yield int(start), int(end), spell(label), None
     except (TypeError, KeyError, ValueError, AttributeError) as problem:
         raise table.bad(
             index,
             'entities should be [{"start": 0, "end": 5, "label": "person"}]; they are '
-            f"{str(value)[:80]} ({problem}).",
+            f"{quoted(value)} ({_reason(problem)}).",
         ) from None
+
+
+def _reason(problem: Exception) -> str:
+    return f"a label {problem}" if isinstance(problem, NotALabelError) else quoted(str(problem))
+
+
+def name_labels(rows: Iterable[dict[str, Any]], known: Sequence[str]) -> list[str]:
+    """Give the entities of rows one name for each label, in place; notes on those with several.
+
+    known: the labels of a trained task.
+    """
+    entities = [entity for row in rows for entity in row["entities"]]
+    names = settle((entity["label"] for entity in entities), known)
+    for entity in entities:
+        entity["label"] = names[entity["label"]]
+    return settled_notes(names)
 
 
 def overlapping(entities: Sequence[Entity]) -> int:

@@ -10,10 +10,12 @@ import numpy as np
 
 from adaptkit.data.alignment import held_characters, with_marks
 from adaptkit.data.answer_windows import held_answers, shorten, target_tokens, windows_of
-from adaptkit.data.collate import by_column
+from adaptkit.data.answers import read_answers
+from adaptkit.data.collate import IGNORED, by_column
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import normalize_text, visible_part
+from adaptkit.errors import quoted
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.registry import register_task
@@ -62,16 +64,28 @@ class Answer(Task):
             column = self.column("answers") or "answers"
             table.need(column, "answers_column")
             for index, (row, given) in enumerate(zip(rows, table.rows, strict=True)):
-                row["answers"] = _answers(table, index, given.get(column), row["context"])
+                if (value := given.get(column)) is None:
+                    raise table.bad(
+                        index, f"the row has no {column!r}; write [] if nothing answers it."
+                    )
+                row["answers"], row["unplaced"] = read_answers(table, index, value, row["context"])
                 row["group"] = str(given.get("article") or given.get("title") or row["context"])
         return table.with_rows(rows)
 
     def fit_labels(self, train: Table) -> Answer:
+        for index, row in enumerate(train.rows):
+            if row["unplaced"] and not row["answers"]:
+                raise train.bad(
+                    index,
+                    f"the place of the answer {quoted(row['unplaced'][0])} is not given, and the "
+                    f"context holds it {row['context'].count(row['unplaced'][0])} times. To train "
+                    "on it, give its start.",
+                )
         return dataclasses.replace(self, unanswerable=any(not row["answers"] for row in train.rows))
 
     def check_labels(self, table: Table) -> None:
         if not self.unanswerable and (
-            none := [i for i, row in enumerate(table.rows) if not row["answers"]]
+            none := [i for i, row in enumerate(table.rows) if not _references(row)]
         ):
             raise table.bad(
                 none[0], "the question has no answer here, but every training question has one."
@@ -124,6 +138,9 @@ class Answer(Task):
                     columns["_row"], columns["_offsets"], columns["_nothing"], strict=True
                 )
             ]
+            for window, owner in enumerate(columns["_row"]):
+                if table.rows[owner]["unplaced"] and not table.rows[owner]["answers"]:
+                    columns["labels"][window] = [IGNORED, IGNORED]
         return columns
 
     def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
@@ -189,7 +206,7 @@ class Answer(Task):
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.squad import exact_match, f1
 
-        references = [[_visible(ref["text"]) for ref in row["answers"]] for row in table.rows]
+        references = [list(map(_visible, _references(row))) for row in table.rows]
         exact = np.asarray(
             [
                 exact_match(answer["text"], texts)
@@ -209,14 +226,14 @@ class Answer(Task):
         return scores
 
     def reference_text(self, row: dict[str, Any]) -> str:
-        return row["answers"][0]["text"] if row["answers"] else ""
+        return next(iter(_references(row)), "")
 
     def findings(self, splits: Splits):
         from adaptkit.tasks.finding import Finding
 
         found = []
         for name, table in splits.items():
-            none = sum(not row["answers"] for row in table.rows)
+            none = sum(not _references(row) for row in table.rows)
             text = (
                 f"{name}: {len(table)} questions on "
                 f"{len({row['context'] for row in table.rows})} texts, {none} without an answer"
@@ -248,43 +265,9 @@ class Answer(Task):
         )
 
 
-def _answers(table: Table, index: int, value: Any, context: str) -> list[dict[str, Any]]:
-    """[{"text", "start"}] from such a list, from a single one, or from SQuAD's format.
-
-    SQuAD's format: {"text": [...], "answer_start": [...]}.
-    """
-    if isinstance(value, dict) and isinstance(value.get("text"), list):
-        starts = value.get("answer_start", value.get("start"))
-        if not isinstance(starts, list) or len(starts) != len(value["text"]):
-            raise table.bad(
-                index,
-                f"answers have {len(value['text'])} texts and not as many starts: "
-                f"{str(value)[:80]}.",
-            )
-        value = [
-            {"text": text, "start": start}
-            for text, start in zip(value["text"], starts, strict=True)
-        ]
-    found = []
-    for answer in [value] if isinstance(value, dict) else value or []:
-        try:
-            text, start = (
-                answer["text"],
-                int(answer["start"] if "start" in answer else answer["answer_start"]),
-            )
-        except (TypeError, KeyError, ValueError):
-            raise table.bad(
-                index, f'answers should be [{{"text": ..., "start": ...}}]; one is {answer!r}.'
-            ) from None
-        if context[start : start + len(text)] != text or not text:
-            there = context[max(0, start) : start + len(text)]
-            near = context.find(text) if text else -1
-            hint = f" It is at {near}." if near >= 0 else " It is nowhere in the context."
-            raise table.bad(
-                index, f"the answer {text!r} is not at character {start}: there is {there!r}.{hint}"
-            )
-        found.append({"text": text, "start": start})
-    return found
+def _references(row: dict[str, Any]) -> list[str]:
+    """The texts of the right answers; none if the question has no answer."""
+    return [answer["text"] for answer in row["answers"]] + row["unplaced"]
 
 
 def _visible(text: str) -> str:

@@ -14,6 +14,7 @@ from adaptkit.data.collate import IGNORED
 from adaptkit.data.entities import (
     entities_from_tags,
     join_tokens,
+    name_labels,
     overlapping,
     read_entities,
     tags_from_entities,
@@ -36,6 +37,8 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
+
+ALSO = ("label", "labels", "spans")  # where tools put entities
 
 
 @register_task
@@ -83,29 +86,28 @@ class Tag(Task):
             tokens = "words" if "words" in table.columns else tokens
         tags = "ner_tags" if tags not in table.columns and "ner_tags" in table.columns else tags
         if tokens in table.columns:
-            return table.with_rows(
-                [
-                    self._from_tokens(table, i, row, tokens, tags, labelled)
-                    for i, row in enumerate(table.rows)
-                ]
+            words = table.each(
+                lambda i, row: self._from_tokens(table, i, row, tokens, tags, labelled)
             )
+            return self._with_names(table, words, labelled)
         text, entities = (self.column(part) or part for part in ("text", "entities"))
         table.need(text, "text_column")
-        if (
-            labelled
-            and entities not in table.columns
-            and isinstance(table.rows[0].get("label"), (dict, list))
-        ):
-            entities = "label"
         if labelled:
+            if entities not in table.columns:
+                entities = next((name for name in ALSO if _holds_lists(table, name)), entities)
             table.need(entities, "entities_column")
-        rows = [
-            self._from_text(table, i, row, text, entities, labelled)
-            for i, row in enumerate(table.rows)
-        ]
+        rows = table.each(lambda i, row: self._from_text(table, i, row, text, entities, labelled))
         if labelled and self.span_end is None:
             _refuse_cut_words(table, rows)
-        return table.with_rows(rows)
+        return self._with_names(table, rows, labelled)
+
+    def _with_names(self, table: Table, rows: list[dict[str, Any]], labelled: bool) -> Table:
+        """The rows as a table, with one name for each label however it is spelled."""
+        notes = name_labels(rows, self._kinds()) if labelled else []
+        return dataclasses.replace(table.with_rows(rows), notes=notes)
+
+    def _kinds(self) -> list[str]:
+        return [label[2:] for label in self.labels if label.startswith("B-")]
 
     def _from_tokens(
         self, table: Table, index: int, row: dict, tokens: str, tags: str, labelled: bool
@@ -141,9 +143,11 @@ class Tag(Task):
         words = text_at(table, index, row, text)
         found: dict[str, Any] = {"text": words, "units": units_of(words)}
         if labelled:
-            found["entities"] = read_entities(
-                table, index, words, row.get(entities) or [], self.span_end
-            )
+            if (given := row.get(entities)) is None:
+                raise table.bad(
+                    index, f"the row has no {entities!r}; write [] where a text has no entity."
+                )
+            found["entities"] = read_entities(table, index, words, given or [], self.span_end)
         return found
 
     def fit_labels(self, train: Table) -> Tag:
@@ -157,7 +161,7 @@ class Tag(Task):
         )
 
     def check_labels(self, table: Table) -> None:
-        kinds = [label[2:] for label in self.labels if label.startswith("B-")]
+        kinds = self._kinds()
         for index, row in enumerate(table.rows):
             for entity in row["entities"]:
                 if entity["label"] not in kinds:
@@ -302,6 +306,10 @@ class Tag(Task):
             token if label == IGNORED else f"[{token}/{self.labels[label]}]"
             for token, label in zip(tokens, row["labels"], strict=True)
         )
+
+
+def _holds_lists(table: Table, column: str) -> bool:
+    return isinstance(table.rows[0].get(column), (dict, list))
 
 
 def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:

@@ -244,13 +244,18 @@ def test_ends_that_look_inclusive_are_asked_about(tmp_path):
     )
 
 
-def test_an_unknown_word_in_a_span_row_is_no_crash(tmp_path):
-    (tmp_path / "a.jsonl").write_text(
-        json.dumps({"text": "abc", "entities": None})
-        + "\n"
-        + json.dumps({"text": "x y", "entities": []})
-    )
-    with pytest.raises(AdaptkitError, match="no row holds an entity"):
+@pytest.mark.parametrize(
+    "first, message",
+    [
+        ({"entities": []}, "no row holds an entity"),
+        ({"entities": None}, r"a\.jsonl:1: the row has no 'entities'; write \[\]"),
+        ({}, r"a\.jsonl:1: the row has no 'entities'; write \[\]"),
+    ],
+)
+def test_a_row_without_entities_says_so(tmp_path, first, message):
+    rows = [{"text": "abc", **first}, {"text": "x y", "entities": []}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(AdaptkitError, match=message):
         tag.main(["--train_file", str(tmp_path / "a.jsonl"), "--output_dir", str(tmp_path / "o")])
 
 
