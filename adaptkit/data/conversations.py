@@ -143,7 +143,8 @@ def check_template(tokenizer: Any, messages: list[Message], tools: list[dict] | 
         changed = [
             m | {"content": f"{m.get('content')} ."} if m["role"] == role else m for m in messages
         ]
-        variants[f"messages of {role!r}"] = changed, tools
+        own = "the system message" if role == "system" else f"messages of {role!r}"
+        variants[own] = changed, tools
     extra = [key for key in REASONING if messages[-1].get(key)]  # earlier ones are often left out
     extra += ["tool_calls"] if any("tool_calls" in message for message in messages) else []
     for key in extra:
@@ -152,7 +153,7 @@ def check_template(tokenizer: Any, messages: list[Message], tools: list[dict] | 
         if _same(tokenizer, others, given, text):
             raise AdaptkitError(
                 f"the base's chat template does not write {what}, so the model would not see "
-                "them. Leave them out, or take a base whose template writes them."
+                "this. Leave it out, or take a base whose template writes them."
             )
 
 

@@ -113,9 +113,10 @@ class Chat(Language):
         """The column of each part: as given, or as the files of instructions call it."""
 
         def first(part: str, *names: str) -> str:
-            default = self.column(part) or ""
-            known = [name for name in (default, *names) if name in table.columns]
-            return known[0] if known and part not in self.columns else default
+            column = self.column(part) or ""
+            if column != self.parts[part]:  # the user's own; a card names the usual ones, too
+                return column
+            return next((name for name in (column, *names) if name in table.columns), column)
 
         prompt = first("prompt", "instruction")
         known = prompt == "instruction"

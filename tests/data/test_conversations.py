@@ -74,7 +74,7 @@ def test_turns_without_loss_are_read_and_not_learned(template, make):
 @pytest.mark.parametrize(
     ("talk", "tools", "lost"),
     [
-        ([SYSTEM, ASK, SAY], None, "messages of 'system'"),
+        ([SYSTEM, ASK, SAY], None, "the system message"),
         ([ASK, SAY], [TOOL], "the tools"),
         ([ASK, CALLS], None, "tool_calls"),
         ([ASK, CALLS, REPLY, SAY], None, "messages of 'tool'"),

@@ -238,7 +238,8 @@ DOLLY = {"instruction": "Name it.", "context": "a kettle", "response": "Kettle."
 def test_the_input_of_an_instruction_is_read_below_it(tmp_path, row, named):
     """Also where the columns of the instruction and its answer are named."""
     completion = "output" if "output" in row else "response"
-    columns = {"prompt": "instruction", "completion": completion} if named else {}
+    usual = {"prompt": "prompt", "completion": "completion"}  # as in a card
+    columns = {"prompt": "instruction", "completion": completion} if named else usual
     rows = [row, {**row, "input": "", "context": None}]
     file = write(tmp_path / "a.json", json.dumps(rows))
     read = Chat(columns=columns).read(read_table(file)).rows
@@ -301,7 +302,7 @@ def test_a_template_that_ignores_the_system_message_is_refused(llama):
         "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
     )
     table = task.read(Table([{"prompt": "Hi.", "completion": "Hello."}], "rows"))
-    with pytest.raises(AdaptkitError, match=r"rows row 0: .* does not write messages of 'system'"):
+    with pytest.raises(AdaptkitError, match=r"rows row 0: .* does not write the system message"):
         task.encode(table, tokenizer, 64)
 
 
