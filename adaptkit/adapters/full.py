@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, task_of
+from adaptkit.data.conversations import template_of
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
@@ -96,7 +99,8 @@ def _upper(model: Any, everything: list[str], count: int) -> set[str]:
 def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
     """Write model, tokenizer and card to `folder`, atomically.
 
-    The card's base is the folder itself, so the folder can be moved.
+    The card's base is the folder itself, so the folder can be moved. A chat's tokenizer keeps the
+    template that was trained with, with its system message for conversations that have none.
     """
     known: dict[str, Any] = {
         "method": FULL,
@@ -110,10 +114,26 @@ def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
             "revision": origin.revision,
             "fingerprint": origin.fingerprint,
         }
-    if card.task and (kind := task_of(card).problem_type):
-        model.config.problem_type = kind  # how transformers' pipelines read the outputs
+    task = task_of(card) if card.task else None
+    if task and task.problem_type:
+        model.config.problem_type = task.problem_type  # how transformers' pipelines read outputs
     # what is left of an adapter would make transformers load that instead
-    with new_version(folder, without=(CONFIG, WEIGHTS)) as staged:
+    version = new_version(folder, without=(CONFIG, WEIGHTS))
+    with version as staged, _trained_template(tokenizer, task):
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)
         write_json(staged / CARD, dataclasses.asdict(dataclasses.replace(card, **known)))
+
+
+@contextmanager
+def _trained_template(tokenizer: Any, task: Any) -> Iterator[None]:
+    """The tokenizer with the chat template of a chat's training, and its system message in it."""
+    if task is None or task.name != "chat":
+        yield
+        return
+    before = tokenizer.chat_template
+    tokenizer.chat_template = template_of(tokenizer, task.system)
+    try:
+        yield
+    finally:
+        tokenizer.chat_template = before

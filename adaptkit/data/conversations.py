@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import json
 from typing import Any
 
 from adaptkit.data.alignment import tokens_of
+from adaptkit.data.chat_templates import TemplateLimit, plain, render_template
 from adaptkit.data.collate import IGNORED
-from adaptkit.data.tables import Table
+from adaptkit.data.messages import Message
 from adaptkit.errors import AdaptkitError
 
 ROLES = {"user", "assistant", "system", "tool"}  # roles that chat templates know
 
+REASONING = ("reasoning_content", "thinking", "reasoning")
 
 # For tokenizers without a template.
 PLAIN_TEMPLATE = (
@@ -46,36 +49,141 @@ def _before(system: str, template: str) -> str:
     )
 
 
-def render(tokenizer: Any, messages: list[dict[str, str]], prompt: bool) -> str:
-    """A conversation in the model's template; with `prompt`, up to where the answer begins."""
-    template = None if tokenizer.chat_template else PLAIN_TEMPLATE
+def render(
+    tokenizer: Any, messages: list[Message], prompt: bool, tools: list[dict] | None = None
+) -> str:
+    """A conversation in the model's template; with `prompt`, up to where the answer begins.
+
+    Raises:
+        AdaptkitError: the template refuses it, or runs too long.
+    """
     try:
-        return tokenizer.apply_chat_template(
-            messages, chat_template=template, tokenize=False, add_generation_prompt=prompt
-        )
+        return _rendered(tokenizer, messages, prompt, tools)
+    except TemplateLimit as problem:
+        raise AdaptkitError(f"the base's chat template is not used: {problem}.") from problem
     except Exception as problem:  # templates raise errors of any type
+        texts = _arguments_as_texts(messages)
+        if texts != messages:  # some templates write the arguments of calls as they are
+            with contextlib.suppress(Exception):
+                return _rendered(tokenizer, texts, prompt, tools)
         raise AdaptkitError(
-            f"the chat template refuses {str(messages)[:120]}: {problem}"
+            f"the chat template refuses {str(messages)[:120]}: {str(problem)[:300]}"
         ) from problem
 
 
+def check_limits(tokenizer: Any) -> None:
+    """Refuse a template that does too much with a short conversation."""
+    try:
+        render(tokenizer, [{"role": "user", "content": "Hi."}], True)
+    except AdaptkitError as problem:
+        if isinstance(problem.__cause__, TemplateLimit):
+            raise
+
+
+def _rendered(
+    tokenizer: Any, messages: list[Message], prompt: bool, tools: list[dict] | None
+) -> str:
+    from transformers import PreTrainedTokenizerBase
+
+    read = [{key: one for key, one in message.items() if key != "train"} for message in messages]
+    own = type(tokenizer).apply_chat_template is not PreTrainedTokenizerBase.apply_chat_template
+    if own:  # tokenizers that write conversations without a template
+        return tokenizer.apply_chat_template(
+            read, tools=tools or None, tokenize=False, add_generation_prompt=prompt
+        )
+    template = PLAIN_TEMPLATE
+    if tokenizer.chat_template:
+        template = tokenizer.get_chat_template(tools=tools or None)
+    return render_template(
+        template,
+        **tokenizer.special_tokens_map,
+        messages=[_with_reasoning(message) for message in plain(read)],
+        tools=plain(tools) if tools else None,
+        documents=None,
+        add_generation_prompt=prompt,
+    )
+
+
+def _with_reasoning(message: Message) -> Message:
+    """The message with its reasoning under both names that templates know."""
+    reasoning = next((message[name] for name in REASONING if name in message), None)
+    if reasoning is None:
+        return message
+    return {"thinking": reasoning} | message | {"reasoning_content": reasoning}
+
+
+def _arguments_as_texts(messages: list[Message]) -> list[Message]:
+    def call(given: dict[str, Any]) -> dict[str, Any]:
+        function = given.get("function")
+        if not isinstance(function, dict) or isinstance(function.get("arguments"), str):
+            return given
+        text = json.dumps(function.get("arguments"), ensure_ascii=False)
+        return given | {"function": function | {"arguments": text}}
+
+    return [
+        message | {"tool_calls": [call(one) for one in message["tool_calls"]]}
+        if "tool_calls" in message
+        else message
+        for message in messages
+    ]
+
+
+def check_template(tokenizer: Any, messages: list[Message], tools: list[dict] | None) -> None:
+    """Refuse a conversation of which the template leaves something out.
+
+    Raises:
+        AdaptkitError: it writes the same without the tools, another system message, tool calls ...
+    """
+    text = render(tokenizer, messages, False, tools)
+    variants: dict[str, tuple[list[Message], list[dict] | None]] = {}
+    if tools:
+        variants["the tools"] = messages, None
+    for role in {message["role"] for message in messages} - {"user", "assistant"}:
+        # changed, not left out: a template may put a system message where there is none
+        changed = [
+            m | {"content": f"{m.get('content')} ."} if m["role"] == role else m for m in messages
+        ]
+        own = "the system message" if role == "system" else f"messages of {role!r}"
+        variants[own] = changed, tools
+    extra = [key for key in REASONING if messages[-1].get(key)]  # earlier ones are often left out
+    extra += ["tool_calls"] if any("tool_calls" in message for message in messages) else []
+    for key in extra:
+        variants[key] = [{k: v for k, v in m.items() if k != key} for m in messages], tools
+    for what, (others, given) in variants.items():
+        if _same(tokenizer, others, given, text):
+            raise AdaptkitError(
+                f"the base's chat template does not write {what}, so the model would not see "
+                "this. Leave it out, or take a base whose template writes them."
+            )
+
+
+def _same(tokenizer: Any, messages: list[Message], tools: list[dict] | None, text: str) -> bool:
+    try:
+        return render(tokenizer, messages, False, tools) == text
+    except AdaptkitError:  # it needs what was left out
+        return False
+
+
 def encode_conversation(
-    messages: list[dict[str, str]], tokenizer: Any, max_length: int
+    messages: list[Message],
+    tokenizer: Any,
+    max_length: int,
+    tools: list[dict] | None = None,
 ) -> dict[str, list[int]]:
     """Encode a conversation, with labels on the assistant's answers and their end tokens.
 
     The template is rendered up to each answer to find the answers' positions in the text; the text
-    is tokenized once.
+    is tokenized once. Turns with `train: False` get no labels.
     """
-    text = render(tokenizer, messages, False)
+    text = render(tokenizer, messages, False, tools)
     spans = []
     for turn, message in enumerate(messages):
-        if message["role"] == "assistant":
+        if message["role"] == "assistant" and message.get("train", True):
             before, after = (
-                render(tokenizer, messages[:turn], True),
-                render(tokenizer, messages[: turn + 1], False),
+                render(tokenizer, messages[:turn], True, tools),
+                render(tokenizer, messages[: turn + 1], False, tools),
             )
-            if place := _turn(text, before, after, message["content"].strip()):
+            if place := _turn(text, before, after, message.get("content", "").strip()):
                 spans.append(place)
             elif turn == len(messages) - 1:
                 raise AdaptkitError(
@@ -140,26 +248,6 @@ def pack(rows: list[dict[str, list[int]]], max_length: int) -> list[dict[str, li
     return packed
 
 
-def without_answer(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+def without_answer(messages: list[Message]) -> list[Message]:
     """A conversation without its last answer."""
     return messages[:-1] if messages[-1]["role"] == "assistant" else messages
-
-
-def check_messages(table: Table, index: int, messages: Any) -> None:
-    if not isinstance(messages, list) or not messages:
-        raise table.bad(
-            index,
-            'messages should be [{"role": "user", "content": ...}, ...]; they are '
-            f"{str(messages)[:80]!r}.",
-        )
-    for message in messages:
-        if (
-            not isinstance(message, dict)
-            or not isinstance(message.get("role"), str)
-            or not isinstance(message.get("content"), str)
-        ):
-            raise table.bad(
-                index,
-                'a message should be {"role": "user", "content": "..."}; one is '
-                f"{str(message)[:80]}.",
-            )

@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 from transformers import Pipeline
 
-from adaptkit.data.conversations import template_of
+from adaptkit.data.conversations import check_limits, template_of
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.inference.predictor import Predictor
@@ -70,6 +70,7 @@ def _pipeline(predictor: Predictor) -> Any:
             stride=min(task.doc_stride, length // 2),
         )
     if task.name == "chat":
+        check_limits(tokenizer)  # transformers has none
         tokenizer.chat_template = template_of(tokenizer, task.system)
         return transformers_pipeline(
             "text-generation", **shared, do_sample=False, max_new_tokens=task.max_new_tokens

@@ -8,12 +8,13 @@ from typing import Any
 from adaptkit.data.collate import IGNORED, by_column
 from adaptkit.data.conversations import (
     ROLES,
-    check_messages,
+    check_template,
     encode_conversation,
     pack,
     render,
     without_answer,
 )
+from adaptkit.data.messages import Message, content_of, read_messages, read_tools
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import text_at
@@ -21,6 +22,8 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
 from adaptkit.tasks.registry import register_task
+
+CONTEXTS = ("input", "context")  # columns of a text below the prompt, as Alpaca and Dolly call it
 
 
 @register_task
@@ -44,12 +47,21 @@ class Chat(Language):
 
     name = "chat"
     auto_class = "AutoModelForCausalLM"
-    parts = {"messages": "messages", "prompt": "prompt", "completion": "completion"}
+    parts = {
+        "messages": "messages",
+        "prompt": "prompt",
+        "completion": "completion",
+        "context": None,
+        "tools": None,
+    }
     label_parts = ("completion",)
     embedded = {"prompt": "text", "completion": "reply"}
     column_helps = {
         "prompt": "column of the prompt, if there are no messages (default: prompt)",
-        "completion": "column of its answer (default: completion)",
+        "completion": "column of its answer (default: completion; output or response, if the "
+        "prompt is in a column called instruction)",
+        "context": "column of a text that is read below the prompt (default: input and context)",
+        "tools": "column of the tools that the template writes (default: tools)",
     }
     recipe_flags = {
         "model_name_or_path": Flag(
@@ -74,19 +86,18 @@ class Chat(Language):
 
     def read(self, table: Table, labelled: bool = True) -> Table:
         rows = []
-        messages = self.column("messages") or "messages"
-        needed = [] if messages in table.columns else ["prompt", "completion"][: 1 + labelled]
-        for part in needed:
-            table.need(self.column(part) or part, f"{part}_column")
+        given = self.column("messages") or "messages"
+        listed = given in table.columns
+        columns = {} if listed else self._columns(table)
+        for part in () if listed else ("prompt", "completion")[: 1 + labelled]:
+            table.need(columns[part], f"{part}_column")
+        if labelled and not listed and (context := self.column("context")):
+            table.need(context, "context_column")
         for index, row in enumerate(table.rows):
-            talk: Any = (
-                self._messages(table, index, row, labelled)
-                if messages not in table.columns
-                else row.get(messages)
-            )
+            talk = row.get(given) if listed else self._written(table, index, row, columns, labelled)
             if isinstance(talk, str) and talk.strip() and not labelled:  # one line of a file
                 talk = [{"role": "user", "content": talk}]
-            check_messages(table, index, talk)
+            talk = read_messages(table, index, talk)
             if self.system and talk[0]["role"] != "system":
                 talk = [{"role": "system", "content": self.system}, *talk]
             if labelled and talk[-1]["role"] != "assistant":
@@ -94,23 +105,55 @@ class Chat(Language):
                     index,
                     f"the last message is of {talk[-1]['role']!r}; it should be the assistant's.",
                 )
-            rows.append({"messages": talk})
+            tools = read_tools(table, index, row, self.column("tools") or "tools")
+            rows.append({"messages": talk, "tools": tools})
         return table.with_rows(rows)
 
-    def _messages(
-        self, table: Table, index: int, row: dict[str, Any], labelled: bool
-    ) -> list[dict[str, str]]:
+    def _columns(self, table: Table) -> dict[str, str]:
+        """The column of each part: as given, or as the files of instructions call it."""
+
+        def first(part: str, *names: str) -> str:
+            column = self.column(part) or ""
+            if column != self.parts[part]:  # the user's own; a card names the usual ones, too
+                return column
+            return next((name for name in (column, *names) if name in table.columns), column)
+
+        prompt = first("prompt", "instruction")
+        known = prompt == "instruction"
+        return {
+            "prompt": prompt,
+            "completion": first("completion", *(("output", "response") if known else ())),
+        }
+
+    def _written(
+        self,
+        table: Table,
+        index: int,
+        row: dict[str, Any],
+        columns: dict[str, str],
+        labelled: bool,
+    ) -> list[Message]:
         """A prompt and its completion, each a text or a list of messages."""
-        found: list[dict[str, str]] = []
+        found: list[Message] = []
         for part, role in [("prompt", "user"), ("completion", "assistant")][: 1 + labelled]:
-            value = row.get(self.column(part) or part)
+            value = row.get(columns[part])
             if isinstance(value, list):
                 found += value
             else:
-                found.append(
-                    {"role": role, "content": text_at(table, index, row, self.column(part) or part)}
-                )
+                found.append({"role": role, "content": text_at(table, index, row, columns[part])})
+        asked = row.get(columns["prompt"])
+        for column in self._contexts(columns):
+            if row.get(column) in (None, "") or not str(row[column]).strip():
+                continue
+            if not isinstance(asked, str):
+                raise table.bad(index, f"column {column!r} goes with a prompt that is a text.")
+            found[0]["content"] += f"\n\n{text_at(table, index, row, column)}"
         return found
+
+    def _contexts(self, columns: dict[str, str]) -> list[str]:
+        """The columns of what is read below a prompt."""
+        given = self.column("context")
+        return [given] if given else [one for one in CONTEXTS if one not in columns.values()]
 
     def features(
         self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
@@ -119,7 +162,11 @@ class Chat(Language):
 
         Rows without any answer left are not trained on.
         """
-        rows = [encode_conversation(row["messages"], tokenizer, max_length) for row in table.rows]
+        rows = _each(
+            table,
+            lambda row: encode_conversation(row["messages"], tokenizer, max_length, row["tools"]),
+            lambda row: check_template(tokenizer, row["messages"], row["tools"]),
+        )
         if train:
             rows = [row for row in rows if any(label != IGNORED for label in row["labels"])]
             if not rows:
@@ -139,7 +186,11 @@ class Chat(Language):
         }
 
     def prompts(self, model, table: Table, tokenizer, max_length: int) -> list[list[int]]:
-        texts = [render(tokenizer, without_answer(row["messages"]), True) for row in table.rows]
+        texts = _each(
+            table,
+            lambda row: render(tokenizer, without_answer(row["messages"]), True, row["tools"]),
+            lambda row: check_template(tokenizer, row["messages"], row["tools"]),
+        )
         positions = (
             getattr(model.config, "max_position_embeddings", None)
             or max_length + self.max_new_tokens
@@ -175,10 +226,10 @@ class Chat(Language):
         return rouge(predictions, [[text] for text in references]) | {"exact_match": exact}
 
     def text(self, row: dict[str, Any]) -> str:
-        return " | ".join(message["content"] for message in without_answer(row["messages"]))
+        return " | ".join(content_of(message) for message in without_answer(row["messages"]))
 
     def reference_text(self, row: dict[str, Any]) -> str:
-        return row["messages"][-1]["content"]
+        return content_of(row["messages"][-1])
 
     def findings(self, splits: Splits):
         from adaptkit.tasks.finding import Finding
@@ -218,3 +269,20 @@ class Chat(Language):
             ),
             Finding("good", f"{loss} of {tokens} tokens carry loss ({loss / max(tokens, 1):.0%})"),
         ]
+
+
+def _each(table: Table, make: Any, check: Any) -> list[Any]:
+    """What `make` gives for each row that passes `check`.
+
+    Raises:
+        AdaptkitError: that of the first row, with file and line. Later rows are not tried: a
+            template that refuses one may run long in each.
+    """
+    found = []
+    for index, row in enumerate(table.rows):
+        try:
+            check(row)
+            found.append(make(row))
+        except AdaptkitError as problem:
+            raise table.bad(index, str(problem)) from problem
+    return found

@@ -3,6 +3,7 @@ adapters did.
 """
 
 import re
+import shutil
 import stat
 
 import pytest
@@ -17,6 +18,7 @@ from transformers import (
 from adaptkit import (
     AdaptkitError,
     Predictor,
+    Table,
     TaskCard,
     adapt,
     load_adapter,
@@ -27,6 +29,7 @@ from adaptkit.adapters.export import export
 from adaptkit.cli import main
 from adaptkit.data.corpus import load_corpus
 from adaptkit.models.scratch import make_model
+from tests.helpers.templates import WITH_TOOLS
 from tests.tiny import inputs, randomize, tiny
 
 TEXTS = [row["text"] for row in load_corpus("train")[:40]]
@@ -112,6 +115,29 @@ def test_heads_of_every_shape_come_along(name, bases, tmp_path):
             atol=1e-5,
             rtol=1e-4,
         )
+
+
+@pytest.mark.parametrize("template", [None, WITH_TOOLS])
+@pytest.mark.parametrize("system", [None, "Be 'brief'."])
+def test_a_chat_keeps_the_template_and_the_system_message_of_its_training(
+    bases, tmp_path, template, system
+):
+    """transformers and others then read a conversation as it was trained."""
+    shutil.copytree(bases / "llama", tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(tmp_path / "base")
+    settings = {"system": system, "max_new_tokens": 4}
+    folder = adapter(tmp_path / "a", tmp_path / "base", task="chat", labels=None, **settings)
+    export(folder, tmp_path / "whole")
+    before, after = Predictor(folder), Predictor(tmp_path / "whole")
+    rows = before.task.read(Table([{"prompt": "Hi."}], "x"), labelled=False)
+    wanted = before.task.prompts(before.model, rows, before.tokenizer, 512)[0]
+    exported = AutoTokenizer.from_pretrained(tmp_path / "whole")
+    given = [{"role": "user", "content": "Hi."}]
+    read = exported.apply_chat_template(given, add_generation_prompt=True)["input_ids"]
+    assert read == wanted
+    assert after("Hi.") == before("Hi.")
 
 
 def test_a_model_that_writes(bases, tmp_path):

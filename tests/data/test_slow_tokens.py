@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import PhobertTokenizer
 
 from adaptkit import AdaptkitError
 from adaptkit.data.alignment import encode_windows, tokens_of
@@ -62,6 +63,16 @@ def test_japanese_characters_are_placed_by_what_is_known_between_them():
     text = "私は東京都がﾃｽ に。"
     _, places = SlowTokens(kind("japanese"))(text)
     assert [text[start:end] for start, end in places] == [one for one in text if one != " "]
+
+
+def test_pieces_with_marks_behind_them_and_unknown_ones_are_placed(tmp_path):
+    """As PhoBERT's, whose pieces that continue end in @@."""
+    (tmp_path / "codes").write_text("B e 8\nBe r 7\n")
+    (tmp_path / "dict").write_text("\n".join(f"{one} 1" for one in ["a", "Ber@@", "n@@", "n", ","]))
+    text = "a Bern, a Q \u2764\ufe0f Be\u0301n"
+    _, places = SlowTokens(PhobertTokenizer(str(tmp_path / "dict"), str(tmp_path / "codes")))(text)
+    wanted = ["a", "Ber", "n", ",", "a", "Q", "\u2764", "\ufe0f", "Be", "\u0301", "n"]
+    assert [text[start:end] for start, end in places] == wanted
 
 
 @pytest.mark.parametrize("name", ["bert", "canine", "byt5"])

@@ -1,5 +1,6 @@
 """Conversations: templates, which tokens carry loss, packing without leaks, perplexity, answers."""
 
+import functools
 import json
 import math
 
@@ -13,11 +14,13 @@ from adaptkit.data.collate import IGNORED
 from adaptkit.data.conversations import pack, render, template_of
 from adaptkit.data.corpus import load_corpus
 from adaptkit.data.splits import Splits
+from adaptkit.host.rows import table_of
 from adaptkit.inference.predict import predict
 from adaptkit.models.probe import check_packing, packing_leaks
 from adaptkit.models.scratch import make_model
 from adaptkit.tasks.chat import Chat, encode_conversation
 from tests.helpers.files import write
+from tests.helpers.templates import WITH_TOOLS
 from tests.tiny import randomize, tiny
 
 TALK = [
@@ -224,6 +227,99 @@ def test_answers_in_a_batch_are_those_alone(llama):
     alone = [task.generate(model, rows.take([i]), tokenizer, 128, 1)[0] for i in range(3)]
     assert together == alone
     assert any(answer["text"] for answer in together)
+
+
+ALPACA = {"instruction": "Name it.", "input": "a kettle", "output": "Kettle."}
+DOLLY = {"instruction": "Name it.", "context": "a kettle", "response": "Kettle.", "category": "qa"}
+
+
+@pytest.mark.parametrize("row", [ALPACA, DOLLY])
+@pytest.mark.parametrize("named", [False, True])
+def test_the_input_of_an_instruction_is_read_below_it(tmp_path, row, named):
+    """Also where the columns of the instruction and its answer are named."""
+    completion = "output" if "output" in row else "response"
+    usual = {"prompt": "prompt", "completion": "completion"}  # as in a card
+    columns = {"prompt": "instruction", "completion": completion} if named else usual
+    rows = [row, {**row, "input": "", "context": None}]
+    file = write(tmp_path / "a.json", json.dumps(rows))
+    read = Chat(columns=columns).read(read_table(file)).rows
+    answer = {"role": "assistant", "content": "Kettle."}
+    assert [one["messages"] for one in read] == [
+        [{"role": "user", "content": "Name it.\n\na kettle"}, answer],
+        [{"role": "user", "content": "Name it."}, answer],
+    ]
+    asked = Chat(columns=columns).read(read_table(file), labelled=False).rows
+    assert [one["messages"] for one in asked] == [one["messages"][:1] for one in read]
+
+
+def test_a_host_and_a_predictor_read_the_context_by_its_name():
+    row = {"prompt": "Name it.", "context": "a kettle"}
+    asked = Chat().read(table_of(Chat(), [row], "a"), labelled=False).rows[0]["messages"]
+    assert asked == [{"role": "user", "content": "Name it.\n\na kettle"}]
+    with pytest.raises(AdaptkitError, match="no column 'about'.* --context_column"):
+        Chat(columns={"context": "about"}).read(Table([row | {"completion": "x"}], "x"))
+
+
+def test_a_context_is_any_column_that_is_named(tmp_path):
+    row = {"prompt": "Where?", "completion": "Bern.", "about": "In Bern.", "input": "left out"}
+    file = write(tmp_path / "a.jsonl", json.dumps(row))
+    assert Chat(columns={"context": "about"}).read(read_table(file)).rows[0]["messages"][0] == {
+        "role": "user",
+        "content": "Where?\n\nIn Bern.",
+    }
+    talk = write(
+        tmp_path / "b.jsonl", json.dumps(row | {"prompt": [{"role": "user", "content": "x"}]})
+    )
+    with pytest.raises(
+        AdaptkitError, match=r"b\.jsonl:1: column 'about' goes with a prompt that is"
+    ):
+        Chat(columns={"context": "about"}).read(read_table(talk))
+
+
+REFUSES = "{% for m in messages %}{% if 'blue' in m.content %}{{ raise_exception('no blue') }}"
+REFUSES += "{% endif %}{{ m.role ~ ': ' ~ m.content ~ '\n' }}{% endfor %}"
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_template_that_refuses_a_row_is_named_with_file_and_line(llama, tmp_path, labelled):
+    tokenizer = load_tokenizer(llama)
+    rows = [{"prompt": one, "completion": "No."} for one in ("Red?", "Is it blue?")]
+    file = write(tmp_path / "talks.jsonl", "\n\n".join(map(json.dumps, rows)))
+    table, model = Chat().read(read_table(file)), load_base(llama, task="chat")
+    tokenizer.chat_template = REFUSES
+    run = (
+        functools.partial(Chat().encode, table, tokenizer, 64)
+        if labelled
+        else functools.partial(Chat().generate, model, table, tokenizer, 64, 2)
+    )
+    with pytest.raises(AdaptkitError, match=r"talks\.jsonl:3: the chat template refuses.*no blue"):
+        run()
+
+
+def test_a_template_that_ignores_the_system_message_is_refused(llama):
+    tokenizer, task = load_tokenizer(llama), Chat(system="Be brief.")
+    tokenizer.chat_template = (
+        "{% for m in messages if m.role != 'system' %}{{ m.content }}{% endfor %}"
+    )
+    table = task.read(Table([{"prompt": "Hi.", "completion": "Hello."}], "rows"))
+    with pytest.raises(AdaptkitError, match=r"rows row 0: .* does not write the system message"):
+        task.encode(table, tokenizer, 64)
+
+
+def test_rows_with_tools_are_learned_with_them_and_answered_with_them(llama):
+    tokenizer, model = load_tokenizer(llama), load_base(llama, task="chat").eval()
+    tokenizer.chat_template = WITH_TOOLS
+    call = {"function": {"name": "look", "arguments": '{"for": "kettle"}'}}
+    talk = [TALK[1], {"role": "assistant", "content": None, "tool_calls": [call]}]
+    tool = {"type": "function", "function": {"name": "look"}}
+    task = Chat(max_new_tokens=4)
+    table = task.read(Table([{"messages": talk, "tools": [tool]}], "x"))
+    text = tokenizer.decode(task.encode(table, tokenizer, 512)[0]["input_ids"])
+    assert "# Tools" in text
+    assert '"arguments": {"for": "kettle"}' in text
+    assert "# Tools" in tokenizer.decode(task.prompts(model, table, tokenizer, 512)[0])
+    assert json.loads(task.reference_text(table.rows[0]))[0]["function"]["name"] == "look"
+    assert task.text(table.rows[0]) == "Where is my kettle?"
 
 
 @pytest.mark.parametrize("row, message", [

@@ -1,0 +1,139 @@
+"""The messages of a conversation, read and checked.
+
+{"role": "user", "content": "Is it blue?"}. Besides: a list of text parts as `content`; `tool_calls`
+of an assistant; `weight: 0` or `train: false` for a turn that carries no loss.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from adaptkit.data.tables import Table
+
+Message = dict[str, Any]
+
+MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+
+_WEIGHTS = ("weight", "train", "training")  # how trainers say that a turn carries loss
+
+
+def read_messages(table: Table, index: int, messages: Any) -> list[Message]:
+    """The messages of a row, with texts as content; `train` is False for turns without loss.
+
+    Raises:
+        AdaptkitError: they are no messages, or hold what a text model cannot read.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise table.bad(
+            index,
+            'messages should be [{"role": "user", "content": ...}, ...]; they are '
+            f"{str(messages)[:80]!r}.",
+        )
+    return [_message(table, index, message) for message in messages]
+
+
+def _message(table: Table, index: int, given: Any) -> Message:
+    if not isinstance(given, dict) or not isinstance(given.get("role"), str):
+        raise _no_message(table, index, given)
+    message = {key: value for key, value in given.items() if value is not None}
+    if isinstance(message.get("content"), list):
+        message["content"] = "".join(_text(table, index, part) for part in message["content"])
+    if lost := [key for key in (*MEDIA, "function_call") if message.get(key)]:
+        instead = "give tool_calls" if lost[0] == "function_call" else "chat reads texts only"
+        raise table.bad(index, f"a message of {given['role']!r} holds {lost[0]}: {instead}.")
+    if calls := message.pop("tool_calls", None):
+        message["tool_calls"] = _calls(table, index, calls)
+    if not isinstance(message.get("content"), str) and not (calls and "content" not in message):
+        raise _no_message(table, index, given)
+    return _with_loss(table, index, message)
+
+
+def _no_message(table: Table, index: int, given: Any) -> Exception:
+    return table.bad(
+        index,
+        f'a message should be {{"role": "user", "content": "..."}}; one is {str(given)[:80]}.',
+    )
+
+
+def _text(table: Table, index: int, part: Any) -> str:
+    """The text of a part of a content."""
+    if isinstance(part, str):
+        return part
+    kind = part.get("type", "text") if isinstance(part, dict) else None
+    if kind != "text" or not isinstance(part.get("text"), str):
+        what = f"a part of type {kind!r}" if kind else str(part)[:40]
+        raise table.bad(index, f"a message holds {what}; chat reads texts only, without images.")
+    return part["text"]
+
+
+def _with_loss(table: Table, index: int, message: Message) -> Message:
+    """The message with `train: False` if it carries no loss, and without other words for it."""
+    marks = {key: message.pop(key) for key in _WEIGHTS if key in message}
+    for key, value in marks.items():
+        if value not in (0, 1):
+            raise table.bad(index, f"{key} of a message is 0 or 1, false or true; it is {value!r}.")
+        if value and message["role"] != "assistant":
+            raise table.bad(
+                index,
+                f"a message of {message['role']!r} has {key}: {value!r}, but only what the "
+                f"assistant says carries loss. Leave {key} out there.",
+            )
+    return message if all(marks.values()) else message | {"train": False}
+
+
+def _calls(table: Table, index: int, calls: Any) -> list[dict[str, Any]]:
+    """Tool calls, with arguments as objects, as templates expect them."""
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        raise table.bad(
+            index, f"tool_calls should be a list of objects; they are {str(calls)[:80]}."
+        )
+    return [_without_none(call) | _call(call) for call in calls]
+
+
+def _call(call: dict[str, Any]) -> dict[str, Any]:
+    function = call.get("function", call)
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return {}
+    try:
+        arguments = json.loads(function["arguments"])
+    except ValueError:
+        return {}
+    parsed = _without_none(function) | {"arguments": arguments}
+    return {"function": parsed} if "function" in call else parsed
+
+
+def _without_none(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: one for key, one in value.items() if one is not None}
+
+
+def read_tools(
+    table: Table, index: int, row: dict[str, Any], column: str = "tools"
+) -> list[dict[str, Any]]:
+    """The tools of a row: a list of objects, or its JSON.
+
+    Raises:
+        AdaptkitError: they are no list of objects, or the row holds what a text model cannot read.
+    """
+    if lost := [key for key in (*MEDIA, "functions") if row.get(key)]:
+        instead = "give them as tools" if lost[0] == "functions" else "chat reads texts only"
+        raise table.bad(
+            index, f"the row has {lost[0]}, which would be lost: {instead}. Or take the column out."
+        )
+    tools = row.get(column)
+    if isinstance(tools, str) and tools.strip():
+        try:
+            tools = json.loads(tools)
+        except ValueError as problem:
+            raise table.bad(index, f"tools hold no JSON ({problem}): {tools[:80]!r}.") from None
+    if not tools or (isinstance(tools, str) and not tools.strip()):
+        return []
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        raise table.bad(index, f"tools should be a list of objects; they are {str(tools)[:80]}.")
+    return tools
+
+
+def content_of(message: Message) -> str:
+    """What a message says, or its tool calls."""
+    calls = message.get("tool_calls")
+    return message.get("content") or (json.dumps(calls, ensure_ascii=False) if calls else "")

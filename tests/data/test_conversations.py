@@ -1,0 +1,96 @@
+"""Conversations with tools, turns without loss, and what a template leaves out."""
+
+import pytest
+
+from adaptkit import AdaptkitError
+from adaptkit.data.collate import IGNORED
+from adaptkit.data.conversations import check_template, encode_conversation, render
+from tests.helpers.templates import ALTERNATES, DEAF, WITH_TOOLS
+from tests.helpers.tokenizers import byte_level, slow
+
+ASK, SAY = {"role": "user", "content": "Is it blue?"}, {"role": "assistant", "content": "It is."}
+SYSTEM = {"role": "system", "content": "Be brief."}
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {}}}
+CALLS = {"role": "assistant", "tool_calls": [{"function": {"name": "look", "arguments": {"x": 1}}}]}
+REPLY = {"role": "tool", "content": "blue"}
+THINKS = SAY | {"reasoning_content": "Hm."}
+
+
+def with_template(template):
+    tokenizer = byte_level()
+    tokenizer.bos_token, tokenizer.chat_template = "[CLS]", template
+    return tokenizer
+
+
+def learned(tokenizer, row):
+    """The texts that carry loss."""
+    parts, before = [], None
+    for place, label in enumerate(row["labels"]):
+        if label != IGNORED:
+            parts = parts if before == place - 1 else [*parts, []]
+            parts[-1].append(label)
+            before = place
+    return [tokenizer.decode(part) for part in parts]
+
+
+def test_tools_and_calls_are_written_by_the_template_and_learned():
+    tokenizer = with_template(WITH_TOOLS)
+    talk = [SYSTEM, ASK, CALLS, REPLY, SAY]
+    check_template(tokenizer, talk, [TOOL])
+    row = encode_conversation(talk, tokenizer, 1000, [TOOL])
+    text = tokenizer.decode(row["input_ids"])
+    assert text == render(tokenizer, talk, False, [TOOL])
+    assert '# Tools\n{"type": "function", "function": {"name": "look"' in text
+    assert learned(tokenizer, row) == [
+        '\n<tool_call>\n{"name": "look", "arguments": {"x": 1}}\n</tool_call><|im_end|>\n',
+        "It is.<|im_end|>\n",
+    ]
+
+
+def test_arguments_are_texts_where_the_template_joins_them():
+    arguments = "m.tool_calls[0].function.arguments + '!'"
+    joins = f"{{% for m in messages %}}{{{{ m.content or {arguments} }}}}{{% endfor %}}"
+    assert render(with_template(joins), [ASK, CALLS], False) == 'Is it blue?{"x": 1}!'
+
+
+@pytest.mark.parametrize("template", [WITH_TOOLS, ALTERNATES, None])
+@pytest.mark.parametrize("make", [byte_level, lambda: slow("byt5")])
+def test_turns_without_loss_are_read_and_not_learned(template, make):
+    tokenizer = make()
+    tokenizer.chat_template = template
+    tokenizer.bos_token = tokenizer.bos_token or tokenizer.pad_token
+    talk = [ASK, SAY | {"content": "No.", "train": False}, ASK, SAY]
+    plain = [{key: one for key, one in turn.items() if key != "train"} for turn in talk]
+    row = encode_conversation(talk, tokenizer, 1000)
+    assert row["input_ids"] == encode_conversation(plain, tokenizer, 1000)["input_ids"]
+    assert [text.split("<")[0].strip() for text in learned(tokenizer, row)] == ["It is."]
+    both = [
+        text.split("<")[0].strip()
+        for text in learned(tokenizer, encode_conversation(plain, tokenizer, 1000))
+    ]
+    assert both == ["No.", "It is."]
+
+
+@pytest.mark.parametrize(
+    ("talk", "tools", "lost"),
+    [
+        ([SYSTEM, ASK, SAY], None, "the system message"),
+        ([ASK, SAY], [TOOL], "the tools"),
+        ([ASK, CALLS], None, "tool_calls"),
+        ([ASK, CALLS, REPLY, SAY], None, "messages of 'tool'"),
+        ([ASK, THINKS], None, "reasoning_content"),
+    ],
+)
+def test_what_a_template_leaves_out_is_refused(talk, tools, lost):
+    check_template(with_template(WITH_TOOLS), talk, tools)
+    with pytest.raises(AdaptkitError, match=f"does not write {lost}, so the model would not see"):
+        check_template(with_template(DEAF), talk, tools)
+
+
+def test_thoughts_of_earlier_turns_may_be_left_out():
+    check_template(with_template(WITH_TOOLS), [ASK, THINKS, ASK, SAY], None)
+
+
+def test_a_template_that_refuses_the_system_message_says_so():
+    with pytest.raises(AdaptkitError, match="template refuses .*System role not supported"):
+        check_template(with_template(ALTERNATES), [SYSTEM, ASK, SAY], None)

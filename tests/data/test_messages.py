@@ -1,0 +1,90 @@
+"""Messages and tools of the common formats, read or refused."""
+
+import pytest
+
+from adaptkit import AdaptkitError, Table
+from adaptkit.data.messages import read_messages, read_tools
+
+TABLE = Table([{}], "talks.jsonl", [7])
+CALL = {"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"for": "x"}'}}
+
+
+def read(*messages):
+    return read_messages(TABLE, 0, list(messages))
+
+
+def test_parts_of_text_are_one_text():
+    parts = [{"type": "text", "text": "Is it "}, {"type": "text", "text": "blue?"}]
+    assert read({"role": "user", "content": parts, "name": None}) == [
+        {"role": "user", "content": "Is it blue?"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "mark", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"training": 0}]
+)
+def test_turns_without_loss_are_marked(mark):
+    found = read(
+        {"role": "assistant", "content": "x", **mark}, {"role": "assistant", "content": "y"}
+    )
+    assert found == [
+        {"role": "assistant", "content": "x", "train": False},
+        {"role": "assistant", "content": "y"},
+    ]
+    assert read({"role": "assistant", "content": "y", "weight": 1}) == found[1:]
+
+
+def test_tool_calls_have_objects_as_arguments():
+    given = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    wanted = {"name": "look", "arguments": {"for": "x"}}
+    assert read(given) == [
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": wanted}]}
+    ]
+    odd = CALL | {"function": {"name": "look", "arguments": "no json"}}
+    assert read(given | {"tool_calls": [odd]})[0]["tool_calls"] == [odd]
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": "x"}]},
+            "part of type 'image",
+        ),
+        ({"role": "user", "content": "x", "images": ["x.png"]}, "'user' holds images"),
+        ({"role": "assistant", "content": "", "function_call": {"name": "x"}}, "give tool_calls"),
+        ({"role": "assistant", "content": "x", "weight": 0.5}, "weight of a message is 0 or 1"),
+        (
+            {"role": "user", "content": "x", "train": True},
+            "only what the assistant says carries loss",
+        ),
+        ({"role": "assistant", "content": "x", "tool_calls": ["x"]}, "tool_calls should be a list"),
+        ({"role": "assistant", "content": None}, 'a message should be {"role"'),
+        ({"role": "user", "content": 3}, 'a message should be {"role"'),
+    ],
+)
+def test_what_would_be_lost_is_refused_by_line(message, said):
+    with pytest.raises(AdaptkitError, match=f"^talks.jsonl:7: .*{said}"):
+        read(message)
+
+
+def test_tools_are_a_list_or_its_json():
+    tool = {"type": "function", "function": {"name": "look"}}
+    for given in ([tool], '[{"type": "function", "function": {"name": "look"}}]'):
+        assert read_tools(TABLE, 0, {"tools": given}) == [tool]
+    for nothing in (None, [], "", " ", "[]"):
+        assert read_tools(TABLE, 0, {"tools": nothing, "images": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"tools": "{"}, "tools hold no JSON"),
+        ({"tools": ["look"]}, "tools should be a list of objects"),
+        ({"images": ["x.png"]}, "the row has images, which would be lost"),
+        ({"functions": [{"name": "x"}]}, "give them as tools"),
+    ],
+)
+def test_rows_that_hold_more_than_texts_are_refused(row, said):
+    with pytest.raises(AdaptkitError, match=f"^talks.jsonl:7: .*{said}"):
+        read_tools(TABLE, 0, row)
