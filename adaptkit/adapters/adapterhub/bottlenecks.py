@@ -64,9 +64,8 @@ def bottleneck_pieces(saved: SavedAdapter, config: dict[str, Any], places: Place
     """Take the tensors of one bottleneck configuration from `saved`, and convert them.
 
     Raises:
-        AdaptkitError: the formula is not one of ours, or a tensor is missing or misshapen.
+        AdaptkitError: no placement of ours computes the same, or a tensor is missing.
     """
-    _check_formula(saved, config)
     owners = {
         places.bottleneck(saved, owner): (kind, owner)
         for kind, owner in saved.groups
@@ -89,15 +88,16 @@ def bottleneck_pieces(saved: SavedAdapter, config: dict[str, Any], places: Place
     return pieces
 
 
-def _check_formula(saved: SavedAdapter, config: dict[str, Any]) -> None:
-    """Refuse what `Bottleneck` does not compute."""
+def check_bottleneck(saved: SavedAdapter, config: dict[str, Any]) -> None:
+    """Refuse what `Bottleneck` does not compute, before a base is loaded."""
     for setting, (harmless, what) in _NOT_OURS.items():
         if setting in config and config[setting] not in harmless:
             raise saved.refused(f"it is {what}, which no method of adaptkit's computes.")
     if any(kind == "invertible_adapters" for kind, _ in saved.groups):
         raise saved.refused("it has invertible adapters behind the embeddings (inv_adapter).")
     old_task = saved.content.get("type") == "text_task"  # these name them and do not use them
-    if config.get("inv_adapter") and not old_task:
+    named = config.get("inv_adapter") or config.get("invertible_adapter")
+    if named and not old_task:
         raise saved.refused("its weights lack the invertible adapters (inv_adapter).")
 
 

@@ -43,6 +43,10 @@ _KINDS = (
     *("invertible_adapters", "refts", "prompt_tunings", "shared_parameters"),
 )
 
+_MOST = 1e6  # above any rank, length or scale
+_NUMBERS = ("r", "alpha", "dropout", "prefix_length", "num_labels", "vera_d", "vera_b")
+_LISTS = {"leave_out": int, "attn_matrices": str}
+
 # (kind, owner) -> the tensors there, by their names inside
 Groups = dict[tuple[str, str], dict[str, Tensor]]
 
@@ -88,7 +92,14 @@ def read_folder(folder: Path) -> SavedAdapter:
     saved = SavedAdapter(folder, content, _object(content, "config", folder / CONFIG))
     saved.groups = _grouped(saved, read_tensors(folder, ADAPTER))
     if (folder / HEAD_CONFIG).is_file():
-        saved.head = SavedHead(read_json(folder / HEAD_CONFIG), read_tensors(folder, HEAD))
+        head = read_json(folder / HEAD_CONFIG)
+        config = (
+            head if head.get("config") is None else _object(head, "config", folder / HEAD_CONFIG)
+        )
+        check_settings(config, folder / HEAD_CONFIG)
+        if not isinstance(config.get("label2id") or {}, dict):
+            raise AdaptkitError(f"{folder / HEAD_CONFIG}: label2id should be an object.")
+        saved.head = SavedHead(head, read_tensors(folder, HEAD))
     return saved
 
 
@@ -111,6 +122,24 @@ def _grouped(saved: SavedAdapter, tensors: dict[str, Tensor]) -> Groups:
             raise saved.refused(f"the weight {key!r} belongs to no adapter called {name!r}.")
         groups.setdefault((found[2], found[1] or ""), {})[found[3]] = tensor
     return groups
+
+
+def check_settings(config: dict[str, Any], path: Path) -> None:
+    """Refuse settings of the wrong type; folders may come from anyone.
+
+    Raises:
+        AdaptkitError: a number is none, or a list holds something else.
+    """
+    for name in _NUMBERS:
+        value = config.get(name)
+        if value is not None and (type(value) not in (int, float) or not abs(value) < _MOST):
+            raise AdaptkitError(f"{path}: {name} should be a number; it is {str(value)[:80]!r}.")
+    for name, kind in _LISTS.items():
+        value = config.get(name) or []
+        if not isinstance(value, list) or not all(type(one) is kind for one in value):
+            raise AdaptkitError(
+                f"{path}: {name} should be a list of {kind.__name__}; it is {str(value)[:80]!r}."
+            )
 
 
 def read_tensors(folder: Path, names: tuple[str, str]) -> dict[str, Tensor]:
