@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from adaptkit.adapters.adapterhub.bottlenecks import bottleneck_pieces, check_bottleneck
-from adaptkit.adapters.adapterhub.folder import SavedAdapter, check_settings, read_folder
+from adaptkit.adapters.adapterhub.folder import SavedAdapter, check_settings, read_folder, short
 from adaptkit.adapters.adapterhub.heads import Head, HeadKind, fit_head, head_kind
 from adaptkit.adapters.adapterhub.maps import check_maps, map_pieces
 from adaptkit.adapters.adapterhub.pieces import Piece, as_union
@@ -106,9 +106,9 @@ def _configs(saved: SavedAdapter) -> list[dict[str, Any]]:
         raise saved.refused("the configurations of its union are not a list of objects.")
     for config in configs:
         if _kind(config) not in _KINDS:
-            kind = str(config["architecture"])[:80]
             raise saved.refused(
-                f"its architecture is {kind!r}; adaptkit has bottlenecks, LoRA, (IA)3 and prefixes."
+                f"its architecture is {short(_kind(config))}; adaptkit has bottlenecks, LoRA, "
+                "(IA)3 and prefixes."
             )
         check_settings(config, saved.folder / CONFIG)
         _KINDS[_kind(config)][0](saved, config)
@@ -146,7 +146,9 @@ def _check_base(saved: SavedAdapter, model: Any) -> None:
     for setting in ("model_type", "hidden_size"):
         wanted, given = saved.content.get(setting), getattr(model.config, setting, None)
         if wanted is not None and given is not None and wanted != given:
-            raise saved.refused(f"its base has the {setting} {wanted!r}, this one has {given!r}.")
+            raise saved.refused(
+                f"its base has the {setting} {short(wanted)}, this one has {given!r}."
+            )
 
 
 def _adapt(

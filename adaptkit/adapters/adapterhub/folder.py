@@ -74,6 +74,12 @@ class SavedAdapter:
         return AdaptkitError(f"{self.folder} cannot be converted: {reason}")
 
 
+def short(value: Any) -> str:
+    """A value of a folder's as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def read_folder(folder: Path) -> SavedAdapter:
     """Read an adapter and its head.
 
@@ -105,7 +111,7 @@ def read_folder(folder: Path) -> SavedAdapter:
 
 def _object(content: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
     if not isinstance(content[key], dict):
-        raise AdaptkitError(f"{path}: {key} should be an object; it is {str(content[key])[:80]!r}.")
+        raise AdaptkitError(f"{path}: {key} should be an object; it is {short(content[key])}.")
     return content[key]
 
 
@@ -119,26 +125,30 @@ def _grouped(saved: SavedAdapter, tensors: dict[str, Tensor]) -> Groups:
             key = key.replace(old, new)
         found = pattern.fullmatch(key)
         if found is None:
-            raise saved.refused(f"the weight {key!r} belongs to no adapter called {name!r}.")
+            raise saved.refused(
+                f"the weight {short(key)} belongs to no adapter called {short(name)}."
+            )
         groups.setdefault((found[2], found[1] or ""), {})[found[3]] = tensor
     return groups
 
 
 def check_settings(config: dict[str, Any], path: Path) -> None:
-    """Refuse settings of the wrong type; folders may come from anyone.
+    """Refuse settings of the wrong type; folders may come from anyone. Numbers that are null go.
 
     Raises:
         AdaptkitError: a number is none, or a list holds something else.
     """
     for name in _NUMBERS:
         value = config.get(name)
-        if value is not None and (type(value) not in (int, float) or not abs(value) < _MOST):
-            raise AdaptkitError(f"{path}: {name} should be a number; it is {str(value)[:80]!r}.")
+        if value is None:
+            config.pop(name, None)
+        elif type(value) not in (int, float) or not abs(value) < _MOST:
+            raise AdaptkitError(f"{path}: {name} should be a number; it is {short(value)}.")
     for name, kind in _LISTS.items():
         value = config.get(name) or []
         if not isinstance(value, list) or not all(type(one) is kind for one in value):
             raise AdaptkitError(
-                f"{path}: {name} should be a list of {kind.__name__}; it is {str(value)[:80]!r}."
+                f"{path}: {name} should be a list of {kind.__name__}; it is {short(value)}."
             )
 
 
@@ -166,5 +176,5 @@ def read_tensors(folder: Path, names: tuple[str, str]) -> dict[str, Tensor]:
         raise AdaptkitError(f"{path} holds no state dict but a {type(found).__name__}.")
     for key, tensor in found.items():
         if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS or not all_finite(tensor):
-            raise AdaptkitError(f"{path}: {str(key)[:200]} is no tensor of finite numbers.")
+            raise AdaptkitError(f"{path}: {short(key)} is no tensor of finite numbers.")
     return {str(key): tensor.float() for key, tensor in found.items()}

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adaptkit.adapters.adapterhub.folder import SavedAdapter
+from adaptkit.adapters.adapterhub.folder import SavedAdapter, short
 from adaptkit.adapters.adapterhub.pieces import Piece
 from adaptkit.adapters.adapterhub.places import Places
 from adaptkit.methods.ia3 import IA3
@@ -36,7 +36,7 @@ def check_maps(saved: SavedAdapter, config: dict[str, Any]) -> None:
         raise saved.refused("it is VeRA, which no method of adaptkit's computes.")
     mode = config.get("composition_mode", "add")
     if mode not in ("add", "scale"):
-        raise saved.refused(f"composition_mode is {mode!r}; adaptkit has 'add' and 'scale'.")
+        raise saved.refused(f"composition_mode is {short(mode)}; adaptkit has 'add' and 'scale'.")
 
 
 def map_pieces(saved: SavedAdapter, config: dict[str, Any], places: Places) -> list[Piece]:

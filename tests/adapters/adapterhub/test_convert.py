@@ -165,6 +165,7 @@ def test_other_heads_are_left_out_with_a_note(change, reason, tmp_path):
         ("seq_bn", {"residual_before_ln": False}, "residual_before_ln is False"),
         ("seq_bn", {"residual_before_ln": "post_add"}, "residual_before_ln is 'post_add'"),
         ("seq_bn", {"original_ln_after": False}, "without the norm and residual"),
+        ("seq_bn", {"original_ln_after": None}, "without the norm and residual"),
         ("seq_bn", {"inv_adapter": "nice"}, "lack the invertible adapters"),
         ("seq_bn", {"mh_adapter": True}, "lack the bottleneck behind attn.out"),
         ("seq_bn", {"non_linearity": "prelu"}, "a weight of its own"),
@@ -199,7 +200,7 @@ def test_other_formulas_are_refused_with_the_reason(name, settings, reason, edit
     [
         ("seq_bn", {"leave_out": "01"}, "leave_out should be a list of int; it is '01'"),
         ("lora", {"r": "3"}, "r should be a number; it is '3'"),
-        ("lora", {"alpha": float("nan")}, "alpha should be a number; it is 'nan'"),
+        ("lora", {"alpha": float("nan")}, "alpha should be a number; it is nan"),
         ("lora", {"attn_matrices": [1]}, "attn_matrices should be a list of str"),
         ("prefix_flat", {"prefix_length": 10**9}, "prefix_length should be a number"),
         ("seq_bn", {"reduction_factor": 0}, "reduction is more than 0"),
