@@ -25,7 +25,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method
 from adaptkit.models.load import load_base
-from adaptkit.utils.atomic_files import check_empty
+from adaptkit.utils.output_folder import check_empty
 
 # architecture -> what refuses other formulas, and what converts ours
 _KINDS = {
