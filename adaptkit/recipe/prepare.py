@@ -25,6 +25,7 @@ from adaptkit.recipe.steps import Prepared
 from adaptkit.tasks.base import Task
 from adaptkit.training.checkpoints import last_whole_checkpoint
 from adaptkit.training.defaults import DEFAULTS, data_defaults, machine_defaults, machine_notes
+from adaptkit.training.sharding import leave_out_fsdp
 from adaptkit.utils.output_folder import check_empty, check_writable
 from adaptkit.utils.processes import is_main, log_main, start_all_processes
 
@@ -67,7 +68,8 @@ def prepare(parsed: Parsed) -> Prepared:
     choose = task.lower_is_better or bool(training.metric_for_best_model)
     training, notes = _settle(parsed, arguments, splits, defaults, task.best_metric, choose)
     training.resume_from_checkpoint, resume_notes = find_checkpoint(checkpoint, output_dir)
-    for note in (*splits.notes, *notes, *machine_notes(training), *resume_notes):
+    notes += [*leave_out_fsdp(training), *machine_notes(training)]
+    for note in (*splits.notes, *notes, *resume_notes):
         log_main(f"note: {note}")
     if not arguments.check:  # which prints all findings
         for finding in [*task.findings(splits), *check_one_text(task, splits)]:

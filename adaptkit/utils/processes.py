@@ -1,14 +1,17 @@
 """Start all requested processes, and print from the main one only.
 
-`accelerate launch --cpu --num_processes 2 script.py` starts one process and leaves the others to
-MPI (accelerate 1.15). Continuing alone would train something other than the user requested, so the
-recipe starts them itself with torchrun and prints that.
+`accelerate launch --num_processes 2 script.py` on a machine without several GPUs starts one process
+and leaves the others to MPI (accelerate 1.15), whether the number is on its command line or in its
+configuration file. Continuing alone would train on half the batch, so the recipe starts them itself
+with torchrun and prints that.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
+from typing import Any
 
 from adaptkit.errors import AdaptkitError
 
@@ -29,23 +32,31 @@ def start_all_processes() -> None:
     """Replace this process by torchrun if accelerate started only one of several.
 
     Raises:
-        AdaptkitError: several processes were requested, but their number is unknown.
+        AdaptkitError: several processes were requested, but their number is unknown, or they are
+            for one GPU or for several machines.
     """
-    several = "MASTER_ADDR" in os.environ  # accelerate sets it for two or more processes
-    if not (wants_cpu() and several) or any(name in os.environ for name in _RANKS):
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ  # accelerate sets it in what it launches,
+    several = "MASTER_ADDR" in os.environ  # and this for two or more processes
+    if not (launched and several) or any(name in os.environ for name in _RANKS):
         return
-    count = _processes_asked_for()
-    if count is None:
+    count, machines = _processes_asked_for()
+    if count is None or machines > 1:
         raise AdaptkitError(
             "accelerate launch started one process although more were asked for. Start them with "
-            "torchrun --nproc_per_node N, or say accelerate launch --cpu --num_processes N on "
-            "the command line."
+            "torchrun --nproc_per_node N, on each machine, or say accelerate launch --cpu "
+            "--num_processes N on the command line."
+        )
+    if not wants_cpu() and _has_gpu():
+        raise AdaptkitError(
+            f"accelerate launch started one process although {count} were asked for: this machine "
+            "has one GPU. Give --num_processes 1, or --cpu to train on the processor."
         )
     print(
-        f"note: accelerate launch --cpu starts one process; starting all {count} with torchrun",
+        f"note: accelerate launch starts one process here; starting all {count} with torchrun",
         file=sys.stderr,
         flush=True,
     )
+    os.environ["ACCELERATE_USE_CPU"] = "true"
     port = os.environ.get("MASTER_PORT", "29500")
     torchrun = [
         sys.executable,
@@ -59,8 +70,17 @@ def start_all_processes() -> None:
     os.execv(sys.executable, [*torchrun, *sys.argv])
 
 
-def _processes_asked_for() -> int | None:
-    """`--num_processes` on the command line of `accelerate launch`, this process's parent."""
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()
+
+
+def _processes_asked_for() -> tuple[int | None, int]:
+    """How many processes on how many machines `accelerate launch`, the parent, was asked for.
+
+    Its command line takes precedence over its configuration file.
+    """
     import psutil
     from accelerate.commands.launch import launch_command_parser
 
@@ -71,9 +91,20 @@ def _processes_asked_for() -> int | None:
         if word in ("launch", "accelerate.commands.launch") or word.endswith("accelerate-launch")
     ]
     if not starts:
-        return None
+        return None, 1
     asked, _ = launch_command_parser().parse_known_args(words[starts[0] + 1 :])
-    return asked.num_processes
+    file = _configuration_of(asked)
+    count = asked.num_processes or getattr(file, "num_processes", None)
+    return count, asked.num_machines or getattr(file, "num_machines", None) or 1
+
+
+def _configuration_of(asked: Any) -> Any:
+    """The configuration file that `accelerate launch` reads with these arguments, or None."""
+    from accelerate.commands.config.config_args import default_config_file, load_config_from_file
+
+    if asked.config_file is None and (asked.cpu or not Path(default_config_file).is_file()):
+        return None
+    return load_config_from_file(asked.config_file)
 
 
 def log_main(text: str = "") -> None:

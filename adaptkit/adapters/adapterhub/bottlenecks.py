@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adaptkit.adapters.adapterhub.folder import SavedAdapter
+from adaptkit.adapters.adapterhub.folder import SavedAdapter, short
 from adaptkit.adapters.adapterhub.pieces import Piece
 from adaptkit.adapters.adapterhub.places import Places
 from adaptkit.methods.bottleneck import Bottleneck
@@ -56,7 +56,7 @@ _NOT_OURS: dict[str, tuple[tuple[Any, ...], str]] = {
     "ln_before": ((False, None), "a norm of its own before the bottleneck (ln_before)"),
     "ln_after": ((False, None), "a norm of its own behind the bottleneck (ln_after)"),
     "new_attention_norm": ((False, None), "a norm of its own (new_attention_norm)"),
-    "original_ln_after": ((True, None), "without the norm and residual behind it"),
+    "original_ln_after": ((True,), "without the norm and residual behind it"),
 }
 
 
@@ -64,9 +64,8 @@ def bottleneck_pieces(saved: SavedAdapter, config: dict[str, Any], places: Place
     """Take the tensors of one bottleneck configuration from `saved`, and convert them.
 
     Raises:
-        AdaptkitError: the formula is not one of ours, or a tensor is missing or misshapen.
+        AdaptkitError: no placement of ours computes the same, or a tensor is missing.
     """
-    _check_formula(saved, config)
     owners = {
         places.bottleneck(saved, owner): (kind, owner)
         for kind, owner in saved.groups
@@ -89,15 +88,16 @@ def bottleneck_pieces(saved: SavedAdapter, config: dict[str, Any], places: Place
     return pieces
 
 
-def _check_formula(saved: SavedAdapter, config: dict[str, Any]) -> None:
-    """Refuse what `Bottleneck` does not compute."""
+def check_bottleneck(saved: SavedAdapter, config: dict[str, Any]) -> None:
+    """Refuse what `Bottleneck` does not compute, before a base is loaded."""
     for setting, (harmless, what) in _NOT_OURS.items():
         if setting in config and config[setting] not in harmless:
             raise saved.refused(f"it is {what}, which no method of adaptkit's computes.")
     if any(kind == "invertible_adapters" for kind, _ in saved.groups):
         raise saved.refused("it has invertible adapters behind the embeddings (inv_adapter).")
     old_task = saved.content.get("type") == "text_task"  # these name them and do not use them
-    if config.get("inv_adapter") and not old_task:
+    named = config.get("inv_adapter") or config.get("invertible_adapter")
+    if named and not old_task:
         raise saved.refused("its weights lack the invertible adapters (inv_adapter).")
 
 
@@ -113,13 +113,13 @@ def _placement(saved: SavedAdapter, config: dict[str, Any], name: str) -> str:
     kind = str(saved.content.get("model_type"))
     if kind not in _COMPARED and (placement, name) not in _ONLY.get(kind, ()):
         raise saved.refused(
-            f"in {kind[:80]!r} that library's {placement} bottlenecks behind {name} read another "
+            f"in {short(kind)} that library's {placement} bottlenecks behind {name} read another "
             "tensor than adaptkit's, or were never compared."
         )
     if placement == "pfeiffer" and config.get("residual_before_ln", True) is not True:
         raise saved.refused(
-            f"residual_before_ln is {config['residual_before_ln']!r}: its residual begins behind "
-            "the norm, which no placement of adaptkit's does."
+            f"residual_before_ln is {short(config['residual_before_ln'])}: its residual begins "
+            "behind the norm, which no placement of adaptkit's does."
         )
     return placement
 
@@ -137,7 +137,7 @@ def _method(saved: SavedAdapter, config: dict[str, Any], placement: str, layer: 
     if not isinstance(reduction, (int, float)) or not (
         isinstance(scaling, (int, float)) or scaling in ("learned", "channel")
     ):
-        raise saved.refused(f"reduction_factor is {reduction!r} and scaling {scaling!r}.")
+        raise saved.refused(f"reduction_factor is {short(reduction)} and scaling {short(scaling)}.")
     return Bottleneck(
         placement=placement,
         reduction=float(reduction),

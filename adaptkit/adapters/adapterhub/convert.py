@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from adaptkit.adapters.adapterhub.bottlenecks import bottleneck_pieces
-from adaptkit.adapters.adapterhub.folder import SavedAdapter, read_folder
+from adaptkit.adapters.adapterhub.bottlenecks import bottleneck_pieces, check_bottleneck
+from adaptkit.adapters.adapterhub.folder import SavedAdapter, check_settings, read_folder, short
 from adaptkit.adapters.adapterhub.heads import Head, HeadKind, fit_head, head_kind
-from adaptkit.adapters.adapterhub.maps import map_pieces
+from adaptkit.adapters.adapterhub.maps import check_maps, map_pieces
 from adaptkit.adapters.adapterhub.pieces import Piece, as_union
 from adaptkit.adapters.adapterhub.places import Places
-from adaptkit.adapters.adapterhub.prefixes import prefix_pieces
-from adaptkit.adapters.card import TaskCard
+from adaptkit.adapters.adapterhub.prefixes import check_prefix, prefix_pieces
+from adaptkit.adapters.card import CONFIG, TaskCard
 from adaptkit.adapters.inject import adapt
 from adaptkit.adapters.peft_lora import PREFIX
 from adaptkit.adapters.save_load import save_adapter
@@ -27,11 +27,12 @@ from adaptkit.methods.grammar import describe_method
 from adaptkit.models.load import load_base
 from adaptkit.utils.output_folder import check_empty
 
-_READERS = {
-    None: bottleneck_pieces,
-    "bottleneck": bottleneck_pieces,
-    "lora": map_pieces,
-    "prefix_tuning": prefix_pieces,
+# architecture -> what refuses other formulas, and what converts ours
+_KINDS = {
+    None: (check_bottleneck, bottleneck_pieces),
+    "bottleneck": (check_bottleneck, bottleneck_pieces),
+    "lora": (check_maps, map_pieces),
+    "prefix_tuning": (check_prefix, prefix_pieces),
 }
 # In these the library adds a random bias to the attention, which it does not save.
 _NOT_REPEATABLE = ("modernbert",)
@@ -76,7 +77,7 @@ def convert(folder: str | Path, output_dir: str | Path, base: str | None = None)
     _check_base(saved, model)
     places = Places(model)
     pieces = [
-        piece for config in configs for piece in _READERS[_kind(config)](saved, config, places)
+        piece for config in configs for piece in _KINDS[_kind(config)][1](saved, config, places)
     ]
     if saved.groups:
         left, owner = next(iter(saved.groups))
@@ -98,22 +99,25 @@ def convert(folder: str | Path, output_dir: str | Path, base: str | None = None)
 
 
 def _configs(saved: SavedAdapter) -> list[dict[str, Any]]:
-    """The configurations of a union, or the single one."""
+    """The configurations of a union, or the single one, all of formulas that are ours."""
     union = saved.config.get("architecture") == "union"
     configs = saved.config.get("configs") if union else [saved.config]
     if not isinstance(configs, list) or not all(isinstance(one, dict) for one in configs):
         raise saved.refused("the configurations of its union are not a list of objects.")
     for config in configs:
-        if _kind(config) not in _READERS:
+        if _kind(config) not in _KINDS:
             raise saved.refused(
-                f"its architecture is {str(_kind(config))[:80]!r}; adaptkit has bottlenecks, LoRA, "
+                f"its architecture is {short(_kind(config))}; adaptkit has bottlenecks, LoRA, "
                 "(IA)3 and prefixes."
             )
+        check_settings(config, saved.folder / CONFIG)
+        _KINDS[_kind(config)][0](saved, config)
     return configs
 
 
 def _kind(config: dict[str, Any]) -> str | None:
-    return config.get("architecture")
+    kind = config.get("architecture")
+    return kind if kind is None else str(kind)
 
 
 def _model(saved: SavedAdapter, base: str | None) -> tuple[Any, HeadKind, Head | None, list[str]]:
@@ -142,7 +146,9 @@ def _check_base(saved: SavedAdapter, model: Any) -> None:
     for setting in ("model_type", "hidden_size"):
         wanted, given = saved.content.get(setting), getattr(model.config, setting, None)
         if wanted is not None and given is not None and wanted != given:
-            raise saved.refused(f"its base has the {setting} {wanted!r}, this one has {given!r}.")
+            raise saved.refused(
+                f"its base has the {setting} {short(wanted)}, this one has {given!r}."
+            )
 
 
 def _adapt(

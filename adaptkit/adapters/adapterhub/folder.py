@@ -43,6 +43,10 @@ _KINDS = (
     *("invertible_adapters", "refts", "prompt_tunings", "shared_parameters"),
 )
 
+_MOST = 1e6  # above any rank, length or scale
+_NUMBERS = ("r", "alpha", "dropout", "prefix_length", "num_labels", "vera_d", "vera_b")
+_LISTS = {"leave_out": int, "attn_matrices": str}
+
 # (kind, owner) -> the tensors there, by their names inside
 Groups = dict[tuple[str, str], dict[str, Tensor]]
 
@@ -70,6 +74,12 @@ class SavedAdapter:
         return AdaptkitError(f"{self.folder} cannot be converted: {reason}")
 
 
+def short(value: Any) -> str:
+    """A value of a folder's as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def read_folder(folder: Path) -> SavedAdapter:
     """Read an adapter and its head.
 
@@ -88,13 +98,20 @@ def read_folder(folder: Path) -> SavedAdapter:
     saved = SavedAdapter(folder, content, _object(content, "config", folder / CONFIG))
     saved.groups = _grouped(saved, read_tensors(folder, ADAPTER))
     if (folder / HEAD_CONFIG).is_file():
-        saved.head = SavedHead(read_json(folder / HEAD_CONFIG), read_tensors(folder, HEAD))
+        head = read_json(folder / HEAD_CONFIG)
+        config = (
+            head if head.get("config") is None else _object(head, "config", folder / HEAD_CONFIG)
+        )
+        check_settings(config, folder / HEAD_CONFIG)
+        if not isinstance(config.get("label2id") or {}, dict):
+            raise AdaptkitError(f"{folder / HEAD_CONFIG}: label2id should be an object.")
+        saved.head = SavedHead(head, read_tensors(folder, HEAD))
     return saved
 
 
 def _object(content: dict[str, Any], key: str, path: Path) -> dict[str, Any]:
     if not isinstance(content[key], dict):
-        raise AdaptkitError(f"{path}: {key} should be an object; it is {str(content[key])[:80]!r}.")
+        raise AdaptkitError(f"{path}: {key} should be an object; it is {short(content[key])}.")
     return content[key]
 
 
@@ -108,9 +125,31 @@ def _grouped(saved: SavedAdapter, tensors: dict[str, Tensor]) -> Groups:
             key = key.replace(old, new)
         found = pattern.fullmatch(key)
         if found is None:
-            raise saved.refused(f"the weight {key!r} belongs to no adapter called {name!r}.")
+            raise saved.refused(
+                f"the weight {short(key)} belongs to no adapter called {short(name)}."
+            )
         groups.setdefault((found[2], found[1] or ""), {})[found[3]] = tensor
     return groups
+
+
+def check_settings(config: dict[str, Any], path: Path) -> None:
+    """Refuse settings of the wrong type; folders may come from anyone. Numbers that are null go.
+
+    Raises:
+        AdaptkitError: a number is none, or a list holds something else.
+    """
+    for name in _NUMBERS:
+        value = config.get(name)
+        if value is None:
+            config.pop(name, None)
+        elif type(value) not in (int, float) or not abs(value) < _MOST:
+            raise AdaptkitError(f"{path}: {name} should be a number; it is {short(value)}.")
+    for name, kind in _LISTS.items():
+        value = config.get(name) or []
+        if not isinstance(value, list) or not all(type(one) is kind for one in value):
+            raise AdaptkitError(
+                f"{path}: {name} should be a list of {kind.__name__}; it is {short(value)}."
+            )
 
 
 def read_tensors(folder: Path, names: tuple[str, str]) -> dict[str, Tensor]:
@@ -137,5 +176,5 @@ def read_tensors(folder: Path, names: tuple[str, str]) -> dict[str, Tensor]:
         raise AdaptkitError(f"{path} holds no state dict but a {type(found).__name__}.")
     for key, tensor in found.items():
         if not isinstance(tensor, Tensor) or tensor.dtype not in FLOATS or not all_finite(tensor):
-            raise AdaptkitError(f"{path}: {str(key)[:200]} is no tensor of finite numbers.")
+            raise AdaptkitError(f"{path}: {short(key)} is no tensor of finite numbers.")
     return {str(key): tensor.float() for key, tensor in found.items()}

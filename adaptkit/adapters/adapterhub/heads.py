@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from transformers.activations import ACT2FN
 
 from adaptkit.adapters.adapterhub.folder import SavedHead
 from adaptkit.methods.bottleneck import activation
@@ -54,11 +55,11 @@ def head_kind(head: SavedHead) -> HeadKind:
     """The task, labels and settings of a saved head."""
     config = head.config.get("config") or {}
     if not config:  # a class of transformers
-        name = str(head.config.get("model_class"))
+        name = str(head.config.get("model_class"))[:80]
         task = next((task for end, task in _CLASSES.items() if name.endswith(end)), None)
         config = head.config
     else:
-        name = str(config.get("head_type"))
+        name = str(config.get("head_type"))[:80]
         task = _TASKS.get(name)
     if task in (None, "answer"):
         return HeadKind(name, task)
@@ -154,8 +155,10 @@ def _answers_alike(
         x = outputs.get("pooler_output") if config.get("use_pooler") else x[:, 0]
         if x is None:
             return False
-    name = config.get("activation_function")
-    activate = activation(str(name).lower()) if name else nn.Identity()
+    name = str(config.get("activation_function") or "linear").lower()
+    if name not in ACT2FN:
+        return False
+    activate = activation(name)
     for index, one in enumerate(maps):
         x = nn.functional.linear(activate(x) if index else x, one["weight"], one.get("bias"))
     logits = given.get("logits")

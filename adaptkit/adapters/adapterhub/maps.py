@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from adaptkit.adapters.adapterhub.folder import SavedAdapter
+from adaptkit.adapters.adapterhub.folder import SavedAdapter, short
 from adaptkit.adapters.adapterhub.pieces import Piece
 from adaptkit.adapters.adapterhub.places import Places
 from adaptkit.methods.ia3 import IA3
@@ -27,12 +27,8 @@ _NOT_OURS = {
 }
 
 
-def map_pieces(saved: SavedAdapter, config: dict[str, Any], places: Places) -> list[Piece]:
-    """Take the tensors of a LoRA or (IA)3 configuration from `saved`, and convert them.
-
-    Raises:
-        AdaptkitError: it is a relative of LoRA's, or a tensor is missing or misshapen.
-    """
+def check_maps(saved: SavedAdapter, config: dict[str, Any]) -> None:
+    """Refuse relatives of LoRA's, before a base is loaded."""
     for setting, what in _NOT_OURS.items():
         if config.get(setting):
             raise saved.refused(f"it is {what}, which no method of adaptkit's computes.")
@@ -40,7 +36,16 @@ def map_pieces(saved: SavedAdapter, config: dict[str, Any], places: Places) -> l
         raise saved.refused("it is VeRA, which no method of adaptkit's computes.")
     mode = config.get("composition_mode", "add")
     if mode not in ("add", "scale"):
-        raise saved.refused(f"composition_mode is {mode!r}; adaptkit has 'add' and 'scale'.")
+        raise saved.refused(f"composition_mode is {short(mode)}; adaptkit has 'add' and 'scale'.")
+
+
+def map_pieces(saved: SavedAdapter, config: dict[str, Any], places: Places) -> list[Piece]:
+    """Take the tensors of a LoRA or (IA)3 configuration from `saved`, and convert them.
+
+    Raises:
+        AdaptkitError: a tensor is missing or misshapen.
+    """
+    mode = config.get("composition_mode", "add")
     pieces, found = [], set()
     for kind, owner in [key for key in saved.groups if key[0] == "loras"]:
         layer, sites = places.maps(saved, owner)
@@ -62,7 +67,10 @@ def _chosen(
     saved: SavedAdapter, config: dict[str, Any], sites: list[Site], b: Tensor, owner: str
 ) -> list[Site]:
     """The sites of one module that were adapted: of a packed one maybe only some parts."""
-    for at in (sites, [one for one in sites if one.name[-1] in config.get("attn_matrices", "")]):
+    for at in (
+        sites,
+        [one for one in sites if one.name[-1] in (config.get("attn_matrices") or "")],
+    ):
         if len(b) == sum(site.width_out for site in at):
             return at
     raise saved.refused(
@@ -73,7 +81,7 @@ def _chosen(
 def _added(
     saved: SavedAdapter, config: dict[str, Any], at: list[Site], group: dict[str, Tensor]
 ) -> list[Piece]:
-    rank, a = int(config["r"]), group["lora_A"]
+    rank, a = int(config.get("r", 8)), group["lora_A"]
     stacked = len(a) == rank * len(at)
     if not stacked and len(a) != rank:
         raise saved.refused(f"lora_A of {at[0].module} has {len(a)} rows, r is {rank}.")
@@ -95,7 +103,7 @@ def _alpha(saved: SavedAdapter, config: dict[str, Any]) -> float:
     """The numerator of the scale. Before 1.1.0 the library did not scale at all."""
     version = re.match(r"adapters\.(\d+)\.(\d+)", str(saved.content.get("version", "")))
     unscaled = version is not None and (int(version[1]), int(version[2])) < (1, 1)
-    return float(config["r"] if unscaled else config["alpha"])
+    return float(config.get("r" if unscaled else "alpha", 8))
 
 
 def _check_whole(
@@ -103,7 +111,9 @@ def _check_whole(
 ) -> None:
     """Refuse weights that lack a map which the configuration names, in any layer."""
     names = {name for _, name in found}
-    wanted = {f"{attn}.{m}" for m in config.get("attn_matrices", ()) for attn in ("attn", "cross")}
+    wanted = {
+        f"{attn}.{m}" for m in config.get("attn_matrices") or () for attn in ("attn", "cross")
+    }
     wanted = {name for name in wanted if any(site.name == name for site in places.sites)}
     wanted = names | (wanted if config.get("selfattn_lora", True) else set())
     for layer in places.kept(config.get("leave_out") or []):

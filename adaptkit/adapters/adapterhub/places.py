@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from adaptkit.adapters.adapterhub.folder import SavedAdapter
+from adaptkit.adapters.adapterhub.folder import SavedAdapter, short
 from adaptkit.models.backbone import backbone_of
 from adaptkit.models.find_sites import find_sites, layer_paths
 from adaptkit.models.sites import Site
@@ -75,6 +75,6 @@ class Places:
                     return layer, below.removeprefix(layer + ".")
             below = below.partition(".")[2]
         raise saved.refused(
-            f"this base has no layer for the weights of {owner[:200]!r}. It is another model, or "
+            f"this base has no layer for the weights of {short(owner)}. It is another model, or "
             "this version of transformers has other names for its modules."
         )

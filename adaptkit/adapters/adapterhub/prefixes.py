@@ -23,26 +23,29 @@ from adaptkit.models.sites import Site
 _RELATIVE_POSITIONS = ("t5", "mt5")
 
 
-def prefix_pieces(saved: SavedAdapter, config: dict[str, Any], places: Places) -> list[Piece]:
-    """Take the tensors of a prefix configuration from `saved`, and convert them.
-
-    Raises:
-        AdaptkitError: it is gated, or changes the positions of tokens, or a tensor is missing or
-            misshapen.
-    """
+def check_prefix(saved: SavedAdapter, config: dict[str, Any]) -> None:
+    """Refuse what `Prefix` does not compute, before a base is loaded."""
     if config.get("use_gating") or any(kind == "prefix_gates" for kind, _ in saved.groups):
         raise saved.refused("its prefix is gated by the mean over a sentence (use_gating).")
-    if saved.content.get("model_type") in _RELATIVE_POSITIONS:
+    if saved.content["model_type"] in _RELATIVE_POSITIONS:
         raise saved.refused(
             "in T5 that library counts a prefix as positions, which moves all tokens; adaptkit's "
             "prefixes do not move them."
         )
+
+
+def prefix_pieces(saved: SavedAdapter, config: dict[str, Any], places: Places) -> list[Piece]:
+    """Take the tensors of a prefix configuration from `saved`, and convert them.
+
+    Raises:
+        AdaptkitError: the base takes no prefix, or a tensor is missing or misshapen.
+    """
     if not any(site.name == "attn" for site in places.sites):
         raise saved.refused("the attention of this base takes no prefix.")
     pieces = []
     for place, group in _by_place(saved).items():
         sites = _sites(place, places, config.get("leave_out") or [])
-        length, values = int(config["prefix_length"]), _flat(saved, config, group)
+        length, values = int(config.get("prefix_length", 30)), _flat(saved, config, group)
         width = sites[0].width_out if sites else 0
         wanted = length * len(sites) * 2 * width
         if values.numel() != wanted:

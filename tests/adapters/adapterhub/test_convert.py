@@ -6,20 +6,25 @@ The folders and answers were made by that library: `tests/golden/make_adapterhub
 import json
 import shutil
 from pathlib import Path
+from string import ascii_lowercase
 
 import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import AutoModel, PreTrainedTokenizerFast
 
-from adaptkit import AdaptkitError, load_adapter, load_base, read_card
+from adaptkit import AdaptkitError, Host, Predictor, load_adapter, load_base, read_card
 from adaptkit.adapters.adapterhub.convert import convert
 from adaptkit.cli import main
 
 MADE = Path(__file__).parents[2] / "data/adapterhub"
 EXPECTED = load_file(MADE / "expected.safetensors")
 IDS = EXPECTED.pop("ids").long()
+LABELS = ["no", "yes", "maybe"]
 METHODS = {
     "seq_bn": "bottleneck[activation=relu,placement=pfeiffer,reduction=4.0,scale=1.0]",
     "two_widths": "bottleneck[activation=gelu,reduction=8.0,scale=1.0,sites=attn.out]"
@@ -127,7 +132,7 @@ def test_peft_loads_converted_lora(name, tmp_path):
 def test_the_card_has_task_and_labels(name, task, settings, tmp_path):
     convert(MADE / name, tmp_path / "out", base_of(name))
     card = read_card(tmp_path / "out")
-    assert (card.task, card.labels, card.settings) == (task, ["no", "yes", "maybe"], settings)
+    assert (card.task, card.labels, card.settings) == (task, LABELS, settings)
     labels = load_adapter(tmp_path / "out").get_base_model().config.id2label
     assert labels == {0: "no", 1: "yes", 2: "maybe"}
 
@@ -160,6 +165,7 @@ def test_other_heads_are_left_out_with_a_note(change, reason, tmp_path):
         ("seq_bn", {"residual_before_ln": False}, "residual_before_ln is False"),
         ("seq_bn", {"residual_before_ln": "post_add"}, "residual_before_ln is 'post_add'"),
         ("seq_bn", {"original_ln_after": False}, "without the norm and residual"),
+        ("seq_bn", {"original_ln_after": None}, "without the norm and residual"),
         ("seq_bn", {"inv_adapter": "nice"}, "lack the invertible adapters"),
         ("seq_bn", {"mh_adapter": True}, "lack the bottleneck behind attn.out"),
         ("seq_bn", {"non_linearity": "prelu"}, "a weight of its own"),
@@ -187,6 +193,48 @@ def test_other_formulas_are_refused_with_the_reason(name, settings, reason, edit
     with pytest.raises(AdaptkitError, match=reason):
         convert(edited(name, **settings), tmp_path / "out", base_of(name))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "name, settings, reason",
+    [
+        ("seq_bn", {"leave_out": "01"}, "leave_out should be a list of int; it is '01'"),
+        ("lora", {"r": "3"}, "r should be a number; it is '3'"),
+        ("lora", {"alpha": float("nan")}, "alpha should be a number; it is nan"),
+        ("lora", {"attn_matrices": [1]}, "attn_matrices should be a list of str"),
+        ("prefix_flat", {"prefix_length": 10**9}, "prefix_length should be a number"),
+        ("seq_bn", {"reduction_factor": 0}, "reduction is .* or more"),
+        ("mam", {"configs": "all"}, "the configurations of its union are not a list"),
+    ],
+)
+def test_settings_of_the_wrong_type_are_refused(name, settings, reason, edited, tmp_path):
+    with pytest.raises(AdaptkitError, match=reason):
+        convert(edited(name, **settings), tmp_path / "out", base_of(name))
+
+
+def test_a_formula_is_refused_before_a_base_is_loaded(edited, tmp_path):
+    with pytest.raises(AdaptkitError, match="gated by the mean"):
+        convert(edited("seq_bn", use_gating=True), tmp_path / "out", "no/such/base")
+
+
+@pytest.mark.parametrize("name", ["head_no_pooler", "head_two_layers"])
+def test_predictor_and_host_answer_with_converted_heads(name, tmp_path):
+    base = shutil.copytree(base_of(name), tmp_path / "base")
+    words = {letter: index for index, letter in enumerate(ascii_lowercase[:24])}
+    reader = Tokenizer(WordLevel(words, unk_token="a"))
+    reader.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=reader, pad_token="b", unk_token="a")
+    tokenizer.save_pretrained(base)
+    convert(MADE / name, tmp_path / "store" / "task", str(base))
+    texts = [" ".join(ascii_lowercase[index] for index in row) for row in IDS.tolist()]
+    wanted = EXPECTED[name].softmax(-1).max(-1)
+    said = Predictor(tmp_path / "store" / "task")(*texts)
+    assert [one["label"] for one in said] == [LABELS[index] for index in wanted.indices.tolist()]
+    assert [one["score"] for one in said] == pytest.approx(wanted.values.tolist(), abs=1e-5)
+    with Host.from_store(tmp_path / "store") as host:
+        found = host(texts, "task")
+    assert [one.label for one in found] == [one["label"] for one in said]
+    assert [one.score for one in found] == pytest.approx([one["score"] for one in said], abs=1e-5)
 
 
 @pytest.mark.parametrize(
