@@ -48,7 +48,9 @@ def test_texts_in_a_language_that_the_tokenizer_does_not_know_are_doubted():
     for text in texts:
         task = Classify()
         table = task.read(Table([{"text": text}] * 3, "rows"), labelled=False)
-        found += check_unknown("train", task.encode(table, tokenizer, 32, labelled=False), tokenizer)
+        found += check_unknown(
+            "train", task.encode(table, tokenizer, 32, labelled=False), tokenizer
+        )
     assert [finding.text.partition(":")[2] for finding in found] == [
         " 67% of the tokens are unknown to the tokenizer ([UNK]): the model cannot read these "
         "texts. Give a base of their language with --model_name_or_path"
