@@ -10,6 +10,7 @@ from adaptkit.adapters.card import existing_card
 from adaptkit.data.readers.options import Reading
 from adaptkit.data.tables import Table
 from adaptkit.inference.training_file import read_alike
+from adaptkit.utils.terminal import say
 
 
 def positive(text: str) -> int:
@@ -63,5 +64,5 @@ def read_rows(
     )
     table = read_alike(given.file, card, reading, given.encoding)
     for note in table.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", sys.stderr)
     return table

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, escaped
 
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
@@ -77,6 +77,6 @@ def _processes_asked_for() -> int | None:
 
 
 def log_main(text: str = "") -> None:
-    """Print on the main process only."""
+    """Print on the main process only; texts of rows may hold what a terminal would obey."""
     if is_main():
-        print(text, flush=True)
+        print(escaped(text), flush=True)
