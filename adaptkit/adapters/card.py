@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.errors import AdaptkitError, nearest_beside
+from adaptkit.errors import AdaptkitError, nearest_beside, quoted
 from adaptkit.tasks.registry import find_task
 from adaptkit.utils.json_files import parse_json
 
@@ -73,7 +73,7 @@ def _check(card: TaskCard, path: Path) -> None:
     def need(right: bool, name: str, wanted: str) -> None:
         if not right:
             raise AdaptkitError(
-                f"{path}: {name} should be {wanted}; it is {str(getattr(card, name))[:80]!r}."
+                f"{path}: {name} should be {wanted}; it is {quoted(getattr(card, name))}."
             )
 
     for name in (
@@ -157,7 +157,8 @@ def task_of(card: TaskCard) -> Task:
     for item in dataclasses.fields(kind):
         if item.name in card.settings and not _fits(card.settings[item.name], item.default):
             raise AdaptkitError(
-                f"task.json: {item.name} of {card.task} cannot be {card.settings[item.name]!r}."
+                f"task.json: {item.name} of {card.task} cannot be "
+                f"{quoted(card.settings[item.name])}."
             )
     try:
         return kind(columns=card.columns, labels=card.labels, **card.settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 from adaptkit.adapters.card import existing_card
 from adaptkit.data.readers.options import Reading
 from adaptkit.data.tables import Table
+from adaptkit.errors import quoted
 from adaptkit.inference.training_file import read_alike
 from adaptkit.utils.terminal import say
 
@@ -16,7 +17,7 @@ from adaptkit.utils.terminal import say
 def positive(text: str) -> int:
     """argparse type for an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number, 1 or more, not {text!r}")
+        raise argparse.ArgumentTypeError(f"a whole number, 1 or more, not {quoted(text)}")
     return int(text)
 
 

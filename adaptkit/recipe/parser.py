@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import Flag, flags_of, task_flags
@@ -201,7 +201,7 @@ def _boolean(text: str) -> bool:
         return True
     if text.lower() in ("false", "no", "0"):
         return False
-    raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
+    raise argparse.ArgumentTypeError(f"true or false, not {quoted(text)}")
 
 
 def _trainer_parser() -> HfArgumentParser:

@@ -16,7 +16,7 @@ from adaptkit.adapters.full import FULL, check_part
 from adaptkit.data.readers.options import Reading
 from adaptkit.data.sources import load_splits
 from adaptkit.data.splits import Splits
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.models.objective import language_objective
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.auto import choose_method
@@ -90,7 +90,7 @@ def make_task(parsed: Parsed, arguments: RecipeArguments) -> Task:
     part_of: dict[str, str] = {}
     for part in task.parts:
         if (column := task.column(part)) and (other := part_of.setdefault(column, part)) != part:
-            raise AdaptkitError(f"--{other}_column and --{part}_column are both {column!r}.")
+            raise AdaptkitError(f"--{other}_column and --{part}_column are both {quoted(column)}.")
     return task
 
 
