@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -102,6 +103,7 @@ def _number(value: Any) -> str:
         raise NotALabelError("is a number of thousands of digits") from None
 
 
+@lru_cache(maxsize=10_000)
 def label_key(label: str) -> str:
     """What is equal for all spellings of a label, in its plainest spelling.
 

@@ -104,7 +104,7 @@ def estimate(encoded: Encoded) -> str:
     return (
         f"estimate: {weights / 1e6:.1f} M parameters, about {max(memory, 0.05):.1f} GB beside "
         "the program itself, "
-        f"{between} for {epochs:g} epochs, by the machine's load"
+        f"{between} for {epochs:.3g} epochs, by the machine's load"
     )
 
 

@@ -123,8 +123,8 @@ def joined_labels(task: Classify) -> list[str]:
             flags = "" if task.multi_label else " --multi_label"
             flags += "" if mark == "|" and not task.multi_label else f" --label_delimiter '{mark}'"
             return [
-                f"{len(joined)} labels hold {mark!r}, as {quoted(joined[0])}: if they are several "
-                f"labels each, give{flags}"
+                f"{len(joined)} of {len(task.labels)} labels hold {mark!r}, as "
+                f"{quoted(joined[0])}: if they are several labels each, give{flags}"
             ]
     return []
 
