@@ -41,6 +41,9 @@ _LIST = re.compile(
 _LONGEST_LIST = 100_000  # characters
 
 
+MOST_NOTES = 5
+
+
 class NotALabelError(ValueError):
     """A value that is no label; the message says what it is."""
 
@@ -163,11 +166,13 @@ def settled_notes(found: dict[str, str]) -> list[str]:
     spellings: dict[str, list[str]] = defaultdict(list)
     for spelling, name in found.items():
         spellings[name].append(spelling)
-    return [
+    notes = [
         f"the label {quoted(name)} is written {_all_of(several)}: these are read as one label"
         for name, several in spellings.items()
         if len(several) > 1
     ]
+    more = [f"{len(notes) - MOST_NOTES} more labels are written in several ways and read as one"]
+    return notes[:MOST_NOTES] + (more if len(notes) > MOST_NOTES else [])
 
 
 def _all_of(spellings: Sequence[str]) -> str:

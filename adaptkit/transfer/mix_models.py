@@ -20,6 +20,7 @@ from adaptkit.transfer.mix import mix
 from adaptkit.utils.atomic_files import check_empty, new_folder
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.overrides import overrides
+from adaptkit.utils.terminal import say
 
 
 def mix_models(given: argparse.Namespace) -> None:
@@ -52,14 +53,14 @@ def mix_models(given: argparse.Namespace) -> None:
         scores = {}
         for beta in given.beta:
             folder = Path(work) / f"{beta}"
-            print(f"beta {beta}: {_mixed(given, card, beta, folder)}")
+            say(f"beta {beta}: {_mixed(given, card, beta, folder)}")
             if given.validation_file:
                 scores[beta], name = _score(folder, given.validation_file)
-                print(f"beta {beta}: {name} {scores[beta]:.4f}")
+                say(f"beta {beta}: {name} {scores[beta]:.4f}")
         beta = max(given.beta, key=lambda one: scores.get(one, 0.0))
         with new_folder(given.output_dir) as staged:
             shutil.copytree(Path(work) / f"{beta}", staged, dirs_exist_ok=True)
-    print(f"beta {beta} is in {given.output_dir}")
+    say(f"beta {beta} is in {given.output_dir}")
 
 
 def full_card(model: str) -> TaskCard | None:
