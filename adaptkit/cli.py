@@ -8,6 +8,7 @@ from types import ModuleType
 
 from adaptkit.commands import (
     combine,
+    convert,
     evaluate,
     explain,
     export,
@@ -41,6 +42,7 @@ COMMANDS: dict[str, ModuleType] = {
     "explain": explain,
     "forgetting": forgetting,
     "export": export,
+    "convert": convert,
     "list": listing,
     "show": show,
 }

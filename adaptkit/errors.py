@@ -100,7 +100,18 @@ def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> Adap
     guess = f"; did you mean {quoted(close)}?" if close else "."
     more = f" and {len(names) - 100} more" if len(names) > 100 else ""
     shown = ", ".join(map(shorten, names[:100]))
-    listed = f" Known: {shown}{more}." if names else " There are none."
+    every = f" Known: {shown}{more}." if names else " There are none."
     return AdaptkitError(
-        f"unknown {kind} {quoted(given)}{guess}{listed}{' ' + hint if hint else ''}"
+        f"unknown {kind} {quoted(given)}{guess}{every}{' ' + hint if hint else ''}"
     )
+
+
+def listed(names: Iterable[object], most: int = 20) -> str:
+    """Names for a message, the first ones and the number of the others; each is shortened.
+
+    >>> listed("abc", 2)
+    'a, b and 1 more'
+    """
+    names = list(names)
+    shown = ", ".join(shorten(str(name)) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adaptkit.errors import AdaptkitError, nearest
+from adaptkit.errors import AdaptkitError, listed, nearest
 
 LONGEST = 600  # characters of a problem shown in a message
 
@@ -87,6 +87,10 @@ class Table:
         if column not in self.columns:
             close = nearest(column, self.columns)
             guess = f" Did you mean --{flag} {close}?" if close else f" Name it with --{flag}."
+            how = " It is read as lines of text; --format names another." * (
+                self.read_as == "lines"
+            )
             raise AdaptkitError(
-                f"{self.source} has no column {column!r}; it has {', '.join(self.columns)}.{guess}"
+                f"{self.source} has no column {column!r}; it has "
+                f"{listed(self.columns)}.{guess}{how}"
             )

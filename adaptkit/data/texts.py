@@ -4,8 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import regex
+
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, nearest, quoted, shorten
+
+MARKS = r"\p{M}\u200c\u200d"  # marks and joiners: part of the character before them
+
+_BEFORE = regex.compile(r"[\s\p{Default_Ignorable_Code_Point}]*")
+
+_BEHIND = regex.compile(
+    rf"[[\s\p{{Default_Ignorable_Code_Point}}]--[{MARKS}]]*$", regex.VERSION1 | regex.REVERSE
+)
+
+
+def visible_part(text: str, start: int, end: int) -> tuple[int, int]:
+    """A span without the blanks and the invisible characters around it.
+
+    Marks and joiners belong to the character before them and are kept behind it.
+
+    >>> visible_part(" \u200bBern, \u200e", 0, 8)
+    (2, 7)
+    """
+    start += len(_BEFORE.match(text[start:end])[0])
+    return start, end - len(_BEHIND.search(text[start:end])[0])
 
 
 def normalize_text(text: str) -> str:

@@ -149,7 +149,9 @@ def _pairs(table: Table, label_column: str) -> Table:
                 ) from None
             first, second = (one, two) if forward else (two, one)
             label = f"{kind}({'e1,e2' if forward else 'e2,e1'})"
-            rows.append({"text": row["text"], "head": first, "tail": second, label_column: label})
+            rows.append(
+                {"text": row.get("text"), "head": first, "tail": second, label_column: label}
+            )
             lines.append(table.lines[index] if table.lines else index)
     if not rows:
         raise AdaptkitError(f"{table.source}: no row holds a relation.")

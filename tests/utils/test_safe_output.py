@@ -148,7 +148,7 @@ def test_a_model_card_lists_labels_as_code(tmp_path):
 
 
 def test_what_a_card_says_is_shown_and_not_obeyed(tmp_path, capsys):
-    (tmp_path / "task.json").write_text(json.dumps({"task": EVIL, "labels": [EVIL], "base": EVIL}))
+    (tmp_path / "task.json").write_text(json.dumps({"task": EVIL, "labels": [EVIL], "base": "b"}))
     (tmp_path / "adapter_config.json").write_text("{}")
     show.run(type("Given", (), {"folder": str(tmp_path)}))
     out = capsys.readouterr().out
