@@ -317,6 +317,8 @@ def test_relations_and_entities_have_one_name_for_each_label():
     old = dataclasses.replace(task, labels=["O", "B-7.0", "I-7.0"])
     (row,) = old.read(Table(rows[2:3], "rows")).rows
     assert row["entities"][0]["label"] == "7.0"
+    rows[0]["entities"][0]["label"] = 0
+    assert Tag().read(Table(rows[:1], "rows")).rows[0]["entities"][0]["label"] == "0"
     rows[0]["entities"][0]["label"] = math.nan
     with pytest.raises(AdaptkitError, match=r"row 0: entities should be .*a label is missing"):
         Tag().read(Table(rows, "rows"))
