@@ -20,6 +20,7 @@ from adaptkit.commands import (
     sources,
     train,
 )
+from adaptkit.utils.flag_errors import Parser, unknown_flag
 from adaptkit.utils.terminal import guarded
 
 EPILOG = """examples:
@@ -69,13 +70,13 @@ def main(argv: list[str] | None = None) -> None:
     if left and given.command == "predict" and not any(word.startswith("-") for word in left):
         given.text += left  # argparse assigns words behind a flag to no positional
     elif left:
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
+        raise unknown_flag(left[0], flags_of_command(parser, given.command))
     given.run(given)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands; recipes parse their own flags."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="adaptkit",
         description=__doc__,
         epilog=EPILOG,
@@ -94,6 +95,13 @@ def make_parser() -> argparse.ArgumentParser:
         module.add_arguments(command)
         command.set_defaults(run=module.run)
     return parser
+
+
+def flags_of_command(parser: argparse.ArgumentParser, command: str) -> list[str]:
+    """The names of a command's flags, without dashes."""
+    (commands,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
+    words = commands.choices[command]._option_string_actions
+    return [word[2:] for word in words if word.startswith("--")]
 
 
 def _take_columns(argv: list[str]) -> tuple[list[str], dict[str, str]]:

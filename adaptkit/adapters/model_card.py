@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.adapters.card import TaskCard
+from adaptkit.errors import escaped, shorten
 from adaptkit.tasks.base import Task
 from adaptkit.utils.atomic_files import new_file
+
+MOST_LABELS = 100
 
 
 def training_settings(training: Any, quantize: str | None) -> dict[str, Any]:
@@ -46,12 +49,10 @@ def write_model_card(
         what="All weights" if card.method == "full" else "An adapter",
         task=card.task,
         method=card.method,
-        labels=" Labels: " + ", ".join(f"`{label}`" for label in card.labels) + "."
-        if card.labels
-        else "",
+        labels=_labels(card.labels),
         folder=folder.name,
         path=folder,
-        warnings="".join(f"\n> **Warning:** {warning}.\n" for warning in warnings),
+        warnings="".join(f"\n> **Warning:** {escaped(warning)}.\n" for warning in warnings),
         rows="\n".join(rows),
         sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
         kept="the best epoch on the validation rows was kept"
@@ -68,6 +69,15 @@ def write_model_card(
     )
     with new_file(folder / "README.md") as new:
         new.write_text(text, "utf-8")
+
+
+def _labels(labels: list[str]) -> str:
+    """The first labels, each as code on one line, in which nothing is markup."""
+    if not labels:
+        return ""
+    shown = ", ".join(f"`{shorten(label).replace('`', chr(39))}`" for label in labels[:MOST_LABELS])
+    more = f" and {len(labels) - MOST_LABELS} more" if len(labels) > MOST_LABELS else ""
+    return f" Labels: {shown}{more}."
 
 
 _CARD = """---

@@ -9,13 +9,15 @@ from pathlib import Path
 from adaptkit.adapters.card import existing_card
 from adaptkit.data.readers.options import Reading
 from adaptkit.data.tables import Table
+from adaptkit.errors import quoted
 from adaptkit.inference.training_file import read_alike
+from adaptkit.utils.terminal import say
 
 
 def positive(text: str) -> int:
     """argparse type for an integer of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number, 1 or more, not {text!r}")
+        raise argparse.ArgumentTypeError(f"a whole number, 1 or more, not {quoted(text)}")
     return int(text)
 
 
@@ -63,5 +65,5 @@ def read_rows(
     )
     table = read_alike(given.file, card, reading, given.encoding)
     for note in table.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}", sys.stderr)
     return table

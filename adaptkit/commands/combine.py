@@ -6,6 +6,7 @@ import argparse
 
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.utils.output_folder import check_empty
+from adaptkit.utils.terminal import say
 
 HELP = "combine several adapters into one"
 DESCRIPTION = (
@@ -53,4 +54,4 @@ def run(given: argparse.Namespace) -> None:
         stack_adapters(given.folder, given.output_dir)
     else:
         combine(given.folder, given.output_dir, given.how, given.weights, given.density, given.seed)
-    print(f"{given.how} of {len(given.folder)} adapters is in {given.output_dir}")
+    say(f"{given.how} of {len(given.folder)} adapters is in {given.output_dir}")

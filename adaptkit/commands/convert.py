@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from adaptkit.utils.terminal import say
+
 HELP = "convert an adapter of AdapterHub's library"
 DESCRIPTION = (
     "a folder from the library adapters (or adapter-transformers): bottlenecks, LoRA, (IA)3, "
@@ -29,7 +31,7 @@ def run(given: argparse.Namespace) -> None:
 
     converted = convert(given.folder, given.output_dir, given.base)
     for note in converted.notes:
-        print(f"note: {note}")
+        say(f"note: {note}")
     task = f" for {converted.task}" if converted.task else " without a head"
     labels = f" ({', '.join(converted.labels)})" if converted.labels else ""
-    print(f"{converted.method}{task}{labels} is in {given.output_dir}")
+    say(f"{converted.method}{task}{labels} is in {given.output_dir}")

@@ -6,6 +6,7 @@ import argparse
 import json
 
 from adaptkit.commands.answer_arguments import add_row_arguments, positive, read_rows
+from adaptkit.utils.terminal import say
 
 HELP = "score an adapter on a labelled file"
 
@@ -41,10 +42,10 @@ def run(given: argparse.Namespace) -> None:
     predictor = Predictor(given.folder, quantize=given.quantize)
     if given.by:
         groups = predictor.slices(table, given.by, given.columns, given.batch_size)
-        print(slices.show(groups, predictor.task.reported, given.by))
+        say(slices.show(groups, predictor.task.reported, given.by))
     elif given.confusions:
         mistakes = predictor.confusions(table, given.columns, given.batch_size)
-        print(confusions.show(mistakes, given.confusions, len(table)))
+        say(confusions.show(mistakes, given.confusions, len(table)))
     else:
         metrics = predictor.evaluate(table, given.columns, given.batch_size)
-        print(json.dumps({**metrics, "samples": len(table)}, indent=2))
+        say(json.dumps({**metrics, "samples": len(table)}, indent=2))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from adaptkit.errors import escaped
 from adaptkit.utils.atomic_files import new_file
 
 HELP = "show which words an answer depends on"
@@ -29,11 +30,11 @@ def run(given: argparse.Namespace) -> None:
     predictor = Predictor(given.folder)
     explanations = [explain(predictor, text, given.how, given.label) for text in given.text]
     for one in explanations:
-        words = colored(one) if sys.stdout.isatty() else " ".join(one.words)
+        words = colored(one) if sys.stdout.isatty() else escaped(" ".join(one.words))
         pairs = zip(one.words, one.shares, strict=True)
         largest = sorted(pairs, key=lambda pair: -abs(pair[1]))[:8]
-        shares = ", ".join(f"{word} {share:+.3f}" for word, share in largest)
-        print(f"{one.label} {one.score:.3f}  {words}\n    {shares}")
+        shares = ", ".join(f"{escaped(word)} {share:+.3f}" for word, share in largest)
+        print(f"{escaped(one.label)} {one.score:.3f}  {words}\n    {shares}")
     if given.html:
         with new_file(given.html) as staged:
             staged.write_text(as_html(explanations), "utf-8")

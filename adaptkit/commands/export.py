@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from adaptkit.utils.terminal import say
+
 HELP = "merge an adapter into its base, for other tools"
 DESCRIPTION = (
     "an ordinary transformers model, which from_pretrained loads; adaptkit answers with it as "
@@ -26,4 +28,4 @@ def run(given: argparse.Namespace) -> None:
     from adaptkit.adapters.export import export
 
     whole = export(given.folder, given.output_dir, given.dtype)
-    print(f"{type(whole).__name__} in {str(whole.dtype)[6:]} is in {given.output_dir}")
+    say(f"{type(whole).__name__} in {str(whole.dtype)[6:]} is in {given.output_dir}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from adaptkit.commands.answer_arguments import positive
-from adaptkit.utils.terminal import format_table
+from adaptkit.utils.terminal import format_table, say
 
 HELP = "measure how much language a model has forgotten"
 DESCRIPTION = "the loss on general text under the base's language head, before and after training"
@@ -51,4 +51,4 @@ def run(given: argparse.Namespace) -> None:
         )
         losses = (found["before"], found["after"], found["after"] - found["before"])
         rows.append((folder, found["method"], *(f"{loss:.4f}" for loss in losses)))
-    print(format_table(rows))
+    say(format_table(rows))

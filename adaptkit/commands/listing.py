@@ -8,7 +8,7 @@ from pathlib import Path
 from adaptkit.adapters.card import TaskCard, existing_card
 from adaptkit.errors import AdaptkitError
 from adaptkit.utils.json_types import shortened
-from adaptkit.utils.terminal import format_table
+from adaptkit.utils.terminal import format_table, say
 
 HELP = "list the adapters in a folder"
 LONGEST, LONGEST_PROBLEM = 40, 200  # characters of a method, and of what is wrong
@@ -32,7 +32,7 @@ def run(given: argparse.Namespace) -> None:
         raise AdaptkitError(f"{store} is an adapter; see it with: adaptkit show {store}")
     if not rows:
         raise AdaptkitError(f"{store} holds no adapters (folders with a task.json).")
-    print(format_table([("name", "task", "labels", "method", "kB", "score"), *rows]))
+    say(format_table([("name", "task", "labels", "method", "kB", "score"), *rows]))
 
 
 def _row(folder: Path) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from adaptkit.commands.answer_arguments import add_row_arguments, positive, read_rows
 from adaptkit.errors import AdaptkitError
+from adaptkit.utils.terminal import say
 
 HELP = "answer texts or a file, one JSON line each"
 
@@ -62,7 +63,7 @@ def run(given: argparse.Namespace) -> None:
     )
     for index, (row, answer) in enumerate(zip(table.rows, answers, strict=True)):
         shown: dict[str, Any] = {"row": index, "input": row} if given.with_input else {}
-        print(json.dumps(shown | answer, ensure_ascii=False, default=str))
+        say(json.dumps(shown | answer, ensure_ascii=False, default=str))
 
 
 def _lines(stream: Any) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.adapters.card import existing_card
+from adaptkit.utils.terminal import say
 
 HELP = "print what an adapter is"
 
@@ -21,7 +22,7 @@ def run(given: argparse.Namespace) -> None:
     for key, value in dataclasses.asdict(existing_card(Path(given.folder))).items():
         shown = _shown(key, value)
         if shown not in (None, ""):
-            print(f"{key.ljust(14)} {shown}")
+            say(f"{key.ljust(14)} {shown}")
 
 
 def _shown(key: str, value: Any) -> Any:

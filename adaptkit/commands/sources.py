@@ -6,6 +6,7 @@ import argparse
 
 from adaptkit.commands.answer_arguments import positive
 from adaptkit.errors import unknown
+from adaptkit.utils.terminal import say
 
 HELP = "rank bases and adapters as starting points for a new task"
 DESCRIPTION = (
@@ -50,4 +51,4 @@ def run(given: argparse.Namespace) -> None:
     named = {part: getattr(given, f"{part}_column") for part in Classify.parts}
     task = Classify(columns={part: name for part, name in named.items() if name})
     table = task.read(read(given.target, Reading(given.format, wanted=task.wanted())))
-    print(show(rank(table, given.base, given.store, given.rows, given.seed), given.by))
+    say(show(rank(table, given.base, given.store, given.rows, given.seed), given.by))

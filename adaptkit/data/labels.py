@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import date
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -38,6 +39,9 @@ _LIST = re.compile(
     rf"[\[({{]\s*(?:(?:{_ITEM})(?:{_BETWEEN}(?:{_ITEM}))*\s*,?)?\s*[\])}}]", re.DOTALL
 )
 _LONGEST_LIST = 100_000  # characters
+
+
+MOST_NOTES = 5
 
 
 class NotALabelError(ValueError):
@@ -102,6 +106,7 @@ def _number(value: Any) -> str:
         raise NotALabelError("is a number of thousands of digits") from None
 
 
+@lru_cache(maxsize=10_000)
 def label_key(label: str) -> str:
     """What is equal for all spellings of a label, in its plainest spelling.
 
@@ -161,11 +166,13 @@ def settled_notes(found: dict[str, str]) -> list[str]:
     spellings: dict[str, list[str]] = defaultdict(list)
     for spelling, name in found.items():
         spellings[name].append(spelling)
-    return [
+    notes = [
         f"the label {quoted(name)} is written {_all_of(several)}: these are read as one label"
         for name, several in spellings.items()
         if len(several) > 1
     ]
+    more = [f"{len(notes) - MOST_NOTES} more labels are written in several ways and read as one"]
+    return notes[:MOST_NOTES] + (more if len(notes) > MOST_NOTES else [])
 
 
 def _all_of(spellings: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.read import read as read_table
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 
 __all__ = ["EMBEDDED", "from_datasets", "load_splits", "read_table"]
 
@@ -133,7 +133,7 @@ def _from_hub(name: str, config: str | None) -> Any:
     try:
         return datasets.load_dataset(name, config)
     except Exception as problem:  # datasets raises its own, requests' and fsspec's errors
-        raise AdaptkitError(f"cannot load the dataset {name!r}: {problem}") from problem
+        raise AdaptkitError(f"cannot load the dataset {quoted(name)}: {problem}") from problem
 
 
 def _from_dataset(dataset: Any, source: str) -> Table:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.host.layout import Layout
 from adaptkit.host.slots import LoadedAdapter
 
@@ -86,7 +86,9 @@ def plain_text(given: Any) -> str:
         or not given.strip()
         or any("\ud800" <= sign <= "\udfff" for sign in given)
     ):
-        raise AdaptkitError(f"the bare base reads a text that is not empty; it got {given!r}.")
+        raise AdaptkitError(
+            f"the bare base reads a text that is not empty; it got {quoted(given)}."
+        )
     return given
 
 
@@ -103,12 +105,12 @@ def table_of(task: Any, given: list[Any], name: str) -> Table:
         if missing := [
             part for part in asked if part not in row and not ("tokens" in row or "messages" in row)
         ]:
-            asks = f"adapter {name!r} ({task.name}) asks for {' and '.join(asked)}"
-            raise AdaptkitError(f"{asks}; {', '.join(missing)} is missing in {str(one)[:60]!r}.")
+            asks = f"adapter {quoted(name)} ({task.name}) asks for {' and '.join(asked)}"
+            raise AdaptkitError(f"{asks}; {', '.join(missing)} is missing in {quoted(one)}.")
         if strange := [part for part in row if part not in task.parts]:
             raise AdaptkitError(
-                f"adapter {name!r} ({task.name}) knows {', '.join(task.parts)}; not "
+                f"adapter {quoted(name)} ({task.name}) knows {', '.join(task.parts)}; not "
                 f"{', '.join(map(str, strange))}."
             )
         rows.append({task.column(part) or part: value for part, value in row.items()})
-    return Table(rows, f"adapter {name!r}")
+    return Table(rows, f"adapter {quoted(name)}")

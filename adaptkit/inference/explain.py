@@ -20,7 +20,7 @@ from torch import Tensor
 
 from adaptkit.data.alignment import encode_windows
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, escaped, unknown
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.backbone import bare_model
 from adaptkit.tasks.classify import Classify
@@ -207,7 +207,7 @@ def colored(found: Explanation) -> str:
     def paint(word: str, share: float) -> str:
         depth = round(255 - 155 * abs(share) / most)
         color = f"{depth};255;{depth}" if share > 0 else f"255;{depth};{depth}"
-        return f"\x1b[48;2;{color}m\x1b[30m{word}\x1b[0m"
+        return f"\x1b[48;2;{color}m\x1b[30m{escaped(word)}\x1b[0m"
 
     return " ".join(
         paint(word, share) for word, share in zip(found.words, found.shares, strict=True)

@@ -18,6 +18,7 @@ from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.read import read
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
+from adaptkit.tasks.label_checks import labels_of
 from adaptkit.utils.atomic_files import without_parts
 
 PACKED = (".gz", ".bz2", ".xz", ".zip")
@@ -103,8 +104,9 @@ def _looks_alike(table: Table, reading: Reading, card: TaskCard) -> bool:
     if reading.labelled or table.read_as not in LABEL_FIRST:
         return True
     known = {label_key(label) for label in card.labels}
-    firsts = [label_key(str(row.get("label"))) in known for row in table.rows]
-    return sum(firsts) >= KNOWN_SHARE * len(firsts)
+    firsts = [labels_of(row) for row in table.rows]
+    right = sum(all(label_key(str(label)) in known for label in labels) for labels in firsts)
+    return right >= KNOWN_SHARE * len(firsts)
 
 
 def _first_cells(table: Table) -> list[str]:

@@ -42,8 +42,8 @@ def dry_run(parsed: Parsed) -> None:
     try:
         prepared = prepare(parsed)
     except AdaptkitError as problem:
-        log_main(f"data:\n{Finding('fail', str(problem))}")
-        raise AdaptkitError("the data cannot be used as they are; see above.") from problem
+        log_main(f"rows and flags:\n{Finding('fail', str(problem))}")
+        raise AdaptkitError("these cannot be used as they are; see above.") from problem
     with tempfile.TemporaryDirectory() as folder:
         prepared = dataclasses.replace(prepared, output_dir=Path(folder) / "run")
         encoded = encode(prepared, Path(folder) / "base")
@@ -97,14 +97,14 @@ def estimate(encoded: Encoded) -> str:
     layers, hidden, heads = (getattr(config, name, None) or 1 for name in names)
     kept = rows * tokens * layers * (20 * hidden + 2 * heads * tokens) * size
     memory = (weights * (16 if full else 4) + kept) / 1e9
-    epochs = training.num_train_epochs
+    epochs = _epochs(encoded)
     work = (6 if full else 4) * dense * sum(lengths) * task.inputs_per_row * epochs
     seconds = work / _matrix_speed(torch.bfloat16 if size == 2 else torch.float32, training.device)
     between = f"{_duration(2 * seconds)} to {_duration(6 * seconds)}"
     return (
         f"estimate: {weights / 1e6:.1f} M parameters, about {max(memory, 0.05):.1f} GB beside "
         "the program itself, "
-        f"{between} for {epochs:g} epochs, by the machine's load"
+        f"{between} for {epochs:.3g} epochs, by the machine's load"
     )
 
 
@@ -173,6 +173,15 @@ def _steps(encoded: Encoded) -> int:
         return training.max_steps
     rows = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
     return round(-(-len(encoded.splits["train"].encoded) // rows) * training.num_train_epochs)
+
+
+def _epochs(encoded: Encoded) -> float:
+    """Epochs of the whole training, which --max_steps may end."""
+    training = encoded.prepared.training
+    if training.max_steps <= 0:
+        return training.num_train_epochs
+    rows = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+    return training.max_steps * rows / len(encoded.splits["train"].encoded)
 
 
 def _compare(loaded: Loaded, folder: Path) -> None:

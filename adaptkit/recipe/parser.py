@@ -8,16 +8,18 @@ must be fast. transformers' own parser parses Trainer's flags when a recipe real
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import Flag, flags_of, task_flags
+from adaptkit.utils.flag_errors import FlagErrors, Parser, unknown_flag
 
 if TYPE_CHECKING:
     from transformers import HfArgumentParser
@@ -39,6 +41,26 @@ ELSEWHERE = {
     "ignore_mismatched_sizes": "a head of another size is made anew by itself",
     "shuffle_train_dataset": "training rows are always shuffled",
     "max_length": "--max_seq_length is the number of tokens",
+    "max_source_length": "--max_seq_length is the number of tokens",
+    # of earlier versions of transformers, and of other tools
+    "evaluation_strategy": "--eval_strategy is its name",
+    "group_by_length": "texts of like length share a batch by default; --train_sampling_strategy "
+    "random mixes them",
+    "warmup_ratio": "--warmup_steps below 1 is a share of all steps",
+    "no_cuda": "--use_cpu is its name",
+    "per_gpu_train_batch_size": "--per_device_train_batch_size is its name",
+    "per_gpu_eval_batch_size": "--per_device_eval_batch_size is its name",
+    "batch_size": "--per_device_train_batch_size and --per_device_eval_batch_size are its names",
+    "train_batch_size": "--per_device_train_batch_size is its name",
+    "eval_batch_size": "--per_device_eval_batch_size is its name",
+    "lr": "--learning_rate is its name",
+    "epochs": "--num_train_epochs is its name",
+    "num_epochs": "--num_train_epochs is its name",
+    "logging_dir": "reports are in --output_dir",
+    "save_safetensors": "weights are always saved as safetensors",
+    "max_train_steps": "--max_steps is its name",
+    "model_name": "--model_name_or_path is its name",
+    "train_data": "--train_file is its name",
 }
 
 
@@ -151,7 +173,7 @@ def peek(name: str, argv: list[str] | None) -> str | None:
 
 def make_parser(flags: dict[str, Flag], description: str) -> argparse.ArgumentParser:
     """A parser of adaptkit's flags, without Trainer's."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -179,14 +201,17 @@ def _boolean(text: str) -> bool:
         return True
     if text.lower() in ("false", "no", "0"):
         return False
-    raise argparse.ArgumentTypeError(f"true or false, not {text!r}")
+    raise argparse.ArgumentTypeError(f"true or false, not {quoted(text)}")
 
 
 def _trainer_parser() -> HfArgumentParser:
     from transformers import HfArgumentParser, TrainingArguments
 
+    class TrainerParser(FlagErrors, HfArgumentParser):
+        pass
+
     kind: Any = TrainingArguments  # its annotation lists fewer classes than it accepts
-    return HfArgumentParser(kind, allow_abbrev=False)
+    return TrainerParser(kind, allow_abbrev=False)
 
 
 def flags_in(words: list[str]) -> set[str]:
@@ -203,7 +228,12 @@ def _print_all_help(own: argparse.ArgumentParser) -> None:
     from adaptkit.training.defaults import DEFAULTS
 
     trainers = _trainer_parser()
-    trainers.set_defaults(**DEFAULTS, learning_rate="by the method: lora 1e-3, all weights 5e-5")
+    by_case = {
+        "learning_rate": "by the method: lora 1e-3, all weights 5e-5",
+        "num_train_epochs": "3, and up to 15 with few rows",
+        "per_device_train_batch_size": "32, with few rows 8 or 16",
+    }
+    trainers.set_defaults(**(DEFAULTS | by_case))
     print(own.format_help() + "\n" + trainers.format_help())
     raise SystemExit(0)
 
@@ -215,6 +245,8 @@ def _training_arguments(rest: list[str], defaults: dict[str, Any], own: set[str]
     given, _ = parser.parse_known_args(rest)
     asked = flags_in(rest)
     parser.set_defaults(**_evaluation_and_saving(given, asked))
+    if given.fp16 and "bf16" not in asked:
+        parser.set_defaults(bf16=False)
     try:
         training, left = parser.parse_args_into_dataclasses(
             args=rest, return_remaining_strings=True, look_for_args_file=False
@@ -235,13 +267,7 @@ def _unknown_flag(word: str, known: set[str]) -> AdaptkitError:
     stranger = word.lstrip("-").partition("=")[0].replace("-", "_")
     if instead := ELSEWHERE.get(stranger):
         return AdaptkitError(f"--{stranger} is no flag here: {instead}.")
-    if not word.startswith("-"):
-        return AdaptkitError(
-            f"unexpected word {word!r} on the command line; see --help for flags that take "
-            "several values."
-        )
-    error = unknown("flag", f"--{stranger}", [f"--{name}" for name in known])
-    return AdaptkitError(str(error).partition(" Known: ")[0] + " See --help and --help_all.")
+    return unknown_flag(word, known, "--help and --help_all")
 
 
 def _evaluation_and_saving(given: argparse.Namespace, asked: set[str]) -> dict[str, Any]:
@@ -296,5 +322,9 @@ def as_words(content: dict[str, Any]) -> list[str]:
     for key, value in content.items():
         if value is not None:
             values = value if isinstance(value, list) else [value]
-            words += [f"--{key}", *map(str, values)]
+            words += [f"--{key}", *map(_as_word, values)]
     return words
+
+
+def _as_word(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict) else str(value)

@@ -6,6 +6,7 @@ No model is loaded.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ from adaptkit.adapters.full import FULL, check_part
 from adaptkit.data.readers.options import Reading
 from adaptkit.data.sources import load_splits
 from adaptkit.data.splits import Splits
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.models.objective import language_objective
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.auto import choose_method
@@ -94,7 +95,7 @@ def make_task(parsed: Parsed, arguments: RecipeArguments) -> Task:
     part_of: dict[str, str] = {}
     for part in task.parts:
         if (column := task.column(part)) and (other := part_of.setdefault(column, part)) != part:
-            raise AdaptkitError(f"--{other}_column and --{part}_column are both {column!r}.")
+            raise AdaptkitError(f"--{other}_column and --{part}_column are both {quoted(column)}.")
     return task
 
 
@@ -137,6 +138,14 @@ def _check_training(training: Any, task: Task, arguments: RecipeArguments) -> No
         unused = name == "num_train_epochs" and training.max_steps > 0
         if (value := getattr(training, name)) is not None and not unused and not value > 0:
             raise AdaptkitError(f"--{name} is more than 0; it got {value:g}.")
+    for item in dataclasses.fields(training):
+        value = getattr(training, item.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise AdaptkitError(f"--{item.name} is a finite number; it got {value:g}.")
+    if training.fp16 and training.device.type == "cpu":
+        raise AdaptkitError(
+            "--fp16 needs a GPU; leave it out here, and the precision is chosen for this CPU."
+        )
     if training.max_steps != -1 and training.max_steps < 1:
         raise AdaptkitError(
             f"--max_steps is 1 or more, or -1 for all epochs; it got {training.max_steps}."

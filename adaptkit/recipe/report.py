@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from adaptkit.data.tables import Table
+from adaptkit.errors import escaped
 from adaptkit.tasks.base import Task
 from adaptkit.utils.atomic_files import new_file
+
+# Quotes before it do not help: spreadsheets take them away.
+_FORMULA = re.compile("['\"]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 def write_results(folder: Path, metrics: dict[str, Any]) -> None:
@@ -18,28 +24,42 @@ def write_results(folder: Path, metrics: dict[str, Any]) -> None:
 
 
 def write_predictions(path: Path, task: Task, table: Table, answers: list[dict[str, Any]]) -> None:
-    """Write a TSV of text, reference, prediction, score; white space in texts becomes a blank."""
+    """Write a TSV of text, reference, prediction, score; see `text_cell` for the texts."""
     lines = ["text\tgold\tpredicted\tscore"]
     for row, answer in zip(table.rows, answers, strict=True):
-        fields = (
-            task.text(row),
-            task.reference_text(row),
-            task.answer_text(answer),
-            task.score_text(answer),
-        )
-        lines.append("\t".join(" ".join(field.split()) for field in fields))
+        texts = (task.text(row), task.reference_text(row), task.answer_text(answer))
+        lines.append("\t".join([*map(text_cell, texts), text_cell(task.score_text(answer))]))
     write_lines(path, lines)
 
 
 def write_details(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a TSV of scores, one line per label; white space in texts becomes a blank."""
+    """Write a TSV of scores, one line per label; see `text_cell` for the texts."""
     lines = ["\t".join(rows[0])]
     for row in rows:
         fields = (
-            f"{value:.6g}" if isinstance(value, float) else str(value) for value in row.values()
+            f"{value:.6g}" if isinstance(value, float) else text_cell(str(value))
+            for value in row.values()
         )
-        lines.append("\t".join(" ".join(field.split()) for field in fields))
+        lines.append("\t".join(fields))
     write_lines(path, lines)
+
+
+def text_cell(text: str) -> str:
+    """A text in one cell: blanks for white space, control characters escaped, never a formula.
+
+    What a spreadsheet would compute gets an apostrophe in front, which spreadsheets do not show;
+    `cell_text` takes it away. A number is no formula.
+
+    >>> text_cell("=1+1"), text_cell("-1"), text_cell("it's")
+    ("'=1+1", '-1', "it's")
+    """
+    cell = escaped(" ".join(text.split()))
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+
+
+def cell_text(cell: str) -> str:
+    """The text of a cell that `text_cell` wrote."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def write_lines(path: Path, lines: list[str]) -> None:

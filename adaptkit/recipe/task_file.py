@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.parser import as_words
 from adaptkit.tasks.flags import flags_of, task_flags
@@ -103,7 +103,7 @@ def _check(file: str, name: Any, settings: dict[str, Any], own_adapters: bool) -
     ):
         raise AdaptkitError(
             f"{file}: a task's name is of letters, digits, - and _, and no checkpoint-NUMBER; "
-            f"{name!r} is not."
+            f"{quoted(name)} is not."
         )
     recipe = settings.get("recipe")
     if recipe is None:
@@ -117,7 +117,7 @@ def _check(file: str, name: Any, settings: dict[str, Any], own_adapters: bool) -
         or not 0 < weight < math.inf
     ):
         raise AdaptkitError(
-            f"{file}: the task_weight of {name} is a number above 0, not {weight!r}."
+            f"{file}: the task_weight of {name} is a number above 0, not {quoted(weight)}."
         )
     every, own = set(flags_of(RecipeArguments)), set(task_flags(find_task(recipe)))
     allowed = own | {*ROWS, *NOT_FLAGS} | ({*OWN_ADAPTER} if own_adapters else set())

@@ -119,9 +119,8 @@ class Classify(Task):
         labels = sorted(all_labels(self, counts), key=_in_numeric_order)
         if len(labels) < (1 if self.multi_label else 2):
             raise AdaptkitError(
-                f"{train.source}: every row has the label {''.join(labels)!r}; there is nothing "
-                "to tell apart. "
-                "Is --label_column the right column?"
+                f"{train.source}: every row has the label {quoted(''.join(labels))}; there is "
+                "nothing to tell apart. Is --label_column the right column?"
             )
         if "nan" in map(str.casefold, labels) and all(map(is_number, labels)):
             index = [str(row["label"]).casefold() for row in train.rows].index("nan")
@@ -269,7 +268,7 @@ class Classify(Task):
         given = {self.answer_text(answer) for answer in answers}
         if len(given) > 1 or len({self.reference_text(row) for row in table.rows}) < 2:
             return []
-        always = f"{given.pop()!r}" if any(given) else "no label"
+        always = quoted(given.pop()) if any(given) else "no label"
         return [
             f"the model always answers {always}: it has learned nothing about the texts. Try "
             "another --seed, a lower --learning_rate (a third of it), more epochs or "

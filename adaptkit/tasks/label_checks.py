@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from adaptkit.tasks.classify import Classify
 
 RARE = 5
+MOST_WARNINGS = 12
 
 DELIMITERS = ("|", ";", ",")
 
@@ -47,7 +48,9 @@ def label_findings(task: Classify, splits: Splits) -> list[Finding]:
     if rare := [label for label in task.labels if counts[label] < RARE]:
         listed = ", ".join(map(shorten, rare[:10]))
         warnings.insert(0, f"{len(rare)} labels have fewer than {RARE} training rows: {listed}")
-    found += [Finding("warn", text) for text in warnings]
+    found += [Finding("warn", text) for text in warnings[:MOST_WARNINGS]]
+    if len(warnings) > MOST_WARNINGS:
+        found.append(Finding("warn", f"and {len(warnings) - MOST_WARNINGS} more of this kind"))
     guess, share = majority(task, train)
     always = f"always answering {quoted(guess) if guess else 'no label'}"
     severity = "warn" if share > 0.8 else "good"
@@ -123,8 +126,8 @@ def joined_labels(task: Classify) -> list[str]:
             flags = "" if task.multi_label else " --multi_label"
             flags += "" if mark == "|" and not task.multi_label else f" --label_delimiter '{mark}'"
             return [
-                f"{len(joined)} labels hold {mark!r}, as {quoted(joined[0])}: if they are several "
-                f"labels each, give{flags}"
+                f"{len(joined)} of {len(task.labels)} labels hold {mark!r}, as "
+                f"{quoted(joined[0])}: if they are several labels each, give{flags}"
             ]
     return []
 

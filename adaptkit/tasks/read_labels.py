@@ -17,7 +17,7 @@ from adaptkit.data.labels import (
     spell,
 )
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError, quoted
+from adaptkit.errors import AdaptkitError, quoted, shorten
 
 if TYPE_CHECKING:
     from adaptkit.tasks.classify import Classify
@@ -51,17 +51,21 @@ def _values(task: Classify, table: Table) -> tuple[list[Any], str, list[str]]:
         columns = task.label_columns or []
         for name in columns:
             table.need(name, "label_columns")
-        note = f"the labels are the columns {', '.join(columns)}, which hold 1 or 0"
+        note = f"the labels are the columns {_some(columns)}, which hold 1 or 0"
         rows = [{name: row.get(name) for name in columns} for row in table.rows]
         return rows, "the label columns", [note]
     if column not in table.columns and len(found := indicator_columns(task, table)) > 1:
         raise AdaptkitError(
-            f"{table.source} has no column {column!r}. Are {', '.join(found)} the labels, which "
+            f"{table.source} has no column {column!r}. Are {_some(found)} the labels, which "
             f"hold 1 or 0? Then give --label_columns {' '.join(found)}"
             f"{'' if task.multi_label else ' (and --multi_label if a row may have several)'}."
         )
     table.need(column, "label_column")
     return [plain_value(row.get(column)) for row in table.rows], f"column {column!r}", []
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(map(shorten, names[:12])) + (", ..." if len(names) > 12 else "")
 
 
 def indicator_columns(task: Classify, table: Table) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import normalize_text, text_at
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.flags import flag
@@ -109,8 +109,8 @@ def _span(table: Table, index: int, value: Any, text: str, part: str) -> dict[st
         if text.count(value) != 1 or not value:
             raise table.bad(
                 index,
-                f"the {part} {value!r} occurs {text.count(value)} times in the text; give its "
-                "place.",
+                f"the {part} {quoted(value)} occurs {text.count(value)} times in the text; "
+                "give its place.",
             )
         return {"start": text.index(value), "end": text.index(value) + len(value)}
     if isinstance(value, list) and len(value) == 2:
@@ -119,7 +119,8 @@ def _span(table: Table, index: int, value: Any, text: str, part: str) -> dict[st
         start, end = int(value["start"]), int(value["end"])
     except (TypeError, KeyError, ValueError):
         raise table.bad(
-            index, f'the {part} is {value!r}; expected {{"start": ..., "end": ...}} or its text.'
+            index,
+            f'the {part} is {quoted(value)}; expected {{"start": ..., "end": ...}} or its text.',
         ) from None
     if not 0 <= start < end <= len(text):
         raise table.bad(

@@ -11,6 +11,7 @@ import numpy as np
 
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
+from adaptkit.errors import quoted
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.registry import register_task
@@ -129,6 +130,7 @@ def number_at(table: Table, index: int, row: dict[str, Any], column: str) -> flo
         value = math.nan
     if not math.isfinite(value):
         raise table.bad(
-            index, f"column {column!r} holds {row.get(column)!r}, which is not a number."
+            index,
+            f"column {quoted(column)} holds {quoted(row.get(column))}, which is not a number.",
         )
     return value

@@ -20,6 +20,7 @@ from adaptkit.utils.atomic_files import exists_in, new_version, staging
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.output_folder import check_empty, place_for
 from adaptkit.utils.overrides import overrides
+from adaptkit.utils.terminal import say
 from adaptkit.utils.writing import writing
 
 
@@ -53,15 +54,15 @@ def mix_models(given: argparse.Namespace) -> None:
         scores = {}
         for beta in given.beta:
             folder = work / f"{beta}"
-            print(f"beta {beta}: {_mixed(given, card, beta, folder)}")
+            say(f"beta {beta}: {_mixed(given, card, beta, folder)}")
             if given.validation_file:
                 scores[beta], name = _score(folder, given.validation_file)
-                print(f"beta {beta}: {name} {scores[beta]:.4f}")
+                say(f"beta {beta}: {name} {scores[beta]:.4f}")
         beta = max(given.beta, key=lambda one: scores.get(one, 0.0))
         with new_version(given.output_dir) as staged:
             for part in (work / f"{beta}").iterdir():
                 os.rename(part, staged / part.name)
-    print(f"beta {beta} is in {given.output_dir}")
+    say(f"beta {beta} is in {given.output_dir}")
 
 
 def full_card(model: str) -> TaskCard | None:

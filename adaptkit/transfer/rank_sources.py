@@ -25,7 +25,7 @@ from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.tasks.classify import Classify
 from adaptkit.transfer.source_scores import SCORES
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
-from adaptkit.utils.terminal import format_table
+from adaptkit.utils.terminal import format_table, say
 
 
 def rank(
@@ -71,7 +71,7 @@ def rank(
         except AdaptkitError as problem:
             if base in asked:
                 raise
-            print(f"note: adapters of {base} are left out: {problem}", file=sys.stderr)
+            say(f"note: adapters of {base} are left out: {problem}", sys.stderr)
             continue
         align_padding(model, tokenizer)
         for adapter in adapters_of_base:

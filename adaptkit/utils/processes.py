@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, escaped
 
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
@@ -108,6 +108,6 @@ def _configuration_of(asked: Any) -> Any:
 
 
 def log_main(text: str = "") -> None:
-    """Print on the main process only."""
+    """Print on the main process only; texts of rows may hold what a terminal would obey."""
     if is_main():
-        print(text, flush=True)
+        print(escaped(text), flush=True)

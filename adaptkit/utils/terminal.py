@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
 from tabulate import tabulate
 
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, escaped
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -27,6 +28,11 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
 def _printable(character: str) -> str:
     """The character, or a blank if a terminal would not print it as it is."""
     return character if character.isprintable() else " "
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Print a text that may hold names, labels and texts of others."""
+    print(escaped(text), file=stream)
 
 
 def guarded(main: Callable[[], object]) -> None:

@@ -204,3 +204,9 @@ def test_names_are_equal_if_and_only_if_they_denote_the_same(rows):
 @given(st.text(max_size=12))
 def test_the_key_of_a_key_is_itself(text):
     assert label_key(label_key(text)) == label_key(text)
+
+
+def test_of_many_labels_in_several_spellings_the_first_are_told():
+    notes = settled_notes(settle([f"{i}{end}" for i in range(90) for end in ("", ".0")]))
+    assert len(notes) == 6
+    assert notes[-1] == "85 more labels are written in several ways and read as one"

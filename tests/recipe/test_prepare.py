@@ -2,12 +2,17 @@
 
 import json
 
+import pytest
 import torch
 from adaptkit.recipes import classify
 from safetensors.torch import load_file
 
-from adaptkit import Predictor
+from adaptkit import AdaptkitError, Predictor
 from adaptkit.cli import main
+from adaptkit.recipe.parser import parse_recipe
+from adaptkit.recipe.prepare import prepare
+from adaptkit.tasks.classify import Classify
+from tests.helpers.files import write
 from tests.helpers.rows import TWO_STEPS
 
 
@@ -105,3 +110,26 @@ def test_with_few_validation_rows_the_last_epoch_is_kept(tmp_path, bert, rows):
             for folder in folders
         ]
         assert torch.equal(*heads)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--fp16 true", "--fp16 needs a GPU; leave it out here"),
+        ("--learning_rate inf", "--learning_rate is a finite number; it got inf"),
+        ("--weight_decay nan", "--weight_decay is a finite number; it got nan"),
+    ],
+)
+def test_flags_that_no_training_can_have_are_refused_before_it(rows, words, message):
+    with pytest.raises(AdaptkitError, match=message):
+        prepare(parse_recipe(Classify, ["--train_file", rows, "--check", *words.split()], ""))
+
+
+def test_training_says_what_a_check_says_about_labels(tmp_path, capsys):
+    lines = [f"a text {i},{('red', 'Red', 'blue')[i % 3]}" for i in range(30)]
+    path = write(tmp_path / "rows.csv", "\n".join(["text,label", *lines]))
+    prepare(
+        parse_recipe(Classify, ["--train_file", str(path), "--output_dir", str(tmp_path / "o")], "")
+    )
+    said = capsys.readouterr().out.splitlines()
+    assert "warning: the labels 'Red', 'red' differ in nothing but case or blanks" in said

@@ -273,12 +273,12 @@ def test_columns_that_are_no_labels_are_refused(settings, message):
 @pytest.mark.parametrize(
     "labels, settings, message",
     [
-        (("a|b", "a", "c"), {}, "1 labels hold '|', as 'a|b': if they are several labels each, "
-         "give --multi_label"),
-        (("a;b", "a", "b", "c"), {}, "1 labels hold ';', as 'a;b': if they are several labels "
+        (("a|b", "a", "c"), {}, "1 of 3 labels hold '|', as 'a|b': if they are several labels "
+         "each, give --multi_label"),
+        (("a;b", "a", "b", "c"), {}, "1 of 4 labels hold ';', as 'a;b': if they are several labels "
          "each, give --multi_label --label_delimiter ';'"),
-        (("a, b", "a", "b"), {"multi_label": True}, "1 labels hold ',', as 'a, b': if they are "
-         "several labels each, give --label_delimiter ','"),
+        (("a, b", "a", "b"), {"multi_label": True}, "1 of 3 labels hold ',', as 'a, b': if they "
+         "are several labels each, give --label_delimiter ','"),
         ((1, 2, 2.5), {}, "labels are whole numbers beside fractions, as 2.5: is this the column "
          "of the labels? adaptkit train score learns numbers"),
         (("1.1", "1.10"), {}, "the labels '1.1', '1.10' are one number"),
@@ -317,6 +317,8 @@ def test_relations_and_entities_have_one_name_for_each_label():
     old = dataclasses.replace(task, labels=["O", "B-7.0", "I-7.0"])
     (row,) = old.read(Table(rows[2:3], "rows")).rows
     assert row["entities"][0]["label"] == "7.0"
+    rows[0]["entities"][0]["label"] = 0
+    assert Tag().read(Table(rows[:1], "rows")).rows[0]["entities"][0]["label"] == "0"
     rows[0]["entities"][0]["label"] = math.nan
     with pytest.raises(AdaptkitError, match=r"row 0: entities should be .*a label is missing"):
         Tag().read(Table(rows, "rows"))
