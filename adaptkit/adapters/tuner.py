@@ -27,7 +27,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.models.backbone import base_modules
-from adaptkit.models.find_sites import find_sites
+from adaptkit.models.find_sites import find_sites, missing_sites
 
 
 class AdaptkitPeftType(str, enum.Enum):  # noqa: UP042, as PEFT's own
@@ -86,9 +86,12 @@ def plan(model: nn.Module, union: tuple[Method, ...]) -> dict[str, list[Attachme
     """Module path -> its attachments, in the order of the union; the same if adapted already."""
     sites = find_sites(model)
     planned = defaultdict(list)
-    for index, method in enumerate(union):
-        for site in method.place(sites):
-            planned[site.module].append(Attachment(method, site, index))
+    try:
+        for index, method in enumerate(union):
+            for site in method.place(sites):
+                planned[site.module].append(Attachment(method, site, index))
+    except AdaptkitError as problem:
+        raise AdaptkitError(f"{problem}{missing_sites(model)}") from None
     return dict(planned)
 
 
