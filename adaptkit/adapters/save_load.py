@@ -17,7 +17,7 @@ from typing import Any, cast
 
 import peft
 import torch
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -30,7 +30,7 @@ from adaptkit.adapters.peft_lora import (
     peft_lora_config,
     to_peft_lora,
 )
-from adaptkit.adapters.peft_methods import peft_task_type
+from adaptkit.adapters.peft_methods import inject_peft, peft_task_type
 from adaptkit.adapters.tensors import adapter_tensors, as_ours, expected_shapes, output_widths
 from adaptkit.adapters.tuner import AdaptConfig, check_adapter_name, plan
 from adaptkit.errors import AdaptkitError
@@ -168,7 +168,7 @@ def load_adapter(
                 adapter_name,
             )
         else:
-            model = _inject_foreign(folder, base, tensors, adapter_name)
+            model = inject_peft(folder, base, tensors, adapter_name)
     model.set_adapter(adapter_name, inference_mode=not trainable)
     return model if trainable else model.eval()
 
@@ -200,42 +200,6 @@ def _inject(
     with torch.no_grad():
         for key, slot in adapter_tensors(model, adapter_name).items():
             slot.copy_(tensors[key])
-    return model
-
-
-def _inject_foreign(folder: Path, base, tensors, adapter_name: str) -> peft.PeftModel:
-    """Inject an adapter of a PEFT method with PEFT, and check that every tensor is used."""
-    try:
-        config = peft.PeftConfig.from_pretrained(str(folder))
-    except KeyError as kind:
-        raise AdaptkitError(
-            f"{folder / CONFIG}: PEFT does not know the method {kind}; is the package that "
-            "defines it imported?"
-        ) from None
-    fresh = not isinstance(base, peft.PeftModel)
-    try:
-        if fresh:
-            base.requires_grad_(False)
-            model = peft.get_peft_model(base, config, adapter_name)
-        else:
-            model = base
-            model.add_adapter(adapter_name, config)
-    except ValueError as problem:
-        raise AdaptkitError(f"{folder}: {problem}") from problem
-    state = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
-    try:
-        check_shapes(
-            folder,
-            {k: tuple(t.shape) for k, t in tensors.items()},
-            {k: tuple(t.shape) for k, t in state.items()},
-        )
-        set_peft_model_state_dict(model, tensors, adapter_name)
-    except AdaptkitError:
-        if fresh:
-            model.unload()
-        else:
-            model.delete_adapter(adapter_name)
-        raise
     return model
 
 
