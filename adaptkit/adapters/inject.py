@@ -15,6 +15,7 @@ from adaptkit.adapters.tuner import AdaptConfig, as_methods, check_adapter_name
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method
+from adaptkit.models.frozen_statistics import freeze_statistics
 
 
 def adapt(
@@ -52,6 +53,7 @@ def adapt(
     config = make_config(method, base, modules)
     check_adapter_name(adapter_name)
     keep_trainable(base)
+    freeze_statistics(base)
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=".*is_gradient_checkpointing.*"

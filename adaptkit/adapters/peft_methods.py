@@ -16,6 +16,7 @@ from adaptkit.adapters.files import check_shapes
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.grammar import read_term, split_terms
 from adaptkit.models.backbone import base_module
+from adaptkit.models.frozen_statistics import freeze_statistics
 
 
 def peft_method(text: str) -> peft.PeftConfig:
@@ -105,6 +106,7 @@ def inject_peft(
     try:
         if fresh:
             base.requires_grad_(False)
+            freeze_statistics(base)
             model = peft.get_peft_model(base, config, adapter_name)
         else:
             model = base

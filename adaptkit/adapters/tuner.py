@@ -28,6 +28,7 @@ from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.models.backbone import base_modules
 from adaptkit.models.find_sites import find_sites, missing_sites
+from adaptkit.models.frozen_statistics import freeze_statistics
 
 
 class AdaptkitPeftType(str, enum.Enum):  # noqa: UP042, as PEFT's own
@@ -111,6 +112,7 @@ class AdaptTuner(BaseTuner):
         for attachment in (one for attachments in self._plan.values() for one in attachments):
             if attachment.site.kind == "attention":
                 check_routable(self._modules_by_path[attachment.site.entry])
+        freeze_statistics(model)
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
         finally:

@@ -122,6 +122,7 @@ def _unused(model: Any, batch: dict[str, Any]) -> tuple[str, ...]:
 def _train(adapted: Any, batch: dict[str, Any], unused: tuple[str, ...]) -> None:
     """One step: it moves every weight of the adapter."""
     trained = {key: p for key, p in adapted.named_parameters() if p.requires_grad}
+    buffers = {key: value.clone() for key, value in adapted.named_buffers()}
     before = {key: p.detach().clone() for key, p in trained.items()}
     _backward(adapted.train(), batch)
     torch.optim.AdamW(trained.values(), lr=0.01, weight_decay=0.0).step()
@@ -129,6 +130,12 @@ def _train(adapted: Any, batch: dict[str, Any], unused: tuple[str, ...]) -> None
     still = [key for key in still if not key.removeprefix(PREFIX).startswith(unused)]
     assert not still, f"{len(still)} of {len(trained)} weights are not trained: {still[0]}"
     assert all("adaptkit_" in key for key in trained), "weights of the base train"
+    moved = [key for key, value in adapted.named_buffers() if not _same(value, buffers[key])]
+    assert not moved, f"buffers of the base move: {moved[0]}"
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return one.shape == other.shape and bool((one == other).logical_or(one != one).all())
 
 
 def load_all(root: Path) -> None:
