@@ -128,9 +128,10 @@ def _layer_sites(
         keys, values = by_name.get(f"{name}.k"), by_name.get(f"{name}.v")
         if keys and values and keys.width_out != values.width_out:
             continue
-        heads, width = _key_values(attention, _config(modules, layer), queries, keys)
+        width = keys.width_out if keys else _packed_width(queries, by_name.get(f"{name}.out"))
+        head = _head_width(attention, _config(modules, layer), queries)
         site = Site(name, queries.module, *place, "attention", queries.width_in, width)
-        sites.append(dataclasses.replace(site, entry=path(target), heads=heads))
+        sites.append(dataclasses.replace(site, entry=path(target), heads=width // head))
     if stack.ffn and "ffn.in" in by_name:
         entry, leave = map(path, stack.ffn)
         width = by_name["ffn.in"].width_in
@@ -149,14 +150,10 @@ def _config(modules: dict[str, Any], path: str) -> Any:
     return modules[path].config.get_text_config()
 
 
-def _key_values(attention: Any, config, queries: Site, keys: Site | None) -> tuple[int, int]:
-    """The number of key-value heads of an attention, and their width together."""
-    config = getattr(attention, "config", config)
-    width = getattr(attention, "head_dim", None) or _head_width(config, queries.width_in)
-    if keys is None:
-        heads = _kv_heads(config)
-        return heads, heads * width
-    return keys.width_out // width, keys.width_out
+def _packed_width(packed: Site, out: Site | None) -> int:
+    """The width of the keys in a map for q, k and v; the output map reads what q is wide."""
+    queries = out.width_in if out else packed.width_out // 3
+    return (packed.width_out - queries) // 2
 
 
 def _part(part: str, width: int, config) -> tuple[int, int]:
@@ -176,9 +173,10 @@ def _kv_heads(config) -> int:
     return getattr(config, "num_key_value_heads", None) or config.num_attention_heads
 
 
-def _head_width(config, query_width: int) -> int:
-    return (
-        getattr(config, "head_dim", None)
-        or getattr(config, "d_kv", None)
-        or query_width // config.num_attention_heads
-    )
+def _head_width(attention: Any, config, queries: Site) -> int:
+    """The width of one head, as the attention itself or its configuration has it."""
+    config = getattr(attention, "config", config)
+    for holder, name in ((attention, "head_dim"), (config, "head_dim"), (config, "d_kv")):
+        if width := getattr(holder, name, None):
+            return width
+    return queries.width_in // config.num_attention_heads

@@ -56,6 +56,12 @@ def linear_maps(layer: nn.Module) -> Maps:
 
 
 def _is_linear(module: nn.Module) -> bool:
+    """True for torch's maps, Conv1D and those of quantization, not for an architecture's own kind.
+
+    What I-BERT calls a linear map takes and gives a scale beside the tensor.
+    """
+    if type(module).__module__.startswith("transformers.models."):
+        return isinstance(module, nn.Linear)
     torchs = hasattr(module, "in_features") and hasattr(module, "out_features")
     return torchs or hasattr(module, "nx")
 

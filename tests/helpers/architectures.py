@@ -32,7 +32,8 @@ SETTINGS: tuple[tuple[str, int], ...] = (
     (r"num_blocks|n_text_layers", LAYERS),
     (r"(.*_)?(num_)?attention_heads|n_heads?|(.*_)?num_heads", HEADS),
     (r"num_key_value_heads|num_kv_heads|n_kv_heads", HEADS // 2),
-    (r"(.*_)?head_dim|d_kv|kv_channels|head_size", WIDTH // HEADS),
+    (r"(.*_)?head_dim|d_kv|kv_channels|head_size|rotary_dim", WIDTH // HEADS),
+    (r"num_frames|(.*_)?mel_bins|input_feat_per_channel", 8),
     (r"(.*_)?vocab_size", VOCABULARY),
     (r"image_size|img_size", 16),
     (r"patch_size", 8),
@@ -41,7 +42,49 @@ SETTINGS: tuple[tuple[str, int], ...] = (
     (r"(.*_)?max_position_embeddings|max_(source|target)_positions|n_positions|max_seq_len", 64),
 )
 TOKENS = {"pad": 0, "bos": 1, "eos": 2, "decoder_start": 1, "sep": 2, "cls": 1, "mask": 3}
-EXCEPTIONS: dict[str, dict[str, Any]] = {}
+_SECTIONS = {
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10_000.0,
+        "mrope_section": [1, 1, 2],
+    }
+}
+_SECTIONS_BELOW = {"text_config": _SECTIONS}
+_SOUND = {
+    "conv_dim": (16, 16, 16),
+    "conv_kernel": (10, 3, 3),
+    "conv_stride": (5, 2, 2),
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+_MAMBA = {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 16}
+_STAGES = {
+    "embed_dim": 32,
+    "depths": [1, 1],
+    "num_heads": [2, 2],
+    "window_size": 2,
+    "patch_size": 2,
+}
+EXCEPTIONS: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"), _SOUND),
+    **dict.fromkeys(("data2vec-audio", "wav2vec2-conformer", "sew", "sew-d"), _SOUND),
+    **dict.fromkeys(("qwen2_vl", "qwen2_5_vl", "glm4v", "glm_ocr"), _SECTIONS_BELOW),
+    **dict.fromkeys(("qwen2_vl_text", "qwen2_5_vl_text", "glm4v_text", "glm_ocr_text"), _SECTIONS),
+    **dict.fromkeys(("swin", "swinv2", "maskformer-swin", "donut-swin"), _STAGES),
+    "bamba": {**_MAMBA, "attn_layer_indices": [1]},
+    "esm": {"vocab_size": VOCABULARY},
+    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
+    "granitemoehybrid": {**_MAMBA, "layer_types": ["mamba", "attention"]},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "layoutlmv3": {"coordinate_size": 6, "shape_size": 4, "input_size": 16},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "lilt": {"hidden_size": 48},
+    "markuplm": {"max_depth": 4, "xpath_unit_hidden_size": 8},
+    "mobilebert": {"true_hidden_size": 32, "intra_bottleneck_size": 32},
+    "nemotron": {"num_key_value_heads": 2, "head_dim": 8},
+    "vit_mae": {"mask_ratio": 0.0},  # it would mask at random
+    "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+}
 
 
 class NotBuiltError(Exception):
@@ -51,7 +94,11 @@ class NotBuiltError(Exception):
 def small_config(kind: str) -> PretrainedConfig:
     """The configuration of `kind` with small numbers in it."""
     default = CONFIG_MAPPING[kind]()
-    return type(default)(**_small(default) | EXCEPTIONS.get(kind, {}))
+    settings = _small(default)
+    for name, value in EXCEPTIONS.get(kind, {}).items():
+        inner = settings.get(name)
+        settings[name] = {**inner, **value} if isinstance(inner, dict) else value
+    return type(default)(**settings)
 
 
 def _small(default: PretrainedConfig) -> dict[str, Any]:
@@ -73,7 +120,8 @@ def _small(default: PretrainedConfig) -> dict[str, Any]:
                     found[name] = number if re.search("head|dim", name) else min(value, number)
                     break
     kinds = list(dict.fromkeys(getattr(default, "layer_types", None) or ()))
-    if len(kinds) > 1 and "num_hidden_layers" in found:  # a layer of each kind
+    computed = isinstance(getattr(type(default), "layer_types", None), property)
+    if len(kinds) > 1 and "num_hidden_layers" in found and not computed:  # a layer of each kind
         found |= {"layer_types": kinds, "num_hidden_layers": len(kinds)}
     return found
 
@@ -116,14 +164,18 @@ def small_batch(model: Any) -> dict[str, Any]:
         batch = {name: _tensor(name, model) for name in names if name in _parameters(model)}
         if not batch or batch.keys() & MAIN != set(names) & MAIN:
             continue
-        try:
-            with torch.no_grad():
-                outputs = tensors_of(model(**batch))
-            if outputs and all(one.isfinite().all() for one in outputs):
-                return batch
-            problems.append("the outputs are not finite")
-        except Exception as problem:  # whatever the model raises
-            problems.append(f"{type(problem).__name__}: {problem}".splitlines()[0][:120])
+        upright = (
+            {"input_features": batch["input_features"].mT} if "input_features" in batch else {}
+        )
+        for form in (batch, batch | upright):
+            try:
+                with torch.no_grad():
+                    outputs = tensors_of(model(**form))
+                if outputs and all(one.isfinite().all() for one in outputs):
+                    return form
+                problems.append("the outputs are not finite")
+            except Exception as problem:  # whatever the model raises
+                problems.append(f"{type(problem).__name__}: {problem}".splitlines()[0][:120])
     raise NotBuiltError(f"it takes none of the inputs tried: {'; '.join(problems[:2])}")
 
 
@@ -156,16 +208,18 @@ def _tensor(name: str, model: Any) -> torch.Tensor:
         config = getattr(config, "vision_config", config)
         side = getattr(config, "image_size", 16)
         height, width = side if isinstance(side, (list, tuple)) else (side, side)
-        shape = (2, getattr(config, "num_channels", 3) or 3, height, width)
+        frames = (config.num_frames,) if hasattr(config, "num_frames") else ()
+        shape = (2, *frames, getattr(config, "num_channels", 3) or 3, height, width)
     elif name == "inputs_embeds":
         shape = (2, 8, WIDTH)
     elif name == "input_values":
-        shape = (2, 2000)
+        spectrum = hasattr(config, "num_mel_bins") and hasattr(config, "max_length")
+        shape = (2, config.max_length, config.num_mel_bins) if spectrum else (2, 2000)
     else:
         config = getattr(config, "encoder_config", config)
-        bins = getattr(config, "num_mel_bins", None) or getattr(config, "feature_size", None) or 80
-        length = getattr(config, "max_source_positions", 32) * 2
-        shape = (2, bins, length) if hasattr(config, "max_source_positions") else (2, length, bins)
+        named = ("num_mel_bins", "feature_projection_input_dim", "input_feat_per_channel")
+        sizes = [getattr(config, name) for name in named if getattr(config, name, None)]
+        shape = (2, getattr(config, "max_source_positions", 32) * 2, (sizes or [80])[-1])
     return torch.randn(shape, generator=generator)
 
 
