@@ -15,6 +15,7 @@ from adaptkit.adapters.tuner import AdaptConfig, as_methods, check_adapter_name
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method
+from adaptkit.models.frozen_statistics import freeze_statistics
 from adaptkit.models.loss_items import note_loss_items
 
 
@@ -54,6 +55,7 @@ def adapt(
     check_adapter_name(adapter_name)
     keep_trainable(base)
     note_loss_items(base)
+    freeze_statistics(base)
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=".*is_gradient_checkpointing.*"

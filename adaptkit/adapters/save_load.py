@@ -17,22 +17,20 @@ from typing import Any, cast
 
 import peft
 import torch
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, read_card, task_of
-from adaptkit.adapters.files import AdapterFiles, check_shapes, read_adapter
+from adaptkit.adapters.files import check_shapes, read_adapter
 from adaptkit.adapters.full import FULL
 from adaptkit.adapters.inject import adapt
-from adaptkit.adapters.peft_files.settings import peft_config
-from adaptkit.adapters.peft_files.shapes import expected_tensors
 from adaptkit.adapters.peft_lora import (
     is_plain_lora,
     peft_lora_config,
     to_peft_lora,
 )
-from adaptkit.adapters.peft_methods import peft_task_type
+from adaptkit.adapters.peft_methods import inject_peft, peft_task_type
 from adaptkit.adapters.tensors import adapter_tensors, as_ours, expected_shapes, output_widths
 from adaptkit.adapters.tuner import AdaptConfig, check_adapter_name, plan
 from adaptkit.errors import AdaptkitError
@@ -42,7 +40,6 @@ from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.load import load_base
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
-from adaptkit.utils.json_types import shortened
 from adaptkit.utils.versions import versions
 
 
@@ -171,7 +168,7 @@ def load_adapter(
                 adapter_name,
             )
         else:
-            model = _inject_by_peft(files, base, bare, tensors, adapter_name)
+            model = inject_peft(files, base, bare, tensors, adapter_name)
     model.set_adapter(adapter_name, inference_mode=not trainable)
     if names:
         bare.config.id2label = dict(enumerate(names))
@@ -206,36 +203,6 @@ def _inject(
     with torch.no_grad():
         for key, slot in adapter_tensors(model, adapter_name).items():
             slot.copy_(tensors[key])
-    return model
-
-
-def _inject_by_peft(files: AdapterFiles, base, bare, tensors, adapter_name: str) -> peft.PeftModel:
-    """Inject an adapter of a PEFT method with PEFT, and check that every tensor is used."""
-    config = peft_config(files.settings, files.folder / CONFIG)
-    given = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-    expected = expected_tensors(files.settings, bare, files.folder / CONFIG)
-    if expected is not None:
-        check_shapes(files.folder, given, expected)
-    fresh = not isinstance(base, peft.PeftModel)
-    try:
-        if fresh:
-            base.requires_grad_(False)
-            model = peft.get_peft_model(base, config, adapter_name)
-        else:
-            model = base
-            model.add_adapter(adapter_name, config)
-    except (ValueError, TypeError, RuntimeError, AttributeError) as problem:
-        raise AdaptkitError(f"{files.folder}: {shortened(str(problem), 300)}") from problem
-    state = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
-    try:
-        check_shapes(files.folder, given, {k: tuple(t.shape) for k, t in state.items()})
-        set_peft_model_state_dict(model, tensors, adapter_name)
-    except AdaptkitError:
-        if fresh:
-            model.unload()
-        else:
-            model.delete_adapter(adapter_name)
-        raise
     return model
 
 

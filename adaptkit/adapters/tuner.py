@@ -27,7 +27,8 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.models.backbone import base_modules
-from adaptkit.models.find_sites import find_sites
+from adaptkit.models.find_sites import find_sites, missing_sites
+from adaptkit.models.frozen_statistics import freeze_statistics
 
 
 class AdaptkitPeftType(str, enum.Enum):  # noqa: UP042, as PEFT's own
@@ -86,9 +87,12 @@ def plan(model: nn.Module, union: tuple[Method, ...]) -> dict[str, list[Attachme
     """Module path -> its attachments, in the order of the union; the same if adapted already."""
     sites = find_sites(model)
     planned = defaultdict(list)
-    for index, method in enumerate(union):
-        for site in method.place(sites):
-            planned[site.module].append(Attachment(method, site, index))
+    try:
+        for index, method in enumerate(union):
+            for site in method.place(sites):
+                planned[site.module].append(Attachment(method, site, index))
+    except AdaptkitError as problem:
+        raise AdaptkitError(f"{problem}{missing_sites(model)}") from None
     return dict(planned)
 
 
@@ -108,6 +112,7 @@ class AdaptTuner(BaseTuner):
         for attachment in (one for attachments in self._plan.values() for one in attachments):
             if attachment.site.kind == "attention":
                 check_routable(self._modules_by_path[attachment.site.entry])
+        freeze_statistics(model)
         try:
             super().inject_adapter(model, adapter_name, *args, **kwargs)
         finally:

@@ -94,6 +94,8 @@ class Method:
 
     name: ClassVar[str] = ""
     default_sites: ClassVar[tuple[str, ...]] = ()
+    # those of the default sites without which it would be another method than the published one
+    needs: ClassVar[tuple[str, ...]] = ()
     kinds: ClassVar[tuple[str, ...]] = ("map",)  # the kinds of site that the formula supports
     affine: ClassVar[bool] = (
         False  # apply is affine in (x, y): the method can be merged into linear maps
@@ -152,6 +154,14 @@ class Method:
                 f"{shortened(str(self))} wants site {shortened(pattern)}, which this model does "
                 "not have for this method. "
                 f"It has: {', '.join(names) or 'none'}."
+            )
+        lacking = set(self.needs) - {site.name for site in usable}
+        if lacking and not self.sites:
+            names = sorted({site.name for site in usable})
+            raise AdaptkitError(
+                f"{self} acts at {', '.join(self.needs)}, and this model has no "
+                f"{', '.join(sorted(lacking))}. Choose the sites yourself "
+                f"({self.name}[sites=...]: {', '.join(names) or 'none'}), or lora."
             )
         patterns = self.sites or self.default_sites
         chosen = [

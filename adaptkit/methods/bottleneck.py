@@ -113,6 +113,10 @@ class Bottleneck(Method):
     def default_sites(self) -> tuple[str, ...]:
         return PLACEMENTS[self.placement]["sites"]
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.default_sites
+
     def spec(self, site: Site) -> dict[str, Param]:
         width = site.width_out
         inner = max(1, int(width // self.setting("reduction")))

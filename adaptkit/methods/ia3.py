@@ -23,6 +23,7 @@ class IA3(Method):
 
     name = "ia3"
     default_sites = ("attn.k", "attn.v", "cross.k", "cross.v", "ffn.in")
+    needs = ("attn.k", "attn.v", "ffn.in")
     affine = True
 
     def spec(self, site: Site) -> dict[str, Param]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.sites import Stack
 
@@ -148,7 +146,6 @@ ARCHITECTURES: dict[str, tuple[Stack, ...]] = {
     "qwen3": (_llama(),),
     "gemma2": (_GEMMA,),
     "gemma3_text": (_GEMMA,),
-    "gemma3": (dataclasses.replace(_GEMMA, layers="language_model.layers.*"),),
     "phi3": (_PHI3,),
     "t5": (_t5("encoder", 1, False), _t5("decoder", 2, False)),
     "t5-gated": (_t5("encoder", 1, True), _t5("decoder", 2, True)),

@@ -1,32 +1,32 @@
 """Find the sites of an architecture that is not in the table, if its structure is unambiguous.
 
-A stack is a list of equal layers. In a layer, the attention is the module that directly holds maps
-named like q, k and v (in any of the usual spellings) and one more map back to the width, its own or
-in a sibling. The feed-forward block maps the width to another one and back. Norms are not guessed,
-so a discovered model has no `ffn` and `layer` sites: those need a table entry.
+A stack is a list of layers that have an attention (`adaptkit.models.read_layer`). Layers of one
+list may differ: some mix tokens in another way than by attention, or have experts in place of a
+feed-forward block. A site is then where a layer has it. A part that is a model of its own and in
+the table (the Llama in a LLaVA) is taken from there. Norms are not guessed, so what is found by
+structure has no `ffn` and `layer` sites: those need a table entry.
+
+Of a model that writes what it sees or hears, the language model is adapted. Of two towers that are
+compared (CLIP), both are.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections import Counter
+from collections.abc import Iterable
 
 from torch import nn
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.models.backbone import base_modules, linear_shape
+from adaptkit.models.architectures import table_entry
+from adaptkit.models.read_layer import Layer, has_attention, linear_maps, read_layer
 from adaptkit.models.sites import Stack
 
-SPELLINGS = {
-    "q": ("q", "query", "q_proj", "q_lin", "wq", "query_proj", "to_q", "linear_q"),
-    "k": ("k", "key", "k_proj", "k_lin", "wk", "key_proj", "to_k", "linear_k"),
-    "v": ("v", "value", "v_proj", "v_lin", "wv", "value_proj", "to_v", "linear_v"),
-}
-
-GATES = ("gate", "gate_proj", "w1", "wi_0", "linear_g")
+Modules = dict[str, nn.Module]
 
 
-def discover(modules: dict[str, nn.Module], config) -> tuple[Stack, ...]:
+def discover(modules: Modules, config) -> tuple[Stack, ...]:
     """The stacks of a backbone, by structure.
 
     Args:
@@ -36,96 +36,95 @@ def discover(modules: dict[str, nn.Module], config) -> tuple[Stack, ...]:
         AdaptkitError: no interpretation fits, or several do. Lists the maps of a layer and shows
             the table entry to write.
     """
-    layers = _layer_lists(modules)
-    stacks = [stack for name in layers if (stack := _read_layer(name, modules[f"{name}.0"]))]
-    if not stacks or len(stacks) < len(layers):
-        raise _cannot_tell(modules, layers, config)
-    return tuple(stacks)
-
-
-def _layer_lists(modules: dict[str, nn.Module]) -> list[str]:
-    """Paths of the outermost module lists with items of one class and several linear maps."""
-    found: list[str] = []
-    for name, module in modules.items():
-        inside = any(name.startswith(outer + ".") for outer in found)
-        if not isinstance(module, nn.ModuleList) or not len(module) or inside:
+    root = _language_model(modules, config)
+    stacks: dict[str, Stack] = {}
+    unclear: list[str] = []
+    done: list[str] = []
+    for path, module in modules.items():
+        if not _inside(path, root) or any(_inside(path, outer) for outer in done):
             continue
-        if len(Counter(type(item) for item in module)) == 1 and len(_linear_maps(module[0])) >= 4:
-            found.append(name)
-    return found
+        if known := _known_stacks(path, module, modules):
+            stacks |= {stack.layers: stack for stack in known}
+            done.append(path)
+        elif isinstance(module, nn.ModuleList) and len(module):
+            layers = [read_layer(item) for item in module]
+            pattern = re.sub(r"(?<=\.)\d+(?=\.|$)", "*", f".{path}.*")[1:]
+            if stack := _stack(pattern, [layer for layer in layers if layer], stacks.get(pattern)):
+                stacks[pattern] = stack
+                done.append(path)
+            elif any(map(has_attention, module)):
+                unclear.append(path)
+    unclear = [path for path in unclear if not any(_inside(inner, path) for inner in done)]
+    if unclear or not stacks:
+        raise _cannot_tell(modules, unclear, config)
+    return tuple(stacks.values())
 
 
-def _linear_maps(layer: nn.Module) -> dict[str, tuple[int, int]]:
-    return {
-        name: linear_shape(module)
-        for name, module in base_modules(layer).items()
-        if not list(module.children()) and (hasattr(module, "in_features") or hasattr(module, "nx"))
-    }
+def _inside(path: str, outer: str) -> bool:
+    return not outer or path == outer or path.startswith(f"{outer}.")
 
 
-def _read_layer(path: str, layer: nn.Module) -> Stack | None:
-    maps = _linear_maps(layer)
-    found: dict[str, str] = {}
-    for letter, names in SPELLINGS.items():
-        matches = [name for name in maps if name.rpartition(".")[2] in names]
-        if len(matches) != 1:
+def _language_model(modules: Modules, config) -> str:
+    """The path of the language model in a model that writes what it sees or hears, else empty."""
+    from transformers.models.auto import modeling_auto as known
+
+    writes = (
+        *known.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        *known.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES,
+    )
+    names = [path for path in modules if path.rpartition(".")[2] == "language_model"]
+    if config.model_type in writes and not names:
+        names = [path for path in ("text_model", "text_decoder") if path in modules]
+    return min(names, key=len) if names else ""
+
+
+def _known_stacks(path: str, module: nn.Module, modules: Modules) -> list[Stack]:
+    """The stacks of a part that is a model of its own, as the table gives them."""
+    from transformers import PreTrainedModel
+
+    if not path or not isinstance(module, PreTrainedModel):
+        return []
+    moved = [
+        dataclasses.replace(stack, layers=f"{path}.{stack.layers}")
+        for stack in table_entry(module.config) or ()
+    ]
+    return [stack for stack in moved if stack.layers.replace("*", "0") in modules]
+
+
+def _stack(pattern: str, layers: Iterable[Layer], more: Stack | None) -> Stack | None:
+    """One stack of layers as they were read, each of which has some of its sites.
+
+    None if no layer was read, or if two have one site at different places.
+    """
+    stack = more or Stack(pattern)
+    for layer in layers:
+        places = (*layer.maps.items(), *(("attn", layer.attn),), *(("cross", layer.cross),))
+        known = {**stack.maps, "attn": stack.attn, "cross": stack.cross}
+        if any(place and known.get(site) not in (None, "", place) for site, place in places):
             return None
-        found[f"attn.{letter}"] = matches[0]
-    width, query_width = maps[found["attn.q"]]
-    rest = {name: shape for name, shape in maps.items() if name not in found.values()}
-    attention = found["attn.q"].rpartition(".")[0]
-    above = attention.rpartition(".")[0]
-    outs = [
-        name
-        for name, shape in rest.items()
-        if shape == (query_width, width) and name.startswith(above + "." * bool(above))
-    ]
-    outs = (
-        [name for name in outs if re.search(r"att|out|^o$|o_proj|dense", name[len(above) :])]
-        if len(outs) > 1
-        else outs
-    )
-    if len(outs) != 1:
-        return None
-    found["attn.out"] = outs[0]
-    del rest[outs[0]]
-    gates = [name for name in rest if name.rpartition(".")[2] in GATES]
-    into = [
-        name
-        for name, shape in rest.items()
-        if shape[0] == width and shape[1] != width and name not in gates
-    ]
-    back = [name for name, shape in rest.items() if shape[1] == width and shape[0] != width]
-    if len(into) != 1 or len(back) != 1 or len(gates) > 1 or len(rest) != 2 + len(gates):
-        return None
-    found |= {"ffn.in": into[0], "ffn.out": back[0]} | ({"ffn.gate": gates[0]} if gates else {})
-    module = base_modules(layer)[attention]
-    return Stack(f"{path}.*", found, attention if _uses_interface(module) else "")
+        stack = dataclasses.replace(
+            stack,
+            maps=stack.maps | layer.maps,
+            attn=stack.attn or layer.attn,
+            cross=stack.cross or layer.cross,
+            missing={**layer.missing, **stack.missing},
+        )
+    return stack if stack.maps else None
 
 
-def _uses_interface(attention: nn.Module) -> bool:
-    """True if the module looks its attention function up in transformers' interface."""
-    code = getattr(type(attention).forward, "__code__", None)
-    return (
-        hasattr(attention, "config")
-        and code is not None
-        and "ALL_ATTENTION_FUNCTIONS" in code.co_names
-    )
-
-
-def _cannot_tell(modules, layers: list[str], config) -> AdaptkitError:
+def _cannot_tell(modules: Modules, layers: list[str], config) -> AdaptkitError:
     lines = [
         f"architecture {config.model_type!r} is not in the table and its structure is not clear."
     ]
-    for name in layers:
+    for name in layers[:3]:
+        maps = linear_maps(modules[f"{name}.0"])
         lines.append(f"Linear maps in {name}.0 (path: in -> out):")
-        lines += [
-            f"  {path}: {i} -> {o}" for path, (i, o) in _linear_maps(modules[f"{name}.0"]).items()
-        ]
+        lines += [f"  {path}: {i} -> {o}" for path, (i, o) in list(maps.items())[:16]]
+        lines += [f"  and {len(maps) - 16} more"] if len(maps) > 16 else []
     if not layers:
-        lines.append("No list of equal layers with linear maps was found.")
+        lines.append("No list of layers with an attention made of linear maps was found.")
     lines.append("Write its entry (paths below one layer) and register it:")
-    lines.append("  from adaptkit.sites import Stack, register_architecture")
+    lines.append("  from adaptkit import Stack, register_architecture")
     lines.append(
         f"  register_architecture({config.model_type!r}, "
         f"Stack({(layers or ['encoder.layers'])[0] + '.*'!r},"

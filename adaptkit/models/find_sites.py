@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,9 @@ def find_sites(model: Any) -> list[Site]:
     stacks, modules, prefix = _stacks(model)
     found = []
     for stack, layers in stacks:
+        _check_paths(stack, modules, layers, model)
         for index, layer in enumerate(layers):
-            found += _layer_sites(stack, modules, layer, (index, len(layers)), prefix, model.config)
+            found += _layer_sites(stack, modules, layer, (index, len(layers)), prefix)
     if not found:
         tried = ", ".join(stack.layers for stack, _ in stacks)
         raise AdaptkitError(
@@ -36,6 +38,15 @@ def find_sites(model: Any) -> list[Site]:
             "adaptkit.register_architecture with the paths of this model."
         )
     return found
+
+
+def missing_sites(model: Any) -> str:
+    """Why a model lacks sites of a kind, in a sentence for messages; empty if it lacks none."""
+    kinds: dict[str, str] = {}
+    for stack, _ in _stacks(model)[0]:
+        for kind, why in stack.missing.items():
+            kinds.setdefault(kind, f"{kind} in {stack.layers}: {why}")
+    return f" {'; '.join(kinds.values())}." if kinds else ""
 
 
 def first_layers(model: Any) -> list[nn.Module]:
@@ -52,7 +63,8 @@ def layer_paths(model: Any) -> list[tuple[Stack, list[str]]]:
 def last_layer_sites(model: Any) -> tuple[nn.Module | None, list[Site]]:
     """The layer that runs last and its sites.
 
-    None if layers are shared, or if two stacks read each other.
+    None if layers are shared, if two stacks read each other, or if what the layer does behind its
+    attention is not known.
     """
     stacks, _, prefix = _stacks(model)
     layers = stacks[-1][1]
@@ -62,6 +74,8 @@ def last_layer_sites(model: Any) -> tuple[nn.Module | None, list[Site]]:
         return None, []
     path = prefix + layers[-1]
     sites = [site for site in find_sites(model) if site.module.startswith(f"{path}.")]
+    if not any(site.name == "ffn.out" for site in sites):
+        return None, []
     return bare_model(model).get_submodule(path), sites
 
 
@@ -78,8 +92,19 @@ def _stacks(model: Any) -> tuple[list[tuple[Stack, list[str]]], dict[str, nn.Mod
     return found, modules, prefix
 
 
+def _check_paths(stack: Stack, modules: dict[str, Any], layers: list[str], model: Any) -> None:
+    """Refuse a path that no layer of a stack has: a slip in a table entry."""
+    for name, target in stack.maps.items():
+        path = target.partition(":")[0]
+        if layers and not any(f"{layer}.{path}" in modules for layer in layers):
+            raise AdaptkitError(
+                f"{type(model).__name__} ({model.config.model_type}) has no module {path} in its "
+                f"layers {stack.layers}, where its entry in the table has {name}."
+            )
+
+
 def _layer_sites(
-    stack: Stack, modules, layer: str, place: tuple[int, int], prefix: str, config
+    stack: Stack, modules: dict[str, Any], layer: str, place: tuple[int, int], prefix: str
 ) -> list[Site]:
     def path(name: str) -> str:
         return f"{prefix}{layer}.{name}"
@@ -87,29 +112,27 @@ def _layer_sites(
     sites = []
     for name, target in stack.maps.items():
         target, _, part = target.partition(":")
-        width_in, width_out = linear_shape(modules[f"{layer}.{target}"])
-        columns = _part(part, width_out, config) if part else None
+        module = modules.get(f"{layer}.{target}")
+        if module is None:  # layers of one stack may differ
+            continue
+        width_in, width_out = linear_shape(module)
+        columns = _part(part, width_out, _config(modules, layer)) if part else None
         width_out = columns[1] - columns[0] if columns else width_out
         sites.append(Site(name, path(target), *place, "map", width_in, width_out, columns))
     by_name = {site.name: site for site in sites}
     for name, target in (("attn", stack.attn), ("cross", stack.cross)):
-        if target:
-            queries, keys = by_name[f"{name}.q"], by_name[f"{name}.k"]
-            heads = keys.width_out // _head_width(config, queries.width_out)
-            width_in, width = queries.width_in, keys.width_out
-            sites.append(
-                Site(
-                    name,
-                    queries.module,
-                    *place,
-                    "attention",
-                    width_in,
-                    width,
-                    entry=path(target),
-                    heads=heads,
-                )
-            )
-    if stack.ffn:
+        queries = by_name.get(f"{name}.q") or by_name.get(f"{name}.qkv")
+        attention = modules.get(f"{layer}.{target}") if target else None
+        if attention is None or queries is None:
+            continue
+        keys, values = by_name.get(f"{name}.k"), by_name.get(f"{name}.v")
+        if keys and values and keys.width_out != values.width_out:
+            continue
+        width = keys.width_out if keys else _packed_width(queries, by_name.get(f"{name}.out"))
+        head = _head_width(attention, _config(modules, layer), queries)
+        site = Site(name, queries.module, *place, "attention", queries.width_in, width)
+        sites.append(dataclasses.replace(site, entry=path(target), heads=width // head))
+    if stack.ffn and "ffn.in" in by_name:
         entry, leave = map(path, stack.ffn)
         width = by_name["ffn.in"].width_in
         sites.append(Site("ffn", leave, *place, "block", width, width, entry=entry))
@@ -118,6 +141,19 @@ def _layer_sites(
         else:
             sites.append(Site("layer", leave, *place, "stream", width, width, entry=entry))
     return sites
+
+
+def _config(modules: dict[str, Any], path: str) -> Any:
+    """The configuration of the innermost model around a module: towers have their own."""
+    while path and not hasattr(modules.get(path), "config"):
+        path = path.rpartition(".")[0]
+    return modules[path].config.get_text_config()
+
+
+def _packed_width(packed: Site, out: Site | None) -> int:
+    """The width of the keys in a map for q, k and v; the output map reads what q is wide."""
+    queries = out.width_in if out else packed.width_out // 3
+    return (packed.width_out - queries) // 2
 
 
 def _part(part: str, width: int, config) -> tuple[int, int]:
@@ -137,9 +173,10 @@ def _kv_heads(config) -> int:
     return getattr(config, "num_key_value_heads", None) or config.num_attention_heads
 
 
-def _head_width(config, query_width: int) -> int:
-    return (
-        getattr(config, "head_dim", None)
-        or getattr(config, "d_kv", None)
-        or query_width // config.num_attention_heads
-    )
+def _head_width(attention: Any, config, queries: Site) -> int:
+    """The width of one head, as the attention itself or its configuration has it."""
+    config = getattr(attention, "config", config)
+    for holder, name in ((attention, "head_dim"), (config, "head_dim"), (config, "d_kv")):
+        if width := getattr(holder, name, None):
+            return width
+    return queries.width_in // config.num_attention_heads

@@ -4,8 +4,10 @@ A *site* is a place in the base where a method can be injected. Its name does no
 base:
 
     attn.q attn.k attn.v attn.out   the linear maps of self-attention
+    attn.qkv                        one map for q, k and v whose parts are not known
     cross.q ... cross.out           the linear maps of cross-attention
     ffn.in ffn.gate ffn.out         the linear maps of the feed-forward block
+    ffn.gate_in                     one map for gate and input whose parts are not known
     attn, cross                     the attention itself: its input, and its keys and values
     ffn                             the feed-forward block: the residual stream as it enters, and
                                     what the block adds
@@ -24,10 +26,11 @@ from dataclasses import dataclass, field
 _MAPS = ("q", "k", "v", "out")
 
 LINEAR_SITES = (
-    *(f"attn.{m}" for m in _MAPS),
-    *(f"cross.{m}" for m in _MAPS),
+    *(f"attn.{m}" for m in (*_MAPS, "qkv")),
+    *(f"cross.{m}" for m in (*_MAPS, "qkv")),
     "ffn.in",
     "ffn.gate",
+    "ffn.gate_in",
     "ffn.out",
 )
 
@@ -36,15 +39,16 @@ SITE_NAMES = (*LINEAR_SITES, "attn", "cross", "ffn", "layer")
 
 @dataclass(frozen=True)
 class Stack:
-    """One stack of equal layers.
+    """One stack of layers.
 
     `layers`: path of the layers below the backbone, `*` for the index.
-    `maps`: linear site -> path below a layer.
+    `maps`: linear site -> path below a layer. A layer without the module has no such site.
     `attn`, `cross`: the attention modules (they must call transformers' attention interface; leave
         empty if they do not).
     `ffn`: (module whose input is the residual stream entering the block, module whose output the
         block adds to it).
     `norm`: the norm after the residual add, for post-norm models only.
+    `missing`: why there are no sites of a kind (`attn`, `ffn`), for messages.
     """
 
     layers: str
@@ -53,6 +57,7 @@ class Stack:
     cross: str = ""
     ffn: tuple[str, str] | None = None
     norm: str = ""
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from adaptkit.models.backbone import backbone_of, bare_model
 from adaptkit.models.find_sites import last_layer_sites
 from adaptkit.models.probe import tokens_read
 
-BEHIND_ATTENTION = ("attn.out", "ffn.in", "ffn.gate")
+BEHIND_ATTENTION = ("attn.out", "ffn.in", "ffn.gate", "ffn.gate_in")
 
 ROWS_MATTER = ("output_hidden_states", "output_attentions", "use_cache", "past_key_values")
 

@@ -45,7 +45,9 @@ def test_what_is_wrong_is_found():
     assert "MB" in (bounded(lambda: len(bytearray(600 << 20))).problem or "")
 
 
-@pytest.mark.parametrize("folder", random.Random(3).sample(FOLDERS, DRAWN_FOLDERS), ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "folder", random.Random(3).sample(FOLDERS, DRAWN_FOLDERS), ids=lambda f: f.name
+)
 def test_hostile_things_are_read_or_refused(folder, world):
     cases = judge_folder(world, folder)
     assert not [(case.name, case.outcome.problem) for case in cases if case.outcome.problem]
