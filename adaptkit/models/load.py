@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, nearest, unknown
 from adaptkit.models.fingerprint import checkpoint_files, fingerprint
 from adaptkit.models.names import folder_of, full_name, load_config, loaded_or_refused, resolve
 from adaptkit.models.new_modules import new_modules, quantized_maps
@@ -123,7 +125,7 @@ def load_base(
         _set_labels(settings, labels)
     for key, value in config.items():
         if not hasattr(settings, key):
-            raise unknown("configuration setting", key, settings.to_dict())
+            raise unknown_option("load_base", key, OPTIONS, settings)
         setattr(settings, key, value)
     if not base_dropout:
         _silence_dropout(settings)
@@ -177,6 +179,18 @@ def load_base(
         full_name(name_or_path), revision, known, tuple(head), quantize, stored_in
     )
     return model
+
+
+OPTIONS = tuple(inspect.signature(load_base).parameters)[1:-1]  # between the name and **config
+
+
+def unknown_option(owner: str, name: str, own: Iterable[str], config: Any) -> AdaptkitError:
+    """An error for an option of `owner` that is none of its own and no setting of the model's."""
+    close = nearest(name, [*own, *config.to_dict()])
+    return AdaptkitError(
+        f"{owner} has no option {name!r}{f'; did you mean {close!r}?' if close else '.'} It takes "
+        f"{', '.join(own)}, and settings of the model's configuration ({type(config).__name__})."
+    )
 
 
 def _set_labels(settings, labels: list[str] | int) -> None:
