@@ -6,12 +6,20 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+LONGEST = 3000  # characters of a message
+
 
 class AdaptkitError(Exception):
     """Something that the user gave cannot be used.
 
-    The message says what, why, and how to fix it.
+    The message says what, why, and how to fix it. Of a very long one, which repeats what was given,
+    the middle is left out.
     """
+
+    def __init__(self, message: str = ""):
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST - 600]} ... {message[-500:]}"
+        super().__init__(message)
 
 
 def nearest(given: str, known: Iterable[str]) -> str | None:
