@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError, nearest_beside
 from adaptkit.tasks.registry import find_task
+from adaptkit.utils.atomic_files import exists_in, read_together
 from adaptkit.utils.json_files import parse_json
 from adaptkit.utils.json_types import check_types, shortened
 
@@ -34,6 +35,7 @@ class TaskCard:
     columns: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
+    reading: dict[str, Any] = field(default_factory=dict)  # how the training file was read
     base: str | None = None
     origin: str | None = (
         # for a full model: the base whose weights were trained; revision and fingerprint belong to
@@ -47,12 +49,13 @@ class TaskCard:
     metrics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
+    stopped: str | None = None  # by which signal its training was stopped, and at which step
 
 
 def read_card(folder: str | Path) -> TaskCard | None:
     """The task card of an adapter, or None for adapters saved by PEFT."""
-    path = Path(folder) / CARD
-    return parse_card(path.read_bytes(), folder) if path.is_file() else None
+    found = read_together(folder, (CARD,))
+    return parse_card(found[CARD], folder) if found else None
 
 
 def parse_card(content: bytes, folder: str | Path) -> TaskCard:
@@ -90,11 +93,24 @@ def _check(card: TaskCard, path: Path) -> None:
     for name in ("base", "origin", "revision"):
         if "\0" in (getattr(card, name) or ""):
             raise AdaptkitError(f"{path}: {name} holds a character that no name has.")
+    if not all(_reads(*item) for item in card.reading.items()):
+        raise AdaptkitError(
+            f"{path}: reading should be how a file is read; it is {shortened(card.reading)}."
+        )
 
 
 def _repeated(labels: list[str]) -> str:
     label, count = Counter(labels).most_common(1)[0]
     return f"{shortened(label)} is there {count} times"
+
+
+def _reads(name: str, value: Any) -> bool:
+    """Check the type of one setting of `TaskCard.reading`; other names are a newer version's."""
+    if name == "column_names":
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    if name == "tag_column":
+        return type(value) is int and value > 0
+    return isinstance(value, str) or name not in ("ending", "format", "encoding")
 
 
 def existing_card(folder: Path) -> TaskCard:
@@ -118,7 +134,7 @@ def existing_adapter(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise AdaptkitError(f"there is no adapter folder {folder}.{nearest_beside(folder)}")
-    if not (folder / CONFIG).is_file():
+    if not exists_in(folder, CONFIG):
         raise AdaptkitError(f"{folder} is not an adapter: it has no {CONFIG}.")
     return folder
 

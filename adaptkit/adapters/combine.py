@@ -39,7 +39,7 @@ from adaptkit.adapters.peft_lora import is_plain_lora
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.methods.lora import LoRA
-from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
 
@@ -120,8 +120,8 @@ def combine(
         )
     if bad := [key for key, tensor in mixed.items() if not all_finite(tensor)]:
         raise AdaptkitError(f"{bad[0]} would hold values that are too large for its dtype.")
-    card = dataclasses.replace(card, method=method, metrics={}, versions=versions())
-    with new_folder(output_dir) as staged:
+    card = dataclasses.replace(card, method=method, metrics={}, stopped=None, versions=versions())
+    with new_version(output_dir) as staged:
         save_file(
             {key: tensor.contiguous() for key, tensor in mixed.items()},
             staged / WEIGHTS,

@@ -14,7 +14,7 @@ from adaptkit.adapters.full import save_full
 from adaptkit.adapters.save_load import load_adapter
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
-from adaptkit.utils.atomic_files import check_empty
+from adaptkit.utils.output_folder import check_empty
 
 
 def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> Any:

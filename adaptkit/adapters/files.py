@@ -77,25 +77,32 @@ def read_adapter(folder: str | Path) -> AdapterFiles:
         AdaptkitError: the folder holds no adapter, or its card or settings are not JSON.
     """
     folder = Path(folder)
-    for _ in range(5):  # while it is being replaced, the old version can vanish between two files
-        try:
-            files = read_together(folder, (CARD, CONFIG, WEIGHTS))
-        except FileNotFoundError:
-            continue
-        except OSError as problem:
-            existing_adapter(folder)
-            raise AdaptkitError(f"{folder} cannot be read: {problem}") from problem
-        card = parse_card(files[CARD], folder) if CARD in files else None
-        if card is not None and card.method == FULL:
-            raise AdaptkitError(f"{folder} holds a whole model and no adapter.")
-        if card is not None and "rslora=true" in (card.method or ""):
-            card = dataclasses.replace(card, method=_with_alpha(card.method or ""))
-        if CONFIG in files:
-            settings = parse_json(files[CONFIG], folder / CONFIG)
-            check_settings(settings, folder / CONFIG)
-            return AdapterFiles(folder, card, settings, files.get(WEIGHTS))
-    existing_adapter(folder)
-    raise AdaptkitError(f"{folder} was replaced or deleted while it was read; try again.")
+    try:
+        files = read_together(folder, (CARD, CONFIG, WEIGHTS))
+    except OSError as problem:
+        existing_adapter(folder)
+        raise AdaptkitError(f"{folder} cannot be read: {problem}") from problem
+    card = parse_card(files[CARD], folder) if CARD in files else None
+    if card is not None and card.method == FULL:
+        raise AdaptkitError(f"{folder} holds a whole model and no adapter.")
+    if card is not None and "rslora=true" in (card.method or ""):
+        card = dataclasses.replace(card, method=_with_alpha(card.method or ""))
+    if CONFIG not in files:
+        existing_adapter(folder)
+        raise AdaptkitError(f"{folder} was replaced or deleted while it was read; try again.")
+    settings = parse_json(files[CONFIG], folder / CONFIG)
+    if is_adapterhub(settings):
+        raise AdaptkitError(
+            f"{folder} is an adapter of AdapterHub's library; convert it first: adaptkit "
+            f"convert {folder} --output_dir NEW"
+        )
+    check_settings(settings, folder / CONFIG)
+    return AdapterFiles(folder, card, settings, files.get(WEIGHTS))
+
+
+def is_adapterhub(settings: dict[str, Any]) -> bool:
+    """True for the settings of AdapterHub's library, whose file has the same name as PEFT's."""
+    return "peft_type" not in settings and {"config", "model_type"} <= settings.keys()
 
 
 def _with_alpha(method: str) -> str:

@@ -40,7 +40,7 @@ from adaptkit.methods.grammar import parse_method
 from adaptkit.methods.lora import LoRA
 from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.load import load_base
-from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.json_types import shortened
 from adaptkit.utils.versions import versions
@@ -87,7 +87,7 @@ def save_adapter(
     task_type = peft_task_type(base)
     settings |= {"base_model_name_or_path": card.base, "revision": card.revision}
     settings |= {"task_type": settings.get("task_type") or (task_type and task_type.value)}
-    with new_folder(folder) as staged:
+    with new_version(folder) as staged:
         save_file(tensors, staged / WEIGHTS, metadata={"format": "pt"})
         card.weights_sha256 = hashlib.sha256((staged / WEIGHTS).read_bytes()).hexdigest()
         write_json(

@@ -54,7 +54,7 @@ def stack_adapters(folders: Sequence[str | Path], output_dir: str | Path) -> Non
     with torch.no_grad():
         for key, slot in adapter_tensors(model, model.active_adapter).items():
             slot.copy_(found[key] if key in found else given[-1][key])
-    save_adapter(model, output_dir, card=dataclasses.replace(last, metrics={}))
+    save_adapter(model, output_dir, card=dataclasses.replace(last, metrics={}, stopped=None))
 
 
 def _card(part: AdapterFiles):

@@ -59,6 +59,9 @@ def _is_factor(text: str) -> bool:
         return False
 
 
+LEAST_REDUCTION = 1 / 16
+
+
 @register
 @dataclass(frozen=True)
 class Bottleneck(Method):
@@ -88,9 +91,9 @@ class Bottleneck(Method):
         if self.activation is not None and self.activation not in ACT2FN:
             raise unknown("activation of bottleneck", self.activation, ACT2FN)
         require(
-            self.setting("reduction") >= 1,
+            self.setting("reduction") >= LEAST_REDUCTION,
             self,
-            f"reduction is 1 or more; it got {self.reduction}.",
+            f"reduction is {LEAST_REDUCTION} or more (below 1 it widens); it got {self.reduction}.",
         )
         require(0 <= self.dropout < 1, self, f"dropout is in [0, 1); it got {self.dropout}.")
         if self.scale not in (None, "learned"):

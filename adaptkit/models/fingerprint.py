@@ -26,14 +26,14 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.models.backbone import backbone_of
+from adaptkit.models.backbone import backbone_of, base_module, base_modules
 
 _IN_A_LAYER = re.compile(r"\.\d+\.")
 
@@ -224,53 +224,45 @@ def _weights(model: Any, head: Iterable[str] | None) -> tuple[dict[str, Tensor],
     adapters, heads, poolers and what the checkpoint did not hold (`head`) are not.
     """
     prefix = backbone_of(model)[1]
-    added, before_merging = _of_adapters(model)
     record = getattr(model, "adaptkit_base", None)
     new = tuple(
         f"{path}." for path in (head if head is not None else record.head if record else ())
     )
-    always = _embeddings_and_norms(model)
+    modules = base_modules(model)
+    always, merged = _embeddings_and_norms(model, modules), _before_merging(model)
     layers: dict[str, Tensor] = {}
     outside: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        if name.startswith(tuple(added)) or ".modules_to_save." in name:
-            continue
-        plain = re.sub(r"\.(base_layer|original_module|token_adapter)\b", "", name)
-        own = before_merging.get(name, parameter)
-        if _IN_A_LAYER.search("." + name):
-            layers[plain.removeprefix(prefix)] = own
-        elif parameter in always and plain.startswith(prefix) and not plain.startswith(new):
-            outside[plain.removeprefix(prefix)] = own
+    seen: set[int] = set()
+    for path, module in modules.items():
+        own = merged.get(id(module)) or dict(module.named_parameters(recurse=False))
+        for name, tensor in ((f"{path}.{key}", tensor) for key, tensor in own.items()):
+            if id(tensor) in seen:
+                continue
+            seen.add(id(tensor))
+            if _IN_A_LAYER.search("." + name):
+                layers[name.removeprefix(prefix)] = tensor
+            elif id(module) in always and name.startswith(prefix) and not name.startswith(new):
+                outside[name.removeprefix(prefix)] = tensor
     return layers, outside
 
 
-def _embeddings_and_norms(model: Any) -> set[Tensor]:
-    """Weights of embeddings and norms that are not in a pooler."""
+def _embeddings_and_norms(model: Any, modules: dict[str, torch.nn.Module]) -> set[int]:
+    """The ids of embeddings and norms that are not in a pooler."""
     found = [
         module
-        for path, module in model.named_modules()
+        for path, module in modules.items()
         if (isinstance(module, torch.nn.Embedding) or "Norm" in type(module).__name__)
         and "pooler" not in path.split(".")
     ]
     with contextlib.suppress(AttributeError, NotImplementedError):
-        found.append(model.get_input_embeddings())  # of images, a convolution
-    return {parameter for module in found for parameter in module.parameters()}
+        found.append(base_module(model.get_input_embeddings()))  # of images, a convolution
+    return {id(part) for module in found for part in module.modules()}
 
 
-def _of_adapters(model: Any) -> tuple[list[str], dict[str, Tensor]]:
-    """The prefixes of weights that adapters added, and the base's weights before merging."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    added: list[str] = []
-    before_merging: dict[str, Tensor] = {}
-    for path, module in model.named_modules():
-        if not isinstance(module, BaseTunerLayer):
-            continue
-        children = (child for child, _ in cast(torch.nn.Module, module).named_children())
-        added += [f"{path}.{child}." for child in children if child != "base_layer"]
-        kept = getattr(module, "weights_before_merging", None) or {}
-        before_merging |= {f"{path}.base_layer.{name}": tensor for name, tensor in kept.items()}
-    return added, before_merging
+def _before_merging(model: Any) -> dict[int, dict[str, Tensor]]:
+    """The base's own tensors of each module that an adapter is merged into, by the module's id."""
+    kept = ((module, getattr(module, "weights_before_merging", {})) for module in model.modules())
+    return {id(base_module(module)): tensors for module, tensors in kept if tensors}
 
 
 def _positions(name: str, numel: int) -> list[int]:

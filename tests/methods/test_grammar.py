@@ -70,7 +70,7 @@ def test_the_grammar():
         ("bottleneck[placement=parralel]", "did you mean 'parallel'"),
         ("bottleneck[activation=rleu]", "did you mean 'relu'"),
         ("bottleneck[scale=big]", "a number up to 1,000,000 or 'learned'"),
-        ("bottleneck[reduction=0.5]", "reduction is 1 or more"),
+        ("bottleneck[reduction=0]", "reduction is 0.0625 or more"),
         ("prefix[length=0]", "length is 1 position or more"),
     ],
 )
