@@ -8,9 +8,8 @@ import peft
 from peft import mapping
 from torch import nn
 
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.methods.grammar import read_term, split_terms
-from adaptkit.utils.json_types import shortened
 
 
 def peft_method(text: str) -> peft.PeftConfig:
@@ -55,7 +54,7 @@ def _peft_value(text: str):
         except ValueError:
             continue
         if not abs(number) < (2**63 if isinstance(number, int) else 1e9):
-            raise AdaptkitError(f"{shortened(text)} is no number that a method can use.")
+            raise AdaptkitError(f"{quoted(text)} is no number that a method can use.")
         return number
     return text
 

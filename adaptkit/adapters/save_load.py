@@ -35,14 +35,13 @@ from adaptkit.adapters.peft_lora import (
 from adaptkit.adapters.peft_methods import peft_task_type
 from adaptkit.adapters.tensors import adapter_tensors, as_ours, expected_shapes, output_widths
 from adaptkit.adapters.tuner import AdaptConfig, check_adapter_name, plan
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, shorten
 from adaptkit.methods.grammar import parse_method
 from adaptkit.methods.lora import LoRA
 from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.load import load_base
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
-from adaptkit.utils.json_types import shortened
 from adaptkit.utils.versions import versions
 
 
@@ -225,7 +224,7 @@ def _inject_by_peft(files: AdapterFiles, base, bare, tensors, adapter_name: str)
             model = base
             model.add_adapter(adapter_name, config)
     except (ValueError, TypeError, RuntimeError, AttributeError) as problem:
-        raise AdaptkitError(f"{files.folder}: {shortened(str(problem), 300)}") from problem
+        raise AdaptkitError(f"{files.folder}: {shorten(str(problem), 300)}") from problem
     state = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
     try:
         check_shapes(files.folder, given, {k: tuple(t.shape) for k, t in state.items()})

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 
 from adaptkit.adapters.store import Store, is_name
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.host.loader import AdapterLoader
 from adaptkit.host.slots import LoadedAdapter, Slots
-from adaptkit.utils.json_types import shortened
 
 
 class AdapterManager:
@@ -43,7 +42,7 @@ class AdapterManager:
         """See `Host.load`."""
         if not is_name(name):
             raise AdaptkitError(
-                f"{shortened(name)} cannot be a name: names have no slash, no line break and no "
+                f"{quoted(name)} cannot be a name: names have no slash, no line break and no "
                 "dot in front."
             )
         self.slots.put(name, self.loader.read(path, labels, check_base))
@@ -60,7 +59,7 @@ class AdapterManager:
         if self.in_store(name) and not self.slots.holds(name):
             return  # it occupies no slot
         if not isinstance(name, str):
-            raise AdaptkitError(f"unload takes one name; it got {shortened(name)}.")
+            raise AdaptkitError(f"unload takes one name; it got {quoted(name)}.")
         self.slots.remove(name, timeout)
 
     def check(self, name: Any) -> None:
@@ -82,7 +81,7 @@ class AdapterManager:
         self.check_process()
         if not isinstance(adapters, (str, list, tuple, type(None))):
             raise AdaptkitError(
-                f"adapters is a name, None, or a list of them; it got {shortened(adapters)}."
+                f"adapters is a name, None, or a list of them; it got {quoted(adapters)}."
             )
         names = (
             [adapters] * count if adapters is None or isinstance(adapters, str) else list(adapters)

@@ -14,8 +14,7 @@ from torch import nn
 
 from adaptkit.adapters.peft_files.patterns import check_patterns
 from adaptkit.adapters.peft_files.settings import peft_config
-from adaptkit.errors import AdaptkitError
-from adaptkit.utils.json_types import shortened
+from adaptkit.errors import AdaptkitError, shorten
 
 LARGEST_SIZE = 16_384  # of what a method's settings count: tokens, ranks, widths
 
@@ -54,7 +53,7 @@ def expected_tensors(
             return None
         raise AdaptkitError(
             f"{path}: PEFT refuses these settings on this model ({type(problem).__name__}): "
-            f"{shortened(str(problem), 300)}"
+            f"{shorten(str(problem), 300)}"
         ) from problem
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
