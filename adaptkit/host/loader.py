@@ -220,7 +220,8 @@ class AdapterLoader:
             if own_class is not None and own_class != self.heads.class_name(task.auto_class):
                 wanted = self.heads.class_name(task.auto_class)
                 raise AdaptkitError(
-                    f"it was trained as {own_class}, {card.task} over this base is {wanted}: "
+                    f"it was trained as {quoted(own_class)}, {card.task} over this base is "
+                    f"{wanted}: "
                     "another base, or a wrong card."
                 )
             return (task if task.answers else None), own_class or task.auto_class
