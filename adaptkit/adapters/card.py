@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.errors import AdaptkitError, nearest_beside
+from adaptkit.errors import AdaptkitError, nearest_beside, quoted, shorten
 from adaptkit.tasks.registry import find_task
 from adaptkit.utils.atomic_files import exists_in, read_together
 from adaptkit.utils.json_files import parse_json
-from adaptkit.utils.json_types import check_types, shortened
+from adaptkit.utils.json_types import check_types
 
 if TYPE_CHECKING:
     from adaptkit.tasks.base import Task
@@ -95,13 +95,13 @@ def _check(card: TaskCard, path: Path) -> None:
             raise AdaptkitError(f"{path}: {name} holds a character that no name has.")
     if not all(_reads(*item) for item in card.reading.items()):
         raise AdaptkitError(
-            f"{path}: reading should be how a file is read; it is {shortened(card.reading)}."
+            f"{path}: reading should be how a file is read; it is {quoted(card.reading)}."
         )
 
 
 def _repeated(labels: list[str]) -> str:
     label, count = Counter(labels).most_common(1)[0]
-    return f"{shortened(label)} is there {count} times"
+    return f"{quoted(label)} is there {count} times"
 
 
 def _reads(name: str, value: Any) -> bool:
@@ -152,14 +152,14 @@ def task_of(card: TaskCard) -> Task:
         if item.name in card.settings and not _fits(card.settings[item.name], item.default):
             raise AdaptkitError(
                 f"task.json: {item.name} of {card.task} cannot be "
-                f"{shortened(card.settings[item.name])}."
+                f"{quoted(card.settings[item.name])}."
             )
     try:
         return kind(columns=card.columns, labels=card.labels, **card.settings)
     except TypeError as problem:
         raise AdaptkitError(
             f"task.json has settings of {card.task} that this version of adaptkit does not know: "
-            f"{shortened(str(problem), 300)}"
+            f"{shorten(str(problem), 300)}"
         ) from None
 
 

@@ -15,11 +15,10 @@ from adaptkit.adapters.card import CONFIG, WEIGHTS
 from adaptkit.adapters.files import AdapterFiles, check_shapes
 from adaptkit.adapters.peft_files.settings import peft_config
 from adaptkit.adapters.peft_files.shapes import expected_tensors
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, quoted, shorten, unknown
 from adaptkit.methods.grammar import read_term, split_terms
 from adaptkit.models.backbone import base_module
 from adaptkit.models.frozen_statistics import freeze_statistics
-from adaptkit.utils.json_types import shortened
 
 
 def peft_method(text: str) -> peft.PeftConfig:
@@ -64,7 +63,7 @@ def _peft_value(text: str):
         except ValueError:
             continue
         if not abs(number) < (2**63 if isinstance(number, int) else 1e9):
-            raise AdaptkitError(f"{shortened(text)} is no number that a method can use.")
+            raise AdaptkitError(f"{quoted(text)} is no number that a method can use.")
         return number
     return text
 
@@ -117,7 +116,7 @@ def inject_peft(
             model = base
             model.add_adapter(adapter_name, config)
     except (ValueError, TypeError, RuntimeError, AttributeError) as problem:
-        raise AdaptkitError(f"{folder}: {shortened(str(problem), 300)}") from problem
+        raise AdaptkitError(f"{folder}: {shorten(str(problem), 300)}") from problem
     state = get_peft_model_state_dict(model, adapter_name=adapter_name, save_embedding_layers=False)
     given, own = _embeddings(model, adapter_name, tensors.keys() - state.keys())
     try:

@@ -17,8 +17,8 @@ from adaptkit.adapters.peft_lora import (
     is_plain_lora,
 )
 from adaptkit.adapters.tuner import plan
-from adaptkit.errors import AdaptkitError
-from adaptkit.models.backbone import backbone_of, base_module, base_modules, linear_shape
+from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.models.backbone import backbone_of, base_modules, linear_shape
 
 
 def adapter_tensors(model: peft.PeftModel, adapter_name: str) -> dict[str, Tensor]:
@@ -74,8 +74,11 @@ def expected_shapes(base: nn.Module, planned, head: list[str]) -> dict[str, tupl
                 shapes[f"{PREFIX}{path}.adaptkit_weights.{attachment.weight_name(name)}"] = (
                     param.shape
                 )
+    modules = base_modules(base)
     for path in head:
-        state = base_module(base.get_submodule(path)).state_dict()
+        if path not in modules:
+            raise unknown("module in modules_to_save", path, modules)
+        state = modules[path].state_dict()
         shapes |= {f"{PREFIX}{path}.{key}": tuple(t.shape) for key, t in state.items()}
     return shapes
 

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 
 from adaptkit.adapters.card import TaskCard, existing_card
-from adaptkit.errors import AdaptkitError
-from adaptkit.utils.json_types import shortened
+from adaptkit.errors import AdaptkitError, shorten
 from adaptkit.utils.terminal import format_table, say
 
 HELP = "list the adapters in a folder"
@@ -41,7 +40,7 @@ def _row(folder: Path) -> tuple[str, ...]:
         files = folder.glob("*model*.safetensors")  # of an adapter or a full model
         size = f"{sum(path.stat().st_size for path in files) / 1000:.0f}"
     except (AdaptkitError, OSError) as problem:  # one odd folder hides no other
-        return folder.name, f"cannot be read: {shortened(str(problem), LONGEST_PROBLEM)}"
+        return folder.name, f"cannot be read: {shorten(str(problem), LONGEST_PROBLEM)}"
     method = card.method or "-"
     method = method if len(method) <= LONGEST else method[: LONGEST - 3] + "..."
     return folder.name, card.task or "-", str(len(card.labels)), method, size, _score(card)

@@ -20,7 +20,6 @@ from adaptkit.host.loader import AdapterLoader
 from adaptkit.host.manager import AdapterManager
 from adaptkit.host.options import (
     SLOT_CAPACITY,
-    check_names,
     largest_methods,
     need_count,
     renamed_room,
@@ -74,7 +73,6 @@ class Host:
         if not isinstance(max_wait, (int, float)) or not 0 <= max_wait <= 3600:
             raise AdaptkitError(f"max_wait is in seconds, from 0 to 3600; it got {max_wait!r}.")
         self.slot_capacity = largest_methods(renamed_room(base_options, slot_capacity))
-        check_names(base_options)
         self.backbone = load_backbone(base, tokenizer, **base_options)
         self.loader = AdapterLoader(self.backbone)
         self.loader.most = self._slot_width(slots)
@@ -170,9 +168,7 @@ class Host:
         Raises:
             AdaptkitError: the adapter is not loaded, or still in use after `timeout` seconds.
         """
-        if self._manager.in_store(name) and not self.slots.holds(name):
-            return  # it occupies no slot
-        self.slots.remove(name, timeout)
+        self._manager.unload(name, timeout)
 
     def names(self) -> list[str]:
         """The adapters that can be requested: those in slots and those in the store."""

@@ -12,6 +12,7 @@ from torch import nn
 from adaptkit.adapters.layer import Wrapper
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.layers import Batch, BatchContext, NotByRowError, wrap
+from adaptkit.host.options import check_names
 from adaptkit.models.backbone import backbone_of
 from adaptkit.models.find_sites import find_sites
 from adaptkit.models.fingerprint import fingerprint
@@ -136,10 +137,12 @@ def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
                 "a base is a name, a folder or a transformers model without adapters; it got "
                 f"{type(base).__name__}."
             )
+        check_names(options, base.config)
         if options:
             raise AdaptkitError(f"the base is loaded already; {', '.join(options)} came too late.")
         return Backbone(base, tokenizer)
     config = load_config(base, options.get("revision"))
+    check_names(options, config)
     model = load_base(base, task=_writing_class(config), **options)
     if model.adaptkit_base.head and _writing_class(
         config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -36,6 +37,9 @@ class PendingRow:
 class Batcher:
     """Collects rows and passes them to `run`, one batch after another, in its own thread.
 
+    The thread holds no reference to the batcher while it waits, so a batcher that nobody has any
+    more is collected, and its thread ends.
+
     run: answers and settles the rows that can be answered now, and returns the others.
     max_rows: rows per batch. max_wait: seconds that a row waits for others. max_queue: rows that
         may wait.
@@ -52,21 +56,13 @@ class Batcher:
         self.max_rows = max_rows
         self.max_wait = max_wait
         self.max_queue = max_queue
-        self._queues: dict[
-            str | None, deque[PendingRow]
-        ] = {}  # an adapter's rows; adapters in the order of their oldest row
-        self._change = threading.Condition()
-        self._closed = False
+        self._waiting = _WaitingRows()
         self._thread: threading.Thread | None = None
+        weakref.finalize(self, self._waiting.abandon)
 
     def __len__(self) -> int:
-        with self._change:
-            return self._count()
-
-    def _count(self, cancelled: bool = True) -> int:
-        if cancelled:
-            return sum(map(len, self._queues.values()))
-        return sum(not row.future.cancelled() for queue in self._queues.values() for row in queue)
+        with self._waiting.change:
+            return self._waiting.count()
 
     def put(self, row: PendingRow) -> Future:
         """Queue a row.
@@ -75,68 +71,118 @@ class Batcher:
             HostBusyError: the queue is full.
             AdaptkitError: the host is closed.
         """
-        with self._change:
-            if self._closed:
+        waiting = self._waiting
+        with waiting.change:
+            if waiting.closed:
                 raise AdaptkitError("the host is closed.")
-            if self._count() >= self.max_queue and self._count(cancelled=False) >= self.max_queue:
+            if min(waiting.count(), waiting.count(cancelled=False)) >= self.max_queue:
                 raise HostBusyError(
                     f"{self.max_queue} rows are waiting already; try again later, or Host(..., "
                     "max_queue=...)."
                 )
-            self._queues.setdefault(row.name, deque()).append(row)
+            waiting.append(row)
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._work, name="adaptkit-host", daemon=True
+                    target=_work,
+                    args=(waiting, weakref.ref(self)),
+                    name="adaptkit-host",
+                    daemon=True,
                 )
                 self._thread.start()
-            self._change.notify_all()
+            waiting.change.notify_all()
         return row.future
 
     def close(self) -> list[PendingRow]:
         """Accept no more rows, wait for the running batch, and return the unanswered rows."""
-        with self._change:
-            self._closed = True
-            self._change.notify_all()
+        self._waiting.close()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        with self._change:
+        return self._waiting.take_all()
+
+    def work(self) -> None:
+        """Answer one batch of the rows that wait."""
+        waiting = self._waiting
+        chosen = waiting.choose(self.max_rows, self.max_wait)
+        later = self.run(chosen) if chosen else []
+        with waiting.change:
+            waiting.put_back(later)
+            if later and len(later) == len(chosen):
+                waiting.change.wait(0.005)  # no progress: another caller holds the slots they need
+
+
+def _work(waiting: _WaitingRows, owner: weakref.ref[Batcher]) -> None:
+    """What the thread does until the batcher is closed or gone."""
+    while waiting.any_row():
+        batcher = owner()
+        if batcher is None:
+            return
+        batcher.work()
+        del batcher
+
+
+class _WaitingRows:
+    """Rows by adapter, in the order of the adapters' oldest rows. `change` guards everything."""
+
+    def __init__(self) -> None:
+        self.change = threading.Condition()
+        self.closed = False
+        self._queues: dict[str | None, deque[PendingRow]] = {}
+
+    def count(self, cancelled: bool = True) -> int:
+        if cancelled:
+            return sum(map(len, self._queues.values()))
+        return sum(not row.future.cancelled() for queue in self._queues.values() for row in queue)
+
+    def append(self, row: PendingRow) -> None:
+        self._queues.setdefault(row.name, deque()).append(row)
+
+    def put_back(self, rows: list[PendingRow]) -> None:
+        """Rows that were chosen, to where they were."""
+        for row in reversed(rows):
+            self._queues.setdefault(row.name, deque()).appendleft(row)
+
+    def any_row(self) -> bool:
+        """Wait for a row; False once closed."""
+        with self.change:
+            self.change.wait_for(lambda: self._queues or self.closed)
+            return not self.closed
+
+    def choose(self, most: int, seconds: float) -> list[PendingRow]:
+        """Rows for a batch, after waiting so long for others: one per adapter in turn, the longest
+        waiting adapter first.
+        """
+        until = time.monotonic() + seconds
+        chosen: list[PendingRow] = []
+        with self.change:
+            while (
+                self.count() < most and not self.closed and (left := until - time.monotonic()) > 0
+            ):
+                self.change.wait(left)
+            while self._queues and len(chosen) < most:
+                for name in list(self._queues):
+                    if len(chosen) == most:
+                        break
+                    queue = self._queues[name]
+                    chosen.append(queue.popleft())
+                    del self._queues[name]
+                    if queue:
+                        self._queues[name] = queue  # behind the others
+        return chosen
+
+    def close(self) -> None:
+        with self.change:
+            self.closed = True
+            self.change.notify_all()
+
+    def take_all(self) -> list[PendingRow]:
+        with self.change:
             left = [row for queue in self._queues.values() for row in queue]
             self._queues.clear()
             return left
 
-    def _work(self) -> None:
-        while True:
-            with self._change:
-                self._change.wait_for(lambda: self._queues or self._closed)
-                if self._closed:
-                    return
-                until = time.monotonic() + self.max_wait
-                while (
-                    self._count() < self.max_rows
-                    and not self._closed
-                    and (left := until - time.monotonic()) > 0
-                ):
-                    self._change.wait(left)
-                chosen = self._choose()
-            later = self.run(chosen)
-            with self._change:
-                for row in reversed(later):  # back to where they were
-                    self._queues.setdefault(row.name, deque()).appendleft(row)
-                if later and len(later) == len(chosen):
-                    self._change.wait(
-                        0.005
-                    )  # no progress: another caller holds the slots they need
-
-    def _choose(self) -> list[PendingRow]:
-        """Choose rows for a batch: one per adapter in turn, the longest waiting adapter first."""
-        chosen: list[PendingRow] = []
-        while self._queues and len(chosen) < self.max_rows:
-            for name in list(self._queues):
-                if len(chosen) == self.max_rows:
-                    break
-                queue = self._queues[name]
-                chosen.append(queue.popleft())
-                del self._queues[name]
-                if queue:
-                    self._queues[name] = queue  # behind the others
-        return chosen
+    def abandon(self) -> None:
+        """Nobody has the batcher any more: whoever still waits for a row gets an error."""
+        self.close()
+        for row in self.take_all():
+            if row.future.set_running_or_notify_cancel():
+                row.future.set_exception(AdaptkitError("the host is gone."))

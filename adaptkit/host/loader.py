@@ -18,7 +18,7 @@ from adaptkit.adapters.peft_files.shapes import expected_tensors
 from adaptkit.adapters.peft_lora import PREFIX, from_peft_lora, is_plain_lora
 from adaptkit.adapters.peft_methods import task_type_of_class
 from adaptkit.adapters.store import Store
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.heads import Head, Heads
 from adaptkit.host.layout import Layout
@@ -28,7 +28,7 @@ from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.models.backbone import linear_shape
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.registry import find_task
-from adaptkit.utils.json_types import fits, shortened
+from adaptkit.utils.json_types import fits
 
 # The task of adapters without a card, by PEFT's task type. None: whatever the base itself does with
 # a text.
@@ -220,7 +220,8 @@ class AdapterLoader:
             if own_class is not None and own_class != self.heads.class_name(task.auto_class):
                 wanted = self.heads.class_name(task.auto_class)
                 raise AdaptkitError(
-                    f"it was trained as {own_class}, {card.task} over this base is {wanted}: "
+                    f"it was trained as {quoted(own_class)}, {card.task} over this base is "
+                    f"{wanted}: "
                     "another base, or a wrong card."
                 )
             return (task if task.answers else None), own_class or task.auto_class
@@ -237,7 +238,7 @@ class AdapterLoader:
             return None, own_class or auto_class
         names = labels or (card.labels if card is not None else None) or []
         if not fits(names, list[str]) or len(set(names)) < len(names):
-            raise AdaptkitError(f"labels are different texts in a list; it got {shortened(names)}.")
+            raise AdaptkitError(f"labels are different texts in a list; it got {quoted(names)}.")
         if kind == "TOKEN_CLS" and not names:
             raise AdaptkitError(
                 "it does not say what its tags are: load(..., labels=['O', 'B-person', ...])."

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from adaptkit.adapters.store import Store, is_name
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.host.loader import AdapterLoader
 from adaptkit.host.slots import LoadedAdapter, Slots
 
@@ -19,13 +22,28 @@ class AdapterManager:
         self.loader = loader
         self.slots = slots
         self.store: Store | None = None
+        self._process = os.getpid()
+
+    def check_process(self, own_thread: bool = False) -> None:
+        """Refuse to answer in a fork of the process that made the host, where that would hang.
+
+        A fork has none of the threads: torch waits for its own for ever, and so would `submit`.
+
+        Args:
+            own_thread: the host's thread is needed, too.
+        """
+        if os.getpid() != self._process and (own_thread or torch.get_num_threads() > 1):
+            raise AdaptkitError(
+                f"this host was made in process {self._process}, and this is a fork of it, without "
+                "its threads: make a Host in each process, or start processes with 'spawn'."
+            )
 
     def load(self, name: str, path: str | Path, labels: list[str] | None, check_base: bool) -> None:
         """See `Host.load`."""
         if not is_name(name):
             raise AdaptkitError(
-                f"{name!r} cannot be a name: names have no slash, no line break and no dot in "
-                "front."
+                f"{quoted(name)} cannot be a name: names have no slash, no line break and no "
+                "dot in front."
             )
         self.slots.put(name, self.loader.read(path, labels, check_base))
 
@@ -34,7 +52,15 @@ class AdapterManager:
         return sorted({*self.slots.names(), *(self.store.names() if self.store else ())})
 
     def in_store(self, name: Any) -> bool:
-        return self.store is not None and name in self.store
+        return isinstance(name, str) and self.store is not None and name in self.store
+
+    def unload(self, name: Any, timeout: float | None) -> None:
+        """See `Host.unload`."""
+        if self.in_store(name) and not self.slots.holds(name):
+            return  # it occupies no slot
+        if not isinstance(name, str):
+            raise AdaptkitError(f"unload takes one name; it got {quoted(name)}.")
+        self.slots.remove(name, timeout)
 
     def check(self, name: Any) -> None:
         """Refuse an unknown adapter name. None is the base.
@@ -52,9 +78,10 @@ class AdapterManager:
 
     def each(self, adapters: Any, count: int) -> list[str | None]:
         """A known name per row, from one name for all or a sequence."""
+        self.check_process()
         if not isinstance(adapters, (str, list, tuple, type(None))):
             raise AdaptkitError(
-                f"adapters is a name, None, or a list of them; it got {adapters!r}."
+                f"adapters is a name, None, or a list of them; it got {quoted(adapters)}."
             )
         names = (
             [adapters] * count if adapters is None or isinstance(adapters, str) else list(adapters)

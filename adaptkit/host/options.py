@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from adaptkit.errors import AdaptkitError, nearest, unknown
-from adaptkit.models.load import load_base
+from adaptkit.errors import AdaptkitError
+from adaptkit.models import load
 
 SLOT_CAPACITY = "lora[r=16]"  # by default
 
 OPTIONS = ("slots", "slot_capacity", "tokenizer", "max_rows", "max_wait", "max_queue")
+_OF_BASE = tuple(name for name in load.OPTIONS if name not in ("task", "labels"))
 
 
-def check_names(base_options: dict[str, Any]) -> None:
-    """Refuse a misspelled option of `Host` among those for `load_base`.
+def check_names(base_options: dict[str, Any], config: Any) -> None:
+    """Refuse a misspelled option of `Host` among those for `load_base`, which come last.
 
-    Any other name is a setting of the model's configuration, which `load_base` checks.
+    config: the model's configuration, whose settings are options, too.
     """
-    for name in base_options.keys() - inspect.signature(load_base).parameters.keys():
-        if nearest(name, OPTIONS):
-            raise unknown("option of Host", name, OPTIONS)
+    for name in base_options:
+        if name not in _OF_BASE and not hasattr(config, name):
+            raise load.unknown_option("Host", name, (*OPTIONS, *_OF_BASE), config)
 
 
 def largest_methods(slot_capacity: str | Sequence[str]) -> list[str]:

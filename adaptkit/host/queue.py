@@ -35,8 +35,10 @@ class RequestQueue:
 
         Raises:
             HostBusyError: too many rows are waiting.
-            AdaptkitError: the adapter does not exist, or the row lacks an input of its task.
+            AdaptkitError: the adapter does not exist, the row lacks an input of its task, or this
+                is a fork of the host's process.
         """
+        self.manager.check_process(own_thread=True)
         self.manager.check(name)
         loaded = self.slots.admit(name) if name is not None else None
         if loaded is not None and loaded.evictable:  # it may be evicted and reloaded meanwhile

@@ -21,10 +21,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, quoted, shorten, unknown
 from adaptkit.methods.layer_ranges import check_layers, chosen_layers
 from adaptkit.models.sites import SITE_NAMES, Site
-from adaptkit.utils.json_types import shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -151,7 +150,7 @@ class Method:
                 raise unknown("site", pattern, SITE_NAMES)
             names = sorted({site.name for site in usable})
             raise AdaptkitError(
-                f"{shortened(str(self))} wants site {shortened(pattern)}, which this model does "
+                f"{quoted(str(self))} wants site {quoted(pattern)}, which this model does "
                 "not have for this method. "
                 f"It has: {', '.join(names) or 'none'}."
             )
@@ -176,7 +175,7 @@ class Method:
             names = sorted({site.name for site in available})
             raise AdaptkitError(
                 f"{self.name} has no site in this model: it needs one of "
-                f"{shortened(', '.join(patterns), 300)}; "
+                f"{shorten(', '.join(patterns), 300)}; "
                 f"the model has {', '.join(names)}. Choose another method."
             )
         return chosen
@@ -207,7 +206,7 @@ def check_numbers(method: Method) -> None:
         value = getattr(method, field.name)
         most = {int: LARGEST_COUNT, float: LARGEST_FACTOR}.get(type(value))
         if most is not None and not abs(value) <= most:
-            given = value if isinstance(value, float) else shortened(value)
+            given = value if isinstance(value, float) else quoted(value)
             raise AdaptkitError(
                 f"{method.name}: {field.name} is a number up to {most:,.0f}; it got {given}."
             )

@@ -26,11 +26,10 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from adaptkit.errors import unknown
+from adaptkit.errors import quoted, unknown
 from adaptkit.methods.base import LARGEST_FACTOR, Method, Param, add_map, require, rows
 from adaptkit.methods.registry import register
 from adaptkit.models.sites import Site
-from adaptkit.utils.json_types import shortened
 
 PLACEMENTS: dict[str, dict[str, Any]] = {
     "houlsby": {
@@ -101,7 +100,7 @@ class Bottleneck(Method):
                 _is_factor(self.scale),
                 self,
                 f"scale is a number up to {LARGEST_FACTOR:,.0f} or 'learned'; it got "
-                f"{shortened(self.scale)}.",
+                f"{quoted(self.scale)}.",
             )
 
     def setting(self, name: str):

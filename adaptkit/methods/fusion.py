@@ -36,7 +36,7 @@ class Fusion(Method):
     default_sites = ("layer",)
 
     adapters: int = 2
-    reduction: float = 16
+    reduction: float = 16.0
     activation: str = "relu"
 
     def __post_init__(self):

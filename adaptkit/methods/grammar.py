@@ -18,11 +18,10 @@ import re
 import types
 import typing
 
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.methods.base import Method, check_numbers
 from adaptkit.methods.layer_ranges import check_layers
 from adaptkit.methods.registry import known_methods
-from adaptkit.utils.json_types import shortened
 
 LONGEST, MOST_TERMS = 10_000, 64  # characters and methods of a union
 
@@ -79,7 +78,7 @@ def split_terms(text: str) -> list[str]:
     """
     if len(text) > LONGEST:
         raise AdaptkitError(
-            f"method {shortened(text)}: a method has at most {LONGEST:,} characters; this one has "
+            f"method {quoted(text)}: a method has at most {LONGEST:,} characters; this one has "
             f"{len(text):,}."
         )
     terms, depth = [""], 0
@@ -92,11 +91,11 @@ def split_terms(text: str) -> list[str]:
     terms = [term.strip() for term in terms]
     if not all(terms):
         raise AdaptkitError(
-            f"method {shortened(text)}: a method is missing; write name[key=value,...]+name[...]"
+            f"method {quoted(text)}: a method is missing; write name[key=value,...]+name[...]"
         )
     if len(terms) > MOST_TERMS:
         raise AdaptkitError(
-            f"method {shortened(text)}: a union has at most {MOST_TERMS} methods; this one has "
+            f"method {quoted(text)}: a union has at most {MOST_TERMS} methods; this one has "
             f"{len(terms)}."
         )
     return terms
@@ -107,7 +106,7 @@ def read_term(term: str) -> tuple[str, dict[str, str]]:
     found = re.fullmatch(r"([\w:.-]+)(?:\[(.*)\])?", term)
     if not found:
         raise AdaptkitError(
-            f"method {shortened(term)}: expected name[key=value,...], as in "
+            f"method {quoted(term)}: expected name[key=value,...], as in "
             "lora[r=8,sites=attn.q|attn.v]"
         )
     name, inside = found.groups()
@@ -116,11 +115,11 @@ def read_term(term: str) -> tuple[str, dict[str, str]]:
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not value:
             raise AdaptkitError(
-                f"method {shortened(term)}: {shortened(pair)} is not key=value; lists are joined "
+                f"method {quoted(term)}: {quoted(pair)} is not key=value; lists are joined "
                 "with |, as in attn.q|attn.v"
             )
         if key in settings:
-            raise AdaptkitError(f"method {shortened(term)}: {shortened(key)} is given twice")
+            raise AdaptkitError(f"method {quoted(term)}: {quoted(key)} is given twice")
         settings[key] = value
     return name, settings
 
@@ -137,7 +136,7 @@ def _build(method: type[Method], settings: dict[str, str]) -> Method:
         except ValueError:
             wanted = getattr(fields[key], "__name__", str(fields[key]))
             raise AdaptkitError(
-                f"{method.name}: {key} is of type {wanted}; it got {shortened(text)}"
+                f"{method.name}: {key} is of type {wanted}; it got {quoted(text)}"
             ) from None
     if values.get("layers") is not None:
         check_layers(values["layers"])

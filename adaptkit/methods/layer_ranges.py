@@ -10,8 +10,7 @@ from __future__ import annotations
 import functools
 import re
 
-from adaptkit.errors import AdaptkitError
-from adaptkit.utils.json_types import shortened
+from adaptkit.errors import AdaptkitError, quoted
 
 _NUMBER = "[0-9]{1,6}"  # no model has a million layers
 _PART = re.compile(
@@ -29,13 +28,13 @@ def check_layers(text: str) -> None:
         found = _PART.fullmatch(part.strip())
         if not found:
             raise AdaptkitError(
-                f"layers={shortened(text)}: {shortened(part)} is no choice of layers; write 6, 6-, "
+                f"layers={quoted(text)}: {quoted(part)} is no choice of layers; write 6, 6-, "
                 "2-5 or last[4], joined with |."
             )
         if (found["count"] and not int(found["count"])) or (
             found["last"] and int(found["last"]) < int(found["first"])
         ):
-            raise AdaptkitError(f"layers={shortened(text)}: {shortened(part)} chooses no layer.")
+            raise AdaptkitError(f"layers={quoted(text)}: {quoted(part)} chooses no layer.")
 
 
 @functools.lru_cache(maxsize=256)
@@ -50,7 +49,7 @@ def chosen_layers(text: str, depth: int) -> frozenset[int]:
         first, last = _ends(part.strip(), depth)
         if first < 0 or last >= depth:
             raise AdaptkitError(
-                f"layers={shortened(text)}: this model has {depth} layers, 0 to {depth - 1}; "
+                f"layers={quoted(text)}: this model has {depth} layers, 0 to {depth - 1}; "
                 f"{part!r} goes beyond them."
             )
         chosen.update(range(first, last + 1))

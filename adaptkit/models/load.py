@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, nearest, unknown
 from adaptkit.models.fingerprint import checkpoint_files, fingerprint
 from adaptkit.models.names import folder_of, full_name, load_config, loaded_or_refused, resolve
 from adaptkit.models.new_modules import new_modules, quantized_maps
@@ -123,7 +126,7 @@ def load_base(
         _set_labels(settings, labels)
     for key, value in config.items():
         if not hasattr(settings, key):
-            raise unknown("configuration setting", key, settings.to_dict())
+            raise unknown_option("load_base", key, OPTIONS, settings)
         setattr(settings, key, value)
     if not base_dropout:
         _silence_dropout(settings)
@@ -164,12 +167,11 @@ def load_base(
         ]
         model, _ = loaded_or_refused(lambda: load([*inside, *output]), name_or_path)
     model.requires_grad_(False)
-    files = (
-        checkpoint_files(folder_of(source, revision))
-        if quantize or _stored_quantized(settings)
-        else None
-    )
-    known = fingerprint(model, files, head)
+    files = checkpoint_files(folder_of(source, revision))
+    if getattr(settings, "quantization_config", None) is None:
+        _check_numbers(files)
+    packed = quantize or _stored_quantized(settings)
+    known = fingerprint(model, files if packed else None, head)
     stored_in = (
         upcast_emulated(model) if dtype in AUTO and (only_cpu() or device_map == "cpu") else None
     )
@@ -177,6 +179,33 @@ def load_base(
         full_name(name_or_path), revision, known, tuple(head), quantize, stored_in
     )
     return model
+
+
+OPTIONS = tuple(inspect.signature(load_base).parameters)[1:-1]  # between the name and **config
+
+
+def unknown_option(owner: str, name: str, own: Iterable[str], config: Any) -> AdaptkitError:
+    """An error for an option of `owner` that is none of its own and no setting of the model's."""
+    close = nearest(name, [*own, *config.to_dict()])
+    return AdaptkitError(
+        f"{owner} has no option {name!r}{f'; did you mean {close!r}?' if close else '.'} It takes "
+        f"{', '.join(own)}, and settings of the model's configuration ({type(config).__name__})."
+    )
+
+
+def _check_numbers(files: list[Path]) -> None:
+    """Refuse weights stored as whole numbers: transformers would take them for rounded ones."""
+    from safetensors import safe_open
+
+    for file in files:
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118, it is no dict
+                dtype = tensors.get_slice(name).get_dtype()
+                if name.endswith((".weight", ".bias")) and dtype[0] in "IUB" and dtype != "BF16":
+                    raise AdaptkitError(
+                        f"{file}: {name} is {dtype}; weights are numbers with a fraction. Was the "
+                        "file changed, or is its quantization missing in config.json?"
+                    )
 
 
 def _set_labels(settings, labels: list[str] | int) -> None:

@@ -6,7 +6,7 @@ import types
 import typing
 from typing import Any
 
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 
 _WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -22,7 +22,7 @@ def check_types(content: dict[str, Any], wanted: dict[str, Any], where: object) 
     for name, hint in wanted.items():
         if name in content and not fits(content[name], hint):
             raise AdaptkitError(
-                f"{where}: {name} should be {in_words(hint)}; it is {shortened(content[name])}."
+                f"{where}: {name} should be {in_words(hint)}; it is {quoted(content[name])}."
             )
 
 
@@ -66,9 +66,3 @@ def in_words(wanted: Any) -> str:
             "an object" if inside[1] is Any else f"an object whose values are {in_words(inside[1])}"
         )
     return "null" if wanted is type(None) else _WORDS.get(wanted, str(wanted))
-
-
-def shortened(value: Any, most: int = 80) -> str:
-    """A value for a message, on one line."""
-    text = repr(value[:most] if isinstance(value, (str, list)) else value)
-    return text if len(text) <= most else f"{text[:most]}..."

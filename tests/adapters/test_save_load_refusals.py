@@ -16,6 +16,7 @@ from tests.adapters.classifiers import (
     rename,
     shorten,
 )
+from tests.host.store import edit
 from tests.tiny import first, inputs, randomize, tiny
 
 
@@ -153,3 +154,23 @@ def test_a_refused_adapter_leaves_the_base_without_names(saved):
     with pytest.raises(AdaptkitError, match="has shape"):
         load_adapter(saved, base)
     assert base.config.id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        (["clasifier"], "unknown module in modules_to_save 'clasifier'; did you mean 'classifier'"),
+        ("classifier", "modules_to_save should be a list of text, or null"),
+        ([5], "modules_to_save should be a list of text, or null"),
+    ],
+)
+def test_odd_heads_in_the_settings_are_refused(saved, value, message):
+    edit(saved, "adapter_config.json", modules_to_save=value)
+    with pytest.raises(AdaptkitError, match=message):
+        load_adapter(saved, classifier())
+
+
+def test_a_malformed_fingerprint_names_its_file(saved):
+    edit(saved, "task.json", fingerprint="1:float32")
+    with pytest.raises(AdaptkitError, match="one/task.json: '1:float32' is no fingerprint"):
+        load_adapter(saved, classifier())

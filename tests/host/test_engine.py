@@ -300,7 +300,7 @@ def test_what_a_new_user_tried(root):
                 host.hidden(wrong)
     with pytest.raises(AdaptkitError, match="the host is closed"):
         asyncio.run(host.submit(TEXTS[0], "mine"))
-    with pytest.raises(AdaptkitError, match="unknown option of Host 'slot'; did you mean 'slots'"):
+    with pytest.raises(AdaptkitError, match="Host has no option 'slot'; did you mean 'slots'"):
         Host(str(root / "base"), slot=3)
     for prompts in ({"text": "One day"}, 3):
         with pytest.raises(AdaptkitError, match="prompts are texts or lists of ids"):

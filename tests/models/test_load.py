@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, adapt, load_adapter, load_base, load_tokenizer, save_adapter
@@ -123,3 +124,14 @@ def test_a_masked_head_over_an_encoder_that_has_none(tmp_path):
     ids = torch.tensor([[101, 103, 2003, 102]])
     with torch.no_grad():
         torch.testing.assert_close(again(input_ids=ids).logits, model.eval()(input_ids=ids).logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.uint8])
+def test_weights_that_are_whole_numbers_are_refused(dtype, tmp_path):
+    """transformers casts them, and the model answers with rounded weights."""
+    tiny("bert").save_pretrained(tmp_path)
+    path, name = tmp_path / "model.safetensors", "encoder.layer.0.attention.self.query.weight"
+    tensors = load_file(path)
+    save_file({**tensors, name: (tensors[name] * 9).to(dtype)}, path, metadata={"format": "pt"})
+    with pytest.raises(AdaptkitError, match=f"{name} is .*weights are numbers with a fraction"):
+        load_base(str(tmp_path))

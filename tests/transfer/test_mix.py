@@ -211,3 +211,17 @@ def test_stacks_that_do_not_match_are_refused():
         mix(tiny("bert"), tiny("bart"))
     with pytest.raises(AdaptkitError, match="a source"):
         mix(tiny("bert"), [])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_are_not_mixed(value):
+    source, target = tiny("bert", seed=2), tiny("bert", seed=1)
+    with torch.no_grad():
+        source.encoder.layer[1].output.dense.weight[3, 3] = value
+    before = {name: tensor.clone() for name, tensor in weights(target).items()}
+    for pair in ((target, source), (source, target)):
+        with pytest.raises(
+            AdaptkitError, match="layer.1.output.dense.weight of BertModel holds NaN"
+        ):
+            mix(*pair, 0.5)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in weights(target).items())

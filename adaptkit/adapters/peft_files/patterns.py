@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from adaptkit.errors import AdaptkitError
-from adaptkit.utils.json_types import shortened
+from adaptkit.errors import AdaptkitError, quoted
 
 SECONDS = 1  # of a processor; patterns of real adapters take milliseconds
 _PATIENCE = 10  # seconds on the clock, if processors are busy or cannot be counted
@@ -50,7 +49,7 @@ def check_patterns(settings: dict[str, Any], names: Iterable[str], path: Path) -
     if not patterns or (not backtracking and len(patterns) * len(names) < _SIMPLE):
         return
     content = json.dumps({"patterns": [whole for _, whole in patterns], "names": names})
-    shown = ", ".join(shortened(own) for own, _ in patterns[:3])
+    shown = ", ".join(quoted(own) for own, _ in patterns[:3])
     try:
         done = subprocess.run(
             [sys.executable, "-I", "-c", _CHILD],

@@ -14,12 +14,10 @@ from torch import nn
 
 from adaptkit.adapters.peft_files.patterns import check_patterns
 from adaptkit.adapters.peft_files.settings import peft_config
-from adaptkit.errors import AdaptkitError
-from adaptkit.utils.json_types import shortened
+from adaptkit.errors import AdaptkitError, shorten
+from adaptkit.models.backbone import base_modules
 
 LARGEST_SIZE = 16_384  # of what a method's settings count: tokens, ranks, widths
-
-_INSIDE = ("base_layer", "original_module")  # the base's module in a layer around it
 
 
 def expected_tensors(
@@ -39,7 +37,7 @@ def expected_tensors(
     Raises:
         AdaptkitError: PEFT refuses the settings on this model.
     """
-    check_patterns(settings, (name for name, _ in model.named_modules()), path)
+    check_patterns(settings, base_modules(model), path)
     config = peft_config(settings, path)
     if any(not tensor.is_meta for tensor in model.parameters()):
         model = meta_copy(model)
@@ -54,7 +52,7 @@ def expected_tensors(
             return None
         raise AdaptkitError(
             f"{path}: PEFT refuses these settings on this model ({type(problem).__name__}): "
-            f"{shortened(str(problem), 300)}"
+            f"{shorten(str(problem), 300)}"
         ) from problem
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
@@ -74,24 +72,13 @@ def meta_copy(model: nn.Module) -> nn.Module:
         is_parameter = isinstance(tensor, nn.Parameter)
         memo[id(tensor)] = nn.Parameter(empty, requires_grad=False) if is_parameter else empty
     whole = copy.deepcopy(model, memo)
-    for path, module in list(whole.named_modules()):
-        if set(path.split(".")) & set(_INSIDE):
-            continue  # its layer was replaced
-        plain: Any = _without_adapter(module)
+    for path, module in base_modules(whole).items():
+        plain: Any = module
         weight = getattr(plain, "weight", None)
         if isinstance(weight, torch.Tensor) and not weight.dtype.is_floating_point:
             sizes = plain.in_features, plain.out_features
             plain = nn.Linear(*sizes, plain.bias is not None, device="meta")
-        if plain is not module:
-            parent, _, name = path.rpartition(".")
+        parent, _, name = path.rpartition(".")
+        if path and whole.get_submodule(path) is not plain:
             setattr(whole.get_submodule(parent), name, plain)
     return whole
-
-
-def _without_adapter(module: nn.Module) -> nn.Module:
-    """The base's module inside of a layer that PEFT or adaptkit put around it."""
-    for name in _INSIDE:
-        inside = getattr(module, name, None)
-        if isinstance(inside, nn.Module):
-            return inside
-    return module

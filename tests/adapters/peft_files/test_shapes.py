@@ -71,3 +71,34 @@ def test_absurd_sizes_take_no_memory(config, size, tmp_path):
     with pytest.raises(AdaptkitError, match="has shape|at most 16,384|refuses"):
         load_adapter(tmp_path / "one", base)
     assert isinstance(base.bert.encoder.layer[0].attention.self.query, torch.nn.Linear)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"peft_type": "NOVELTY"}, "PEFT does not know the method 'NOVELTY'"),
+        ({"peft_type": 5}, "peft_type should be text; it is 5"),
+        ({"r": "8"}, "r should be a whole number, or null; it is '8'"),
+        ({"r": 0}, "PEFT refuses"),
+        ({"r": None}, "PEFT refuses"),
+        ({"lora_alpha": None}, "lora_alpha should be a number; it is None"),
+        ({"lora_alpha": float("nan")}, "nan, which is no number"),
+        ({"lora_alpha": 10**7}, "lora_alpha' is at most 1,000,000"),
+        ({"alpha_pattern": {"query": 1e308}}, "no number to compute with"),
+        ({"rank_pattern": {"query": 10**30}}, "more than 63 bits"),
+        ({"monteclora_config": {"a": 1}}, "PEFT refuses"),
+        ({"base_model_name_or_path": ["a"]}, "base_model_name_or_path should be text, or null"),
+        ({"target_modules": "x" * 20_000}, "longer than 10,000 characters"),
+        ({"odd": [[[[[[[[[[]]]]]]]]]]}, "more than 8 levels"),
+        ({"odd": [0] * 200_000}, "more than 100,000 values"),
+    ],
+    ids=lambda one: next(iter(one)) if isinstance(one, dict) else "",
+)
+def test_odd_settings_are_named(settings, message, tmp_path):
+    config = peft.LoraConfig(r=2, target_modules=["query"])
+    peft.get_peft_model(tiny("bert"), config).save_pretrained(tmp_path, save_embedding_layers=False)
+    edit(tmp_path, "adapter_config.json", **settings)
+    with pytest.raises(AdaptkitError, match=message) as refusal:
+        load_adapter(tmp_path, tiny("bert"))
+    assert "adapter_config.json" in str(refusal.value)
+    assert len(str(refusal.value)) < 600
