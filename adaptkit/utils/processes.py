@@ -7,11 +7,14 @@ recipe starts them itself with torchrun and prints that.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 
 from adaptkit.errors import AdaptkitError
 
+_PR_SET_PDEATHSIG = 1
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
 
@@ -31,6 +34,7 @@ def start_all_processes() -> None:
     Raises:
         AdaptkitError: several processes were requested, but their number is unknown.
     """
+    _end_with_accelerate()
     several = "MASTER_ADDR" in os.environ  # accelerate sets it for two or more processes
     if not (wants_cpu() and several) or any(name in os.environ for name in _RANKS):
         return
@@ -61,8 +65,18 @@ def start_all_processes() -> None:
 
 def _processes_asked_for() -> int | None:
     """`--num_processes` on the command line of `accelerate launch`, this process's parent."""
-    import psutil
     from accelerate.commands.launch import launch_command_parser
+
+    words = _words_of_accelerate()
+    if words is None:
+        return None
+    asked, _ = launch_command_parser().parse_known_args(words)
+    return asked.num_processes
+
+
+def _words_of_accelerate() -> list[str] | None:
+    """The words behind `accelerate launch` if that is this process's parent."""
+    import psutil
 
     words = psutil.Process(os.getppid()).cmdline()
     starts = [
@@ -70,10 +84,14 @@ def _processes_asked_for() -> int | None:
         for i, word in enumerate(words)
         if word in ("launch", "accelerate.commands.launch") or word.endswith("accelerate-launch")
     ]
-    if not starts:
-        return None
-    asked, _ = launch_command_parser().parse_known_args(words[starts[0] + 1 :])
-    return asked.num_processes
+    return words[starts[0] + 1 :] if starts else None
+
+
+def _end_with_accelerate() -> None:
+    """Receive SIGTERM when `accelerate launch` ends: it passes no signal on (Linux only)."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "RANK" not in os.environ
+    if sys.platform == "linux" and launched and _words_of_accelerate() is not None:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def log_main(text: str = "") -> None:
