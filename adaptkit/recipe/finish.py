@@ -13,8 +13,10 @@ from adaptkit.adapters.save_load import save_adapter
 from adaptkit.data.tables import Table
 from adaptkit.inference.confusions import confusions
 from adaptkit.inference.predict import predict
+from adaptkit.inference.training_file import kept_reading
 from adaptkit.models.backbone import bare_model
 from adaptkit.recipe import report
+from adaptkit.recipe.prepare import reading_for
 from adaptkit.recipe.steps import Fitted, Loaded
 from adaptkit.tasks.base import Task
 from adaptkit.utils.plots import draw_curves, warn_if_not_drawn
@@ -136,6 +138,11 @@ def save(loaded: Loaded, folder: Path, metrics: dict[str, Any], stopped: str | N
         columns={part: column for part in task.parts if (column := task.column(part))},
         settings=task.settings(),
         max_length=loaded.encoded.max_length,
+        reading=kept_reading(
+            loaded.prepared.arguments.train_file,
+            reading_for(task, loaded.prepared.arguments),
+            loaded.prepared.splits.train.read_as,
+        ),
         metrics=scores,
         stopped=stopped,
     )

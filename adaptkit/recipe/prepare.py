@@ -19,6 +19,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.models.objective import language_objective
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.auto import choose_method
+from adaptkit.recipe.data_checks import check_one_text
 from adaptkit.recipe.parser import Parsed
 from adaptkit.recipe.steps import Prepared
 from adaptkit.tasks.base import Task
@@ -68,6 +69,10 @@ def prepare(parsed: Parsed) -> Prepared:
     training.resume_from_checkpoint, resume_notes = find_checkpoint(checkpoint, output_dir)
     for note in (*splits.notes, *notes, *machine_notes(training), *resume_notes):
         log_main(f"note: {note}")
+    if not arguments.check:  # which prints all findings
+        for finding in [*task.findings(splits), *check_one_text(task, splits)]:
+            if finding.severity != "good":
+                log_main(f"warning: {finding.text}")
     return Prepared(task, arguments, training, splits, output_dir)
 
 
