@@ -33,7 +33,7 @@ MAY_CHANGE = (
     *("neftune_noise_alpha", "bf16", "fp16"),
 )
 MAY_CHANGE_OPTIONS = ("adversarial_epsilon", "l2_sp")
-MOST_SHOWN = 70  # characters of a value in a message
+MOST_SHOWN, MOST_NAMED = 70, 8  # characters of a value in a message, and settings
 
 
 def run_record(
@@ -83,9 +83,11 @@ def check_same_run(checkpoint: Path, record: dict[str, Any]) -> list[str]:
     then = read_json(checkpoint / FILE)
     differing = _differences(then.get("same", {}), record["same"])
     if differing:
+        more = len(differing) - MOST_NAMED
+        shown = [*differing[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
         raise AdaptkitError(
             f"--resume_from_checkpoint {checkpoint}: that run had other settings:\n  "
-            + "\n  ".join(differing)
+            + "\n  ".join(shown)
             + "\nGive the same ones to go on, or another --output_dir to begin anew."
         )
     changed = _differences(then.get("may_change", {}), record["may_change"])

@@ -207,10 +207,11 @@ class ManyTasksTrainer(AdapterTrainer):
             args,
             options,
         )
-        self.record["same"] |= {
+        self.record["same"] = {
+            "names of the tasks": [job.name for job in jobs],
             "--sampling_temperature": temperature,
             "--task_weighting": weighting,
-            "names of the tasks": [job.name for job in jobs],
+            **self.record["same"],
         }
 
     def buckets(self) -> TaskBuckets:
