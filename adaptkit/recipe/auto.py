@@ -168,7 +168,7 @@ def choose_activation_cache(encoded: Encoded, model: Any) -> Choice[ActivationCa
     Raises:
         AdaptkitError: `--frozen_trunk memory` or `disk` is set but not possible.
     """
-    wish, folder = encoded.prepared.arguments.frozen_trunk, encoded.prepared.output_dir / "trunk"
+    wish, folder = encoded.prepared.arguments.frozen_trunk, encoded.prepared.output_dir
     if wish not in FROZEN_TRUNK:
         raise unknown("--frozen_trunk", str(wish), FROZEN_TRUNK)
     if wish == "off":
@@ -192,7 +192,7 @@ def choose_activation_cache(encoded: Encoded, model: Any) -> Choice[ActivationCa
     if problem is not None:
         return Choice(None)
     what = "the lowest layer runs" if layers == 1 else f"the lower {layers} layers run"
-    place = "in memory" if where == "memory" else f"in {folder}, and are removed at the end"
+    place = "in memory" if where == "memory" else f"on the disk of {folder} until the end"
     reason = (
         f"frozen layers: {what} once a text; their outputs take about {size / 1e9:.2f} GB {place}"
     )

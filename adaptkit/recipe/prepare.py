@@ -24,7 +24,7 @@ from adaptkit.recipe.data_checks import check_one_text
 from adaptkit.recipe.parser import Parsed
 from adaptkit.recipe.steps import Prepared
 from adaptkit.tasks.base import Task
-from adaptkit.training.checkpoints import last_whole_checkpoint
+from adaptkit.training.checkpoints import STATE, is_whole, last_whole_checkpoint
 from adaptkit.training.defaults import DEFAULTS, data_defaults, machine_defaults, machine_notes
 from adaptkit.training.sharding import leave_out_fsdp
 from adaptkit.utils.output_folder import check_empty, check_writable
@@ -155,10 +155,25 @@ def _check_training(training: Any, task: Task, arguments: RecipeArguments) -> No
             raise AdaptkitError(
                 f"--report_to {name}: the package {name} is not installed; pip install {name}"
             )
+    if training.push_to_hub:
+        _check_hub(training.output_dir)
     if arguments.gradual_unfreezing and (training.world_size > 1 or training.n_gpu > 1):
         raise AdaptkitError("--gradual_unfreezing works in one process on one device.")
     if training.label_smoothing_factor and not task.smooths:
         raise AdaptkitError(f"--label_smoothing_factor does not go with {task.name}.")
+
+
+def _check_hub(folder: str) -> None:
+    """Refuse --push_to_hub where the Hub cannot be reached, or does not know the user."""
+    import huggingface_hub
+
+    try:
+        huggingface_hub.whoami()
+    except Exception as problem:
+        raise AdaptkitError(
+            f"--push_to_hub: {str(problem).strip().splitlines()[0][:200]} Train without it; "
+            f"hf upload NAME {folder} publishes the folder at any time later."
+        ) from problem
 
 
 def _settle(
@@ -262,6 +277,13 @@ def find_checkpoint(asked: str | None, output_dir: Path) -> tuple[str | None, li
         if not Path(asked).is_dir():
             raise AdaptkitError(
                 f"--resume_from_checkpoint {asked}: there is no such folder; true takes the last."
+            )
+        if not is_whole(Path(asked)):
+            last = last_whole_checkpoint(Path(asked))
+            hint = f" Did you mean {last}?" if last else ""
+            raise AdaptkitError(
+                f"--resume_from_checkpoint {asked} is no whole checkpoint: it has no readable "
+                f"{STATE}.{hint}"
             )
         return asked, []
     found = last_whole_checkpoint(output_dir)

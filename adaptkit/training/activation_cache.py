@@ -8,16 +8,20 @@ again in any fold, seed or trial.
 from __future__ import annotations
 
 import hashlib
-import shutil
+import mmap
+import os
 import tempfile
-import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.utils.atomic_files import make_folder
+from adaptkit.utils.writing import writing
 
 BLOCK = 1 << 26  # bytes
 
@@ -26,14 +30,13 @@ class ActivationCache:
     """Hidden states by digest.
 
     Args:
-        folder: where to create a temporary folder for the files, which is removed at the end; None
-            stores all in memory.
+        folder: on whose disk to store them, in files without a name: they are gone when the process
+            ends, however it ends. None stores all in memory.
     """
 
     def __init__(self, folder: str | Path | None = None):
         self.folder = None if folder is None else Path(folder)
         self.source: object = None  # the frozen layers that the states came from
-        self._remove: Callable[[], object] | None = None
         self.clear()
 
     def clear(self) -> None:
@@ -41,9 +44,6 @@ class ActivationCache:
         self._where: dict[bytes, tuple[int, int, int]] = {}  # digest -> block, first row, rows
         self._blocks: list[Tensor] = []
         self._used = 0  # rows of the last block
-        if self._remove:
-            self._remove()
-        self._remove = None
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._where
@@ -62,7 +62,11 @@ class ActivationCache:
         return self._blocks[0].shape[1]
 
     def put(self, digest: bytes, states: Tensor) -> None:
-        """Store the states of a text, `(tokens, width)`."""
+        """Store the states of a text, `(tokens, width)`.
+
+        Raises:
+            AdaptkitError: the disk does not take them.
+        """
         rows, width = states.shape
         if not self._blocks or self._used + rows > len(self._blocks[-1]):
             self._blocks.append(
@@ -78,17 +82,18 @@ class ActivationCache:
     def _new_block(self, rows: int, width: int, dtype: torch.dtype) -> Tensor:
         if self.folder is None:
             return torch.empty(rows, width, dtype=dtype)
-        if self._remove is None:
-            ours = (
-                self.folder if not self.folder.exists() else None
-            )  # folders made here go with the files
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._files = Path(tempfile.mkdtemp(prefix="kept-", dir=self.folder))
-            self._remove = weakref.finalize(self, shutil.rmtree, ours or self._files, True)
-        file = self._files / f"{len(self._blocks)}.bin"
-        return torch.from_file(str(file), shared=True, size=rows * width, dtype=dtype).view(
-            rows, width
-        )
+        make_folder(self.folder)
+        size = rows * width * dtype.itemsize
+        try:
+            with writing(self.folder), tempfile.TemporaryFile(dir=self.folder) as file:
+                _allocate(file.fileno(), size)
+                mapped = mmap.mmap(file.fileno(), size)
+        except AdaptkitError as problem:
+            raise AdaptkitError(
+                f"the frozen layers' outputs: {problem} --frozen_trunk memory keeps them in "
+                "memory, off computes them each time."
+            ) from problem
+        return torch.frombuffer(mapped, dtype=dtype).view(rows, width)
 
     def batch(self, digests: Sequence[bytes], starts: Sequence[int], tokens: int) -> Tensor:
         """The states of some texts, `(texts, tokens, width)`, padded with zeros.
@@ -101,6 +106,15 @@ class ActivationCache:
             block, begin, count = self._where[digest]
             found[row, start : start + count] = self._blocks[block][begin : begin + count]
         return found
+
+
+def _allocate(file: int, size: int) -> None:
+    """Take the space on the disk now: a mapped file that finds none later ends the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+        return
+    for start in range(0, size, BLOCK):
+        os.write(file, bytes(min(BLOCK, size - start)))
 
 
 READ = (

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -31,6 +32,7 @@ from adaptkit.training.options import EncodedSplit, TrainerOptions
 from adaptkit.training.precision import Precision
 from adaptkit.training.progress import Progress
 from adaptkit.training.regularization import GradualUnfreezing
+from adaptkit.training.run_record import check_same_run, run_record
 from adaptkit.training.stop import Stop, StopOnSignal, TrainingStopped
 from adaptkit.training.trainer import AdapterTrainer
 from adaptkit.utils.hardware import peak_memory
@@ -138,6 +140,7 @@ def fit(
             `metric_for_best_model` is not one of the task's metrics.
     """
     trainer = make_trainer(model, task, train, validation, tokenizer, args, options)
+    trainer.record = run_record(model, [task], [train], [validation], args, options)
     if validation is not None:
         check_best_metric(model, task, validation, tokenizer, args)
     return run_trainer(trainer)
@@ -179,6 +182,9 @@ def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
     it is then.
     """
     model, args, options = trainer.model, trainer.args, trainer.options
+    if args.resume_from_checkpoint and trainer.record is not None:
+        for note in check_same_run(Path(args.resume_from_checkpoint), trainer.record):
+            log_main(f"note: {note}")
     on_signal, began = StopOnSignal(), time.perf_counter()
     trainer.add_callback(on_signal)
     if trainer.why_not_recorded and args.device.type == "cuda":

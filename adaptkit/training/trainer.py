@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import peft
@@ -16,12 +17,15 @@ from adaptkit.data.samplers import LengthBuckets, lengths_of
 from adaptkit.models.backbone import bare_model
 from adaptkit.tasks.base import Task
 from adaptkit.training.adversarial import on_embeddings
+from adaptkit.training.checkpoints import new_checkpoint
 from adaptkit.training.cuda_graphs import StepGraphs, why_not_recorded
 from adaptkit.training.last_layer import cut_last_layer
 from adaptkit.training.options import TrainerOptions
 from adaptkit.training.regularization import L2SPPenalty, set_rates
+from adaptkit.training.run_record import FILE
 from adaptkit.training.zero_grad import quick_zero_grad
 from adaptkit.utils.cudnn import attention_for
+from adaptkit.utils.json_files import write_json
 
 
 class AdapterTrainer(Trainer):
@@ -40,6 +44,7 @@ class AdapterTrainer(Trainer):
     def __init__(self, *args: Any, task: Task, options: TrainerOptions, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.task, self.options = task, options
+        self.record: dict[str, Any] | None = None  # for checkpoints
         for theirs in (ProgressCallback, PrinterCallback):  # dictionaries between torn bars
             self.remove_callback(theirs)
         self.model_accepts_loss_kwargs = True  # count the labels of a step
@@ -186,11 +191,21 @@ class AdapterTrainer(Trainer):
         seed = args.seed if args.data_seed is None else args.data_seed
         return LengthBuckets(lengths_of(self.train_dataset), step, seed)
 
+    def _save_checkpoint(self, model, trial):
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        with new_checkpoint(folder, self.args.should_save):
+            super()._save_checkpoint(model, trial)
+
+    def _save_record(self, folder: str | Path) -> None:
+        if self.record is not None:
+            write_json(Path(folder) / FILE, self.record)
+
     def _save(self, output_dir: str | None = None, state_dict=None):
         folder = str(output_dir or self.args.output_dir)
         network = {"save_embedding_layers": False} if isinstance(self.model, peft.PeftModel) else {}
         self.model.save_pretrained(folder, state_dict=state_dict, **network)
         self.processing_class.save_pretrained(folder)
+        self._save_record(folder)
 
 
 def _labels_of_step(labels: torch.Tensor, counted: torch.Tensor | int | None) -> torch.Tensor:

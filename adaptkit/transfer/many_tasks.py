@@ -33,6 +33,7 @@ from adaptkit.tasks.base import Task
 from adaptkit.training.callbacks import StopOnBadLoss
 from adaptkit.training.options import EncodedSplit
 from adaptkit.training.progress import Progress
+from adaptkit.training.run_record import run_record
 from adaptkit.training.trainer import AdapterTrainer
 
 WEIGHTINGS = ("fixed", "uncertainty", "balanced")
@@ -198,6 +199,20 @@ class ManyTasksTrainer(AdapterTrainer):
             callbacks=[StopOnBadLoss(), Progress("score")],
             **kwargs,
         )
+        self.record = run_record(
+            jobs[0].model,
+            [job.task for job in jobs],
+            [job.train for job in jobs],
+            [job.validation for job in jobs],
+            args,
+            options,
+        )
+        self.record["same"] = {
+            "names of the tasks": [job.name for job in jobs],
+            "--sampling_temperature": temperature,
+            "--task_weighting": weighting,
+            **self.record["same"],
+        }
 
     def buckets(self) -> TaskBuckets:
         return self._sampler
@@ -298,6 +313,7 @@ class ManyTasksTrainer(AdapterTrainer):
 
     def _save(self, output_dir: str | None = None, state_dict=None):
         Trainer._save(self, output_dir, self._many().state_dict())
+        self._save_record(str(output_dir or self.args.output_dir))
 
 
 def own_history(history: list[dict[str, float]], name: str) -> list[dict[str, float]]:

@@ -8,13 +8,16 @@ with torchrun and prints that.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from adaptkit.errors import AdaptkitError, escaped
 
+_PR_SET_PDEATHSIG = 1
 _RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 
 
@@ -35,6 +38,7 @@ def start_all_processes() -> None:
         AdaptkitError: several processes were requested, but their number is unknown, or they are
             for one GPU or for several machines.
     """
+    _end_with_accelerate()
     launched = "ACCELERATE_MIXED_PRECISION" in os.environ  # accelerate sets it in what it launches,
     several = "MASTER_ADDR" in os.environ  # and this for two or more processes
     if not (launched and several) or any(name in os.environ for name in _RANKS):
@@ -81,8 +85,20 @@ def _processes_asked_for() -> tuple[int | None, int]:
 
     Its command line takes precedence over its configuration file.
     """
-    import psutil
     from accelerate.commands.launch import launch_command_parser
+
+    words = _words_of_accelerate()
+    if words is None:
+        return None, 1
+    asked, _ = launch_command_parser().parse_known_args(words)
+    file = _configuration_of(asked)
+    count = asked.num_processes or getattr(file, "num_processes", None)
+    return count, asked.num_machines or getattr(file, "num_machines", None) or 1
+
+
+def _words_of_accelerate() -> list[str] | None:
+    """The words behind `accelerate launch` if that is this process's parent."""
+    import psutil
 
     words = psutil.Process(os.getppid()).cmdline()
     starts = [
@@ -90,12 +106,7 @@ def _processes_asked_for() -> tuple[int | None, int]:
         for i, word in enumerate(words)
         if word in ("launch", "accelerate.commands.launch") or word.endswith("accelerate-launch")
     ]
-    if not starts:
-        return None, 1
-    asked, _ = launch_command_parser().parse_known_args(words[starts[0] + 1 :])
-    file = _configuration_of(asked)
-    count = asked.num_processes or getattr(file, "num_processes", None)
-    return count, asked.num_machines or getattr(file, "num_machines", None) or 1
+    return words[starts[0] + 1 :] if starts else None
 
 
 def _configuration_of(asked: Any) -> Any:
@@ -105,6 +116,13 @@ def _configuration_of(asked: Any) -> Any:
     if asked.config_file is None and (asked.cpu or not Path(default_config_file).is_file()):
         return None
     return load_config_from_file(asked.config_file)
+
+
+def _end_with_accelerate() -> None:
+    """Receive SIGTERM when `accelerate launch` ends: it passes no signal on (Linux only)."""
+    launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "RANK" not in os.environ
+    if sys.platform == "linux" and launched and _words_of_accelerate() is not None:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def log_main(text: str = "") -> None:

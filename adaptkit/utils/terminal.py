@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -11,6 +12,9 @@ from typing import TextIO
 from tabulate import tabulate
 
 from adaptkit.errors import AdaptkitError, escaped
+from adaptkit.utils.writing import why_not_written
+
+NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -38,19 +42,29 @@ def say(text: str, stream: TextIO | None = None) -> None:
 def guarded(main: Callable[[], object]) -> None:
     """Run a command; an AdaptkitError becomes one message on stderr and exit code 2.
 
-    If the reader of its output has gone (`| head`), it ends silently.
+    So does a full disk. If the reader of its output has gone (`| head`), it ends silently.
     """
     try:
         main()
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the rest is flushed there at exit
+        _drop_output()
         raise SystemExit(1) from None
+    except OSError as problem:
+        if problem.errno not in NOT_WRITTEN:
+            raise
+        _drop_output()
+        where = problem.filename or "what this command prints"
+        print(f"error: {where} cannot be written: {why_not_written(problem)}.", file=sys.stderr)
+        raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("\nstopped by Ctrl-C", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     except AdaptkitError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+
+
+def _drop_output() -> None:
+    """What is left of the output goes nowhere when it is flushed at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

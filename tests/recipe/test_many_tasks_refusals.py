@@ -67,12 +67,12 @@ def test_a_checkpoint_is_gone_on_from_by_the_same_tasks_alone(tmp_path, pair):
     assert found["one_task_weight"] > 0
     before = load_file(tmp_path / "out/one/adapter_model.safetensors")
     turned = {name: pair[name] for name in ("two", "one")}
-    with pytest.raises(AdaptkitError, match="other tasks, in another order"):
+    with pytest.raises(AdaptkitError, match="of the tasks: .*one.*two.* then, .*two.*one"):
         run(tmp_path, turned, "--resume_from_checkpoint", "true")
     more = ["--task_weighting", "uncertainty", "--resume_from_checkpoint", "true"]
-    with pytest.raises(AdaptkitError, match="or another method: models"):
+    with pytest.raises(AdaptkitError, match=r"--method: lora.*r=2.* then, lora.*r=1"):
         run(tmp_path, pair, *more, "--method", "lora[r=1,sites=attn.q]")
-    with pytest.raises(AdaptkitError, match="no checkpoint of many tasks"):
+    with pytest.raises(AdaptkitError, match="is no whole checkpoint"):
         run(tmp_path, pair, "--resume_from_checkpoint", str(tmp_path / "out/one"))
     after = load_file(tmp_path / "out/one/adapter_model.safetensors")
     assert all((before[name] == after[name]).all() for name in before)

@@ -34,7 +34,7 @@ def test_a_folder_with_other_files_is_left_as_it_was(tmp_path):
     (tmp_path / "mine.txt").write_text("precious")
     kept = ActivationCache(tmp_path)
     kept.put(b"1", torch.ones(2, 3))
-    assert len(list(tmp_path.iterdir())) == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]  # ours have no name
     kept.clear()
     kept.put(b"1", torch.ones(2, 3))
     del kept
@@ -49,7 +49,8 @@ def test_blocks_grow(tmp_path, monkeypatch):
     states = {bytes([i]): torch.full((1 + i, 4), float(i)) for i in range(40)}
     for digest, rows in states.items():
         kept.put(digest, rows)
-    assert len(list((tmp_path / "kept").rglob("*.bin"))) > 5
+    assert len(kept._blocks) > 5
+    assert list((tmp_path / "kept").iterdir()) == []
     for digest, rows in states.items():
         assert torch.equal(kept.batch([digest], [0], len(rows))[0], rows)
     assert kept.size >= sum(math.prod(rows.shape) * 4 for rows in states.values())
