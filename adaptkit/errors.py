@@ -28,6 +28,17 @@ def quoted(value: object, most: int = SHOWN) -> str:
         text = repr(value[: 2 * most] + value[-2 * most :]) if _long(value, most) else repr(value)
     except (ValueError, RecursionError):  # numbers of thousands of digits, lists in lists in lists
         return f"a {type(value).__name__}"
+    return _without_middle(text, most)
+
+
+def shorten(text: str, most: int = SHOWN) -> str:
+    """A text as a line of a message shows it: what is not printed escaped, the middle left out."""
+    text = text if len(text) <= 4 * most else text[: 2 * most] + text[-2 * most :]
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return _without_middle(shown, most)
+
+
+def _without_middle(text: str, most: int) -> str:
     half = (most - 3) // 2
     return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
 
@@ -63,7 +74,8 @@ def unknown(kind: str, given: str, known: Iterable[str], hint: str = "") -> Adap
     Traceback (most recent call last):
     adaptkit.errors.AdaptkitError: unknown method 'lroa'; did you mean 'lora'? Known: ia3, lora.
     """
-    names = sorted(map(str, known))
+    names, given = sorted(map(str, known)), str(given)
+    given = given if len(given) <= 80 else f"{given[:80]}..."
     close = nearest(given, names)
     guess = f"; did you mean {close!r}?" if close else "."
     more = f" and {len(names) - 100} more" if len(names) > 100 else ""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from adaptkit.adapters.attachments import Attachment
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.lora import LoRA
+from adaptkit.models.backbone import base_modules
 
 Plan = dict[str, list[Attachment]]
 
@@ -113,7 +114,8 @@ def peft_lora_config(
         config["alpha_pattern"] = {
             path: _whole(method.scale * grow(rank)) for path, rank in ranks.items()
         }
-    if any(not hasattr(_unwrapped(base, path), "in_features") for path in plan):
+    modules = base_modules(base)
+    if any(not hasattr(modules[path], "in_features") for path in plan):
         config["fan_in_fan_out"] = True
     peft.LoraConfig(**config)  # refuse here whatever PEFT would refuse
     return config
@@ -137,18 +139,13 @@ def _blocks(attachments: list[Attachment], parts: list[Tensor], width: int) -> T
     return whole
 
 
-def _unwrapped(base: nn.Module, path: str) -> nn.Module:
-    module = base.get_submodule(path)
-    return getattr(module, "base_layer", module)
-
-
 def _whole(number: float) -> float | int:
     return int(number) if float(number).is_integer() else number
 
 
 def _short_names(paths: list[str], base: nn.Module) -> list[str]:
     """The last parts of the paths if they name only these modules (`query`), else full paths."""
-    everywhere = Counter(name.rpartition(".")[2] for name, _ in base.named_modules())
+    everywhere = Counter(name.rpartition(".")[2] for name in base_modules(base))
     ours = Counter(path.rpartition(".")[2] for path in paths)
     if all(everywhere[name] == count for name, count in ours.items()):
         return sorted(ours)

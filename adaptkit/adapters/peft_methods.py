@@ -10,6 +10,7 @@ from torch import nn
 
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.grammar import read_term, split_terms
+from adaptkit.utils.json_types import shortened
 
 
 def peft_method(text: str) -> peft.PeftConfig:
@@ -50,9 +51,12 @@ def _peft_value(text: str):
             return value
     for read in (int, float):
         try:
-            return read(text)
+            number = read(text)
         except ValueError:
-            pass
+            continue
+        if not abs(number) < (2**63 if isinstance(number, int) else 1e9):
+            raise AdaptkitError(f"{shortened(text)} is no number that a method can use.")
+        return number
     return text
 
 

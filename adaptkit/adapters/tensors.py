@@ -18,7 +18,7 @@ from adaptkit.adapters.peft_lora import (
 )
 from adaptkit.adapters.tuner import plan
 from adaptkit.errors import AdaptkitError
-from adaptkit.models.backbone import backbone_of, linear_shape
+from adaptkit.models.backbone import backbone_of, base_module, base_modules, linear_shape
 
 
 def adapter_tensors(model: peft.PeftModel, adapter_name: str) -> dict[str, Tensor]:
@@ -42,7 +42,7 @@ def own_tensors(files: AdapterFiles, bare: nn.Module, union: tuple) -> dict[str,
 
 def _at_home(bare: nn.Module, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename tensors of an adapter trained under another head, or none, to this model's paths."""
-    paths = {path.replace(".base_layer", "") for path, _ in bare.named_modules()}
+    paths = base_modules(bare).keys()
     prefix = backbone_of(bare)[1]
 
     def moved(key: str) -> str:
@@ -75,13 +75,11 @@ def expected_shapes(base: nn.Module, planned, head: list[str]) -> dict[str, tupl
                     param.shape
                 )
     for path in head:
-        module = base.get_submodule(path)
-        module = getattr(module, "original_module", module)
-        shapes |= {
-            f"{PREFIX}{path}.{key}": tuple(t.shape) for key, t in module.state_dict().items()
-        }
+        state = base_module(base.get_submodule(path)).state_dict()
+        shapes |= {f"{PREFIX}{path}.{key}": tuple(t.shape) for key, t in state.items()}
     return shapes
 
 
 def output_widths(base: nn.Module, planned) -> dict[str, int]:
-    return {path: linear_shape(base.get_submodule(path))[1] for path in planned}
+    modules = base_modules(base)
+    return {path: linear_shape(modules[path])[1] for path in planned}

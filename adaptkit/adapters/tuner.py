@@ -26,6 +26,7 @@ from adaptkit.adapters.layer import AdaptLayer
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method, parse_method
+from adaptkit.models.backbone import base_modules
 from adaptkit.models.find_sites import find_sites
 
 
@@ -82,7 +83,7 @@ def as_methods(method: str | Method | Sequence[Method]) -> tuple[Method, ...]:
 
 
 def plan(model: nn.Module, union: tuple[Method, ...]) -> dict[str, list[Attachment]]:
-    """Module path -> its attachments, in the order of the union."""
+    """Module path -> its attachments, in the order of the union; the same if adapted already."""
     sites = find_sites(model)
     planned = defaultdict(list)
     for index, method in enumerate(union):
@@ -103,7 +104,7 @@ class AdaptTuner(BaseTuner):
         check_adapter_name(adapter_name)
         config = cast(AdaptConfig, self.peft_config[adapter_name])
         self._plan = plan(model, parse_method(config.method))
-        self._modules_by_path = {_plain(name): module for name, module in model.named_modules()}
+        self._modules_by_path = base_modules(model)
         for attachment in (one for attachments in self._plan.values() for one in attachments):
             if attachment.site.kind == "attention":
                 check_routable(self._modules_by_path[attachment.site.entry])
@@ -202,10 +203,6 @@ def check_adapter_name(name: str) -> None:
             "method of torch's modules. "
             f"Use {suggestion!r}; the folder on disk may have any name."
         )
-
-
-def _plain(name: str) -> str:
-    return name.replace(".base_layer", "")
 
 
 _REGISTRIES: tuple[tuple[Any, Any], ...] = (

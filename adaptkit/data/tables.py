@@ -65,11 +65,11 @@ class Table:
     def take(self, indexes: Iterable[int]) -> Table:
         indexes = list(indexes)
         lines = [self.lines[i] for i in indexes] if self.lines else None
-        return Table([self.rows[i] for i in indexes], self.source, lines)
+        return Table([self.rows[i] for i in indexes], self.source, lines, read_as=self.read_as)
 
     def with_rows(self, rows: list[dict[str, Any]]) -> Table:
         """The same sources with other rows."""
-        return Table(rows, self.source, self.lines)
+        return Table(rows, self.source, self.lines, read_as=self.read_as)
 
     def and_rows(self, other: Table | None) -> Table:
         """These rows followed by those of another table."""

@@ -1,4 +1,4 @@
-"""The parts of a task model: the model inside PEFT's wrapper, its backbone, linear map shapes."""
+"""The parts of a task model, adapted or not: its backbone, the base's own modules, map shapes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,48 @@ def backbone_of(model: Any) -> tuple[Any, str]:
     return (backbone, prefix + ".") if isinstance(backbone, nn.Module) else (model, "")
 
 
+# The children that hold the base's own module in what PEFT and adaptkit put in its place.
+_WRAPPED = ("base_layer", "original_module", "token_adapter")
+
+
+def base_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules of the base by path, as `named_modules` gave them before anything was injected.
+
+    Whatever reads the structure of a model reads it here, so an adapted model has the sites, names
+    and fingerprint of its base: there is nothing to remember, copy or keep up to date.
+    """
+    found: dict[str, nn.Module] = {}
+    seen: set[int] = set()
+
+    def visit(path: str, module: nn.Module) -> None:
+        module = base_module(module)
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+        found[path] = module
+        for name, child in module.named_children():
+            visit(f"{path}.{name}" if path else name, child)
+
+    visit("", model)
+    return found
+
+
+def base_module(module: nn.Module) -> nn.Module:
+    """The base's own module behind its wrappers, or the module itself."""
+    while inside := [name for name in _wrapped(module) if module._modules.get(name) is not None]:
+        module = module.get_submodule(inside[0])
+    return module
+
+
+def _wrapped(module: nn.Module) -> tuple[str, ...]:
+    """PEFT's AdaptionPrompt has its own name for the attention that it wraps."""
+    prompted = type(module).__module__.startswith("peft.tuners.adaption_prompt")
+    return ("model",) if prompted else _WRAPPED
+
+
 def linear_shape(module: Any) -> tuple[int, int]:
     """(width in, width out) of a linear map: torch, Conv1D or quantized, wrapped by PEFT or not."""
-    module = getattr(module, "base_layer", module)
+    module = base_module(module)
     if hasattr(module, "in_features"):
         return module.in_features, module.out_features
     return module.nx, module.nf  # transformers.pytorch_utils.Conv1D

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import TYPE_CHECKING
+
+from torch import nn
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.models.backbone import linear_shape
+from adaptkit.models.backbone import base_modules, linear_shape
 from adaptkit.models.sites import Stack
-
-if TYPE_CHECKING:
-    from torch import nn
 
 SPELLINGS = {
     "q": ("q", "query", "q_proj", "q_lin", "wq", "query_proj", "to_q", "linear_q"),
@@ -28,27 +26,29 @@ SPELLINGS = {
 GATES = ("gate", "gate_proj", "w1", "wi_0", "linear_g")
 
 
-def discover(backbone: nn.Module, config) -> tuple[Stack, ...]:
-    """The stacks of `backbone`, by structure.
+def discover(modules: dict[str, nn.Module], config) -> tuple[Stack, ...]:
+    """The stacks of a backbone, by structure.
+
+    Args:
+        modules: the backbone's modules by path, from `base_modules`.
 
     Raises:
         AdaptkitError: no interpretation fits, or several do. Lists the maps of a layer and shows
             the table entry to write.
     """
-    layers = _layer_lists(backbone)
-    modules = dict(backbone.named_modules())
+    layers = _layer_lists(modules)
     stacks = [stack for name in layers if (stack := _read_layer(name, modules[f"{name}.0"]))]
     if not stacks or len(stacks) < len(layers):
         raise _cannot_tell(modules, layers, config)
     return tuple(stacks)
 
 
-def _layer_lists(backbone: nn.Module) -> list[str]:
+def _layer_lists(modules: dict[str, nn.Module]) -> list[str]:
     """Paths of the outermost module lists with items of one class and several linear maps."""
     found: list[str] = []
-    for name, module in backbone.named_modules():
+    for name, module in modules.items():
         inside = any(name.startswith(outer + ".") for outer in found)
-        if type(module).__name__ != "ModuleList" or not len(module) or inside:
+        if not isinstance(module, nn.ModuleList) or not len(module) or inside:
             continue
         if len(Counter(type(item) for item in module)) == 1 and len(_linear_maps(module[0])) >= 4:
             found.append(name)
@@ -58,7 +58,7 @@ def _layer_lists(backbone: nn.Module) -> list[str]:
 def _linear_maps(layer: nn.Module) -> dict[str, tuple[int, int]]:
     return {
         name: linear_shape(module)
-        for name, module in layer.named_modules()
+        for name, module in base_modules(layer).items()
         if not list(module.children()) and (hasattr(module, "in_features") or hasattr(module, "nx"))
     }
 
@@ -99,7 +99,7 @@ def _read_layer(path: str, layer: nn.Module) -> Stack | None:
     if len(into) != 1 or len(back) != 1 or len(gates) > 1 or len(rest) != 2 + len(gates):
         return None
     found |= {"ffn.in": into[0], "ffn.out": back[0]} | ({"ffn.gate": gates[0]} if gates else {})
-    module = layer.get_submodule(attention) if attention else layer
+    module = base_modules(layer)[attention]
     return Stack(f"{path}.*", found, attention if _uses_interface(module) else "")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.architectures import table_entry
-from adaptkit.models.backbone import backbone_of, linear_shape
+from adaptkit.models.backbone import backbone_of, bare_model, base_modules, linear_shape
 from adaptkit.models.sites import Site, Stack
 
 if TYPE_CHECKING:
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def find_sites(model: Any) -> list[Site]:
-    """All sites of `model` (a transformers model with any head), in the order of its layers.
+    """All sites of `model`, in the order of its layers.
+
+    Args:
+        model: a transformers model with any head, adapted or not. Paths are those of the model
+            without PEFT's wrapper.
 
     Raises:
         AdaptkitError: the architecture is not in the table, and its structure is ambiguous.
@@ -36,8 +40,8 @@ def find_sites(model: Any) -> list[Site]:
 
 def first_layers(model: Any) -> list[nn.Module]:
     """The layers of the stack that reads the text, in order: the encoder's if there is one."""
-    stacks, modules, _ = _stacks(model)
-    return [modules[name] for name in stacks[0][1]]
+    stacks, _, prefix = _stacks(model)
+    return [bare_model(model).get_submodule(prefix + name) for name in stacks[0][1]]
 
 
 def layer_paths(model: Any) -> list[tuple[Stack, list[str]]]:
@@ -50,24 +54,25 @@ def last_layer_sites(model: Any) -> tuple[nn.Module | None, list[Site]]:
 
     None if layers are shared, or if two stacks read each other.
     """
-    stacks, modules, prefix = _stacks(model)
+    stacks, _, prefix = _stacks(model)
     layers = stacks[-1][1]
     if len(stacks) > 1 or len(layers) != getattr(
         model.config.get_text_config(), "num_hidden_layers", len(layers)
     ):
         return None, []
-    path = f"{prefix}{layers[-1]}."
-    return modules[layers[-1]], [site for site in find_sites(model) if site.module.startswith(path)]
+    path = prefix + layers[-1]
+    sites = [site for site in find_sites(model) if site.module.startswith(f"{path}.")]
+    return bare_model(model).get_submodule(path), sites
 
 
 def _stacks(model: Any) -> tuple[list[tuple[Stack, list[str]]], dict[str, nn.Module], str]:
-    """Each stack with its layer paths below the backbone; the backbone's modules; its prefix."""
+    """Each stack with its layer paths below the backbone; the base's modules; their prefix."""
     from adaptkit.models.discover import discover
 
-    backbone, prefix = backbone_of(model)
-    modules = dict(backbone.named_modules())
+    backbone, prefix = backbone_of(bare_model(model))
+    modules = base_modules(backbone)
     found = []
-    for stack in table_entry(model.config) or discover(backbone, model.config):
+    for stack in table_entry(model.config) or discover(modules, model.config):
         pattern = re.compile(re.escape(stack.layers).replace(r"\*", r"(\d+)"))
         found.append((stack, [name for name in modules if pattern.fullmatch(name)]))
     return found, modules, prefix

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from adaptkit.data.alignment import held_characters, with_marks
+from adaptkit.data.answer_windows import held_answers, shorten, target_tokens, windows_of
 from adaptkit.data.answers import read_answers
 from adaptkit.data.collate import IGNORED, by_column
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
-from adaptkit.data.texts import normalize_text
+from adaptkit.data.texts import normalize_text, visible_part
 from adaptkit.errors import quoted
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import Flag, flag
@@ -111,7 +113,7 @@ class Answer(Task):
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
         for row, length in enumerate(lengths):
             if length > room // 2:
-                pairs[row] = _short(pairs[row][0], tokenizer, room // 2), pairs[row][1]
+                pairs[row] = shorten(pairs[row][0], tokenizer, room // 2), pairs[row][1]
         by_stride: dict[int, list[int]] = {}  # a row's windows depend only on the row
         for row, length in enumerate(lengths):
             by_stride.setdefault(
@@ -120,7 +122,7 @@ class Answer(Task):
         windows = [
             w
             for stride, rows in by_stride.items()
-            for w in _windows(pairs, rows, tokenizer, max_length, stride)
+            for w in windows_of(table, pairs, rows, tokenizer, max_length, stride)
         ]
         columns = by_column(sorted(windows, key=lambda window: window["_row"]))
         columns["length"] = [len(ids) for ids in columns["input_ids"]]
@@ -129,8 +131,9 @@ class Answer(Task):
             for ids in columns["input_ids"]
         ]
         if labelled:
+            spans = held_answers(table, columns)
             columns["labels"] = [
-                _target(table.rows[owner]["answers"], places, none)
+                target_tokens(spans[owner], places, none)
                 for owner, places, none in zip(
                     columns["_row"], columns["_offsets"], columns["_nothing"], strict=True
                 )
@@ -165,6 +168,7 @@ class Answer(Task):
         """
         best = [{"text": "", "start": 0, "end": 0, "score": -np.inf} for _ in table.rows]
         none = np.full(len(table), np.inf)
+        held = held_characters(encoded, [row["context"] for row in table.rows])
         windows = zip(
             encoded["_row"], encoded["_offsets"], encoded["_nothing"], outputs, strict=True
         )
@@ -172,15 +176,13 @@ class Answer(Task):
             none[owner] = min(none[owner], float(logits[nothing].sum()))
             start, end, score = self._best_span(logits[: len(offsets)], np.asarray(offsets))
             if score > best[owner]["score"]:
-                text = table.rows[owner]["context"][start:end]
-                start += len(text) - len(
-                    text.lstrip()
-                )  # some tokenizers include the blank before a word
-                text = text.strip()
+                context = table.rows[owner]["context"]
+                end = with_marks(context, held[owner], end)
+                start, end = visible_part(context, start, end)  # tokens may include blanks
                 best[owner] = {
-                    "text": text,
+                    "text": context[start:end],
                     "start": start,
-                    "end": start + len(text),
+                    "end": end,
                     "score": score,
                 }
         if self.unanswerable:
@@ -204,7 +206,7 @@ class Answer(Task):
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.squad import exact_match, f1
 
-        references = [_references(row) for row in table.rows]
+        references = [list(map(_visible, _references(row))) for row in table.rows]
         exact = np.asarray(
             [
                 exact_match(answer["text"], texts)
@@ -268,49 +270,6 @@ def _references(row: dict[str, Any]) -> list[str]:
     return [answer["text"] for answer in row["answers"]] + row["unplaced"]
 
 
-def _target(answers: list[dict[str, Any]], offsets: list[list[int]], nothing: int) -> list[int]:
-    """First and last token of the first answer that is complete in this window, else of no answer.
-
-    Blanks around the answer are not part of it.
-    """
-    if not answers or not (text := answers[0]["text"].strip()):
-        return [nothing, nothing]
-    start = answers[0]["start"] + answers[0]["text"].index(text)
-    end = start + len(text)
-    inside = [i for i, (one, two) in enumerate(offsets) if one >= 0 and one < end and start < two]
-    whole = inside and offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end
-    return [inside[0], inside[-1]] if whole else [nothing, nothing]
-
-
-def _windows(
-    pairs: list[tuple[str, str]], rows: list[int], tokenizer: Any, max_length: int, stride: int
-):
-    """The windows of some rows; neighbours share `stride` tokens."""
-    encoded = tokenizer(
-        [pairs[row][0] for row in rows],
-        [pairs[row][1] for row in rows],
-        truncation="only_second",
-        max_length=max_length,
-        stride=stride,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-    )
-    owners, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
-    for i, (owner, places) in enumerate(zip(owners, offsets, strict=True)):
-        inside = [
-            list(place) if part == 1 else [-1, -1]
-            for place, part in zip(places, encoded.sequence_ids(i), strict=True)
-        ]
-        yield {
-            **{name: encoded[name][i] for name in encoded},
-            "_row": rows[owner],
-            "_offsets": inside,
-        }
-
-
-def _short(question: str, tokenizer: Any, tokens: int) -> str:
-    """A question truncated to this many tokens."""
-    offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)[
-        "offset_mapping"
-    ]
-    return question[: offsets[tokens - 1][1]] if len(offsets) > tokens else question
+def _visible(text: str) -> str:
+    start, end = visible_part(text, 0, len(text))
+    return text[start:end]
