@@ -140,8 +140,6 @@ def _listed(table: Table, index: int, value: Any) -> Iterable[tuple[int, int, st
                 start, end = (
                     item[side] if side in item else item[f"{side}_offset"] for side in _SIDES
                 )
-                if not label:
-                    raise ValueError("an entity has no label")
                 yield (
                     int(start),
                     int(end),
