@@ -37,7 +37,7 @@ def read_answers(
             text, start = answer["text"], answer.get("start", answer.get("answer_start"))
             start = -1 if start is None else int(start)
             once = text != "" and context.count(text) == 1
-        except (TypeError, KeyError, ValueError, AttributeError):
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
             raise table.bad(
                 index,
                 f'answers should be [{{"text": ..., "start": ...}}]; one is {quoted(answer)}.',

@@ -149,7 +149,7 @@ def _listed(table: Table, index: int, value: Any) -> Iterable[tuple[int, int, st
             else:
                 start, end, label = item
                 yield int(start), int(end), spell(label), None
-    except (TypeError, KeyError, ValueError, AttributeError) as problem:
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as problem:
         raise table.bad(
             index,
             'entities should be [{"start": 0, "end": 5, "label": "person"}]; they are '

@@ -117,7 +117,7 @@ def _span(table: Table, index: int, value: Any, text: str, part: str) -> dict[st
         value = dict(zip(("start", "end"), value, strict=True))
     try:
         start, end = int(value["start"]), int(value["end"])
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         raise table.bad(
             index,
             f'the {part} is {quoted(value)}; expected {{"start": ..., "end": ...}} or its text.',
@@ -143,7 +143,7 @@ def _pairs(table: Table, label_column: str) -> Table:
                 numbers = [int(relation[side]) for side in ("head", "tail")]
                 one, two = (row["entities"][number] for number in numbers if number >= 0)
                 forward, kind = one["start"] <= two["start"], relation["label"]
-            except (IndexError, KeyError, TypeError, ValueError):
+            except (IndexError, KeyError, TypeError, ValueError, OverflowError):
                 raise table.bad(
                     index, f"the relation {relation} names no label and two of the row's entities."
                 ) from None

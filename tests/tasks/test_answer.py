@@ -212,3 +212,40 @@ def test_an_answer_that_validation_lacks_is_refused(tmp_path):
     other = write(tmp_path / "b.json", squad(answers=[]))
     with pytest.raises(AdaptkitError, match=r"b\.json:q7: the question has no answer"):
         Answer().prepare(load_splits(str(train), str(other)), seed=1)
+
+
+def _question(*answers: dict, context: str = "red, then blue, then red") -> dict:
+    return {"question": "Which?", "context": context, "answers": list(answers)}
+
+
+def test_references_without_a_place_are_scored_and_carry_no_loss(tokenizer):
+    rows = [
+        _question({"text": "blue", "answer_start": -1}),  # the context holds it once
+        _question({"text": "red", "start": -1}),  # twice
+        _question({"text": "green"}, {"text": "then", "start": 5}),
+    ]
+    task = Answer()
+    table = task.read(Table(rows, "x"))
+    assert [row["answers"] for row in table.rows] == [
+        [{"text": "blue", "start": 10}],
+        [],
+        [{"text": "then", "start": 5}],
+    ]
+    assert [row["unplaced"] for row in table.rows] == [[], ["red"], ["green"]]
+    task.check_labels(table)  # no question lacks an answer
+    labels = task.encode(table, tokenizer, 32)["labels"]
+    assert labels[1] == [-100, -100]
+    assert min(labels[0] + labels[2]) > 0
+    answers = [{"text": text} for text in ("blue", "red", "green")]
+    assert task.score(answers, table) == {"exact_match": 1.0, "f1": 1.0}
+    with pytest.raises(AdaptkitError, match=r"x row 1: the place of the answer 'red' .* 2 times"):
+        task.fit_labels(table)
+
+
+@pytest.mark.parametrize("row", [{}, {"answers": None}])
+def test_a_row_without_answers_is_not_one_that_has_none(row):
+    asked = {"question": "Which?", "context": "red", **row}
+    table = Table([_question({"text": "blue", "start": 10}), asked], "x")
+    with pytest.raises(AdaptkitError, match=r"x row 1: the row has no 'answers'; write \[\]"):
+        Answer().read(table)
+    assert len(Answer().read(table, labelled=False)) == 2

@@ -27,6 +27,7 @@ _OPENERS: dict[bytes, tuple[str, Any]] = {
 _ZIP = b"PK\x03\x04"
 _WORKBOOK = "xl/workbook.xml"
 _BROKEN = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError, MemoryError)
+_BROKEN_ZIP = (zipfile.BadZipFile, NotImplementedError, RuntimeError, *_BROKEN)
 
 
 def unpack(raw: bytes, path: Path) -> tuple[bytes, str]:
@@ -62,7 +63,7 @@ def check_zip(raw: bytes, path: Path) -> zipfile.ZipFile:
     """The archive in these bytes, if its members are of a sound size."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(raw))
-    except (zipfile.BadZipFile, *_BROKEN):
+    except _BROKEN_ZIP:
         raise _broken(path, "a zip archive") from None
     if sum(member.file_size for member in archive.infolist()) > allowed(len(raw)):
         raise too_large(path)
@@ -84,7 +85,7 @@ def _unzip(raw: bytes, path: Path) -> tuple[bytes, str]:
         raise AdaptkitError(f"{path} is locked with a password: unpack it and give {files[0]}.")
     try:
         return archive.read(files[0]), PurePosixPath(files[0]).name
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, *_BROKEN):
+    except _BROKEN_ZIP:
         raise _broken(path, "a zip archive") from None
 
 

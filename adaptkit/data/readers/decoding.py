@@ -21,6 +21,7 @@ _MARKS = (
 # traditional), Japanese, Korean, Russian.
 _WESTERN = ("cp1252", "latin-1")
 _OTHERS = ("gb18030", "big5", "shift_jis", "euc_kr", "cp1251")
+_COMMON = ("utf-8", "utf-16", *_WESTERN, *_OTHERS)
 _WIDE = ("utf-16", "utf-32")
 _ONE_BYTE = re.compile(r"(iso-?8859|latin|cp125|windows-125|mac|koi8)", re.I)
 _BEYOND_ASCII = re.compile(rb"[\x80-\xff]+")
@@ -77,11 +78,11 @@ def codec_name(encoding: str) -> str:
             return found.name
     except (LookupError, ValueError):
         pass
-    close = nearest(encoding, {*encodings.aliases.aliases, *encodings.aliases.aliases.values()})
-    guess = f"; did you mean {close}?" if close else ""
+    close = nearest(encoding, _COMMON) or nearest(encoding, encodings.aliases.aliases)
+    guess = f"; did you mean {close}?" if close else "."
     raise AdaptkitError(
-        f"--encoding {encoding[:40]} is not known to Python{guess} Common ones: utf-8, utf-16, "
-        "cp1252, gb18030."
+        f"--encoding {encoding[:40]} is not known to Python{guess} Common ones: "
+        f"{', '.join(_COMMON)}."
     )
 
 

@@ -28,7 +28,8 @@ Reader = Callable[[File, Reading], Table]
 Looks = Callable[[File], bool]
 
 _TABLES = (".csv", ".tsv")
-_TEXTS = (".tsv", ".json", ".jsonl", ".ndjson", ".yaml", ".yml")
+_LINES = (".jsonl", ".ndjson")
+_TEXTS = (".tsv", ".json", *_LINES, ".yaml", ".yml")
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ FORMATS: dict[str, Format] = {
         columnar.read_arrow, (".arrow", ".feather"), (columnar.ARROW_FILE, b"\xff\xff\xff\xff")
     ),
     "xlsx": Format(spreadsheet.read_xlsx, (".xlsx", ".xlsm")),
-    "squad": Format(squad.read_squad, looks=squad.looks_like_squad, never=_TABLES),
+    "squad": Format(squad.read_squad, looks=squad.looks_like_squad, never=(*_TABLES, *_LINES)),
     "jsonl": Format(objects.read_jsonl, (".jsonl", ".ndjson"), looks=objects.holds_lines),
     "json": Format(objects.read_json, (".json",), looks=objects.holds_list),
-    "tmx": Format(tmx.read_tmx, (".tmx",), looks=lambda file: "<tmx" in file.text[:1000]),
+    "tmx": Format(tmx.read_tmx, (".tmx",), looks=lambda file: tmx.looks_like_tmx(file.text)),
     "yaml": Format(yaml_objects.read_yaml, (".yaml", ".yml")),
     "fasttext": Format(
         fasttext.read_fasttext, looks=lambda file: fasttext.looks_like_fasttext(file.filled)
@@ -100,7 +101,7 @@ def detect(file: File, reading: Reading) -> str:
     if file.path.is_dir():
         return "brat" if brat.looks_like_brat(file.path) else "folder"
     ending = file.ending
-    if reading.labelled and reading.languages and ending == f".{reading.languages[0]}":
+    if reading.labelled and reading.languages and file.path.suffix == f".{reading.languages[0]}":
         return "parallel"
     if file.path.name == "seq.in":
         return "words_beside" if reading.labelled else "lines"

@@ -52,6 +52,8 @@ def read_json(file: File, reading: Reading) -> Table:
                 f"({file.path.name}#{others[-1]} reads another)"
             )
         return table
+    if rows := _by_columns(content):
+        return Table(rows, str(file), notes=[f"{file.path.name}: JSON by columns"])
     if isinstance(content, dict) and (name := _only_list(content)):
         table = Table(content[name], str(file), _places(name, content[name]))
         table.notes.append(f"{file.path.name}: the rows are its list {name!r}")
@@ -62,6 +64,23 @@ def read_json(file: File, reading: Reading) -> Table:
             f'such as {{"train": [...]}}; it is {shape_of(content)}.'
         )
     return Table(content, str(file))
+
+
+def _by_columns(content: Any) -> list[dict[str, Any]]:
+    """The rows of {"text": {"0": ...}, "label": {"0": ...}}, as pandas writes, or of such lists."""
+    if not isinstance(content, dict) or len(content) < 2:
+        return []
+    columns = list(content.values())
+    if all(isinstance(column, dict) and column.keys() == columns[0].keys() for column in columns):
+        columns = [list(column.values()) for column in columns]
+    elif not all(
+        isinstance(column, list)
+        and len(column) == len(columns[0])
+        and not any(isinstance(value, dict) for value in column)
+        for column in columns
+    ):
+        return []
+    return [dict(zip(content, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _only_list(content: dict[str, Any]) -> str | None:
@@ -152,10 +171,7 @@ def _named(row: Any, where: str, reading: Reading) -> dict[str, Any]:
 
 
 def _parse(file: File) -> Any:
-    try:
-        return parse_json(file.text, str(file))
-    except AdaptkitError as problem:
-        raise AdaptkitError(f"{problem} (one object a line is .jsonl)") from None
+    return parse_json(file.text, str(file), " (one object a line is .jsonl)")
 
 
 def holds_lines(file: File) -> bool:

@@ -10,8 +10,10 @@ from adaptkit.errors import AdaptkitError
 DEEPEST = 50  # lists in lists
 
 
-def parse_json(text: str, where: str) -> Any:
-    """The content of a JSON text; `where` is its file, or file and line.
+def parse_json(text: str, where: str, hint: str = "") -> Any:
+    """The content of a JSON text.
+
+    where: its file, or file and line. hint: what to try if it is not JSON.
 
     Raises:
         AdaptkitError: it is not JSON, holds a number of thousands of digits, or is nested deeply.
@@ -21,7 +23,7 @@ def parse_json(text: str, where: str) -> Any:
     except json.JSONDecodeError as problem:
         line = f":{problem.lineno}" if "\n" in text.strip() else ""
         raise AdaptkitError(
-            f"{where}{line}: not valid JSON: {problem.msg} at column {problem.colno}"
+            f"{where}{line}: not valid JSON: {problem.msg} at column {problem.colno}{hint}"
         ) from None
     except RecursionError:
         raise _too_deep(where) from None

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def looks_like_squad(file: File) -> bool:
     """True if a JSON file holds paragraphs with questions."""
-    raw = file.raw
-    if not raw[:100].lstrip(b"\xef\xbb\xbf \r\n").startswith((b"{", b"[")):
+    text = file.text
+    if not text[:100].lstrip().startswith(("{", "[")):
         return False
-    return b'"paragraphs"' in raw[:4096] and (b'"data"' in raw or b'"qas"' in raw)
+    return '"paragraphs"' in text[:4096] and ('"data"' in text or '"qas"' in text)
 
 
 def read_squad(file: File, reading: Reading) -> Table:

@@ -16,6 +16,11 @@ _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _CODES = ("bpt", "ept", "ph", "it", "ut")  # markup of the original document, and no text
 
 
+def looks_like_tmx(text: str) -> bool:
+    """True for XML whose first element is tmx."""
+    return text.lstrip()[:1] == "<" and "<tmx" in text[:1000]
+
+
 def read_tmx(file: File, reading: Reading) -> Table:
     """Rows of `source` and `target`, in the languages of --source_lang and --target_lang.
 

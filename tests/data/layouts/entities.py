@@ -171,6 +171,9 @@ LAYOUTS = [
     }, [{"label": "left(e1,e2)"}, {"label": "is(e2,e1)"}], given="."),
     Layout("BRAT: an annotation file is missing", "tag", {"a.txt": "x", "b.ann": ""}, given=".",
            message=(r"a\.txt has no a\.ann beside it",)),
+    Layout("a place that is infinite", "tag", {
+        "a.jsonl": '{"text": "It hums", "entities": [[0, Infinity, "X"]]}\n',
+    }, message=("entities should be",)),
     Layout("rows without entities", "tag", {"a.jsonl": _lines(SPANS[0], {"text": TEXTS[1]})},
            message=(r"a\.jsonl:2: the row has no 'entities'; write \[\]",)),
 ]  # fmt: skip

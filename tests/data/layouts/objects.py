@@ -34,8 +34,13 @@ LAYOUTS = [
     Layout("a JSON list under data", "classify", {
         "a.json": json.dumps({"version": 2, "data": ROWS})}, ROWS, note="the rows are its list"),
     Layout("JSON by columns, as pandas writes", "classify", {
-        "a.json": json.dumps({"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}),
-    }, message=("expected a list of objects", "an object with text, label")),
+        "a.json": json.dumps({name: {str(i): row[name] for i, row in enumerate(ROWS)}
+                              for name in ("text", "label")})}, ROWS, note="JSON by columns"),
+    Layout("JSON of lists by column", "classify", {
+        "a.json": json.dumps({name: [row[name] for row in ROWS] for name in ("text", "label")}),
+    }, ROWS, note="JSON by columns"),
+    Layout("a JSON object of one row", "classify", {"a.json": json.dumps(ROWS[0])},
+           message=("expected a list of objects", "it is an object with text, label")),
     Layout("a number of 5,000 digits", "classify", {
         "a.jsonl": LINES + '{"text": "x", "label": %s}\n' % ("9" * 5000),
     }, message=(r"a\.jsonl:4: a number has thousands of digits",)),

@@ -87,7 +87,7 @@ LAYOUTS = [
         "a.csv": (CHINESE * 3).encode().replace("声".encode(), "声".encode()[:2], 1),
     }, message=(r"a\.csv:3: byte 0xe5", "damaged or cut", "iconv -c")),
     Layout("a name that is no encoding", "classify", {"a.csv": CSV}, flags=("--encoding", "utf-9"),
-           message=("--encoding utf-9 is not known", "did you mean utf")),
+           message=("--encoding utf-9 is not known", "did you mean utf-8\\?")),
     Layout("a header that --column_names repeats", "classify", {
         "a.csv": CSV.replace("text,label", "Text, Label"),
     }, ROWS, flags=("--column_names", "text", "label"), note="names the columns as"),

@@ -66,3 +66,12 @@ def test_the_command_that_a_message_names_unpacks_the_archive(tmp_path):
     command = str(told.value).partition(": python ")[2].split()
     subprocess.run([sys.executable, *command], check=True)
     assert read(tmp_path / "rows" / "train.csv").rows == [{"text": "a", "label": "b"}]
+
+
+def test_a_zip_of_an_unknown_version_is_our_error(tmp_path):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.csv", "text,label\n")
+    odd = bytearray(packed.getvalue())
+    odd[odd.index(b"PK\x01\x02") + 6] = 106  # the version that is needed to unpack it
+    refused(write(tmp_path / "a.zip", bytes(odd)), "damaged or ends early")

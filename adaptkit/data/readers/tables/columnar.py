@@ -70,7 +70,6 @@ def _rows(file: File, kind: str, batches: Callable[[], Iterable[Any]]) -> Table:
             rows += batch.to_pylist()
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as problem:
         raise AdaptkitError(
-            f"{file} is not a whole {kind} file: {quoted(str(problem), 160)}. Download or write it "
-            "again."
+            f"{file} is not a whole {kind} file ({str(problem)[:160]}). Download or write it again."
         ) from None
     return Table(rows, str(file))

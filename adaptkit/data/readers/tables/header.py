@@ -34,7 +34,9 @@ def table_of(file: File, reading: Reading, records: list[Record]) -> Table:
             f"{file}:1: the first line has {count:,} fields; the most are {MOST_COLUMNS:,}. "
             "Are its line ends missing?"
         )
-    records, notes = _without_empty_columns(file, records)
+    notes: list[str] = []
+    if len(reading.column_names or ()) != len(records[0][1]):  # else every column has a name
+        records, notes = _without_empty_columns(file, records)
     names, header, found = _names(file, reading, records)
     for line, fields in records:
         if len(fields) != len(names):

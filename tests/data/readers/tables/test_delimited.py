@@ -66,3 +66,14 @@ def test_a_pair_of_sentences_is_no_header(tmp_path):
     )
     table = read(tmp_path / "a.tsv", Reading(wanted=("source", "target")))
     assert table.rows[0] == {"source": "The lamp is on.", "target": "Die Lampe ist an."}
+
+
+def test_nameless_columns_are_numbered_unless_they_are_empty(tmp_path):
+    path = write(tmp_path / "a.csv", ",text,,label,\n1,a,x,good,\n2,b,y,bad,\n")
+    table = read(path, Reading(wanted=TEXT_LABEL))
+    assert table.rows[0] == {"column 1": "1", "text": "a", "column 3": "x", "label": "good"}
+    named = Reading(column_names=("n", "text", "more", "label", "empty"))
+    path = write(tmp_path / "b.csv", "1,a,x,good,\n2,b,y,bad,\n")
+    assert read(path, named).rows[1] == dict(
+        zip(named.column_names, ("2", "b", "y", "bad", ""), strict=True)
+    )
