@@ -24,7 +24,7 @@ from adaptkit import (
 )
 from adaptkit.data.corpus import load_corpus
 from adaptkit.data.tables import Table
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.tasks.classify import Classify
 from adaptkit.training.defaults import DEFAULTS
 from adaptkit.training.fit import make_trainer, run_trainer

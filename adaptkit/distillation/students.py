@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptkit.models.shallow import fresh
+from adaptkit.models.untrained.shallow import fresh
 from adaptkit.transfer.mix import Mixed, mix
 from adaptkit.utils.atomic_files import new_version
 

@@ -26,7 +26,7 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
     from transformers import AutoConfig
 
     # Its architecture becomes one of transformers'.
-    import adaptkit.models.small_networks  # noqa: F401
+    import adaptkit.models.untrained.small_networks  # noqa: F401
 
     return loaded_or_refused(
         lambda: AutoConfig.from_pretrained(resolve(name_or_path), revision=revision), name_or_path

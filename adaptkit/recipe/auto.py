@@ -18,8 +18,8 @@ from adaptkit.adapters.full import FULL
 from adaptkit.adapters.fuse import fusion_of
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.models.backbone import bare_model
-from adaptkit.models.scratch import make_model
 from adaptkit.models.tokenizer import longest_input
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.steps import Encoded, Prepared
 from adaptkit.training.activation_cache import ActivationCache

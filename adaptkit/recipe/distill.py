@@ -19,9 +19,9 @@ from adaptkit.distillation.teacher import LOGITS, Teacher
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.models.layer_map import LAYER_MAPS, layer_map
 from adaptkit.models.names import load_config
-from adaptkit.models.shallow import depths_of
-from adaptkit.models.small_networks import KINDS, make_small
 from adaptkit.models.tokenizer import load_tokenizer
+from adaptkit.models.untrained.shallow import depths_of
+from adaptkit.models.untrained.small_networks import KINDS, make_small
 from adaptkit.recipe.arguments import StudentArguments
 from adaptkit.recipe.steps import Prepared
 from adaptkit.utils.processes import is_main, log_main

@@ -93,7 +93,7 @@ class Task:
         return cls.column_helps.get(part, f"column of the {part.replace('_', ' ')}{default}")
 
     def small_model_settings(self) -> dict[str, Any]:
-        """The kind of small model and its settings, for `adaptkit.models.scratch.make_model`."""
+        """The kind of small model and its settings, for `make_model`."""
         return {"kind": self.small_model}
 
     def wanted(self) -> tuple[str, ...]:

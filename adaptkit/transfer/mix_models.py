@@ -13,8 +13,8 @@ from adaptkit.adapters.full import FULL
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.load import load_base
 from adaptkit.models.names import load_config
-from adaptkit.models.shallow import fresh
 from adaptkit.models.tokenizer import load_tokenizer
+from adaptkit.models.untrained.shallow import fresh
 from adaptkit.transfer.mix import mix
 from adaptkit.utils.atomic_files import exists_in, new_version, staging
 from adaptkit.utils.json_files import write_json

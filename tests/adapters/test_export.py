@@ -28,7 +28,7 @@ from adaptkit import (
 from adaptkit.adapters.export import export
 from adaptkit.cli import main
 from adaptkit.data.corpus import load_corpus
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from tests.helpers.templates import WITH_TOOLS
 from tests.tiny import inputs, randomize, tiny
 

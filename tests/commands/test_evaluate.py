@@ -9,7 +9,7 @@ from adaptkit.recipes import classify, tag, translate
 from adaptkit import AdaptkitError, Predictor, cli
 from adaptkit.cli import main
 from adaptkit.data.tables import Table
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from tests.helpers.files import write
 from tests.helpers.rows import TWO_STEPS, bert
 

@@ -12,7 +12,7 @@ from adaptkit.distillation.attention_maps import AttentionMapLoss
 from adaptkit.distillation.hidden_states import MAPS, HiddenStateLoss
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.backbone import bare_model
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 
 MINILM = "all-MiniLM-L6-v2"
 

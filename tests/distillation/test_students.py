@@ -5,7 +5,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
 from adaptkit import load_tokenizer
 from adaptkit.distillation.students import make_shallow
-from adaptkit.models.shallow import depths_of
+from adaptkit.models.untrained.shallow import depths_of
 from tests.tiny import tiny
 
 

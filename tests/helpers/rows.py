@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from adaptkit import load_tokenizer
 from adaptkit.data.corpus import load_corpus
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 
 TWO_STEPS = [
     "--max_steps",

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from adaptkit.data.corpus import load_corpus
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 
 
 @pytest.fixture(scope="session")

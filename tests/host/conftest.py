@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from adaptkit import Host
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from tests.host.store import TEXTS, write
 
 

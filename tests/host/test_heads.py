@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from adaptkit import AdaptkitError, Host, Predictor, TaskCard, adapt, load_base, save_adapter
 from adaptkit.data.corpus import load_corpus
 from adaptkit.host.answers import Entities, Hidden, Label, Labels, Score, Span, Text, Vector
-from adaptkit.models.scratch import make_model, make_tokenizer
+from adaptkit.models.untrained.scratch import make_model, make_tokenizer
 from tests.helpers.answers import close, said
 from tests.tiny import randomize, tiny
 

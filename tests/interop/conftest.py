@@ -6,7 +6,7 @@ import torch
 from adaptkit import adapt, load_adapter, load_base, load_tokenizer, save_adapter
 from adaptkit.data.corpus import load_corpus
 from adaptkit.models.backbone import bare_model
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from tests.helpers.parameters import weights
 
 METHOD = "lora[r=4]+bottleneck[reduction=4]"

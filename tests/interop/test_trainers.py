@@ -19,7 +19,7 @@ from transformers import (
 
 from adaptkit import AdaptConfig, adapt, load_adapter, load_base, save_adapter
 from adaptkit.data.corpus import load_corpus
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from tests.interop.conftest import METHOD, QUIET
 from tests.tiny import randomize
 

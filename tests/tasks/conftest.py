@@ -4,7 +4,7 @@ import pytest
 
 from adaptkit import load_tokenizer
 from adaptkit.data.corpus import load_corpus
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from tests.helpers.rows import sixty_rows, sixty_texts
 from tests.helpers.small import small
 

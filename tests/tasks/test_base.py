@@ -6,7 +6,7 @@ import pytest
 from adaptkit.recipes import pretrain, tag
 
 from adaptkit import AdaptkitError, Table
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.tasks.answer import Answer
 from adaptkit.tasks.relate import Relate
 from adaptkit.tasks.tag import Tag

@@ -17,7 +17,7 @@ from adaptkit.data.splits import Splits
 from adaptkit.host.rows import table_of
 from adaptkit.inference.predict import predict
 from adaptkit.models.probe import check_packing, packing_leaks
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.tasks.chat import Chat, encode_conversation
 from tests.helpers.files import write
 from tests.helpers.templates import WITH_TOOLS

@@ -5,7 +5,7 @@ import pytest
 from adaptkit import load_tokenizer
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.tables import Table
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.tasks.pretrain import Pretrain
 
 

@@ -12,7 +12,7 @@ from adaptkit import AdaptkitError, Table, load_tokenizer, read_table
 from adaptkit.data.alignment import tokens_of
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.entities import join_tokens
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.tasks.tag import Tag
 from tests.helpers.files import write
 from tests.helpers.tokenizers import FAST, kind

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from adaptkit.data.corpus import load_corpus
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from tests.helpers.minilm import base
 from tests.helpers.rows import (
     bert,

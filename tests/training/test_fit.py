@@ -9,7 +9,7 @@ from transformers import TrainingArguments
 from adaptkit import AdaptkitError, EncodedSplit, adapt, load_base, load_tokenizer
 from adaptkit.data.corpus import load_corpus
 from adaptkit.data.tables import Table
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.recipe.encode import encode
 from adaptkit.recipe.load import load
 from adaptkit.recipe.parser import parse_recipe

@@ -23,7 +23,7 @@ import torch
 
 from adaptkit import Host, Predictor, load_adapter, load_base, load_tokenizer
 from adaptkit.cli import main as adaptkit
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.data_checks import check_data
 from adaptkit.recipe.encode import encode

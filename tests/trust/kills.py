@@ -37,8 +37,8 @@ from adaptkit.adapters.combine import combine
 from adaptkit.adapters.full import FULL, save_full
 from adaptkit.cli import main as command_line
 from adaptkit.data.corpus import load_corpus
-from adaptkit.models.scratch import make_model
 from adaptkit.models.tokenizer import load_tokenizer
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.utils.atomic_files import read_together
 from adaptkit.utils.output_folder import check_writable
 from adaptkit.utils.terminal import guarded

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from adaptkit import AdaptkitError, Host
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from tests.host.store import TEXTS, quiet, weights, write
 
 METHODS = (

@@ -3,7 +3,7 @@
 import pytest
 
 from adaptkit import AdaptkitError
-from adaptkit.models.scratch import make_model
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.utils.overrides import overrides
 
 

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from adaptkit.data.corpus import load_corpus
-from adaptkit.models.scratch import make_model, make_tokenizer
+from adaptkit.models.untrained.scratch import make_model, make_tokenizer
 
 TEXTS = [row["text"] for row in load_corpus("train")[:40]]
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from transformers import set_seed
 
-from adaptkit.models.small_networks import SmallConfig, SmallForSequenceClassification
+from adaptkit.models.untrained.small_networks import SmallConfig, SmallForSequenceClassification
 
 
 @pytest.mark.parametrize("kind", ["bilstm", "cnn"])

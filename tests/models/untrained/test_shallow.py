@@ -5,7 +5,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from adaptkit import AdaptkitError
-from adaptkit.models.shallow import depths_of, fresh
+from adaptkit.models.untrained.shallow import depths_of, fresh
 from adaptkit.transfer.mix import mix
 from adaptkit.utils.overrides import overrides
 from tests.helpers.parameters import weights
