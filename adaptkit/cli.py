@@ -8,6 +8,7 @@ from types import ModuleType
 
 from adaptkit.commands import (
     combine,
+    convert,
     evaluate,
     explain,
     export,
@@ -40,6 +41,7 @@ COMMANDS: dict[str, ModuleType] = {
     "explain": explain,
     "forgetting": forgetting,
     "export": export,
+    "convert": convert,
     "list": listing,
     "show": show,
 }

@@ -7,7 +7,6 @@ Nothing is downloaded.
 
 import argparse
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -38,11 +37,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     began = time.perf_counter()
-    shutil.rmtree(FOLDER, ignore_errors=True)
     rows = []
     for name, flags in ADAPTERS.items():
         print(f"\n=== {name}: {flags[3]} over all-MiniLM-L6-v2 ===")
-        classify.main([*flags, "--output_dir", str(FOLDER / name), "--logging_steps", "1000"])
+        out = ["--output_dir", str(FOLDER / name), "--overwrite_output_dir"]
+        classify.main([*flags, *out, "--logging_steps", "1000"])
         rows.append((name, json.loads((FOLDER / name / "all_results.json").read_text("utf-8"))))
     print(f"\n{'adapter':<10} {'test accuracy':>13} {'majority':>9} {'file':>8} {'training':>9}")
     for name, got in rows:
@@ -55,7 +54,7 @@ def main() -> None:
         "\nand now both answer in one batch (97 test messages are few: a score above may be off "
         "by five points):"
     )
-    host = Host.from_store(FOLDER, slots=2)
+    host = Host.from_store(FOLDER, adapters=[*ADAPTERS], slots=2)
     answers = iter(
         host([message for message in MESSAGES for _ in ADAPTERS], [*ADAPTERS] * len(MESSAGES))
     )

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import typing
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError, nearest_beside
 from adaptkit.tasks.registry import find_task
+from adaptkit.utils.atomic_files import exists_in, read_together
 from adaptkit.utils.json_files import parse_json
+from adaptkit.utils.json_types import check_types, shortened
 
 if TYPE_CHECKING:
     from adaptkit.tasks.base import Task
 
 MOST_TOKENS = 1_000_000
+LARGEST = 1e300  # of a setting that is a number
 
 WEIGHTS, CONFIG, CARD = "adapter_model.safetensors", "adapter_config.json", "task.json"
 
@@ -29,6 +35,7 @@ class TaskCard:
     columns: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     max_length: int | None = None
+    reading: dict[str, Any] = field(default_factory=dict)  # how the training file was read
     base: str | None = None
     origin: str | None = (
         # for a full model: the base whose weights were trained; revision and fingerprint belong to
@@ -42,12 +49,13 @@ class TaskCard:
     metrics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None
+    stopped: str | None = None  # by which signal its training was stopped, and at which step
 
 
 def read_card(folder: str | Path) -> TaskCard | None:
     """The task card of an adapter, or None for adapters saved by PEFT."""
-    path = Path(folder) / CARD
-    return parse_card(path.read_bytes(), folder) if path.is_file() else None
+    found = read_together(folder, (CARD,))
+    return parse_card(found[CARD], folder) if found else None
 
 
 def parse_card(content: bytes, folder: str | Path) -> TaskCard:
@@ -56,9 +64,10 @@ def parse_card(content: bytes, folder: str | Path) -> TaskCard:
 
 
 def _card(content: dict, folder: str | Path) -> TaskCard:
-    known = {f.name for f in dataclasses.fields(TaskCard)}
-    card = TaskCard(**{key: value for key, value in content.items() if key in known})
-    _check(card, Path(folder) / CARD)
+    path, types = Path(folder) / CARD, _types()
+    check_types(content, types, path)
+    card = TaskCard(**{key: value for key, value in content.items() if key in types})
+    _check(card, path)
     if card.base and card.base.startswith(
         "."
     ):  # a base that lies inside the adapter's folder moves with it
@@ -66,46 +75,42 @@ def _card(content: dict, folder: str | Path) -> TaskCard:
     return card
 
 
+@functools.cache
+def _types() -> dict[str, Any]:
+    """The fields of a card -> their types."""
+    return typing.get_type_hints(TaskCard)
+
+
 def _check(card: TaskCard, path: Path) -> None:
-    """Refuse a card with values of the wrong type; cards may come from anyone."""
+    """Refuse values that a card of ours cannot have; cards may come from anyone."""
+    if len(set(card.labels)) < len(card.labels):
+        raise AdaptkitError(f"{path}: labels should be different texts; {_repeated(card.labels)}.")
+    if card.max_length is not None and not 0 < card.max_length <= MOST_TOKENS:
+        raise AdaptkitError(
+            f"{path}: max_length should be a number of tokens, 1 to {MOST_TOKENS:,}; it is "
+            f"{card.max_length}."
+        )
+    for name in ("base", "origin", "revision"):
+        if "\0" in (getattr(card, name) or ""):
+            raise AdaptkitError(f"{path}: {name} holds a character that no name has.")
+    if not all(_reads(*item) for item in card.reading.items()):
+        raise AdaptkitError(
+            f"{path}: reading should be how a file is read; it is {shortened(card.reading)}."
+        )
 
-    def need(right: bool, name: str, wanted: str) -> None:
-        if not right:
-            raise AdaptkitError(
-                f"{path}: {name} should be {wanted}; it is {str(getattr(card, name))[:80]!r}."
-            )
 
-    for name in (
-        "task",
-        "model_class",
-        "base",
-        "origin",
-        "revision",
-        "fingerprint",
-        "method",
-        "quantize",
-        "weights_sha256",
-    ):
-        need(getattr(card, name) is None or isinstance(getattr(card, name), str), name, "a text")
-    names = card.labels if isinstance(card.labels, list) else [None]
-    need(
-        all(isinstance(one, str) for one in names) and len(set(map(str, names))) == len(names),
-        "labels",
-        "different texts",
-    )
-    for name in ("columns", "settings", "metrics", "versions"):
-        need(isinstance(getattr(card, name), dict), name, "an object")
-    need(
-        all(isinstance(column, str) for column in card.columns.values()),
-        "columns",
-        "names of columns",
-    )
-    length = card.max_length
-    need(
-        length is None or (type(length) is int and 0 < length <= MOST_TOKENS),
-        "max_length",
-        "a number of tokens",
-    )
+def _repeated(labels: list[str]) -> str:
+    label, count = Counter(labels).most_common(1)[0]
+    return f"{shortened(label)} is there {count} times"
+
+
+def _reads(name: str, value: Any) -> bool:
+    """Check the type of one setting of `TaskCard.reading`; other names are a newer version's."""
+    if name == "column_names":
+        return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    if name == "tag_column":
+        return type(value) is int and value > 0
+    return isinstance(value, str) or name not in ("ending", "format", "encoding")
 
 
 def existing_card(folder: Path) -> TaskCard:
@@ -129,7 +134,7 @@ def existing_adapter(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise AdaptkitError(f"there is no adapter folder {folder}.{nearest_beside(folder)}")
-    if not (folder / CONFIG).is_file():
+    if not exists_in(folder, CONFIG):
         raise AdaptkitError(f"{folder} is not an adapter: it has no {CONFIG}.")
     return folder
 
@@ -146,14 +151,15 @@ def task_of(card: TaskCard) -> Task:
     for item in dataclasses.fields(kind):
         if item.name in card.settings and not _fits(card.settings[item.name], item.default):
             raise AdaptkitError(
-                f"task.json: {item.name} of {card.task} cannot be {card.settings[item.name]!r}."
+                f"task.json: {item.name} of {card.task} cannot be "
+                f"{shortened(card.settings[item.name])}."
             )
     try:
         return kind(columns=card.columns, labels=card.labels, **card.settings)
     except TypeError as problem:
         raise AdaptkitError(
             f"task.json has settings of {card.task} that this version of adaptkit does not know: "
-            f"{problem}"
+            f"{shortened(str(problem), 300)}"
         ) from None
 
 
@@ -162,7 +168,7 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, bool):
         return isinstance(value, bool)
     if isinstance(default, int):
-        return type(value) is int and value >= 0
+        return type(value) is int and 0 <= value < 2**63
     if isinstance(default, float):
-        return type(value) in (int, float)
+        return type(value) in (int, float) and abs(value) <= LARGEST
     return not isinstance(default, str) or isinstance(value, str)

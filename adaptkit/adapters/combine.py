@@ -28,13 +28,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS
-from adaptkit.adapters.files import AdapterFiles, check_shapes, read_adapter
+from adaptkit.adapters.files import (
+    AdapterFiles,
+    all_finite,
+    check_same_base,
+    check_shapes,
+    read_adapter,
+)
 from adaptkit.adapters.peft_lora import is_plain_lora
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.methods.lora import LoRA
-from adaptkit.models.fingerprint import same_base
-from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
 
@@ -113,8 +118,10 @@ def combine(
         method = describe_method(
             (dataclasses.replace(loras[0], r=rank, alpha=rank, rslora=False),), full=True
         )
-    card = dataclasses.replace(card, method=method, metrics={}, versions=versions())
-    with new_folder(output_dir) as staged:
+    if bad := [key for key, tensor in mixed.items() if not all_finite(tensor)]:
+        raise AdaptkitError(f"{bad[0]} would hold values that are too large for its dtype.")
+    card = dataclasses.replace(card, method=method, metrics={}, stopped=None, versions=versions())
+    with new_version(output_dir) as staged:
         save_file(
             {key: tensor.contiguous() for key, tensor in mixed.items()},
             staged / WEIGHTS,
@@ -164,11 +171,7 @@ def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:
             f"{part.folder if card is None else first.folder} has no task card: combine adapters "
             "made by adaptkit."
         )
-    if not same_base(card.fingerprint or "", other.fingerprint or ""):
-        raise AdaptkitError(
-            f"{part.folder} was trained on another base than {first.folder}: {card.base}, "
-            f"{other.base}."
-        )
+    check_same_base(part, first)
     if (card.task, card.labels) != (other.task, other.labels):
         raise AdaptkitError(
             f"{part.folder} answers otherwise than {first.folder}: {card.task} {card.labels}, "

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from adaptkit.adapters.card import existing_adapter, existing_card
+from adaptkit.adapters.files import all_finite
 from adaptkit.adapters.full import save_full
 from adaptkit.adapters.save_load import load_adapter
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
-from adaptkit.utils.atomic_files import check_empty
+from adaptkit.utils.output_folder import check_empty
 
 
 def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> Any:
@@ -59,6 +60,11 @@ def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> A
             f"({problem})."
         ) from problem
     whole = whole.to(stored if wanted is None else wanted)
+    if bad := [name for name, one in whole.named_parameters() if not all_finite(one.detach())]:
+        raise AdaptkitError(
+            f"{folder} cannot be merged: {bad[0]} would hold values that are not finite in "
+            f"{whole.dtype}."
+        )
     tokenizer = load_tokenizer(card.base, card.revision)
     align_padding(whole, tokenizer)
     save_full(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,19 @@ from torch import Tensor
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, existing_adapter, parse_card
 from adaptkit.adapters.full import FULL
+from adaptkit.adapters.peft_files.settings import check_settings
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.methods.lora import LoRA
-from adaptkit.models.fingerprint import same_base
+from adaptkit.models.fingerprint import difference
 from adaptkit.utils.atomic_files import read_together
 from adaptkit.utils.json_files import parse_json
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+# Names of tensors that are numbers with a fraction; indices and counters have other names.
+_WEIGHT = re.compile(r"\.adaptkit_weights\.|lora_|\.?(weight|bias)$")
 
 
 @dataclass
@@ -47,11 +52,14 @@ class AdapterFiles:
             AdaptkitError: the base is a different one.
         """
         if self.card is not None and self.card.fingerprint:
-            if not same_base(self.card.fingerprint, fingerprint):
+            try:
+                differs = difference(self.card.fingerprint, fingerprint)
+            except AdaptkitError as problem:
+                raise AdaptkitError(f"{self.folder / CARD}: {problem}") from None
+            if differs:
                 raise AdaptkitError(
-                    f"{self.folder} was trained on another base, {self.card.base}: the weights "
-                    f"of this one ({name}) differ. "
-                    "Load that base, or pass check_base=False."
+                    f"{self.folder} was trained on another base, {self.card.base}, than this one "
+                    f"({name}): {differs}. Load that base, or pass check_base=False."
                 )
             return
         trained_on = self.settings.get("base_model_name_or_path")
@@ -69,25 +77,32 @@ def read_adapter(folder: str | Path) -> AdapterFiles:
         AdaptkitError: the folder holds no adapter, or its card or settings are not JSON.
     """
     folder = Path(folder)
-    for _ in range(5):  # while it is being replaced, the old version can vanish between two files
-        try:
-            files = read_together(folder, (CARD, CONFIG, WEIGHTS))
-        except FileNotFoundError:
-            continue
-        except OSError as problem:
-            existing_adapter(folder)
-            raise AdaptkitError(f"{folder} cannot be read: {problem}") from problem
-        card = parse_card(files[CARD], folder) if CARD in files else None
-        if card is not None and card.method == FULL:
-            raise AdaptkitError(f"{folder} holds a whole model and no adapter.")
-        if card is not None and "rslora=true" in (card.method or ""):
-            card = dataclasses.replace(card, method=_with_alpha(card.method or ""))
-        if CONFIG in files:
-            return AdapterFiles(
-                folder, card, parse_json(files[CONFIG], folder / CONFIG), files.get(WEIGHTS)
-            )
-    existing_adapter(folder)
-    raise AdaptkitError(f"{folder} was replaced or deleted while it was read; try again.")
+    try:
+        files = read_together(folder, (CARD, CONFIG, WEIGHTS))
+    except OSError as problem:
+        existing_adapter(folder)
+        raise AdaptkitError(f"{folder} cannot be read: {problem}") from problem
+    card = parse_card(files[CARD], folder) if CARD in files else None
+    if card is not None and card.method == FULL:
+        raise AdaptkitError(f"{folder} holds a whole model and no adapter.")
+    if card is not None and "rslora=true" in (card.method or ""):
+        card = dataclasses.replace(card, method=_with_alpha(card.method or ""))
+    if CONFIG not in files:
+        existing_adapter(folder)
+        raise AdaptkitError(f"{folder} was replaced or deleted while it was read; try again.")
+    settings = parse_json(files[CONFIG], folder / CONFIG)
+    if is_adapterhub(settings):
+        raise AdaptkitError(
+            f"{folder} is an adapter of AdapterHub's library; convert it first: adaptkit "
+            f"convert {folder} --output_dir NEW"
+        )
+    check_settings(settings, folder / CONFIG)
+    return AdapterFiles(folder, card, settings, files.get(WEIGHTS))
+
+
+def is_adapterhub(settings: dict[str, Any]) -> bool:
+    """True for the settings of AdapterHub's library, whose file has the same name as PEFT's."""
+    return "peft_type" not in settings and {"config", "model_type"} <= settings.keys()
 
 
 def _with_alpha(method: str) -> str:
@@ -127,24 +142,45 @@ def read_weights(folder: Path, content: bytes | None, card: TaskCard | None) -> 
             f"{path} is not the file that was saved: its checksum differs from the one in {CARD}."
         )
     for key, tensor in tensors.items():
-        if tensor.is_complex() or (tensor.is_floating_point() and tensor.dtype not in FLOATS):
+        if tensor.dtype not in FLOATS and (
+            tensor.is_floating_point() or tensor.is_complex() or _WEIGHT.search(key)
+        ):
             raise AdaptkitError(
-                f"{path}: {key} is {tensor.dtype}; weights are {', '.join(map(str, FLOATS))}."
+                f"{path}: {key} is {tensor.dtype}; weights are numbers with a fraction, "
+                f"{', '.join(map(str, FLOATS))}."
             )
         if tensor.is_floating_point() and not all_finite(tensor):
             raise AdaptkitError(
-                f"{path}: {key} holds values that are not finite (NaN or infinity)."
+                f"{path}: {key} holds values that are not finite in fp32 (NaN or infinity)."
             )
     return tensors
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """True if no value is NaN or infinite.
+    """True if no value is NaN, infinite, or too large for fp32.
 
     Checking for a finite sum takes a fifth of the time; values are only inspected if it is not
     finite.
     """
-    return math.isfinite(float(tensor.sum(dtype=torch.float32))) or bool(tensor.isfinite().all())
+    return math.isfinite(float(tensor.sum(dtype=torch.float32))) or bool(
+        tensor.float().isfinite().all()
+    )
+
+
+def check_same_base(part: AdapterFiles, first: AdapterFiles) -> None:
+    """Refuse adapters of different bases, by the fingerprints in their cards."""
+    prints = [one.card.fingerprint if one.card is not None else None for one in (part, first)]
+    for one, known in zip((part, first), prints, strict=True):
+        if not known:
+            raise AdaptkitError(
+                f"{one.folder} does not say what its base is: it has no fingerprint in {CARD}."
+            )
+    if differs := difference(prints[0] or "", prints[1] or ""):
+        names = [one.card.base if one.card is not None else None for one in (part, first)]
+        raise AdaptkitError(
+            f"{part.folder} was trained on another base than {first.folder}, {names[0]} and "
+            f"{names[1]}: {differs}."
+        )
 
 
 def check_shapes(folder: Path, given: dict[str, tuple], wanted: dict[str, tuple]) -> None:

@@ -16,9 +16,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from adaptkit.adapters.card import CARD, TaskCard, task_of
+from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, task_of
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
 
@@ -112,7 +112,8 @@ def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
         }
     if card.task and (kind := task_of(card).problem_type):
         model.config.problem_type = kind  # how transformers' pipelines read the outputs
-    with new_folder(folder) as staged:
+    # what is left of an adapter would make transformers load that instead
+    with new_version(folder, without=(CONFIG, WEIGHTS)) as staged:
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)
         write_json(staged / CARD, dataclasses.asdict(dataclasses.replace(card, **known)))

@@ -25,12 +25,13 @@ from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, read_card, t
 from adaptkit.adapters.files import check_shapes, read_adapter
 from adaptkit.adapters.full import FULL
 from adaptkit.adapters.inject import adapt
+from adaptkit.adapters.peft_files.inject import inject_by_peft
 from adaptkit.adapters.peft_lora import (
     is_plain_lora,
     peft_lora_config,
     to_peft_lora,
 )
-from adaptkit.adapters.peft_methods import inject_peft, peft_task_type
+from adaptkit.adapters.peft_methods import peft_task_type
 from adaptkit.adapters.tensors import adapter_tensors, as_ours, expected_shapes, output_widths
 from adaptkit.adapters.tuner import AdaptConfig, check_adapter_name, plan
 from adaptkit.errors import AdaptkitError
@@ -38,7 +39,7 @@ from adaptkit.methods.grammar import parse_method
 from adaptkit.methods.lora import LoRA
 from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.load import load_base
-from adaptkit.utils.atomic_files import new_folder
+from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
 
@@ -84,7 +85,7 @@ def save_adapter(
     task_type = peft_task_type(base)
     settings |= {"base_model_name_or_path": card.base, "revision": card.revision}
     settings |= {"task_type": settings.get("task_type") or (task_type and task_type.value)}
-    with new_folder(folder) as staged:
+    with new_version(folder) as staged:
         save_file(tensors, staged / WEIGHTS, metadata={"format": "pt"})
         card.weights_sha256 = hashlib.sha256((staged / WEIGHTS).read_bytes()).hexdigest()
         write_json(
@@ -134,6 +135,7 @@ def load_adapter(
     files = read_adapter(folder)
     folder, card, settings, tensors = files.folder, files.card, files.settings, files.tensors()
     ours = card is not None and card.method is not None and not card.method.startswith("peft:")
+    fresh = base is None
     if base is None:
         if card is None or card.base is None:
             raise AdaptkitError(
@@ -150,11 +152,10 @@ def load_adapter(
     bare = base.get_base_model() if isinstance(base, peft.PeftModel) else base
     if check_base:
         record = getattr(bare, "adaptkit_base", None)
-        files.check_base(
-            _fingerprint(bare), record.name if record else getattr(bare, "name_or_path", "")
-        )
-    if card is not None and bare is base:
-        _match_labels(folder, bare, card.labels)
+        now = record.fingerprint if record and fresh else _fingerprint(bare)
+        files.check_base(now, record.name if record else getattr(bare, "name_or_path", ""))
+    labels = card.labels if card is not None else []
+    names = _label_names(folder, bare, labels, alone=bare is base)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
         if ours:
@@ -168,8 +169,11 @@ def load_adapter(
                 adapter_name,
             )
         else:
-            model = inject_peft(folder, base, tensors, adapter_name)
+            model = inject_by_peft(files, base, bare, tensors, adapter_name)
     model.set_adapter(adapter_name, inference_mode=not trainable)
+    if names:
+        bare.config.id2label = dict(enumerate(names))
+        bare.config.label2id = {label: index for index, label in enumerate(names)}
     return model if trainable else model.eval()
 
 
@@ -221,18 +225,26 @@ def _fingerprint(base: nn.Module) -> str:
     return record.fingerprint if record and packed else fingerprint(base)
 
 
-def _match_labels(folder: Path, base: Any, labels: list[str]) -> None:
-    """Give a base without label names the adapter's; refuse other labels or another order."""
-    own = list((getattr(base.config, "id2label", None) or {}).values())
+def _label_names(folder: Path, base: Any, labels: list[str], alone: bool) -> list[str]:
+    """The adapter's labels if the base has no names for them yet; a model has one list of names.
+
+    Args:
+        alone: the base carries no other adapter.
+
+    Raises:
+        AdaptkitError: the base has other labels, or has them in another order.
+    """
+    names = getattr(base.config, "id2label", None) or {}
+    own = [names[index] for index in sorted(names)]
     if not labels or len(own) != len(labels) or own == labels:
-        return
-    if own != [f"LABEL_{index}" for index in range(len(own))]:
-        raise AdaptkitError(
-            f"{folder} has the labels {labels} in this order, the base has {own}: load_base(..., "
-            f"labels={labels})."
-        )
-    base.config.id2label = dict(enumerate(labels))
-    base.config.label2id = {label: index for index, label in enumerate(labels)}
+        return []
+    if own == [f"LABEL_{index}" for index in range(len(own))]:
+        return labels
+    other = f"load_base(..., labels={labels})"
+    hint = other if alone else f"give it a base of its own, {other}, or serve both with a Host"
+    raise AdaptkitError(
+        f"{folder} has the labels {labels} in this order, the base has {own}: {hint}."
+    )
 
 
 def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:

@@ -9,14 +9,13 @@ from pathlib import Path
 import torch
 
 from adaptkit.adapters.card import task_of
-from adaptkit.adapters.files import AdapterFiles, read_adapter
+from adaptkit.adapters.files import AdapterFiles, check_same_base, read_adapter
 from adaptkit.adapters.inject import adapt
 from adaptkit.adapters.save_load import save_adapter
 from adaptkit.adapters.tensors import adapter_tensors, own_tensors
 from adaptkit.adapters.tuner import plan
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.grammar import parse_method
-from adaptkit.models.fingerprint import same_base
 from adaptkit.models.load import load_base
 
 
@@ -32,12 +31,8 @@ def stack_adapters(folders: Sequence[str | Path], output_dir: str | Path) -> Non
     if len(parts) < 2:
         raise AdaptkitError("stacking wants two adapters or more.")
     cards = [_card(part) for part in parts]
-    for part, card in zip(parts, cards, strict=True):
-        if not same_base(card.fingerprint or "", cards[0].fingerprint or ""):
-            raise AdaptkitError(
-                f"{part.folder} was trained on another base than {parts[0].folder}: {card.base}, "
-                f"{cards[0].base}."
-            )
+    for part in parts:
+        check_same_base(part, parts[0])
     last = cards[-1]
     task = task_of(last).auto_class if last.task else last.model_class
     base = load_base(last.base or "", task=task, labels=last.labels or None, revision=last.revision)
@@ -59,7 +54,7 @@ def stack_adapters(folders: Sequence[str | Path], output_dir: str | Path) -> Non
     with torch.no_grad():
         for key, slot in adapter_tensors(model, model.active_adapter).items():
             slot.copy_(found[key] if key in found else given[-1][key])
-    save_adapter(model, output_dir, card=dataclasses.replace(last, metrics={}))
+    save_adapter(model, output_dir, card=dataclasses.replace(last, metrics={}, stopped=None))
 
 
 def _card(part: AdapterFiles):

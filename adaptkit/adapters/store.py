@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adaptkit.adapters.card import CONFIG, WEIGHTS, TaskCard, read_card
 from adaptkit.errors import AdaptkitError, nearest_beside, unknown
+from adaptkit.utils.atomic_files import exists_in
 
 
 class Store:
@@ -43,7 +44,7 @@ class Store:
         return (
             is_name(name)
             and (self.allowed is None or name in self.allowed)
-            and (self.folder / str(name) / CONFIG).is_file()
+            and exists_in(self.folder / str(name), CONFIG)
             and self._inside(str(name))
         )
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from adaptkit.adapters.card import existing_card
 from adaptkit.data.readers.options import Reading
-from adaptkit.data.readers.read import read
 from adaptkit.data.tables import Table
+from adaptkit.inference.training_file import read_alike
 
 
 def positive(text: str) -> int:
@@ -26,8 +26,20 @@ def add_row_arguments(parser: argparse.ArgumentParser, need_file: bool) -> None:
         required=need_file,
         help="rows, in any format that recipes read; --PART_column NAME names the column of a part",
     )
-    parser.add_argument("--format", help="format of the file (default: detected)")
-    parser.add_argument("--encoding", default="utf-8", help="encoding of the file")
+    parser.add_argument(
+        "--format",
+        help="format of the file (default: that of the training file if it looks alike, else "
+        "detected)",
+    )
+    parser.add_argument(
+        "--encoding", help="encoding of the file (default: that of the training file, or utf-8)"
+    )
+    parser.add_argument(
+        "--column_names",
+        nargs="+",
+        metavar="NAME",
+        help="column names, for tables without a header line (default: as in training)",
+    )
     parser.add_argument("--batch_size", type=positive, default=64, help="batch size (default: 64)")
     parser.add_argument(
         "--quantize", help="load the base in int8, nf4 or none (default: as in training)"
@@ -43,13 +55,13 @@ def read_rows(
     source, target = card.settings.get("source_lang"), card.settings.get("target_lang")
     reading = Reading(
         format=given.format,
-        encoding=given.encoding,
+        column_names=tuple(given.column_names) if given.column_names else None,
         wanted=wanted,
         tag_column=tag_column,
         languages=(source, target) if source and target else None,
         labelled=labelled,
     )
-    table = read(given.file, reading)
+    table = read_alike(given.file, card, reading, given.encoding)
     for note in table.notes:
         print(f"note: {note}", file=sys.stderr)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.utils.atomic_files import check_empty
+from adaptkit.utils.output_folder import check_empty
 
 HELP = "combine several adapters into one"
 DESCRIPTION = (

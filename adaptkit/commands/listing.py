@@ -7,10 +7,11 @@ from pathlib import Path
 
 from adaptkit.adapters.card import TaskCard, existing_card
 from adaptkit.errors import AdaptkitError
+from adaptkit.utils.json_types import shortened
 from adaptkit.utils.terminal import format_table
 
 HELP = "list the adapters in a folder"
-LONGEST = 40  # characters of a method
+LONGEST, LONGEST_PROBLEM = 40, 200  # characters of a method, and of what is wrong
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +36,15 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _row(folder: Path) -> tuple[str, ...]:
-    card = existing_card(folder)
-    files = folder.glob("*model*.safetensors")  # of an adapter or a full model
-    size = sum(path.stat().st_size for path in files) / 1000
+    try:
+        card = existing_card(folder)
+        files = folder.glob("*model*.safetensors")  # of an adapter or a full model
+        size = f"{sum(path.stat().st_size for path in files) / 1000:.0f}"
+    except (AdaptkitError, OSError) as problem:  # one odd folder hides no other
+        return folder.name, f"cannot be read: {shortened(str(problem), LONGEST_PROBLEM)}"
     method = card.method or "-"
     method = method if len(method) <= LONGEST else method[: LONGEST - 3] + "..."
-    return folder.name, card.task or "-", str(len(card.labels)), method, f"{size:.0f}", _score(card)
+    return folder.name, card.task or "-", str(len(card.labels)), method, size, _score(card)
 
 
 def _score(card: TaskCard) -> str:

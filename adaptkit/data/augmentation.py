@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adaptkit.data.readers.decoding import decode, lines_of
+from adaptkit.data.readers.file import File
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.metrics.scripts import UNSPACED
@@ -98,7 +98,7 @@ def read_synonyms(path: str | None) -> dict[str, list[str]]:
     if not Path(path).is_file():
         raise AdaptkitError(f"there is no synonym file {path}.")
     found: dict[str, list[str]] = {}
-    for number, line in lines_of(decode(Path(path), "utf-8")):
+    for number, line in File(Path(path)).lines():
         words = [word.strip() for word in re.split(r"[,\t]", line) if word.strip()]
         if len(words) == 1:
             raise AdaptkitError(

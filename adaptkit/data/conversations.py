@@ -6,6 +6,7 @@ import bisect
 import json
 from typing import Any
 
+from adaptkit.data.alignment import tokens_of
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
@@ -81,14 +82,14 @@ def encode_conversation(
                     "the chat template does not write a question the same way with and without "
                     "its answer."
                 )
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    tokens, places = tokens_of(tokenizer, text)
     labels = [
         token
         if any(start <= one < end and two <= whole for start, end, whole in spans)
         else IGNORED
-        for token, (one, two) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+        for token, (one, two) in zip(tokens, places, strict=True)
     ]
-    ids, labels = encoded["input_ids"][-max_length:], labels[-max_length:]
+    ids, labels = tokens[-max_length:], labels[-max_length:]
     labels[:1] = [IGNORED]  # the first token has no prediction
     return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
 

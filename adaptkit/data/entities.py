@@ -12,16 +12,22 @@ from typing import Any
 
 import regex
 
+from adaptkit.data.labels import NotALabelError, settle, settled_notes, spell
 from adaptkit.data.tables import Table
+from adaptkit.data.texts import MARKS, visible_part
+from adaptkit.errors import quoted
 from adaptkit.metrics.iob import chunks
 from adaptkit.metrics.scripts import UNSPACED
 
+# Marks and joiners continue a unit; invisible characters alone are none.
 _UNITS = regex.compile(
-    rf"[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[\p{{M}}\u200c\u200d])*|[^\w\s]|_"
-)  # combining marks continue a word
+    rf"(?:[{UNSPACED}]|[^\W{UNSPACED}](?:[^\W{UNSPACED}]|[{MARKS}])*"
+    rf"|[^\w\s\p{{Default_Ignorable_Code_Point}}]|_)[{MARKS}]*"
+)
 
 _UNSPACED = re.compile(rf"[{UNSPACED}]")
 
+_SIDES = ("start", "end")  # doccano calls them start_offset and end_offset
 Entity = dict[str, Any]  # {"start", "end", "label"}: characters, end exclusive
 
 
@@ -31,7 +37,7 @@ def units_of(text: str) -> list[tuple[int, int]]:
 
 
 def join_tokens(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """The text of these tokens, and the position of each.
+    """The text of these tokens, and the position of each, without blanks around it.
 
     Blanks separate them, except between two unspaced characters.
     """
@@ -39,8 +45,9 @@ def join_tokens(tokens: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
     for token in tokens:
         if text and not (_UNSPACED.match(text[-1]) and _UNSPACED.match(token[:1])):
             text += " "
-        places.append((len(text), len(text) + len(token)))
+        first, last = len(text), len(text) + len(token)
         text += token
+        places.append(trimmed(text, first, last))
     return text, places
 
 
@@ -50,6 +57,12 @@ def entities_from_tags(tags: Sequence[str], places: Sequence[tuple[int, int]]) -
         {"start": places[one][0], "end": places[last][1], "label": kind}
         for one, last, kind in chunks(tags)
     ]
+
+
+def trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    """The visible part of a span, or all of it if nothing in it is visible."""
+    one, two = visible_part(text, start, end)
+    return (one, two) if one < two else (start, end)
 
 
 def tags_from_entities(entities: Iterable[Entity], places: Sequence[tuple[int, int]]) -> list[str]:
@@ -102,6 +115,11 @@ def read_entities(
                 index,
                 f"the entity {surface!r} is not at {start}: the text there is {text[start:end]!r}.",
             )
+        start, end = visible_part(text, start, end)
+        if start == end:
+            raise table.bad(
+                index, f"an entity {label!r} holds blanks or invisible characters only."
+            )
         found.append({"start": start, "end": end, "label": label})
     return found
 
@@ -112,28 +130,49 @@ def _listed(table: Table, index: int, value: Any) -> Iterable[tuple[int, int, st
         if isinstance(value, dict):
             for label, surfaces in value.items():
                 for surface, spans in surfaces.items():
-                    yield from ((int(start), int(end), str(label), surface) for start, end in spans)
+                    yield from (
+                        (int(start), int(end), spell(label), surface) for start, end in spans
+                    )
             return
         for item in value:
             if isinstance(item, dict):
                 label = item["label"] if "label" in item else item["type"]
+                start, end = (
+                    item[side] if side in item else item[f"{side}_offset"] for side in _SIDES
+                )
                 if not label:
                     raise ValueError("an entity has no label")
                 yield (
-                    int(item["start"]),
-                    int(item["end"]),
-                    str(label),
+                    int(start),
+                    int(end),
+                    spell(label),
                     item.get("text", item.get("word")),
                 )
             else:
                 start, end, label = item
-                yield int(start), int(end), str(label), None
+                yield int(start), int(end), spell(label), None
     except (TypeError, KeyError, ValueError, AttributeError) as problem:
         raise table.bad(
             index,
             'entities should be [{"start": 0, "end": 5, "label": "person"}]; they are '
-            f"{str(value)[:80]} ({problem}).",
+            f"{quoted(value)} ({_reason(problem)}).",
         ) from None
+
+
+def _reason(problem: Exception) -> str:
+    return f"a label {problem}" if isinstance(problem, NotALabelError) else quoted(str(problem))
+
+
+def name_labels(rows: Iterable[dict[str, Any]], known: Sequence[str]) -> list[str]:
+    """Give the entities of rows one name for each label, in place; notes on those with several.
+
+    known: the labels of a trained task.
+    """
+    entities = [entity for row in rows for entity in row["entities"]]
+    names = settle((entity["label"] for entity in entities), known)
+    for entity in entities:
+        entity["label"] = names[entity["label"]]
+    return settled_notes(names)
 
 
 def overlapping(entities: Sequence[Entity]) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.data.readers import objects
+from adaptkit.data.readers.detect import detect
+from adaptkit.data.readers.file import File
 from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.read import read as read_table
 from adaptkit.data.splits import Splits
@@ -18,6 +20,7 @@ from adaptkit.errors import AdaptkitError
 __all__ = ["EMBEDDED", "from_datasets", "load_splits", "read_table"]
 
 EMBEDDED = "embedded"
+MOST_STREAMED = 1_000_000  # rows of a dataset that does not say how many it has
 
 
 def load_splits(
@@ -50,8 +53,10 @@ def load_splits(
 def from_datasets(dataset: Any, name: str = "dataset") -> Splits:
     """Splits of a `datasets.DatasetDict`, or of one `Dataset`, used as training data.
 
+    Streams (`IterableDataset`) are read to their end.
+
     Raises:
-        AdaptkitError: there is no training split.
+        AdaptkitError: there is no training split, or a stream has more rows than are read.
     """
     parts = dataset if isinstance(dataset, dict) else {"train": dataset}
     if "train" not in parts:
@@ -61,14 +66,13 @@ def from_datasets(dataset: Any, name: str = "dataset") -> Splits:
         )
     validation = next((part for part in objects.SPLIT_KEYS["validation"] if part in parts), None)
     wanted = [part for part in ("train", validation, "test") if part in parts]
+    read = {part: _from_dataset(parts[part], f"{name}[{part}]") for part in wanted}
     unlabelled = {
-        part: found for part in wanted if part != "train" and (found := _unlabelled(parts[part]))
-    }
-    tables = {
-        part: _from_dataset(parts[part], f"{name}[{part}]")
+        part: found
         for part in wanted
-        if part not in unlabelled
+        if part != "train" and (found := _unlabelled(parts[part], read[part]))
     }
+    tables = {part: table for part, table in read.items() if part not in unlabelled}
     notes = [
         f"{name}[{part}] is left out: {column} is -1 in every row, so its labels are not told"
         for part, column in unlabelled.items()
@@ -82,8 +86,9 @@ def _from_files(
     """Read each split from its file, or from the training file if that holds several splits."""
     notes = []
     path = Path(train_file)
-    if path.suffix.lower() == ".json" and path.is_file() and reading.format in (None, "json"):
-        keys, others = objects.parts_of(path, reading)
+    file = File(path, reading.encoding)
+    if path.is_file() and ".json" in path.name.lower() and _is_json(file, reading):
+        keys, others = objects.parts_of(file)
         if "train" in keys:
             train_file = f"{path}#{keys['train']}"
             validation_file = validation_file or (
@@ -104,6 +109,11 @@ def _from_files(
         raise AdaptkitError("--train_file is empty.")
     shared_notes = [note for table in (train, validation, test) if table for note in table.notes]
     return Splits(train, validation, test, [*notes, *dict.fromkeys(shared_notes)])
+
+
+def _is_json(file: File, reading: Reading) -> bool:
+    """True if one JSON text fills the file, which may hold several splits."""
+    return (reading.format or detect(file, reading)) == "json"
 
 
 def _embedded() -> Splits:
@@ -127,26 +137,38 @@ def _from_hub(name: str, config: str | None) -> Any:
 
 
 def _from_dataset(dataset: Any, source: str) -> Table:
-    """Rows of a `datasets.Dataset`, with class indices replaced by their names, also in lists."""
-    names = {
-        key: found for key, feature in dataset.features.items() if (found := _class_names(feature))
-    }
-    rows = []
+    """Rows of a `datasets.Dataset`, with class indices replaced by their names, also in lists.
+
+    A stream may not know its features; its numbers stay numbers then.
+    """
+    names = {key: found for key, feature in _features(dataset) if (found := _class_names(feature))}
+    rows: list[dict[str, Any]] = []
     for row in dataset:
-        for key, known in names.items():
-            row[key] = _named(row[key], known)
-        rows.append(row)
+        if len(rows) == MOST_STREAMED and not hasattr(dataset, "__len__"):
+            raise AdaptkitError(
+                f"{source} is a stream of more than {MOST_STREAMED:,} rows, and all rows are held "
+                f"in memory: take as many as you need, as with dataset.take({MOST_STREAMED // 10})."
+            )
+        rows.append({**row, **{key: _named(row[key], known) for key, known in names.items()}})
     return Table(rows, source)
 
 
-def _unlabelled(dataset: Any) -> str | None:
-    """The label or score column if it is -1 in every row, as in benchmarks with hidden labels."""
-    kinds = {key: str(getattr(feature, "dtype", "")) for key, feature in dataset.features.items()}
+def _features(dataset: Any) -> list[tuple[str, Any]]:
+    return list((dataset.features or {}).items())
+
+
+def _unlabelled(dataset: Any, table: Table) -> str | None:
+    """The label or score column if it is -1 in every row, as in benchmarks with hidden labels.
+
+    The index -1 of a class has no name and is None in the table.
+    """
+    classes = [key for key, feature in _features(dataset) if _class_names(feature)]
     numbers = [
-        key for key, kind in kinds.items() if "float" in kind or _class_names(dataset.features[key])
+        key for key, feature in _features(dataset) if "float" in str(getattr(feature, "dtype", ""))
     ]
+    hidden = [(key, None) for key in classes] + [(key, -1) for key in numbers]
     return next(
-        (key for key in numbers if len(dataset) and all(value == -1 for value in dataset[key])),
+        (key for key, value in hidden if len(table) and all(r[key] == value for r in table.rows)),
         None,
     )
 

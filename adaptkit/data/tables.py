@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adaptkit.errors import AdaptkitError, nearest
+from adaptkit.errors import AdaptkitError, listed, nearest
 
 LONGEST = 600  # characters of a problem shown in a message
 
@@ -15,13 +15,14 @@ LONGEST = 600  # characters of a problem shown in a message
 class Table:
     """Rows, and the source of each row for error messages: `reviews.csv:17`.
 
-    `notes`: decisions made while reading.
+    `notes`: decisions made while reading. `read_as`: the format of the file.
     """
 
     rows: list[dict[str, Any]]
     source: str
     lines: Sequence[int | str] | None = None
     notes: list[str] = field(default_factory=list)
+    read_as: str | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,11 +65,11 @@ class Table:
     def take(self, indexes: Iterable[int]) -> Table:
         indexes = list(indexes)
         lines = [self.lines[i] for i in indexes] if self.lines else None
-        return Table([self.rows[i] for i in indexes], self.source, lines)
+        return Table([self.rows[i] for i in indexes], self.source, lines, read_as=self.read_as)
 
     def with_rows(self, rows: list[dict[str, Any]]) -> Table:
         """The same sources with other rows."""
-        return Table(rows, self.source, self.lines)
+        return Table(rows, self.source, self.lines, read_as=self.read_as)
 
     def and_rows(self, other: Table | None) -> Table:
         """These rows followed by those of another table."""
@@ -86,6 +87,10 @@ class Table:
         if column not in self.columns:
             close = nearest(column, self.columns)
             guess = f" Did you mean --{flag} {close}?" if close else f" Name it with --{flag}."
+            how = " It is read as lines of text; --format names another." * (
+                self.read_as == "lines"
+            )
             raise AdaptkitError(
-                f"{self.source} has no column {column!r}; it has {', '.join(self.columns)}.{guess}"
+                f"{self.source} has no column {column!r}; it has "
+                f"{listed(self.columns)}.{guess}{how}"
             )

@@ -4,8 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+import regex
+
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError, nearest
+from adaptkit.errors import AdaptkitError, nearest, quoted, shorten
+
+MARKS = r"\p{M}\u200c\u200d"  # marks and joiners: part of the character before them
+
+_BEFORE = regex.compile(r"[\s\p{Default_Ignorable_Code_Point}]*")
+
+_BEHIND = regex.compile(
+    rf"[[\s\p{{Default_Ignorable_Code_Point}}]--[{MARKS}]]*$", regex.VERSION1 | regex.REVERSE
+)
+
+
+def visible_part(text: str, start: int, end: int) -> tuple[int, int]:
+    """A span without the blanks and the invisible characters around it.
+
+    Marks and joiners belong to the character before them and are kept behind it.
+
+    >>> visible_part(" \u200bBern, \u200e", 0, 8)
+    (2, 7)
+    """
+    start += len(_BEFORE.match(text[start:end])[0])
+    return start, end - len(_BEHIND.search(text[start:end])[0])
 
 
 def normalize_text(text: str) -> str:
@@ -32,7 +54,7 @@ def text_at(table: Table, index: int, row: dict[str, Any], column: str) -> str:
     """The text in a column of a row, checked."""
     text = row.get(column)
     if not isinstance(text, str):
-        raise table.bad(index, f"column {column!r} holds {text!r}, which is not a text.")
+        raise table.bad(index, f"column {column!r} holds {quoted(text)}, which is not a text.")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise table.bad(index, f"the text in column {column!r} holds half of a surrogate pair.")
     if not text.strip():
@@ -43,9 +65,9 @@ def text_at(table: Table, index: int, row: dict[str, Any], column: str) -> str:
 def unknown_label(table: Table, index: int, label: str, labels: list[str]) -> AdaptkitError:
     """The error for a label that is not in the training rows."""
     close = nearest(label, labels)
-    guess = f" Did you mean {close!r}?" if close else ""
+    guess = f" Did you mean {quoted(close)}?" if close else ""
     return table.bad(
         index,
-        f"the label {label!r} does not occur in the training data "
-        f"({', '.join(labels[:20])}).{guess}",
+        f"the label {quoted(label)} does not occur in the training data "
+        f"({', '.join(map(shorten, labels[:20]))}).{guess}",
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from adaptkit.models.shallow import fresh
 from adaptkit.transfer.mix import Mixed, mix
+from adaptkit.utils.atomic_files import new_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,8 @@ def make_shallow(
     base = load_base(source, task=head, dtype="float32", base_dropout=True)
     target = fresh(base, num_layers, layers, seed, head, decoder_layers=decoder_layers)
     mixed = mix(target, base, 1.0, layers)
-    target.save_pretrained(folder)
-    load_tokenizer(source).save_pretrained(folder)
+    tokenizer = load_tokenizer(source)
+    with new_version(folder) as staged:
+        target.save_pretrained(staged)
+        tokenizer.save_pretrained(staged)
     return mixed

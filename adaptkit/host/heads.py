@@ -83,7 +83,7 @@ class Heads:
             AdaptkitError: the task model does not use the network as the host runs it.
         """
         if model_class not in self._prefixes:
-            model = self._fresh(model_class, 2)
+            model = self.fresh(model_class)
             network, prefix = backbone_of(model)
             if type(network) is not type(self.backbone.network) and type(model) is not type(
                 self.backbone.model
@@ -99,14 +99,14 @@ class Heads:
     def class_name(self, model_class: str) -> str:
         """The name of the class behind an Auto class, or the name itself."""
         if model_class not in self._names:
-            self._names[model_class] = type(self._fresh(model_class, 2)).__name__
+            self._names[model_class] = type(self.fresh(model_class)).__name__
         return self._names[model_class]
 
     def is_bare(self, model_class: str) -> bool:
         """True if a class is the network alone."""
         return model_class in ("AutoModel", type(self.backbone.network).__name__)
 
-    def _fresh(self, model_class: str, labels: int) -> Any:
+    def fresh(self, model_class: str, labels: int = 2) -> Any:
         """A task model without memory for its parameters."""
         import transformers
 
@@ -165,7 +165,7 @@ class Heads:
     def _model(self, model_class: str, labels: int, own_pooler: bool) -> tuple[Any, Replay]:
         key = model_class, labels, own_pooler
         if key not in self._models:
-            prefix, model = self.prefix(model_class), self._fresh(model_class, labels)
+            prefix, model = self.prefix(model_class), self.fresh(model_class, labels)
             if not prefix:
                 raise AdaptkitError(
                     f"{model_class} of {self.backbone.name} has no head of its own."

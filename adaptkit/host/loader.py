@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 from torch import Tensor
 
 from adaptkit.adapters.attachments import Attachment
-from adaptkit.adapters.card import TaskCard, task_of
+from adaptkit.adapters.card import CONFIG, TaskCard, task_of
 from adaptkit.adapters.files import AdapterFiles, all_finite, check_shapes, read_adapter
 from adaptkit.adapters.full import FULL
+from adaptkit.adapters.peft_files.shapes import expected_tensors
 from adaptkit.adapters.peft_lora import PREFIX, from_peft_lora, is_plain_lora
 from adaptkit.adapters.peft_methods import task_type_of_class
 from adaptkit.adapters.store import Store
@@ -20,12 +22,13 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.heads import Head, Heads
 from adaptkit.host.layout import Layout
-from adaptkit.host.peft_lora_read import read_peft_lora
+from adaptkit.host.peft_lora_read import check_plain, read_peft_lora
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.models.backbone import linear_shape
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.registry import find_task
+from adaptkit.utils.json_types import fits, shortened
 
 # The task of adapters without a card, by PEFT's task type. None: whatever the base itself does with
 # a text.
@@ -37,6 +40,8 @@ _TASKS = {
     "SEQ_2_SEQ_LM": (None, "AutoModelForSeq2SeqLM"),
     "FEATURE_EXTRACTION": (None, "AutoModel"),
 }
+
+MOST_KNOWN = 64  # settings of PEFT's whose tensors are remembered
 
 
 @dataclasses.dataclass
@@ -72,6 +77,7 @@ class AdapterLoader:
         }
         self.most: int | None = None  # parameters per slot
         self._layouts: dict[tuple[Method, ...], Layout] = {}
+        self._expected: dict[tuple[str, str], dict[str, tuple[int, ...]] | None] = {}
 
     def _maps(self):
         return [site for site in self.backbone.sites if site.kind == "map"]
@@ -135,7 +141,8 @@ class AdapterLoader:
         prefix = self.heads.prefix(model_class)
         if check_base:
             files.check_base(self.backbone.fingerprint, self.backbone.name)
-        inside = _inside(files.tensors(), prefix)
+        tensors = files.tensors()
+        inside = _inside(tensors, prefix)
         ours = (
             files.card is not None
             and files.card.method is not None
@@ -145,6 +152,8 @@ class AdapterLoader:
             union, weights, rest = self._weights(files, inside)
             layout, deltas = self._fitting(union), {}
         else:
+            check_plain(files.settings)
+            self._check_complete(files, tensors, model_class)
             foreign = read_peft_lora(files.settings, inside, self._maps(), prefix)
             union, rest, deltas = (foreign.method,), foreign.rest, foreign.deltas
             layout = self._fitting(union)
@@ -165,6 +174,31 @@ class AdapterLoader:
             min(longest, self.backbone.longest),
             files.card.method if files.card is not None else None,
         )
+
+    def _check_complete(
+        self, files: AdapterFiles, tensors: dict[str, Tensor], model_class: str
+    ) -> None:
+        """Refuse a file of PEFT's that lacks tensors, or whose LoRA is not what its settings say.
+
+        How many labels a head has, its tensors say themselves.
+        """
+        key = model_class, json.dumps(files.settings, sort_keys=True)
+        if key not in self._expected:
+            if len(self._expected) >= MOST_KNOWN:
+                self._expected.clear()
+            whole = self.heads.fresh(model_class)
+            self._expected[key] = expected_tensors(files.settings, whole, files.folder / CONFIG)
+        expected = self._expected[key] or {}
+        wanted = {
+            name: shape if "lora_" in name or name not in tensors else tuple(tensors[name].shape)
+            for name, shape in expected.items()
+        }
+        given = {
+            name: tuple(tensor.shape)
+            for name, tensor in tensors.items()
+            if "lora_" in name or name in wanted
+        }
+        check_shapes(files.folder, given, wanted)
 
     def _fitting(self, union: tuple[Method, ...]) -> Layout:
         """The layout of a union if a slot can hold it; checked before any memory is allocated."""
@@ -202,6 +236,8 @@ class AdapterLoader:
         if name is None:
             return None, own_class or auto_class
         names = labels or (card.labels if card is not None else None) or []
+        if not fits(names, list[str]) or len(set(names)) < len(names):
+            raise AdaptkitError(f"labels are different texts in a list; it got {shortened(names)}.")
         if kind == "TOKEN_CLS" and not names:
             raise AdaptkitError(
                 "it does not say what its tags are: load(..., labels=['O', 'B-person', ...])."
@@ -286,8 +322,6 @@ def _inside(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """A file's tensors in fp32, with their paths below the network."""
     start, found = PREFIX + prefix, {}
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise AdaptkitError(f"{name} is {tensor.dtype}; weights are numbers with a fraction.")
         inside = PREFIX + name[len(start) :] if name.startswith(start) else name
         if inside in found:
             raise AdaptkitError(f"two tensors are {inside.removeprefix(PREFIX)}; which is meant?")

@@ -72,16 +72,14 @@ def read_peft_lora(
     """A PEFT LoRA from its settings and tensors.
 
     Args:
-        settings: the content of `adapter_config.json`.
+        settings: the content of `adapter_config.json`, of plain LoRA (`check_plain`).
         tensors: by their names in the file, with paths below the network.
         sites: the linear maps of the base.
         prefix: the prefix of the network's paths in the task model, which PEFT's patterns include.
 
     Raises:
-        AdaptkitError: it is not a LoRA, its settings change the meaning of the weights, or its
-            shapes do not fit.
+        AdaptkitError: its shapes do not fit.
     """
-    _check(settings)
     pairs: dict[str, dict[str, Tensor]] = defaultdict(dict)
     rest = {}
     for name, tensor in tensors.items():
@@ -126,7 +124,8 @@ def read_peft_lora(
     return PeftLoRA(method, weights, deltas, rest)
 
 
-def _check(settings: dict[str, Any]) -> None:
+def check_plain(settings: dict[str, Any]) -> None:
+    """Refuse what is no LoRA, or whose settings change the meaning of the weights."""
     if settings.get("peft_type") != "LORA":
         raise AdaptkitError(
             "a host serves LoRA adapters of PEFT's and adaptkit's own methods; this one is "

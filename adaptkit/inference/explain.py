@@ -10,6 +10,7 @@ occlusion              how much the logit falls when a word is replaced by paddi
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adaptkit.data.alignment import encode_windows
+from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.backbone import bare_model
@@ -96,12 +99,37 @@ def _words(predictor: Predictor, text: str) -> tuple[dict[str, Tensor], list[str
     encoded = predictor.tokenizer(
         text, truncation=True, max_length=predictor.max_length, return_tensors="pt"
     )
-    numbers = encoded.word_ids(0)
-    spans = {number: encoded.word_to_chars(number) for number in numbers if number is not None}
+    tell = _told_words if predictor.tokenizer.is_fast else _found_words
+    numbers, spans = tell(predictor, encoded, text)
     order = {number: index for index, number in enumerate(sorted(spans))}
-    words = [text[spans[number].start : spans[number].end] for number in sorted(spans)]
+    words = [text[slice(*spans[number])] for number in sorted(spans)]
     owner = torch.tensor([-1 if number is None else order[number] for number in numbers])
     return {name: tensor.to(device) for name, tensor in encoded.items()}, words, owner
+
+
+Spans = dict[int, tuple[int, int]]  # the characters of each word
+
+
+def _told_words(predictor: Predictor, encoded: Any, text: str) -> tuple[list[int | None], Spans]:
+    """Each token's word, and where the words are, from the tokenizer."""
+    numbers = encoded.word_ids(0)
+    spans = {number: encoded.word_to_chars(number) for number in numbers if number is not None}
+    return numbers, {number: (span.start, span.end) for number, span in spans.items()}
+
+
+def _found_words(predictor: Predictor, encoded: Any, text: str) -> tuple[list[int | None], Spans]:
+    """The same for tokenizers that do not tell: words are what stands between blanks."""
+    windows = encode_windows(
+        predictor.tokenizer, [(text,)], predictor.max_length, 0, Table([{}], "the text").bad
+    )
+    spans = {number: match.span() for number, match in enumerate(re.finditer(r"\S+", text))}
+    word = {place: number for number, span in spans.items() for place in range(*span)}
+    numbers = [
+        next((word[place] for place in range(start, end) if place in word), None)
+        for start, end in windows["_offsets"][0]
+    ]
+    seen = {number for number in numbers if number is not None}
+    return numbers, {number: span for number, span in spans.items() if number in seen}
 
 
 def _embedded(

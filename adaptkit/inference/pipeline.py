@@ -28,7 +28,8 @@ def pipeline(folder: str | Path, **base_options: Any) -> Pipeline:
     classify: text-classification (all labels with `top_k=None`). tag: token-classification, with
     words grouped into entities and long texts read in windows. chat: text-generation, also for
     messages; the training's system message is added if they have none. pretrain: fill-mask or
-    text-generation. score, relate, answer, translate, summarize and embed: `TaskPipeline`.
+    text-generation. score, relate, answer, translate, summarize and embed, and tag where the
+    tokenizer is written in Python: `TaskPipeline`.
 
     Args:
         folder: an adapter from a recipe.
@@ -60,7 +61,7 @@ def _pipeline(predictor: Predictor) -> Any:
         if task.multi_label:
             model.config.problem_type = "multi_label_classification"
         return transformers_pipeline("text-classification", **shared, **cut)
-    if task.name == "tag":
+    if task.name == "tag" and tokenizer.is_fast:  # transformers' own needs offsets
         tokenizer.model_max_length = length
         return transformers_pipeline(
             "token-classification",

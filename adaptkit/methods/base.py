@@ -24,9 +24,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.methods.layer_ranges import check_layers, chosen_layers
 from adaptkit.models.sites import SITE_NAMES, Site
+from adaptkit.utils.json_types import shortened
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LARGEST_COUNT, LARGEST_FACTOR = 2**31, 1e6  # of settings that are whole numbers, and of others
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,9 @@ class Method:
         default=None, kw_only=True
     )  # see `adaptkit.methods.layer_ranges`; None: all of them
 
+    def __post_init__(self):
+        check_numbers(self)
+
     def spec(self, site: Site) -> dict[str, Param]:
         raise NotImplementedError
 
@@ -145,7 +151,8 @@ class Method:
                 raise unknown("site", pattern, SITE_NAMES)
             names = sorted({site.name for site in usable})
             raise AdaptkitError(
-                f"{self} wants site {pattern!r}, which this model does not have for this method. "
+                f"{shortened(str(self))} wants site {shortened(pattern)}, which this model does "
+                "not have for this method. "
                 f"It has: {', '.join(names) or 'none'}."
             )
         lacking = set(self.needs) - {site.name for site in usable}
@@ -168,7 +175,8 @@ class Method:
         if not chosen:
             names = sorted({site.name for site in available})
             raise AdaptkitError(
-                f"{self.name} has no site in this model: it needs one of {', '.join(patterns)}; "
+                f"{self.name} has no site in this model: it needs one of "
+                f"{shortened(', '.join(patterns), 300)}; "
                 f"the model has {', '.join(names)}. Choose another method."
             )
         return chosen
@@ -191,6 +199,18 @@ def write_value(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "|".join(write_value(item) for item in value)
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def check_numbers(method: Method) -> None:
+    """Refuse settings that are numbers to no formula: NaN, infinite, or absurdly large."""
+    for field in dataclasses.fields(method):
+        value = getattr(method, field.name)
+        most = {int: LARGEST_COUNT, float: LARGEST_FACTOR}.get(type(value))
+        if most is not None and not abs(value) <= most:
+            given = value if isinstance(value, float) else shortened(value)
+            raise AdaptkitError(
+                f"{method.name}: {field.name} is a number up to {most:,.0f}; it got {given}."
+            )
 
 
 def require(condition: bool, method: Method, problem: str) -> None:

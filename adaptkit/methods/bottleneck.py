@@ -26,10 +26,11 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.methods.base import Method, Param, add_map, require, rows
+from adaptkit.errors import unknown
+from adaptkit.methods.base import LARGEST_FACTOR, Method, Param, add_map, require, rows
 from adaptkit.methods.registry import register
 from adaptkit.models.sites import Site
+from adaptkit.utils.json_types import shortened
 
 PLACEMENTS: dict[str, dict[str, Any]] = {
     "houlsby": {
@@ -49,6 +50,16 @@ def activation(name: str):
     from transformers.activations import ACT2FN
 
     return ACT2FN[name]  # creates a module on each access
+
+
+def _is_factor(text: str) -> bool:
+    try:
+        return abs(float(text)) <= LARGEST_FACTOR
+    except ValueError:
+        return False
+
+
+LEAST_REDUCTION = 1 / 16
 
 
 @register
@@ -72,6 +83,7 @@ class Bottleneck(Method):
     gate: bool = False
 
     def __post_init__(self):
+        super().__post_init__()
         from transformers.activations import ACT2FN
 
         if self.placement not in PLACEMENTS:
@@ -79,18 +91,18 @@ class Bottleneck(Method):
         if self.activation is not None and self.activation not in ACT2FN:
             raise unknown("activation of bottleneck", self.activation, ACT2FN)
         require(
-            self.setting("reduction") >= 1,
+            self.setting("reduction") >= LEAST_REDUCTION,
             self,
-            f"reduction is 1 or more; it got {self.reduction}.",
+            f"reduction is {LEAST_REDUCTION} or more (below 1 it widens); it got {self.reduction}.",
         )
         require(0 <= self.dropout < 1, self, f"dropout is in [0, 1); it got {self.dropout}.")
         if self.scale not in (None, "learned"):
-            try:
-                float(self.scale)
-            except ValueError:
-                raise AdaptkitError(
-                    f"bottleneck: scale is a number or 'learned'; it got {self.scale!r}."
-                ) from None
+            require(
+                _is_factor(self.scale),
+                self,
+                f"scale is a number up to {LARGEST_FACTOR:,.0f} or 'learned'; it got "
+                f"{shortened(self.scale)}.",
+            )
 
     def setting(self, name: str):
         """A setting, or the default of the placement."""

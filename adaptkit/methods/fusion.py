@@ -40,6 +40,7 @@ class Fusion(Method):
     activation: str = "relu"
 
     def __post_init__(self):
+        super().__post_init__()
         from transformers.activations import ACT2FN
 
         require(

@@ -19,9 +19,12 @@ import types
 import typing
 
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.methods.base import Method
+from adaptkit.methods.base import Method, check_numbers
 from adaptkit.methods.layer_ranges import check_layers
 from adaptkit.methods.registry import known_methods
+from adaptkit.utils.json_types import shortened
+
+LONGEST, MOST_TERMS = 10_000, 64  # characters and methods of a union
 
 PRESETS = {
     # He et al. 2021, https://arxiv.org/abs/2110.04366
@@ -69,13 +72,34 @@ def describe_method(methods: tuple[Method, ...], full: bool = False) -> str:
 
 
 def split_terms(text: str) -> list[str]:
-    """Split at each + outside brackets."""
-    terms = re.split(r"\+(?![^\[]*\])", text.strip())
-    if not all(term.strip() for term in terms):
+    """Split at each + outside brackets.
+
+    Raises:
+        AdaptkitError: a method is missing, or there are too many of them.
+    """
+    if len(text) > LONGEST:
         raise AdaptkitError(
-            f"method {text!r}: a method is missing; write name[key=value,...]+name[...]"
+            f"method {shortened(text)}: a method has at most {LONGEST:,} characters; this one has "
+            f"{len(text):,}."
         )
-    return [term.strip() for term in terms]
+    terms, depth = [""], 0
+    for part in re.split(r"([+\[\]])", text):
+        depth += (part == "[") - (part == "]")
+        if part == "+" and depth <= 0:
+            terms.append("")
+        else:
+            terms[-1] += part
+    terms = [term.strip() for term in terms]
+    if not all(terms):
+        raise AdaptkitError(
+            f"method {shortened(text)}: a method is missing; write name[key=value,...]+name[...]"
+        )
+    if len(terms) > MOST_TERMS:
+        raise AdaptkitError(
+            f"method {shortened(text)}: a union has at most {MOST_TERMS} methods; this one has "
+            f"{len(terms)}."
+        )
+    return terms
 
 
 def read_term(term: str) -> tuple[str, dict[str, str]]:
@@ -83,7 +107,8 @@ def read_term(term: str) -> tuple[str, dict[str, str]]:
     found = re.fullmatch(r"([\w:.-]+)(?:\[(.*)\])?", term)
     if not found:
         raise AdaptkitError(
-            f"method {term!r}: expected name[key=value,...], as in lora[r=8,sites=attn.q|attn.v]"
+            f"method {shortened(term)}: expected name[key=value,...], as in "
+            "lora[r=8,sites=attn.q|attn.v]"
         )
     name, inside = found.groups()
     settings: dict[str, str] = {}
@@ -91,11 +116,11 @@ def read_term(term: str) -> tuple[str, dict[str, str]]:
         key, equals, value = (part.strip() for part in pair.partition("="))
         if not equals or not value:
             raise AdaptkitError(
-                f"method {term!r}: {pair!r} is not key=value; lists are joined with |, as in "
-                "attn.q|attn.v"
+                f"method {shortened(term)}: {shortened(pair)} is not key=value; lists are joined "
+                "with |, as in attn.q|attn.v"
             )
         if key in settings:
-            raise AdaptkitError(f"method {term!r}: {key!r} is given twice")
+            raise AdaptkitError(f"method {shortened(term)}: {shortened(key)} is given twice")
         settings[key] = value
     return name, settings
 
@@ -112,11 +137,13 @@ def _build(method: type[Method], settings: dict[str, str]) -> Method:
         except ValueError:
             wanted = getattr(fields[key], "__name__", str(fields[key]))
             raise AdaptkitError(
-                f"{method.name}[{key}={text}]: {key} is of type {wanted}; it got {text!r}"
+                f"{method.name}: {key} is of type {wanted}; it got {shortened(text)}"
             ) from None
     if values.get("layers") is not None:
         check_layers(values["layers"])
-    return method(**values)
+    built = method(**values)
+    check_numbers(built)
+    return built
 
 
 def _read(text: str, wanted) -> typing.Any:

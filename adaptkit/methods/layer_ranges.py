@@ -7,11 +7,16 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from adaptkit.errors import AdaptkitError
+from adaptkit.utils.json_types import shortened
 
-_PART = re.compile(r"(?P<first>\d+)(?P<to>-(?P<last>\d+)?)?|last\[(?P<count>\d+)\]")
+_NUMBER = "[0-9]{1,6}"  # no model has a million layers
+_PART = re.compile(
+    rf"(?P<first>{_NUMBER})(?P<to>-(?P<last>{_NUMBER})?)?|last\[(?P<count>{_NUMBER})\]"
+)
 
 
 def check_layers(text: str) -> None:
@@ -24,13 +29,16 @@ def check_layers(text: str) -> None:
         found = _PART.fullmatch(part.strip())
         if not found:
             raise AdaptkitError(
-                f"layers={text}: {part!r} is no choice of layers; write 6, 6-, 2-5 or last[4], "
-                "joined with |."
+                f"layers={shortened(text)}: {shortened(part)} is no choice of layers; write 6, 6-, "
+                "2-5 or last[4], joined with |."
             )
-        if found["count"] == "0" or (found["last"] and int(found["last"]) < int(found["first"])):
-            raise AdaptkitError(f"layers={text}: {part!r} chooses no layer.")
+        if (found["count"] and not int(found["count"])) or (
+            found["last"] and int(found["last"]) < int(found["first"])
+        ):
+            raise AdaptkitError(f"layers={shortened(text)}: {shortened(part)} chooses no layer.")
 
 
+@functools.lru_cache(maxsize=256)
 def chosen_layers(text: str, depth: int) -> frozenset[int]:
     """The indices of the layers that `text` selects in a stack of `depth` layers.
 
@@ -42,8 +50,8 @@ def chosen_layers(text: str, depth: int) -> frozenset[int]:
         first, last = _ends(part.strip(), depth)
         if first < 0 or last >= depth:
             raise AdaptkitError(
-                f"layers={text}: this model has {depth} layers, 0 to {depth - 1}; {part!r} goes "
-                "beyond them."
+                f"layers={shortened(text)}: this model has {depth} layers, 0 to {depth - 1}; "
+                f"{part!r} goes beyond them."
             )
         chosen.update(range(first, last + 1))
     return frozenset(chosen)

@@ -21,6 +21,8 @@ from adaptkit.methods.base import Method, Param, add_map, require
 from adaptkit.methods.registry import register
 from adaptkit.models.sites import LINEAR_SITES, Site
 
+LARGEST_RANK = 65_536  # no map is wider
+
 
 @register
 @dataclass(frozen=True)
@@ -43,7 +45,12 @@ class LoRA(Method):
     gate: bool = False
 
     def __post_init__(self):
-        require(self.r >= 1, self, f"r is a rank, 1 or more; it got {self.r}.")
+        super().__post_init__()
+        require(
+            1 <= self.r <= LARGEST_RANK,
+            self,
+            f"r is a rank, 1 or more and up to {LARGEST_RANK:,}; it got {self.r}.",
+        )
         require(0 <= self.dropout < 1, self, f"dropout is in [0, 1); it got {self.dropout}.")
 
     @property

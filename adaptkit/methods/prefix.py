@@ -48,8 +48,10 @@ class Prefix(Method):
     std: float = 0.02
 
     def __post_init__(self):
+        super().__post_init__()
         require(self.length >= 1, self, f"length is 1 position or more; it got {self.length}.")
         require(self.mlp >= 0, self, f"mlp is a width, or 0 for a flat prefix; it got {self.mlp}.")
+        require(self.std >= 0, self, f"std is 0 or more; it got {self.std}.")
         require(0 <= self.dropout < 1, self, f"dropout is in [0, 1); it got {self.dropout}.")
 
     def spec(self, site: Site) -> dict[str, Param]:

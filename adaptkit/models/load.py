@@ -169,7 +169,7 @@ def load_base(
         if quantize or _stored_quantized(settings)
         else None
     )
-    known = fingerprint(model, files)
+    known = fingerprint(model, files, head)
     stored_in = (
         upcast_emulated(model) if dtype in AUTO and (only_cpu() or device_map == "cpu") else None
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.errors import AdaptkitError, nearest_beside
+from adaptkit.utils.atomic_files import finish_replacing
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -35,6 +36,7 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
 def resolve(name_or_path: str) -> str:
     """A local folder or a Hub name; names of MiniLM give its packaged copy if that is installed."""
     if Path(name_or_path).is_dir():
+        finish_replacing(name_or_path)
         if not (Path(name_or_path) / "config.json").is_file():
             raise AdaptkitError(f"{name_or_path} {_what_it_is(Path(name_or_path))}")
         return name_or_path

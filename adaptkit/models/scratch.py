@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.errors import unknown
+from adaptkit.utils.atomic_files import new_version
 
 # Settings of a model that trains in a minute on two cores, by each architecture's own names.
 SMALL: dict[str, dict[str, Any]] = {
@@ -87,8 +88,9 @@ def make_model(
         torch.manual_seed(seed)
         model = getattr(transformers, _CLASSES[kind]).from_config(config)
     tokenizer.model_max_length = getattr(config, "max_position_embeddings", None) or 512
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with new_version(folder) as staged:
+        model.save_pretrained(staged)
+        tokenizer.save_pretrained(staged)
     return str(folder), model.num_parameters()
 
 

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 from adaptkit.errors import unknown
+from adaptkit.utils.atomic_files import new_version
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,6 +172,7 @@ def make_small(
     config = SmallConfig(
         kind, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, num_labels=labels
     )
-    NETWORKS[task](config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with new_version(folder) as staged:
+        NETWORKS[task](config).save_pretrained(staged)
+        tokenizer.save_pretrained(staged)
     return folder

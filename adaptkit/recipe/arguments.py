@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from adaptkit.tasks.flags import flag
 
 FORMAT_NAMES = (
-    *("csv", "tsv", "json", "jsonl", "parquet", "squad", "folder", "conll"),
-    *("semeval", "label_first", "parallel", "lines"),
+    *("csv", "tsv", "json", "jsonl", "yaml", "parquet", "arrow", "xlsx", "squad", "folder"),
+    *("conll", "conllu", "words_beside", "brat", "semeval", "label_first", "fasttext"),
+    *("parallel", "tmx", "lines"),
 )
 
 

@@ -150,6 +150,8 @@ def _try_once(encoded: Encoded, folder: Path) -> None:
     )
     validation, quiet = few.get("validation"), TrainerOptions(progress=False)
     output = fit(loaded.model, prepared.task, few["train"], validation, tokenizer, once, quiet)
+    if output.stopped:
+        raise SystemExit(output.stopped.exit_code)
     rows = (validation or few["train"]).encoded
     outputs = predict(loaded.model, prepared.task, rows, tokenizer)
     log_main(

@@ -11,8 +11,10 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.models.names import load_config
 from adaptkit.models.tokenizer import load_tokenizer
 from adaptkit.recipe.auto import announce, choose_base, choose_max_length
+from adaptkit.recipe.data_checks import check_unknown
 from adaptkit.recipe.steps import Encoded, Prepared
 from adaptkit.training.options import EncodedSplit
+from adaptkit.utils.processes import log_main
 
 
 def encode(prepared: Prepared, base_folder: Path | None = None) -> Encoded:
@@ -34,6 +36,9 @@ def encode(prepared: Prepared, base_folder: Path | None = None) -> Encoded:
         table = _augmented(prepared, table) if name == "train" else table
         rows = prepared.task.encode(table, tokenizer, max_length, train=name == "train")
         splits[name] = EncodedSplit(table, rows)
+    if not prepared.arguments.check:  # which prints all findings
+        for finding in check_unknown("train", splits["train"].encoded, tokenizer):
+            log_main(f"warning: {finding.text}")
     return Encoded(prepared, tokenizer, config, max_length, splits)
 
 

@@ -13,8 +13,10 @@ from adaptkit.adapters.save_load import save_adapter
 from adaptkit.data.tables import Table
 from adaptkit.inference.confusions import confusions
 from adaptkit.inference.predict import predict
+from adaptkit.inference.training_file import kept_reading
 from adaptkit.models.backbone import bare_model
 from adaptkit.recipe import report
+from adaptkit.recipe.prepare import reading_for
 from adaptkit.recipe.steps import Fitted, Loaded
 from adaptkit.tasks.base import Task
 from adaptkit.utils.plots import draw_curves, warn_if_not_drawn
@@ -28,7 +30,7 @@ Answers = list[dict[str, Any]]
 
 
 def finish(fitted: Fitted) -> dict[str, Any]:
-    """Evaluate, save and report, on the main process only.
+    """Evaluate, save and report, on the main process only; a stopped training is not evaluated.
 
     Returns:
         The content of `all_results.json`; empty on the other processes.
@@ -37,7 +39,8 @@ def finish(fitted: Fitted) -> dict[str, Any]:
         return {}
     loaded, folder = fitted.loaded, fitted.loaded.prepared.output_dir
     metrics: dict[str, Any] = dict(fitted.output.metrics)
-    evaluated = [split for split in SHORT if split in loaded.encoded.splits]
+    stop = fitted.output.stopped
+    evaluated = [split for split in SHORT if split in loaded.encoded.splits and not stop]
     shown = evaluated[-1] if evaluated else "train"
     answers: Answers = []
     for split in evaluated:
@@ -46,12 +49,13 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     table = loaded.encoded.splits[shown].table.take(range(len(answers)))
     parameters = loaded.model.parameters()
     metrics["trainable_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
-    save(loaded, folder, metrics)
+    save(loaded, folder, metrics, stopped=str(stop) if stop else None)
     weights = Path(MODEL if loaded.prepared.arguments.method == FULL else WEIGHTS)
     files = folder.glob(f"{weights.stem}*.safetensors")
     metrics["adapter_bytes"] = sum(path.stat().st_size for path in files)
     task = loaded.prepared.task
     warnings = task.warnings(answers, table) if answers else []
+    warnings += [f"the training was stopped {stop}, and nothing was evaluated"] if stop else []
     _write_reports(fitted, metrics, shown, table, answers, warnings)
     closing = report.closing_table(_closing(task, metrics))
     log_main(f"\nsaved to {folder}\n{closing}")
@@ -117,8 +121,11 @@ def _base_alone_can(loaded: Loaded) -> bool:
     )
 
 
-def save(loaded: Loaded, folder: Path, metrics: dict[str, Any]) -> None:
-    """Save the adapter with its card, or the full model."""
+def save(loaded: Loaded, folder: Path, metrics: dict[str, Any], stopped: str | None = None) -> None:
+    """Save the adapter with its card, or the full model.
+
+    stopped: how the training was stopped, if it was.
+    """
     task = loaded.prepared.task
     scores = {
         name: value
@@ -131,7 +138,13 @@ def save(loaded: Loaded, folder: Path, metrics: dict[str, Any]) -> None:
         columns={part: column for part in task.parts if (column := task.column(part))},
         settings=task.settings(),
         max_length=loaded.encoded.max_length,
+        reading=kept_reading(
+            loaded.prepared.arguments.train_file,
+            reading_for(task, loaded.prepared.arguments),
+            loaded.prepared.splits.train.read_as,
+        ),
         metrics=scores,
+        stopped=stopped,
     )
     if loaded.prepared.arguments.method == FULL:
         save_full(loaded.model, loaded.encoded.tokenizer, folder, card)

@@ -17,6 +17,7 @@ from adaptkit.recipe.prepare import RESUME_HINT, asked_checkpoint, find_checkpoi
 from adaptkit.recipe.report import write_results
 from adaptkit.recipe.steps import Fitted, Loaded, Prepared, Shared
 from adaptkit.recipe.task_file import read_tasks, words_of
+from adaptkit.recipe.train import ending_if_stopped
 from adaptkit.tasks.flags import flags_of
 from adaptkit.tasks.registry import find_task
 from adaptkit.training.fastest_attention import earlier_choice, keep_choice
@@ -28,7 +29,8 @@ from adaptkit.transfer.many_tasks import (
     own_history,
     share_tensors,
 )
-from adaptkit.utils.atomic_files import check_empty, new_file
+from adaptkit.utils.atomic_files import new_file
+from adaptkit.utils.output_folder import check_empty, check_writable
 from adaptkit.utils.processes import is_main, log_main
 from adaptkit.utils.terminal import format_table
 
@@ -55,8 +57,8 @@ def train_tasks(given: MultitaskArguments, flags: list[str]) -> Metrics:
         Path(given.output_dir),
         read_tasks(given.tasks, own_adapters=given.share == "base"),
     )
-    if is_main() and not (given.overwrite_output_dir or given.resume_from_checkpoint):
-        check_empty(folder, RESUME_HINT)
+    if is_main():
+        _check_folder(given, folder)
     checkpoint = _checkpoint(given, folder)
     prepared = {
         name: _named(name, _prepare, name, settings, flags, folder, given)
@@ -67,16 +69,32 @@ def train_tasks(given: MultitaskArguments, flags: list[str]) -> Metrics:
     weights = [float(settings.get("task_weight", 1.0)) for settings in tasks.values()]
     trainer = _make_trainer(given, loaded, weights, checkpoint)
     output = run_trainer(trainer)
+    with ending_if_stopped(output.stopped):
+        found = _finish_each(loaded, trainer, output)
+        if is_main():
+            _report(folder, loaded, found, given)
+    return _flat(found)
+
+
+def _finish_each(
+    loaded: dict[str, Loaded], trainer: ManyTasksTrainer, output: TrainOutput
+) -> dict[str, Metrics]:
+    """Evaluate, save and report every task; returns their metrics."""
     found = {}
     for (name, one), weight in zip(loaded.items(), trainer.weights(), strict=True):
         log_main(f"\n=== {name} ===")
         rows = len(one.encoded.splits["train"].encoded)
         metrics = output.metrics | {"train_samples": rows, "task_weight": weight}
-        own = TrainOutput(metrics, own_history(output.history, name))
+        own = TrainOutput(metrics, own_history(output.history, name), output.stopped)
         found[name] = finish(Fitted(one.with_training(trainer.args), own))
-    if is_main():
-        _report(folder, loaded, found, given)
-    return _flat(found)
+    return found
+
+
+def _check_folder(given: MultitaskArguments, folder: Path) -> None:
+    if given.overwrite_output_dir or given.resume_from_checkpoint:
+        check_writable(folder)
+    else:
+        check_empty(folder, RESUME_HINT)
 
 
 def _check_flags(given: MultitaskArguments) -> None:

@@ -19,12 +19,13 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.models.objective import language_objective
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.auto import choose_method
+from adaptkit.recipe.data_checks import check_one_text
 from adaptkit.recipe.parser import Parsed
 from adaptkit.recipe.steps import Prepared
 from adaptkit.tasks.base import Task
 from adaptkit.training.checkpoints import last_whole_checkpoint
 from adaptkit.training.defaults import DEFAULTS, data_defaults, machine_defaults, machine_notes
-from adaptkit.utils.atomic_files import check_empty
+from adaptkit.utils.output_folder import check_empty, check_writable
 from adaptkit.utils.processes import is_main, log_main, start_all_processes
 
 POSITIVE = (
@@ -57,14 +58,21 @@ def prepare(parsed: Parsed) -> Prepared:
     training = parsed.make_training(**(defaults | {"load_best_model_at_end": False}))
     _check_training(training, task, arguments)
     checkpoint = asked_checkpoint(training)
-    if is_main() and not (arguments.overwrite_output_dir or checkpoint or arguments.check):
-        check_empty(output_dir, RESUME_HINT)
+    if is_main() and not arguments.check:
+        if arguments.overwrite_output_dir or checkpoint:
+            check_writable(output_dir)
+        else:
+            check_empty(output_dir, RESUME_HINT)
     splits, task = _read(task, arguments, training.seed)
     choose = task.lower_is_better or bool(training.metric_for_best_model)
     training, notes = _settle(parsed, arguments, splits, defaults, task.best_metric, choose)
     training.resume_from_checkpoint, resume_notes = find_checkpoint(checkpoint, output_dir)
     for note in (*splits.notes, *notes, *machine_notes(training), *resume_notes):
         log_main(f"note: {note}")
+    if not arguments.check:  # which prints all findings
+        for finding in [*task.findings(splits), *check_one_text(task, splits)]:
+            if finding.severity != "good":
+                log_main(f"warning: {finding.text}")
     return Prepared(task, arguments, training, splits, output_dir)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from typing import Any
 
 import torch
@@ -15,9 +14,11 @@ from adaptkit.methods.lora import LoRA
 from adaptkit.models.backbone import bare_model
 from adaptkit.recipe.load import load, new_model
 from adaptkit.recipe.report import write_details
-from adaptkit.recipe.steps import Encoded, Prepared, Shared
+from adaptkit.recipe.steps import Encoded, Loaded, Prepared, Shared
 from adaptkit.training.fit import check_best_metric, make_trainer, precision
 from adaptkit.training.frozen_layers import FrozenLayers
+from adaptkit.utils.atomic_files import staging
+from adaptkit.utils.output_folder import place_for
 from adaptkit.utils.processes import is_main, log_main
 
 RANKS = (4, 8, 16, 32)
@@ -42,10 +43,20 @@ def search(encoded: Encoded) -> tuple[Encoded, Shared]:
         raise AdaptkitError("--search is 2 trials or more.")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     loaded = load(encoded)
-    validation, folder = encoded.splits["validation"], prepared.output_dir / "search"
+    validation = encoded.splits["validation"]
     check_best_metric(loaded.model, prepared.task, validation, encoded.tokenizer, prepared.training)
     quiet = {"save_strategy": "no", "load_best_model_at_end": False}
-    args = dataclasses.replace(prepared.training, output_dir=str(folder), **quiet)
+    with staging(place_for(prepared.output_dir)) as folder:
+        args = dataclasses.replace(prepared.training, output_dir=str(folder), **quiet)
+        return _search(loaded, args)
+
+
+def _search(loaded: Loaded, args: Any) -> tuple[Encoded, Shared]:
+    """All trials, with a folder of their own in Trainer's arguments."""
+    import optuna
+
+    encoded, prepared = loaded.encoded, loaded.prepared
+    arguments, validation = prepared.arguments, encoded.splits["validation"]
     trials: list[Any] = []
 
     def model_init(trial: Any = None) -> Any:
@@ -96,7 +107,6 @@ def search(encoded: Encoded) -> tuple[Encoded, Shared]:
     chosen, score = dict(shared[0][0]), shared[0][1]
     log_main(f"best of {arguments.search}: {chosen}, validation {metric} {score:.4f}")
     if is_main():
-        shutil.rmtree(folder, ignore_errors=True)
         _write_trials(prepared, trials, metric)
     return _with_settings(encoded, chosen), loaded.shared
 

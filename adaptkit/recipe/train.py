@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from adaptkit.recipe.encode import encode
@@ -10,7 +12,8 @@ from adaptkit.recipe.load import load
 from adaptkit.recipe.steps import Encoded, Fitted, Loaded, Prepared, Shared
 from adaptkit.training.fastest_attention import keep_choice
 from adaptkit.training.fit import fit
-from adaptkit.utils.processes import is_main
+from adaptkit.training.stop import Stop, ignoring_signals, wait_for_all
+from adaptkit.utils.processes import is_main, log_main
 
 
 def train(loaded: Loaded) -> Fitted:
@@ -46,4 +49,25 @@ def train_and_report(
     """
     encoded = encode(start) if isinstance(start, Prepared) else start
     fitted = train(load(encoded, shared))
-    return finish(fitted), fitted.loaded.shared
+    arguments = fitted.loaded.prepared.arguments
+    resumable = not (arguments.folds or arguments.seeds)
+    with ending_if_stopped(fitted.output.stopped, resumable):
+        return finish(fitted), fitted.loaded.shared
+
+
+@contextmanager
+def ending_if_stopped(stop: Stop | None, resumable: bool = True) -> Iterator[None]:
+    """If a training was stopped, let the block write what there is, and end the process.
+
+    Raises:
+        SystemExit: 128 + the signal's number.
+    """
+    if stop is None:
+        yield
+        return
+    with ignoring_signals():
+        yield
+        wait_for_all()
+    again = "with --resume_from_checkpoint true" if resumable else "to train anew"
+    log_main(f"stopped {stop}; to go on, repeat the command {again}")
+    raise SystemExit(stop.exit_code)

@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from adaptkit.data.collate import by_column
+from adaptkit.data.alignment import held_characters, with_marks
+from adaptkit.data.answer_windows import held_answers, shorten, target_tokens, windows_of
+from adaptkit.data.answers import read_answers
+from adaptkit.data.collate import IGNORED, by_column
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
-from adaptkit.data.texts import normalize_text
+from adaptkit.data.texts import normalize_text, visible_part
+from adaptkit.errors import quoted
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.registry import register_task
@@ -60,16 +64,28 @@ class Answer(Task):
             column = self.column("answers") or "answers"
             table.need(column, "answers_column")
             for index, (row, given) in enumerate(zip(rows, table.rows, strict=True)):
-                row["answers"] = _answers(table, index, given.get(column), row["context"])
+                if (value := given.get(column)) is None:
+                    raise table.bad(
+                        index, f"the row has no {column!r}; write [] if nothing answers it."
+                    )
+                row["answers"], row["unplaced"] = read_answers(table, index, value, row["context"])
                 row["group"] = str(given.get("article") or given.get("title") or row["context"])
         return table.with_rows(rows)
 
     def fit_labels(self, train: Table) -> Answer:
+        for index, row in enumerate(train.rows):
+            if row["unplaced"] and not row["answers"]:
+                raise train.bad(
+                    index,
+                    f"the place of the answer {quoted(row['unplaced'][0])} is not given, and the "
+                    f"context holds it {row['context'].count(row['unplaced'][0])} times. To train "
+                    "on it, give its start.",
+                )
         return dataclasses.replace(self, unanswerable=any(not row["answers"] for row in train.rows))
 
     def check_labels(self, table: Table) -> None:
         if not self.unanswerable and (
-            none := [i for i, row in enumerate(table.rows) if not row["answers"]]
+            none := [i for i, row in enumerate(table.rows) if not _references(row)]
         ):
             raise table.bad(
                 none[0], "the question has no answer here, but every training question has one."
@@ -97,7 +113,7 @@ class Answer(Task):
         room = max_length - tokenizer.num_special_tokens_to_add(pair=True)
         for row, length in enumerate(lengths):
             if length > room // 2:
-                pairs[row] = _short(pairs[row][0], tokenizer, room // 2), pairs[row][1]
+                pairs[row] = shorten(pairs[row][0], tokenizer, room // 2), pairs[row][1]
         by_stride: dict[int, list[int]] = {}  # a row's windows depend only on the row
         for row, length in enumerate(lengths):
             by_stride.setdefault(
@@ -106,7 +122,7 @@ class Answer(Task):
         windows = [
             w
             for stride, rows in by_stride.items()
-            for w in _windows(pairs, rows, tokenizer, max_length, stride)
+            for w in windows_of(table, pairs, rows, tokenizer, max_length, stride)
         ]
         columns = by_column(sorted(windows, key=lambda window: window["_row"]))
         columns["length"] = [len(ids) for ids in columns["input_ids"]]
@@ -115,12 +131,16 @@ class Answer(Task):
             for ids in columns["input_ids"]
         ]
         if labelled:
+            spans = held_answers(table, columns)
             columns["labels"] = [
-                _target(table.rows[owner]["answers"], places, none)
+                target_tokens(spans[owner], places, none)
                 for owner, places, none in zip(
                     columns["_row"], columns["_offsets"], columns["_nothing"], strict=True
                 )
             ]
+            for window, owner in enumerate(columns["_row"]):
+                if table.rows[owner]["unplaced"] and not table.rows[owner]["answers"]:
+                    columns["labels"][window] = [IGNORED, IGNORED]
         return columns
 
     def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
@@ -148,6 +168,7 @@ class Answer(Task):
         """
         best = [{"text": "", "start": 0, "end": 0, "score": -np.inf} for _ in table.rows]
         none = np.full(len(table), np.inf)
+        held = held_characters(encoded, [row["context"] for row in table.rows])
         windows = zip(
             encoded["_row"], encoded["_offsets"], encoded["_nothing"], outputs, strict=True
         )
@@ -155,15 +176,13 @@ class Answer(Task):
             none[owner] = min(none[owner], float(logits[nothing].sum()))
             start, end, score = self._best_span(logits[: len(offsets)], np.asarray(offsets))
             if score > best[owner]["score"]:
-                text = table.rows[owner]["context"][start:end]
-                start += len(text) - len(
-                    text.lstrip()
-                )  # some tokenizers include the blank before a word
-                text = text.strip()
+                context = table.rows[owner]["context"]
+                end = with_marks(context, held[owner], end)
+                start, end = visible_part(context, start, end)  # tokens may include blanks
                 best[owner] = {
-                    "text": text,
+                    "text": context[start:end],
                     "start": start,
-                    "end": start + len(text),
+                    "end": end,
                     "score": score,
                 }
         if self.unanswerable:
@@ -187,7 +206,7 @@ class Answer(Task):
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.squad import exact_match, f1
 
-        references = [[reference["text"] for reference in row["answers"]] for row in table.rows]
+        references = [list(map(_visible, _references(row))) for row in table.rows]
         exact = np.asarray(
             [
                 exact_match(answer["text"], texts)
@@ -207,14 +226,14 @@ class Answer(Task):
         return scores
 
     def reference_text(self, row: dict[str, Any]) -> str:
-        return row["answers"][0]["text"] if row["answers"] else ""
+        return next(iter(_references(row)), "")
 
     def findings(self, splits: Splits):
         from adaptkit.tasks.finding import Finding
 
         found = []
         for name, table in splits.items():
-            none = sum(not row["answers"] for row in table.rows)
+            none = sum(not _references(row) for row in table.rows)
             text = (
                 f"{name}: {len(table)} questions on "
                 f"{len({row['context'] for row in table.rows})} texts, {none} without an answer"
@@ -246,88 +265,11 @@ class Answer(Task):
         )
 
 
-def _answers(table: Table, index: int, value: Any, context: str) -> list[dict[str, Any]]:
-    """[{"text", "start"}] from such a list, from a single one, or from SQuAD's format.
-
-    SQuAD's format: {"text": [...], "answer_start": [...]}.
-    """
-    if isinstance(value, dict) and isinstance(value.get("text"), list):
-        starts = value.get("answer_start", value.get("start"))
-        if not isinstance(starts, list) or len(starts) != len(value["text"]):
-            raise table.bad(
-                index,
-                f"answers have {len(value['text'])} texts and not as many starts: "
-                f"{str(value)[:80]}.",
-            )
-        value = [
-            {"text": text, "start": start}
-            for text, start in zip(value["text"], starts, strict=True)
-        ]
-    found = []
-    for answer in [value] if isinstance(value, dict) else value or []:
-        try:
-            text, start = (
-                answer["text"],
-                int(answer["start"] if "start" in answer else answer["answer_start"]),
-            )
-        except (TypeError, KeyError, ValueError):
-            raise table.bad(
-                index, f'answers should be [{{"text": ..., "start": ...}}]; one is {answer!r}.'
-            ) from None
-        if context[start : start + len(text)] != text or not text:
-            there = context[max(0, start) : start + len(text)]
-            near = context.find(text) if text else -1
-            hint = f" It is at {near}." if near >= 0 else " It is nowhere in the context."
-            raise table.bad(
-                index, f"the answer {text!r} is not at character {start}: there is {there!r}.{hint}"
-            )
-        found.append({"text": text, "start": start})
-    return found
+def _references(row: dict[str, Any]) -> list[str]:
+    """The texts of the right answers; none if the question has no answer."""
+    return [answer["text"] for answer in row["answers"]] + row["unplaced"]
 
 
-def _target(answers: list[dict[str, Any]], offsets: list[list[int]], nothing: int) -> list[int]:
-    """First and last token of the first answer that is complete in this window, else of no answer.
-
-    Blanks around the answer are not part of it.
-    """
-    if not answers or not (text := answers[0]["text"].strip()):
-        return [nothing, nothing]
-    start = answers[0]["start"] + answers[0]["text"].index(text)
-    end = start + len(text)
-    inside = [i for i, (one, two) in enumerate(offsets) if one >= 0 and one < end and start < two]
-    whole = inside and offsets[inside[0]][0] <= start and offsets[inside[-1]][1] >= end
-    return [inside[0], inside[-1]] if whole else [nothing, nothing]
-
-
-def _windows(
-    pairs: list[tuple[str, str]], rows: list[int], tokenizer: Any, max_length: int, stride: int
-):
-    """The windows of some rows; neighbours share `stride` tokens."""
-    encoded = tokenizer(
-        [pairs[row][0] for row in rows],
-        [pairs[row][1] for row in rows],
-        truncation="only_second",
-        max_length=max_length,
-        stride=stride,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-    )
-    owners, offsets = encoded.pop("overflow_to_sample_mapping"), encoded.pop("offset_mapping")
-    for i, (owner, places) in enumerate(zip(owners, offsets, strict=True)):
-        inside = [
-            list(place) if part == 1 else [-1, -1]
-            for place, part in zip(places, encoded.sequence_ids(i), strict=True)
-        ]
-        yield {
-            **{name: encoded[name][i] for name in encoded},
-            "_row": rows[owner],
-            "_offsets": inside,
-        }
-
-
-def _short(question: str, tokenizer: Any, tokens: int) -> str:
-    """A question truncated to this many tokens."""
-    offsets = tokenizer(question, add_special_tokens=False, return_offsets_mapping=True)[
-        "offset_mapping"
-    ]
-    return question[: offsets[tokens - 1][1]] if len(offsets) > tokens else question
+def _visible(text: str) -> str:
+    start, end = visible_part(text, 0, len(text))
+    return text[start:end]

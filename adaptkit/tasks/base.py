@@ -146,9 +146,10 @@ class Task:
         Returns:
             Splits of checked rows, and the task with its labels.
         """
-        tables = {name: self.read(table) for name, table in splits.items()}
-        train, notes = tables["train"], list(splits.notes)
+        train = self.read(splits.train)
         task = self.fit_labels(train)
+        tables = {n: train if n == "train" else task.read(table) for n, table in splits.items()}
+        notes = [*splits.notes, *dict.fromkeys(n for table in tables.values() for n in table.notes)]
         for name in tables.keys() - {"train"}:
             task.check_labels(tables[name])
         for name, share, wish in (("test", test, seed + 1), ("validation", validation, seed)):

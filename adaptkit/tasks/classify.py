@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,10 +16,11 @@ from adaptkit.data.readers.decoding import is_number
 from adaptkit.data.splits import Splits, divide, split_validation
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import unknown_label
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.label_checks import label_findings, labels_of, majority
+from adaptkit.tasks.read_labels import all_labels, read_labels, with_label_columns
 from adaptkit.tasks.registry import register_task
 
 if TYPE_CHECKING:
@@ -49,6 +51,9 @@ class Classify(Task):
     label_names: list[str] | None = flag(
         None, "names of labels that the files give as numbers from 0 on, in this order"
     )
+    label_columns: list[str] | None = flag(
+        None, "columns that are the labels, each with 1 or 0 (with --multi_label: detected)"
+    )
     top_k: int | None = flag(None, stored=False)
 
     name = "classify"
@@ -71,13 +76,24 @@ class Classify(Task):
     )
 
     def __post_init__(self) -> None:
-        names = self.label_names
-        if names is not None and (
-            not isinstance(names, list)
-            or not all(isinstance(name, str) for name in names)
-            or len(set(names)) != len(names)
-        ):
-            raise AdaptkitError(f"label_names are different names in a list; they are {names!r}.")
+        for name in ("label_names", "label_columns"):
+            names = getattr(self, name)
+            if names is not None and (
+                not isinstance(names, list)
+                or not all(isinstance(one, str) for one in names)
+                or len(set(names)) != len(names)
+            ):
+                raise AdaptkitError(
+                    f"{name} are different names in a list; they are {quoted(names)}."
+                )
+
+    def column(self, part: str) -> str | None:
+        """The column of a part; none of the label if `label_columns` hold it."""
+        by_columns = part == "label" and self.label_columns and not self.columns.get("label")
+        return None if by_columns else super().column(part)
+
+    def wanted(self) -> tuple[str, ...]:
+        return (*super().wanted(), *(self.label_columns or ()))
 
     @property
     def problem_type(self) -> str | None:
@@ -91,55 +107,25 @@ class Classify(Task):
         rows = self.read_texts(table, [part for part in self.parts if part not in self.label_parts])
         if not labelled:
             return table.with_rows(rows)
-        column = self.column("label") or "label"
-        table.need(column, "label_column")
-        labels = table.each(
-            lambda index, row: self._labels_in(table, index, row.get(column), column)
-        )
-        return table.with_rows(
-            [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
-        )
+        labels, notes = read_labels(self, table)
+        found = [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
+        return dataclasses.replace(table.with_rows(found), notes=notes)
 
-    def _labels_in(self, table: Table, index: int, value: Any, column: str) -> Any:
-        if not self.multi_label:
-            if value is None or not str(value).strip():
-                raise table.bad(index, f"the label in column {column!r} is empty.")
-            if isinstance(value, (list, dict)):
-                several = (
-                    " Give --multi_label for rows with several." if isinstance(value, list) else ""
-                )
-                raise table.bad(
-                    index, f"column {column!r} holds {value!r}, which is not one label.{several}"
-                )
-            return self._named(table, index, str(value).strip())
-        if value is None or isinstance(value, dict):
-            raise table.bad(
-                index, f"column {column!r} holds {value!r}, which is no list of labels."
-            )
-        names = value if isinstance(value, list) else str(value).split(self.label_delimiter)
-        found = {str(name).strip() for name in names if str(name).strip()}
-        return sorted({self._named(table, index, name) for name in found})
-
-    def _named(self, table: Table, index: int, label: str) -> str:
-        """The name of a label that is given as a number; a name stays as it is."""
-        if self.label_names is None or label in self.label_names:
-            return label
-        if not label.isdecimal() or int(label) >= len(self.label_names):
-            known = f"--label_names has {len(self.label_names)} names, for 0 to "
-            raise table.bad(index, f"the label is {label!r}: {known}{len(self.label_names) - 1}.")
-        return self.label_names[int(label)]
+    def prepare(self, splits: Splits, *args: Any, **options: Any) -> tuple[Splits, Task]:
+        return Task.prepare(with_label_columns(self, splits.train), splits, *args, **options)
 
     def fit_labels(self, train: Table) -> Classify:
         counts = Counter(name for row in train.rows for name in labels_of(row))
-        labels = sorted(
-            counts, key=lambda name: (0, float(name), name) if is_number(name) else (1, 0.0, name)
-        )
+        labels = sorted(all_labels(self, counts), key=_in_numeric_order)
         if len(labels) < (1 if self.multi_label else 2):
             raise AdaptkitError(
                 f"{train.source}: every row has the label {''.join(labels)!r}; there is nothing "
                 "to tell apart. "
                 "Is --label_column the right column?"
             )
+        if "nan" in map(str.casefold, labels) and all(map(is_number, labels)):
+            index = [str(row["label"]).casefold() for row in train.rows].index("nan")
+            raise train.bad(index, "the label is missing: all other labels are numbers, it is nan.")
         weights = None
         if self.class_weights:
             if self.multi_label:
@@ -330,6 +316,11 @@ class Classify(Task):
             f"{tokenizer.decode(row['input_ids'])}  ->  "
             f"{self.label_delimiter.join(names) or '(none)'}"
         )
+
+
+def _in_numeric_order(label: str) -> tuple[bool, float, str]:
+    number = float(label) if is_number(label) else math.nan
+    return (False, number, label) if math.isfinite(number) else (True, 0.0, label)
 
 
 @lru_cache(maxsize=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.flags import flag
+from adaptkit.tasks.read_labels import read_labels
 from adaptkit.tasks.registry import register_task
 
 # Typed punctuation around the entities, from tokens that the base already knows (Zhou and Chen
@@ -33,7 +35,7 @@ class Relate(Classify):
     name = "relate"
     parts = {"text": "text", "head": "head", "tail": "tail", "label": "label"}
     embedded = {"label": "relation"}
-    not_flags = ("multi_label", "label_delimiter", "threshold", "label_names")
+    not_flags = ("multi_label", "label_delimiter", "threshold", "label_names", "label_columns")
     column_helps = {
         "head": "column of the first entity: a span or its text (default: head)",
         "tail": "column of the second entity (default: tail)",
@@ -64,12 +66,12 @@ class Relate(Classify):
             row = {"plain": text, **spans, "text": mark(text, **spans)}
             if row["text"] is None:
                 raise table.bad(index, "head and tail overlap.")
-            if labelled:
-                row["label"] = self._labels_in(
-                    table, index, given.get(self.column("label") or "label"), "label"
-                )
             rows.append(row)
-        return table.with_rows(rows)
+        if not labelled:
+            return table.with_rows(rows)
+        labels, notes = read_labels(self, table)
+        found = [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
+        return dataclasses.replace(table.with_rows(found), notes=notes)
 
     def score(self, answers, table: Table) -> dict[str, float]:
         from adaptkit.metrics.relations import semeval_f1
@@ -146,7 +148,9 @@ def _pairs(table: Table, label_column: str) -> Table:
                 ) from None
             first, second = (one, two) if forward else (two, one)
             label = f"{kind}({'e1,e2' if forward else 'e2,e1'})"
-            rows.append({"text": row["text"], "head": first, "tail": second, label_column: label})
+            rows.append(
+                {"text": row.get("text"), "head": first, "tail": second, label_column: label}
+            )
             lines.append(table.lines[index] if table.lines else index)
     if not rows:
         raise AdaptkitError(f"{table.source}: no row holds a relation.")

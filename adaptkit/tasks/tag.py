@@ -9,24 +9,36 @@ from typing import Any
 
 import numpy as np
 
+from adaptkit.data.alignment import encode_windows, held_characters
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.entities import (
     entities_from_tags,
     join_tokens,
+    name_labels,
     overlapping,
     read_entities,
     tags_from_entities,
+    trimmed,
     units_of,
 )
 from adaptkit.data.readers.conll import TAG
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import text_at, unknown_label
-from adaptkit.data.word_pieces import by_unit, continue_units, first_pieces
+from adaptkit.data.word_pieces import (
+    by_unit,
+    fill_tags,
+    shared_units,
+    unit_starts,
+    units_begun,
+    units_by_row,
+)
 from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
+
+ALSO = ("label", "labels", "spans")  # where tools put entities
 
 
 @register_task
@@ -74,29 +86,28 @@ class Tag(Task):
             tokens = "words" if "words" in table.columns else tokens
         tags = "ner_tags" if tags not in table.columns and "ner_tags" in table.columns else tags
         if tokens in table.columns:
-            return table.with_rows(
-                [
-                    self._from_tokens(table, i, row, tokens, tags, labelled)
-                    for i, row in enumerate(table.rows)
-                ]
+            words = table.each(
+                lambda i, row: self._from_tokens(table, i, row, tokens, tags, labelled)
             )
+            return self._with_names(table, words, labelled)
         text, entities = (self.column(part) or part for part in ("text", "entities"))
         table.need(text, "text_column")
-        if (
-            labelled
-            and entities not in table.columns
-            and isinstance(table.rows[0].get("label"), (dict, list))
-        ):
-            entities = "label"
         if labelled:
+            if entities not in table.columns:
+                entities = next((name for name in ALSO if _holds_lists(table, name)), entities)
             table.need(entities, "entities_column")
-        rows = [
-            self._from_text(table, i, row, text, entities, labelled)
-            for i, row in enumerate(table.rows)
-        ]
+        rows = table.each(lambda i, row: self._from_text(table, i, row, text, entities, labelled))
         if labelled and self.span_end is None:
             _refuse_cut_words(table, rows)
-        return table.with_rows(rows)
+        return self._with_names(table, rows, labelled)
+
+    def _with_names(self, table: Table, rows: list[dict[str, Any]], labelled: bool) -> Table:
+        """The rows as a table, with one name for each label however it is spelled."""
+        notes = name_labels(rows, self._kinds()) if labelled else []
+        return dataclasses.replace(table.with_rows(rows), notes=notes)
+
+    def _kinds(self) -> list[str]:
+        return [label[2:] for label in self.labels if label.startswith("B-")]
 
     def _from_tokens(
         self, table: Table, index: int, row: dict, tokens: str, tags: str, labelled: bool
@@ -132,9 +143,11 @@ class Tag(Task):
         words = text_at(table, index, row, text)
         found: dict[str, Any] = {"text": words, "units": units_of(words)}
         if labelled:
-            found["entities"] = read_entities(
-                table, index, words, row.get(entities) or [], self.span_end
-            )
+            if (given := row.get(entities)) is None:
+                raise table.bad(
+                    index, f"the row has no {entities!r}; write [] where a text has no entity."
+                )
+            found["entities"] = read_entities(table, index, words, given or [], self.span_end)
         return found
 
     def fit_labels(self, train: Table) -> Tag:
@@ -148,7 +161,7 @@ class Tag(Task):
         )
 
     def check_labels(self, table: Table) -> None:
-        kinds = [label[2:] for label in self.labels if label.startswith("B-")]
+        kinds = self._kinds()
         for index, row in enumerate(table.rows):
             for entity in row["entities"]:
                 if entity["label"] not in kinds:
@@ -157,38 +170,34 @@ class Tag(Task):
     def features(
         self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
     ):
-        """Windows; `_first`: for each piece the unit that it begins, or -1."""
+        """Windows; `_first`, `_last`: for each piece the units that begin in it, or -1."""
         stride = min(self.doc_stride, (max_length - tokenizer.num_special_tokens_to_add()) // 2)
-        encoded = tokenizer(
-            [row["text"] for row in table.rows],
-            truncation=True,
-            max_length=max_length,
-            stride=stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
+        texts = [row["text"] for row in table.rows]
+        columns = encode_windows(
+            tokenizer, [(text,) for text in texts], max_length, stride, table.bad
         )
-        owners, offsets, special = (
-            encoded.pop(key)
-            for key in ("overflow_to_sample_mapping", "offset_mapping", "special_tokens_mask")
-        )
-        columns = dict(encoded)
-        columns["_row"], columns["length"] = owners, [len(ids) for ids in columns["input_ids"]]
-        starts = [
-            {start: number for number, (start, _) in enumerate(row["units"])} for row in table.rows
+        held = held_characters(columns, texts)
+        starts = [unit_starts(row["units"], h) for row, h in zip(table.rows, held, strict=True)]
+        begun = [
+            units_begun(starts[owner], offsets)
+            for owner, offsets in zip(columns["_row"], columns.pop("_offsets"), strict=True)
         ]
-        columns["_first"] = [
-            first_pieces(starts[owner], *marks)
-            for owner, *marks in zip(owners, offsets, special, strict=True)
-        ]
+        columns["_first"], columns["_last"] = map(list, zip(*begun, strict=True))
+        columns["length"] = [len(ids) for ids in columns["input_ids"]]
         if labelled:
-            tags = [tags_from_entities(row["entities"], row["units"]) for row in table.rows]
-            number = {label: index for index, label in enumerate(self.labels)}
+            carried = units_by_row(columns, "_first", len(table))
+            numbers = [self._numbers(row, c) for row, c in zip(table.rows, carried, strict=True)]
             columns["labels"] = [
-                [IGNORED if unit < 0 else number[tags[owner][unit]] for unit in firsts]
-                for owner, firsts in zip(owners, columns["_first"], strict=True)
+                [numbers[owner].get(unit, IGNORED) for unit in firsts]
+                for owner, firsts in zip(columns["_row"], columns["_first"], strict=True)
             ]
         return columns
+
+    def _numbers(self, row: dict[str, Any], carried: set[int]) -> dict[int, int]:
+        """The number of the tag of each unit that begins in a piece."""
+        units = sorted(carried)
+        tags = tags_from_entities(row["entities"], [row["units"][unit] for unit in units])
+        return {unit: self.labels.index(tag) for unit, tag in zip(units, tags, strict=True)}
 
     def postprocess(self, outputs, batch, labels):
         return outputs.logits.argmax(-1)
@@ -196,9 +205,12 @@ class Tag(Task):
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
         """`{"entities": [...]}`, and `tags` if the rows are given as words."""
         answers = []
-        for row, given in zip(table.rows, by_unit(outputs, encoded, table), strict=True):
+        by_row = zip(
+            by_unit(outputs, encoded, table), shared_units(encoded, len(table)), strict=True
+        )
+        for row, (given, shared) in zip(table.rows, by_row, strict=True):
             found = ["O" if number is None else self.labels[int(number)] for number in given]
-            continue_units(found, given, row["units"])
+            fill_tags(found, given, shared, row)
             entities = entities_from_tags(found, row["units"])
             named = [
                 {**entity, "text": row["text"][entity["start"] : entity["end"]]}
@@ -279,16 +291,12 @@ class Tag(Task):
     def encoding_issues(self, encoded, table: Table):
         from adaptkit.tasks.finding import Finding
 
-        carried = {
-            (owner, unit)
-            for owner, firsts in zip(encoded["_row"], encoded["_first"], strict=True)
-            for unit in firsts
-        }
+        carried = units_by_row(encoded, "_first", len(table))
         units = sum(len(row["units"]) for row in table.rows)
-        none = units - sum(unit >= 0 for _, unit in carried)
+        none = units - sum(map(len, carried))
         text = (
-            f"{none} of {units} words or characters have no piece of their own and go with the "
-            "one before"
+            f"{none} of {units} words or characters have no piece of their own and go with those "
+            "around them"
         )
         return [Finding("warn" if none > 0.01 * units else "good", text)]
 
@@ -298,6 +306,10 @@ class Tag(Task):
             token if label == IGNORED else f"[{token}/{self.labels[label]}]"
             for token, label in zip(tokens, row["labels"], strict=True)
         )
+
+
+def _holds_lists(table: Table, column: str) -> bool:
+    return isinstance(table.rows[0].get(column), (dict, list))
 
 
 def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
@@ -317,14 +329,18 @@ def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
 
 
 def _both(answers, table: Table) -> tuple[list, list]:
-    """Predictions and references as (start, end, type)."""
+    """Predictions and references as (start, end, type), without invisible words at their ends."""
 
-    def spans(entities):
-        return [(entity["start"], entity["end"], entity["label"]) for entity in entities]
+    def spans(row: dict[str, Any], entities) -> list[tuple[int, int, str]]:
+        return [
+            (*trimmed(row["text"], entity["start"], entity["end"]), entity["label"])
+            for entity in entities
+        ]
 
-    return [spans(answer["entities"]) for answer in answers], [
-        spans(row["entities"]) for row in table.rows
-    ]
+    return (
+        [spans(row, answer["entities"]) for row, answer in zip(table.rows, answers, strict=True)],
+        [spans(row, row["entities"]) for row in table.rows],
+    )
 
 
 def _shown(entities, text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from collections.abc import Callable, Sized
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -31,6 +31,7 @@ from adaptkit.training.options import EncodedSplit, TrainerOptions
 from adaptkit.training.precision import Precision
 from adaptkit.training.progress import Progress
 from adaptkit.training.regularization import GradualUnfreezing
+from adaptkit.training.stop import Stop, StopOnSignal, TrainingStopped
 from adaptkit.training.trainer import AdapterTrainer
 from adaptkit.utils.hardware import peak_memory
 from adaptkit.utils.processes import log_main
@@ -38,10 +39,15 @@ from adaptkit.utils.processes import log_main
 
 @dataclass
 class TrainOutput:
-    """The result of training: `metrics` under Trainer's names, and `history`, the log by step."""
+    """The result of training: `metrics` under Trainer's names, and `history`, the log by step.
+
+    stopped: the signal that ended it early, if one did. A checkpoint was written then, and the
+        caller should end soon.
+    """
 
     metrics: dict[str, float]
     history: list[dict[str, float]] = field(default_factory=list)
+    stopped: Stop | None = None
 
 
 LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
@@ -169,9 +175,12 @@ def check_best_metric(
 def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
     """Run a trainer with the requested precision and activation cache.
 
-    Ctrl-C stops training and keeps the result so far.
+    SIGTERM, SIGHUP and Ctrl-C stop training after the step, with a checkpoint; the model stays as
+    it is then.
     """
     model, args, options = trainer.model, trainer.args, trainer.options
+    on_signal, began = StopOnSignal(), time.perf_counter()
+    trainer.add_callback(on_signal)
     if trainer.why_not_recorded and args.device.type == "cuda":
         log_main(f"CUDA graphs: not here: {trainer.why_not_recorded}")
     try:
@@ -179,14 +188,12 @@ def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
             precision(args, options).of(model),
             skip_frozen_layers(model, options),
             trainer.task.while_training(bare_model(model)),
+            on_signal.listening(),
         ):
             metrics = trainer.train(resume_from_checkpoint=args.resume_from_checkpoint).metrics
-    except KeyboardInterrupt:
-        metrics = {"epoch": trainer.state.epoch or 0.0}
-        print(
-            f"\nstopped at step {trainer.state.global_step}; going on with the adapter as it is",
-            file=sys.stderr,
-        )
+    except TrainingStopped:
+        seconds = time.perf_counter() - began
+        metrics = {"epoch": trainer.state.epoch or 0.0, "train_runtime": round(seconds, 4)}
     metrics |= {
         "train_samples": len(cast(Sized, trainer.train_dataset)),
         "peak_memory_gb": peak_memory(),
@@ -200,7 +207,8 @@ def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
         metrics["padding"] = round(
             padding_share(trainer.buckets(), args.train_batch_size, width), 4
         )
-    return TrainOutput(metrics, trainer.state.log_history)
+    stopped = on_signal.stop_of(trainer.state)
+    return TrainOutput(metrics, trainer.state.log_history, stopped)
 
 
 def skip_frozen_layers(model: nn.Module, options: TrainerOptions) -> AbstractContextManager[Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from adaptkit.adapters.files import all_finite
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.backbone import backbone_of
 from adaptkit.models.find_sites import layer_paths
@@ -76,6 +77,8 @@ def mix(
     sources = [source] if isinstance(source, nn.Module) else list(source)
     if not sources:
         raise AdaptkitError("mixing wants a source; it got none.")
+    for model in (target, *sources):
+        _check_numbers(model)
     basis = basis_between(sources, target)
     values = [named_weights(one) if basis is None else tables_behind(basis, one) for one in sources]
     pairs = [
@@ -112,6 +115,13 @@ def mix(
             if twin in wide
         },
     )
+
+
+def _check_numbers(model: nn.Module) -> None:
+    """Refuse weights that are not finite: the mixture would have them, too."""
+    for name, weight in named_weights(model).items():
+        if not all_finite(weight):
+            raise AdaptkitError(f"{name} of {type(model).__name__} holds NaN or infinity.")
 
 
 def named_weights(model: nn.Module) -> dict[str, Tensor]:

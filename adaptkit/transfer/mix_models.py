@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shutil
-import tempfile
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ from adaptkit.models.names import load_config
 from adaptkit.models.shallow import fresh
 from adaptkit.models.tokenizer import load_tokenizer
 from adaptkit.transfer.mix import mix
-from adaptkit.utils.atomic_files import check_empty, new_folder
+from adaptkit.utils.atomic_files import exists_in, new_version, staging
 from adaptkit.utils.json_files import write_json
+from adaptkit.utils.output_folder import check_empty, place_for
 from adaptkit.utils.overrides import overrides
+from adaptkit.utils.writing import writing
 
 
 def mix_models(given: argparse.Namespace) -> None:
@@ -48,17 +49,18 @@ def mix_models(given: argparse.Namespace) -> None:
         )
     if len(given.beta) > 1 and not given.validation_file:
         raise AdaptkitError("several --beta want a --validation_file to be judged by.")
-    with tempfile.TemporaryDirectory() as work:
+    with staging(place_for(given.output_dir)) as work:
         scores = {}
         for beta in given.beta:
-            folder = Path(work) / f"{beta}"
+            folder = work / f"{beta}"
             print(f"beta {beta}: {_mixed(given, card, beta, folder)}")
             if given.validation_file:
                 scores[beta], name = _score(folder, given.validation_file)
                 print(f"beta {beta}: {name} {scores[beta]:.4f}")
         beta = max(given.beta, key=lambda one: scores.get(one, 0.0))
-        with new_folder(given.output_dir) as staged:
-            shutil.copytree(Path(work) / f"{beta}", staged, dirs_exist_ok=True)
+        with new_version(given.output_dir) as staged:
+            for part in (work / f"{beta}").iterdir():
+                os.rename(part, staged / part.name)
     print(f"beta {beta} is in {given.output_dir}")
 
 
@@ -70,7 +72,7 @@ def full_card(model: str) -> TaskCard | None:
     """
     folder = Path(model)
     card = read_card(folder) if folder.is_dir() else None
-    if (folder / CONFIG).is_file():
+    if exists_in(folder, CONFIG):
         raise AdaptkitError(
             f"{model} is an adapter; networks are mixed: a base, or a model tuned with --method "
             "full."
@@ -142,8 +144,10 @@ def _mixed(given: argparse.Namespace, card: TaskCard | None, beta: float, folder
         sources.append(_load(name, card if other else None, head))
     target = _load(given.target, card, head) if given.target else _new(sources[0], given, head)
     mixed = mix(target, sources, beta, given.layers, given.leave_unmapped)
-    target.save_pretrained(folder)
-    load_tokenizer(given.target or given.source[0]).save_pretrained(folder)
+    tokenizer = load_tokenizer(given.target or given.source[0])
+    with writing(folder):
+        target.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     if card:
         write_json(
             folder / CARD, dataclasses.asdict(dataclasses.replace(card, base=".", metrics={}))

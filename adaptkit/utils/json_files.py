@@ -7,6 +7,8 @@ from pathlib import Path
 
 from adaptkit.errors import AdaptkitError
 
+LARGEST = 16_000_000  # bytes; a card with 100,000 labels has some two million
+
 
 def write_json(path: Path, content: dict) -> None:
     """Write indented JSON."""
@@ -20,8 +22,14 @@ def read_json(path: Path) -> dict:
 
 def parse_json(content: bytes, path: Path) -> dict:
     """The JSON object in the bytes of a file, or an AdaptkitError that names `path`."""
+    if len(content) > LARGEST:
+        raise AdaptkitError(
+            f"{path} has {len(content) / 1e6:,.0f} MB; such files have at most {LARGEST / 1e6:.0f}."
+        )
     try:
         found = json.loads(content.decode("utf-8"))
+        if b"\\u" in content:  # half of a pair of \\ud800 and the like cannot be printed or written
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as problem:
         raise AdaptkitError(f"{path} is not valid JSON: {problem}") from problem
     if not isinstance(found, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -41,6 +42,9 @@ def guarded(main: Callable[[], object]) -> None:
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
         )  # the rest is flushed there at exit
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("\nstopped by Ctrl-C", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
     except AdaptkitError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

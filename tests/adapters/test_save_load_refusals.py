@@ -121,3 +121,35 @@ def test_labels_in_another_order_are_refused_and_nameless_ones_are_named(tmp_pat
         load_adapter(tmp_path / "a", classifier_with(("good", "bad")))
     model = load_adapter(tmp_path / "a", classifier_with())
     assert model.config.label2id == {"bad": 0, "good": 1}
+
+
+def test_a_second_adapter_with_the_labels_in_another_order_is_refused(tmp_path):
+    for name, labels in (
+        ("one", ("bad", "good")),
+        ("same", ("bad", "good")),
+        ("other", ("good", "bad")),
+    ):
+        save_adapter(adapt(classifier_with(labels), "ia3", head=["classifier"]), tmp_path / name)
+    model = load_adapter(tmp_path / "one", classifier_with())
+    load_adapter(tmp_path / "same", model, adapter_name="same")
+    with pytest.raises(AdaptkitError, match=r"has the labels \['good', 'bad'\] in this order"):
+        load_adapter(tmp_path / "other", model, adapter_name="other")
+    assert list(model.peft_config) == ["default", "same"]
+    assert model.config.id2label == {0: "bad", 1: "good"}
+
+
+def test_a_base_whose_names_are_written_in_another_order_is_read_by_its_numbers(tmp_path):
+    save_adapter(
+        adapt(classifier_with(("bad", "good")), "ia3", head=["classifier"]), tmp_path / "a"
+    )
+    base = classifier_with(("bad", "good"))
+    base.config.id2label = {1: "good", 0: "bad"}
+    assert load_adapter(tmp_path / "a", base).config.id2label[1] == "good"
+
+
+def test_a_refused_adapter_leaves_the_base_without_names(saved):
+    edit_weights(saved, shorten)
+    base = classifier()
+    with pytest.raises(AdaptkitError, match="has shape"):
+        load_adapter(saved, base)
+    assert base.config.id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}

@@ -10,7 +10,10 @@ from adaptkit import AdaptkitError, Predictor, cli
 from adaptkit.cli import main
 from adaptkit.data.tables import Table
 from adaptkit.models.scratch import make_model
-from tests.helpers.rows import TWO_STEPS
+from tests.helpers.files import write
+from tests.helpers.rows import TWO_STEPS, bert
+
+__all__ = ["bert"]
 
 
 def test_the_command_shows_slices(tmp_path, capsys):
@@ -191,7 +194,7 @@ def test_parallel_files_are_evaluated_as_they_were_trained_on(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 40
 
 
-def test_the_column_of_the_tags_is_named_to_evaluate_too(tmp_path, sixty_texts, capsys):
+def test_the_column_of_the_tags_is_that_of_training_or_the_one_named(tmp_path, sixty_texts, capsys):
     bert = make_model("bert", sixty_texts, tmp_path / "bert", vocab_size=300)[0]
     train = (
         tmp_path / "a.conll"
@@ -210,6 +213,42 @@ def test_the_column_of_the_tags_is_named_to_evaluate_too(tmp_path, sixty_texts, 
     tag.main([*flags, "--tag_column", "2", "--bf16", "false", "--disable_tqdm", "true"])
     capsys.readouterr()
     with pytest.raises(AdaptkitError, match="town"):
-        main(["evaluate", str(tmp_path / "out"), "--file", str(train)])
-    main(["evaluate", str(tmp_path / "out"), "--file", str(train), "--tag_column", "2"])
-    assert json.loads(capsys.readouterr().out)["samples"] == 40
+        main(["evaluate", str(tmp_path / "out"), "--file", str(train), "--tag_column", "3"])
+    main(["evaluate", str(tmp_path / "out"), "--file", str(train)])
+    answers, notes = capsys.readouterr()
+    assert json.loads(answers)["samples"] == 40
+    assert "a.conll is read as the training file was: --tag_column 2" in notes
+
+
+def test_a_file_like_the_training_file_needs_none_of_its_flags(tmp_path, capsys, bert):
+    """Rows without a header line, in an encoding and a format that no ending tells."""
+    lines = [f"{i}\t{('good', 'bad')[i % 2]}\tcaf\u00e9 {i}" for i in range(40)]
+    path = str(write(tmp_path / "rows.txt", "\n".join(lines).encode("gb18030")))
+    how = ["--format", "tsv", "--encoding", "gb18030", "--column_names", "id", "kind", "words"]
+    columns = ["--text_column", "words", "--label_column", "kind"]
+    out = str(tmp_path / "out")
+    base = ["--model_name_or_path", str(bert), *TWO_STEPS]
+    classify.main([*base, "--train_file", path, *how, *columns, "--output_dir", out])
+    assert json.loads((tmp_path / "out/task.json").read_text())["reading"] == {
+        "ending": ".txt",
+        "format": "tsv",
+        "encoding": "gb18030",
+        "column_names": ["id", "kind", "words"],
+    }
+    new = str(write(tmp_path / "new.txt", "7\tgood\tcaf\u00e9 1\n8\tbad\tso\n".encode("gb18030")))
+    capsys.readouterr()
+    main(["predict", out, "--file", new, "--with_input"])
+    answers, note = capsys.readouterr()
+    assert [json.loads(line)["input"]["words"] for line in answers.splitlines()] == [
+        "caf\u00e9 1",
+        "so",
+    ]
+    assert "note: new.txt is read as the training file was: --format tsv --encoding gb18030" in note
+    main(["evaluate", out, "--file", new])
+    assert json.loads(capsys.readouterr().out)["samples"] == 2
+    main(["evaluate", out, "--file", new, *how])
+    told = capsys.readouterr()
+    assert (json.loads(told.out)["samples"], "as the training file" in told.err) == (2, False)
+    other = str(write(tmp_path / "new.csv", "words,kind\nso,good\n"))
+    main(["evaluate", out, "--file", other])
+    assert json.loads(capsys.readouterr().out)["samples"] == 1

@@ -68,3 +68,26 @@ def test_odd_files_are_explained(tmp_path, name, content, message):
     (tmp_path / name).write_text(content, "utf-8")
     with pytest.raises(AdaptkitError, match=message):
         Classify().prepare(load_splits(str(tmp_path / name)), seed=1)
+
+
+def test_a_stream_is_read_to_its_end_and_a_long_one_is_refused(monkeypatch):
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
+    part = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [1, 0]}, features=features)
+    hidden = part.map(lambda row: {"label": -1}).to_iterable_dataset()
+    whole = datasets.IterableDatasetDict({"train": part.to_iterable_dataset(), "test": hidden})
+    splits = from_datasets(whole, "reviews")
+    assert splits.train.rows == [{"text": "a", "label": "yes"}, {"text": "b", "label": "no"}]
+    assert splits.test is None
+    unknown = datasets.IterableDataset.from_generator(lambda: iter([{"text": "a", "label": 1}]))
+    assert from_datasets(unknown).train.rows == [{"text": "a", "label": 1}]
+    monkeypatch.setattr("adaptkit.data.sources.MOST_STREAMED", 1)
+    with pytest.raises(AdaptkitError, match=r"more than 1 rows.*dataset\.take"):
+        from_datasets(part.to_iterable_dataset(), "reviews")
+
+
+def test_json_lines_in_a_json_file_train(tmp_path):
+    body = '{"text": "warm", "label": "good"}\n{"text": "cold", "label": "bad"}\n'
+    splits = load_splits(str(write(tmp_path / "a.json", body)))
+    assert [row["label"] for row in splits.train.rows] == ["good", "bad"]

@@ -129,9 +129,9 @@ def test_a_teacher_says_the_same_of_a_word_in_any_window(data):
     table = predictor.task.read(Table([{"text": text}], "here"), labelled=False)
     said = Teacher.run(folder / "teacher", table).logits_of(predictor.task, table)[0]
     assert said.shape == (len(table.rows[0]["units"]), 3)
-    answered = predictor.task.decode(
-        said.argmax(-1)[None], {"_row": [0], "_first": [list(range(len(said)))]}, table
-    )  # each word as a piece of its own
+    each = [list(range(len(said)))]  # each word as a piece of its own
+    encoded = {"_row": [0], "_first": each, "_last": each}
+    answered = predictor.task.decode(said.argmax(-1)[None], encoded, table)
     assert answered[0]["entities"] == predictor(text)[0]["entities"]
 
 
@@ -153,7 +153,7 @@ def test_logits_are_saved_and_loaded(tmp_path, data):
 def test_a_word_without_a_piece_is_not_taught(data):
     folder, _ = data
     table = TASK.read(
-        Table([{"text": "we went to \u00ad Rome", "entities": []}], "here")
+        Table([{"tokens": ["we", "went", "to", "\u00ad", "Rome"], "tags": ["O"] * 5}], "here")
     )  # a soft hyphen is no piece
     said = Teacher.run(folder / "teacher", table).logits_of(TASK, table)[0]
     assert np.isnan(said).any(-1).tolist() == [False, False, False, True, False]

@@ -87,7 +87,7 @@ ATTACKS = {
         lambda f: edit(f, "task.json", method="lroa"),
         "unknown method 'lroa'; did you mean 'lora'",
     ),
-    "absurd method": (lambda f: edit(f, "task.json", method="lora[r=1000000000]"), "a slot holds"),
+    "absurd method": (lambda f: edit(f, "task.json", method="lora[r=60000]"), "a slot holds"),
     "other class": (lambda f: edit(f, "task.json", model_class="Trainer"), "Trainer"),
     "missing folder": (shutil.rmtree, "there is no adapter folder"),
 }

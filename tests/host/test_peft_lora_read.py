@@ -13,7 +13,7 @@ from transformers import (
     AutoModelForSequenceClassification,
 )
 
-from adaptkit import AdaptkitError, Host
+from adaptkit import AdaptkitError, Host, load_adapter
 from tests.host.build import auto_of, batch_for, hidden_alone, seen
 from tests.host.store import edit
 from tests.tiny import inputs, randomize, tiny
@@ -201,10 +201,13 @@ def test_half_a_pair_a_strange_tensor_and_a_missing_head_are_refused(tmp_path):
     b = next(key for key in whole if "lora_B" in key)
     head = {key: tensor for key, tensor in whole.items() if "classifier" not in key}
     for tensors, message in (
-        ({key: tensor for key, tensor in whole.items() if key != b}, "lora_A alone"),
-        ({**whole, b: whole[b][:-1].clone()}, "do not fit this base"),
+        (
+            {key: tensor for key, tensor in whole.items() if key != b},
+            "1 tensors are missing, the first is .*query.lora_B",
+        ),
+        ({**whole, b: whole[b][:-1].clone()}, r"lora_B.weight has shape \(31, 4\)"),
         ({**whole, "base_model.model.bert.encoder.odd": torch.ones(2)}, "odd belong nowhere"),
-        (head, "classifier.bias, classifier.weight missing"),
+        (head, "2 tensors are missing, the first is base_model.model.classifier.bias"),
     ):
         save_file(tensors, path, metadata={"format": "pt"})
         with pytest.raises(AdaptkitError, match=message):
@@ -276,3 +279,65 @@ def test_a_lora_without_task_type_is_known_by_its_class(name, tmp_path):
     torch.testing.assert_close(
         host.hidden(batch, "one")[seen], expected[seen], atol=1e-5, rtol=1e-5
     )
+
+
+def spoiled(folder, change):
+    """A LoRA of rank 8 at the queries of both layers, changed on disk."""
+    config = peft.LoraConfig(r=8, target_modules=["query"])
+    save(peft.get_peft_model(tiny("bert"), config), folder)
+    tensors = load_file(folder / "adapter_model.safetensors")
+    save_file(change(tensors), folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+INCOMPLETE = {
+    "a layer is missing": (
+        lambda t: {key: value for key, value in t.items() if "layer.1" not in key},
+        "2 tensors are missing, the first is base_model.model.encoder.layer.1",
+    ),
+    "another rank than it says": (
+        lambda t: {
+            key: (value[:4] if "lora_A" in key else value[:, :4]).clone()
+            for key, value in t.items()
+        },
+        r"has shape \(4, 32\), this base wants \(8, 32\)",
+    ),
+    "a layer too many": (
+        lambda t: t | {key.replace("query", "key"): value.clone() for key, value in t.items()},
+        "4 tensors belong nowhere, the first is base_model.model.encoder.layer.0.attention.self.k",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_a_file_that_is_not_what_its_settings_say_is_refused_by_every_road(name, tmp_path):
+    """PEFT itself fills the gaps with fresh weights; a host served them."""
+    change, message = INCOMPLETE[name]
+    folder = spoiled(tmp_path / "one", change)
+    host = Host(tiny("bert"), slots=1)
+    for load in (lambda: host.load("one", folder), lambda: load_adapter(folder, tiny("bert"))):
+        with pytest.raises(AdaptkitError, match=message):
+            load()
+    assert host.names() == []
+
+
+def test_a_head_that_the_settings_name_is_wanted(tmp_path):
+    config = peft.LoraConfig(
+        r=4, target_modules=["q_proj"], task_type="CAUSAL_LM", modules_to_save=["lm_head"]
+    )
+    save(peft.get_peft_model(tiny("llama", AutoModelForCausalLM), config), tmp_path / "one")
+    path = tmp_path / "one/adapter_model.safetensors"
+    save_file({key: one for key, one in load_file(path).items() if "lm_head" not in key}, path)
+    host = Host(tiny("llama", AutoModelForCausalLM), slots=1)
+    with pytest.raises(AdaptkitError, match="1 tensors are missing, the first is .*lm_head.weight"):
+        host.load("one", tmp_path / "one")
+
+
+@pytest.mark.parametrize("labels", [["a", "a"], ["a", 1], "ab", [["a"], "b"]])
+def test_labels_are_different_texts(labels, tmp_path):
+    config = peft.LoraConfig(r=4, target_modules=["query"], task_type="SEQ_CLS")
+    model = tiny("bert", AutoModelForSequenceClassification)
+    save(peft.get_peft_model(model, config), tmp_path / "one")
+    host = Host(tiny("bert"), slots=1)
+    with pytest.raises(AdaptkitError, match="labels are different texts"):
+        host.load("one", tmp_path / "one", labels=labels, check_base=False)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from adaptkit import AdaptkitError, Host
+from adaptkit.host.slots import Slots
 from tests.host.store import TEXTS, quiet
 
 
@@ -70,3 +71,43 @@ def test_two_loads_for_the_last_slot(root):
             thread.join(timeout=20)
         assert sorted(outcomes) == ["loaded", "refused"]
         assert quiet(host)
+
+
+def _slots(count: int) -> Slots:
+    return Slots(count, width=8, dtype=torch.float32, device=torch.device("cpu"))
+
+
+def test_a_slot_that_is_promised_is_not_given_twice():
+    """A load has its slot before it has a name; until then nobody else gets the last one."""
+    slots = _slots(2)
+    reserved = [slots._reserve(name, wait=False) for name in ("a", "b", "c")]
+    assert reserved == [0, 1, None]
+    assert not slots.could_hold("c")
+    slots._give_back(1)
+    assert slots.could_hold("c")
+    assert slots._reserve("c", wait=False) == 1
+
+
+def test_a_load_waits_for_a_promised_slot_and_gets_it_when_that_load_fails():
+    slots, got = _slots(1), []
+    first = slots._reserve("a", wait=True)
+    thread = threading.Thread(target=lambda: got.append(slots._reserve("b", wait=True)))
+    thread.start()
+    time.sleep(0.05)
+    assert not got
+    slots._give_back(first)
+    thread.join(timeout=5)
+    assert got == [first]
+
+
+def test_the_least_recently_used_adapter_of_a_store_is_evicted(root):
+    host = Host.from_store(root / "store", slots=3, slot_capacity="lora[r=4]")
+    for name in ("a0", "a1", "a5", "a0"):
+        host(TEXTS[:1], name)
+    busy = host.slots.admit("a1")  # the oldest, but in use
+    busy.used = 0.0
+    host.load("guest", root / "store/a0")
+    assert host.slots.names() == ["a0", "a1", "guest"]
+    assert host.slots.evictions == 1
+    host.slots.release([busy])
+    assert quiet(host)

@@ -1,11 +1,16 @@
 """Pipelines take lists and batches."""
 
-import pytest
-from adaptkit.recipes import score
+import json
+import shutil
 
-from adaptkit import AdaptkitError, pipeline
+import pytest
+from adaptkit.recipes import classify, score, tag
+
+from adaptkit import AdaptkitError, Predictor, pipeline
+from adaptkit.inference.explain import explain
 from adaptkit.models.scratch import make_model
-from tests.helpers.rows import IN_FP32
+from tests.helpers.rows import IN_FP32, TWO_STEPS
+from tests.helpers.tokenizers import slow
 
 
 def test_pipelines_of_ours_take_lists_and_batches(tmp_path, sixty_texts, sixty_rows):
@@ -36,3 +41,47 @@ def test_pipelines_of_ours_take_lists_and_batches(tmp_path, sixty_texts, sixty_r
     ):
         with pytest.raises(AdaptkitError, match=message):
             score.main([*flags, "--output_dir", str(tmp_path / "out"), *words])
+
+
+@pytest.fixture(scope="module")
+def japanese(tmp_path_factory):
+    """A tiny BERT whose tokenizer is written in Python, and rows for it."""
+    folder = tmp_path_factory.mktemp("japanese")
+    made = make_model("bert", ["私は東京に行きました。"], folder / "made", vocab_size=200)[0]
+    shutil.copytree(made, folder / "bert", ignore=shutil.ignore_patterns("*token*", "vocab*"))
+    slow("japanese").save_pretrained(folder / "bert")
+    rows = [{"text": "私は東京に 行きました。", "entities": [[2, 4, "place"]], "label": "go"}] * 4
+    rows += [{"text": "日本語", "entities": [], "label": "stay"}] * 4
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    base = ["--model_name_or_path", str(folder / "bert"), *TWO_STEPS, "--bf16", "false"]
+    files = ["--train_file", "--validation_file", "--test_file"]
+    return folder, [*base, *(one for flag in files for one in (flag, str(folder / "rows.jsonl")))]
+
+
+def test_a_tokenizer_written_in_python_tags(japanese):
+    folder, flags = japanese
+    tag.main(
+        [
+            *flags,
+            "--learning_rate",
+            "2e-2",
+            "--max_steps",
+            "12",
+            "--output_dir",
+            str(folder / "tag"),
+        ]
+    )
+    predictor, pipe = Predictor(folder / "tag"), pipeline(folder / "tag")
+    assert not predictor.tokenizer.is_fast
+    text = "私は東京に 行きました。"
+    wanted = {"entities": [{"start": 2, "end": 4, "label": "place", "text": "東京"}]}
+    assert predictor(text)[0] == wanted
+    assert pipe(text) == wanted
+
+
+def test_a_tokenizer_written_in_python_is_explained(japanese):
+    folder, flags = japanese
+    classify.main([*flags, "--output_dir", str(folder / "classify")])
+    explanation = explain(Predictor(folder / "classify"), "私は東京に 行きました。")
+    assert explanation.words == ["私は東京に", "行きました。"]
+    assert len(explanation.shares) == 2

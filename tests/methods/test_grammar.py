@@ -1,7 +1,9 @@
 """What is written is read, and bad grammar is explained."""
 
+import time
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit import IA3, AdaptkitError, Bottleneck, LoRA, Prefix, parse_method
@@ -66,11 +68,95 @@ def test_the_grammar():
         ("lora[gate=maybe]", "gate is of type bool"),
         ("bottleneck[placement=parralel]", "did you mean 'parallel'"),
         ("bottleneck[activation=rleu]", "did you mean 'relu'"),
-        ("bottleneck[scale=big]", "a number or 'learned'"),
-        ("bottleneck[reduction=0.5]", "reduction is 1 or more"),
+        ("bottleneck[scale=big]", "a number up to 1,000,000 or 'learned'"),
+        ("bottleneck[reduction=0]", "reduction is 0.0625 or more"),
         ("prefix[length=0]", "length is 1 position or more"),
     ],
 )
 def test_bad_grammar_is_explained(text, message):
     with pytest.raises(AdaptkitError, match=message):
         parse_method(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "lora[alpha=nan]",
+        "lora[alpha=inf]",
+        "lora[alpha=-1e308]",
+        "lora[alpha=1e7]",
+        "lora[r=100000000]",
+        f"lora[r={10**300}]",
+        f"lora[r={'9' * 5000}]",
+        "lora[dropout=nan]",
+        "bottleneck[scale=nan]",
+        "bottleneck[scale=inf]",
+        "bottleneck[scale=1e308]",
+        "bottleneck[reduction=inf]",
+        "bottleneck[reduction=nan]",
+        "prefix[std=nan]",
+        "prefix[std=-1]",
+        "prefix[length=9999999999]",
+    ],
+)
+def test_numbers_that_are_none_are_refused(text):
+    with pytest.raises(AdaptkitError) as refusal:
+        parse_method(text)
+    assert len(str(refusal.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LoRA(alpha=float("nan")),
+        lambda: LoRA(r=10**6),
+        lambda: Prefix(std=float("inf")),
+        lambda: Bottleneck(scale="nan"),
+        lambda: Bottleneck(reduction=float("inf")),
+    ],
+)
+def test_so_are_those_that_a_program_gives(make):
+    with pytest.raises(AdaptkitError):
+        make()
+
+
+HOSTILE = {
+    "plus": "+" * 150_000,
+    "terms": "+".join(["ia3"] * 50_000),
+    "brackets": "lora[" * 30_000,
+    "sites": f"lora[sites={'|'.join(['*a'] * 40_000)}]",
+    "layers": f"lora[layers={'|'.join(['0'] * 75_000)}]",
+    "settings": f"lora[{'a=b,' * 40_000}]",
+    "name": "a" * 150_000,
+    "below the limit": "+".join(["lora[layers=" + "|".join("0" * 60) + "]"] * 64),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_long_texts_take_no_time(name):
+    start = time.process_time()
+    try:
+        assert len(parse_method(HOSTILE[name])) == 64
+    except AdaptkitError as refusal:
+        assert len(str(refusal)) < 400
+    assert time.process_time() - start < 1
+
+
+words = st.sampled_from(["lora", "prefix", "bottleneck", "ia3", "mam", "peft:VERA", "fusion"])
+keys = st.sampled_from(["r", "alpha", "layers", "sites", "scale", "std", "length", "gate", "odd"])
+values = st.one_of(
+    st.integers().map(str), st.floats().map(str), st.text(max_size=20), st.just("last[1]|0-3")
+)
+pairs = st.tuples(keys, values).map("=".join)
+terms = st.tuples(words, st.lists(pairs, max_size=4).map(",".join)).map(lambda t: f"{t[0]}[{t[1]}]")
+
+
+@settings(deadline=1000, max_examples=300)
+@given(st.text(max_size=200) | st.lists(terms, max_size=4).map("+".join) | words | values)
+def test_any_text_is_read_or_refused(text):
+    try:
+        union = parse_method(text)
+    except AdaptkitError as refusal:
+        assert len(str(refusal)) < 2000
+        return
+    assert describe_method(parse_method(describe_method(union, full=True)), full=True)

@@ -1,6 +1,7 @@
 """Layers are chosen by number."""
 
 import re
+import time
 
 import pytest
 
@@ -20,7 +21,24 @@ def test_layers_are_chosen_by_number():
             chosen_layers(text, 6)
 
 
-@pytest.mark.parametrize("text", ["", "x", "1,2", "4-2", "last", "last[0]", "-1", "1||2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "1,2",
+        "4-2",
+        "last",
+        "last[0]",
+        "-1",
+        "1||2",
+        "0" * 7,
+        "9" * 5000,
+        "last[9999999]",
+        "١",
+        "1-٢",
+    ],
+)
 def test_what_is_no_choice_of_layers_is_refused(text):
     from adaptkit.methods.layer_ranges import check_layers
 
@@ -39,3 +57,12 @@ def test_only_the_chosen_layers_are_touched():
     assert {"encoder.layers.0", "decoder.layers.0"} <= {
         re.search(r"\w+\.layers\.\d", name)[0] for name in touched
     }
+
+
+def test_a_long_choice_is_read_once():
+    from adaptkit.methods.layer_ranges import chosen_layers
+
+    text = "|".join(["0"] * 75_000)
+    start = time.process_time()
+    assert all(chosen_layers(text, 12) == {0} for _ in range(500))
+    assert time.process_time() - start < 2

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from adaptkit import adapt, parse_method
-from tests.tiny import first, inputs, tiny
+from tests.tiny import first, inputs, randomize, tiny
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,32 @@ def test_lora_is_pefts_lora(name, targets, rslora):
         output.square().mean().backward()
     for mine, other in pairs:
         torch.testing.assert_close(mine.grad, other.grad, atol=1e-6, rtol=1e-5)
+
+
+def test_dropout_is_for_training_alone_and_keeps_the_mean():
+    """Without B nothing is added, so B is not zero; 4,000 draws in one batch."""
+    weights = {"A": torch.tensor([[1.0, 2.0]]), "B": torch.tensor([[3.0]])}
+    x, y = torch.ones(4000, 1, 2), torch.zeros(4000, 1, 1)
+    (method,) = parse_method("lora[r=1,alpha=1,dropout=0.5]")
+    whole = torch.full_like(y, 9.0)
+    assert torch.equal(method.apply(weights, x, y), whole)
+    assert torch.equal(method.apply(weights, x, y, training=False), whole)
+    drawn = method.apply(weights, x, y, training=True)
+    assert set(drawn.flatten().tolist()) == {0.0, 6.0, 12.0, 18.0}  # of 1 and 2, doubled, times 3
+    assert drawn.mean().item() == pytest.approx(9, abs=0.5)
+
+
+def test_a_model_drops_in_training_and_not_in_evaluation():
+    model = adapt(tiny("bert"), "lora[r=4,dropout=0.5]")
+    randomize(model)
+    for module in model.modules():  # the base has dropout of its own
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    model.eval()
+    plain = first(model(**inputs("bert")))
+    assert torch.equal(first(model(**inputs("bert"))), plain)
+    model.train()
+    assert not torch.allclose(first(model(**inputs("bert"))), plain, atol=1e-3)
 
 
 def _pairs(ours, theirs):

@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit import AdaptkitError, load_splits, load_tokenizer, read_table
+from adaptkit.data.alignment import tokens_of
 from adaptkit.data.tables import Table
+from adaptkit.data.texts import visible_part
 from adaptkit.tasks.answer import Answer
 from tests.helpers.files import refused, write
+from tests.helpers.tokenizers import FAST, kind
 
 
 @settings(max_examples=30, deadline=None)
@@ -57,6 +60,101 @@ def test_blanks_around_an_answer_count_for_nothing(tokenizer, answer):
     encoded = task.encode(table, tokenizer, 64)
     start, end = encoded["labels"][0]
     assert tokenizer.decode(encoded["input_ids"][0][start : end + 1]) == "mira"
+
+
+def found_again(tokenizer, context, start, end, max_length=256, **settings):
+    """The answer of a model that knows all labels; None if they say that there is none."""
+    answer = {"text": context[start:end], "start": start}
+    row = {"question": "Which?", "context": context, "answers": [answer]}
+    task = Answer(**settings)
+    table = task.read(Table([row], "x"))
+    encoded = task.encode(table, tokenizer, max_length)
+    outputs = np.zeros((len(encoded), max(map(len, encoded["input_ids"])), 2))
+    for window, (first, last) in enumerate(encoded["labels"]):
+        if first == encoded["_nothing"][window]:
+            continue
+        outputs[window, first, 0] = outputs[window, last, 1] = 5
+    answers = task.decode(outputs, encoded, table)
+    return (answers[0], task.score(answers, table)) if outputs.any() else None
+
+
+DROPPED = [
+    ("Le cafe\u0301 noir", "cafe\u0301"),
+    ("Le e\u0301cole noir", "e\u0301cole"),
+    ("Le \u200bMira\u200b noir", "\u200bMira\u200b"),
+    ("हिन्दी में किताबें हैं", "किताबें"),
+    ("हिन्दी में किताबें हैं", "में"),
+    ("هذا كِتَابٌ جَدِيدٌ هنا", "كِتَابٌ"),
+    ("זה שָׁלוֹם עוֹלָםֽ כן", "עוֹלָםֽ"),
+    ("I \u2764\ufe0f you", "\u2764\ufe0f"),
+    (
+        "fam \U0001f468\u200d\U0001f469\u200d\U0001f467 ok",
+        "\U0001f468\u200d\U0001f469\u200d\U0001f467",
+    ),
+    ("\u0d28\u0d4d\u200d ok", "\u0d28\u0d4d\u200d"),
+]
+
+
+@pytest.mark.parametrize(
+    "name", ["word pieces", "bytes", "sentence pieces", "bert", "canine", "byt5"]
+)
+@pytest.mark.parametrize(("context", "text"), DROPPED)
+def test_an_answer_whose_ends_the_tokenizer_drops_is_found_whole(name, context, text):
+    """Accents, vowel signs, points and variation selectors belong to the answer."""
+    start = context.index(text)
+    answer, scores = found_again(kind(name), context, start, start + len(text))
+    assert answer["text"] == text.strip("\u200b")
+    assert scores == {"exact_match": 1.0, "f1": 1.0}
+
+
+FRAGMENTS = st.sampled_from(
+    [*(text for _, text in DROPPED), "Bern", "\u200b", "\u200fx\u200e", "\ufb01n", "!", "北京"]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.sampled_from([*FAST, "bert", "canine", "byt5", "japanese"]),
+    st.lists(FRAGMENTS, min_size=1, max_size=6),
+    st.sampled_from(["", " ", "  "]),
+    st.data(),
+)
+def test_a_span_that_a_token_touches_is_never_no_answer(name, words, blank, data):
+    """Any span: what the tokenizer keeps of it is in the answer."""
+    context = blank.join(words)
+    start = data.draw(st.integers(0, len(context) - 1))
+    end = data.draw(st.integers(start + 1, len(context)))
+    tokenizer = kind(name)
+    _, offsets = tokens_of(tokenizer, context)
+    kept = {place for one, two in offsets for place in range(one, two)}
+    first, last = visible_part(context, start, end)
+    seen = [
+        place
+        for place in range(first, last)
+        if len(set(visible_part(context, place, place + 1))) > 1
+    ]
+    wanted = [place for place in seen if place in kept]
+    if not wanted:
+        with pytest.raises(AdaptkitError, match="x row 0: the tokenizer keeps no visible"):
+            found_again(tokenizer, context, start, end)
+        return
+    answer, _ = found_again(tokenizer, context, start, end)
+    assert answer["start"] <= wanted[0] <= wanted[-1] < answer["end"]
+    assert context[answer["start"] : answer["end"]] == answer["text"]
+    outside = {*range(answer["start"], answer["end"])} & kept - {*range(first, last)}
+    tokens = [set(range(*place)) for place in offsets]
+    assert all(any({place} < token for token in tokens) for place in outside)  # parts of tokens
+
+
+@pytest.mark.parametrize("text", ["किताबें", "cafe\u0301", "\u2764\ufe0f"])
+@pytest.mark.parametrize("before", range(4, 26, 3))
+def test_what_is_outside_a_window_is_not_what_the_tokenizer_drops(tokenizer, text, before):
+    """Of a window that cuts the answer, no label points into it."""
+    context = " ".join([*["word"] * before, text, *["word"] * 20])
+    start = context.index(text)
+    size = {"max_length": 24, "doc_stride": 8}
+    answer, scores = found_again(tokenizer, context, start, start + len(text), **size)
+    assert (answer["text"], scores["exact_match"]) == (text, 1.0)
 
 
 def test_no_answer_is_an_answer_where_the_training_rows_have_it(tokenizer):

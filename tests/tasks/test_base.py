@@ -80,7 +80,7 @@ def test_steps_without_a_label_do_no_harm(tmp_path, sixty_texts, sixty_rows):
         (
             Tag(),
             {"text": "a b", "entities": [{"start": 0, "end": 1, "label": None}]},
-            "an entity has no label",
+            "a label is missing",
         ),
     ],
 )

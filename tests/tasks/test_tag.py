@@ -9,10 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptkit import AdaptkitError, Table, load_tokenizer, read_table
+from adaptkit.data.alignment import tokens_of
 from adaptkit.data.collate import IGNORED
+from adaptkit.data.entities import join_tokens
 from adaptkit.models.scratch import make_model
 from adaptkit.tasks.tag import Tag
 from tests.helpers.files import write
+from tests.helpers.tokenizers import FAST, kind
 
 
 def perfect_tags(encoded) -> np.ndarray:
@@ -52,6 +55,117 @@ def test_entities_come_back_whole_from_any_windows(words, data):
     answers = task.decode(perfect_tags(encoded), encoded, table)
     assert [answer["tags"] for answer in answers] == [tags, ["B-x", "B-y"]]
     assert task.score(answers, table)["f1"] == 1
+
+
+def answers_of_a_perfect_model(tokenizer, row, max_length=128):
+    """The answers and scores of a model that knows all labels, and the tags that it was taught."""
+    other = {"tokens": ["Bern", "up"], "tags": ["B-x", "B-y"]}
+    gold = Tag().read(Table([row], "x"))
+    task = Tag().fit_labels(Tag().read(Table([other], "x")))
+    encoded = task.encode(gold, tokenizer, max_length)
+    answers = task.decode(perfect_tags(encoded), encoded, gold)
+    taught = [task.labels[label] for label in encoded["labels"][0] if label != IGNORED]
+    return answers[0], task.score(answers, gold), taught
+
+
+KINDS = [*FAST, "bert", "canine", "byt5"]
+HEART, FAMILY = "\u2764\ufe0f", "\U0001f468\u200d\U0001f469\u200d\U0001f467"
+
+
+@pytest.mark.parametrize("name", ["word pieces", "letters only"])
+@pytest.mark.parametrize("dropped", ["\u200b", "\u00ad", "\u200e\u200f"])
+def test_a_word_without_a_piece_is_inside_the_entity_around_it(name, dropped):
+    words = ["in", "new", dropped, "bern", dropped, "up", "lamp", dropped, "cat"]
+    tags = ["O", "B-x", "I-x", "I-x", "O", "B-x", "B-y", "I-y", "O"]
+    row = {"tokens": words, "tags": tags}
+    answer, scores, taught = answers_of_a_perfect_model(kind(name), row)
+    assert taught == ["O", "B-x", "I-x", "B-x", "B-y", "O"]
+    assert answer["tags"] == [*tags[:7], "O", "O"]  # what is at the end of an entity is not seen
+    ends = [(entity["text"], entity["label"]) for entity in answer["entities"]]
+    assert ends == [(f"new {dropped} bern", "x"), ("up", "x"), ("lamp", "y")]
+    assert scores["f1"] == 1
+
+
+@pytest.mark.parametrize("name", ["word pieces", "letters only"])
+def test_an_entity_begins_at_its_first_word_with_a_piece(name):
+    words = ["new", "\u200b", "bern", "up"]
+    row = {"tokens": words, "tags": ["B-x", "B-x", "I-x", "O"]}
+    answer, scores, taught = answers_of_a_perfect_model(kind(name), row)
+    assert taught == ["B-x", "B-x", "O"]
+    assert [entity["text"] for entity in answer["entities"]] == ["new", "bern"]
+    assert scores["f1"] == 1
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    "word", [" bern", "\u200bbern", "\u00a0 bern ", "\ufeffbern", "\u0301bern"]
+)
+def test_a_word_that_begins_with_dropped_characters_keeps_its_label(name, word):
+    row = {"tokens": ["new", word, "lamp"], "tags": ["O", "B-x", "O"]}
+    answer, scores, taught = answers_of_a_perfect_model(kind(name), row)
+    assert (taught, answer["tags"], scores["f1"]) == (row["tags"], row["tags"], 1)
+    assert answer["entities"][0]["text"].endswith("bern")
+
+
+@pytest.mark.parametrize("name", [name for name in KINDS if name != "letters only"])
+@pytest.mark.parametrize(
+    "text",
+    ["cafe\u0301", "किताबें", "كِتَابٌ", "עוֹלָםֽ", HEART, FAMILY, "กิน", "か\u3099"],
+)
+def test_marks_are_found_with_the_word_that_they_belong_to(name, text):
+    row = {"text": f"a {text} b", "entities": [[2, 2 + len(text), "x"]]}
+    answer, scores, taught = answers_of_a_perfect_model(kind(name), row)
+    assert [entity["text"] for entity in answer["entities"]] == [text]
+    assert scores["f1"] == 1
+    assert taught[0] == taught[-1] == "O"
+
+
+def test_blanks_and_invisible_characters_around_an_entity_are_not_part_of_it():
+    rows = Tag().read(Table([{"text": "in \u200bBern\u200e now", "entities": [[2, 10, "x"]]}], "x"))
+    assert rows.rows[0]["entities"] == [{"start": 4, "end": 8, "label": "x"}]
+    blank = Table([{"text": "in \u200b now", "entities": [[2, 4, "x"]]}], "x")
+    with pytest.raises(AdaptkitError, match="x row 0: an entity 'x' holds blanks or invisible"):
+        Tag().read(blank)
+
+
+STRANGE = st.sampled_from(
+    [
+        "bern",
+        " bern",
+        "cafe\u0301",
+        "\u200b",
+        "किताबें",
+        "हैं",
+        "كِتَابٌ",
+        HEART,
+        "\u200flamp",
+        "北",
+        "京",
+        "!",
+    ]
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(KINDS), st.lists(STRANGE, min_size=1, max_size=12), st.data())
+def test_words_that_a_token_touches_keep_their_tags(name, words, data):
+    """Each is taught its tag and answers with it, whatever the tokenizer drops beside it."""
+    tags, inside = [], None
+    for _ in words:
+        inside = data.draw(
+            st.sampled_from([None, "B-x", "B-y", *([f"I{inside[1:]}"] if inside else [])])
+        )
+        tags.append(inside or "O")
+    tokenizer = kind(name)
+    answer, _, taught = answers_of_a_perfect_model(tokenizer, {"tokens": words, "tags": tags})
+    text, units = join_tokens(words)
+    _, offsets = tokens_of(tokenizer, text)
+    seen = {place for one, two in offsets for place in range(one, two)}
+    kept = [unit for unit, (one, two) in enumerate(units) if seen & {*range(one, two)}]
+    assert [answer["tags"][unit][1:] for unit in kept] == [tags[unit][1:] for unit in kept]
+    assert len(taught) == len(kept)
+    whole = all(tag[0] != "B" or unit in kept for unit, tag in enumerate(tags))
+    assert not whole or [answer["tags"][unit] for unit in kept] == [tags[unit] for unit in kept]
 
 
 def test_gold_that_the_model_cannot_reach_still_counts(tokenizer):
@@ -130,13 +244,18 @@ def test_ends_that_look_inclusive_are_asked_about(tmp_path):
     )
 
 
-def test_an_unknown_word_in_a_span_row_is_no_crash(tmp_path):
-    (tmp_path / "a.jsonl").write_text(
-        json.dumps({"text": "abc", "entities": None})
-        + "\n"
-        + json.dumps({"text": "x y", "entities": []})
-    )
-    with pytest.raises(AdaptkitError, match="no row holds an entity"):
+@pytest.mark.parametrize(
+    "first, message",
+    [
+        ({"entities": []}, "no row holds an entity"),
+        ({"entities": None}, r"a\.jsonl:1: the row has no 'entities'; write \[\]"),
+        ({}, r"a\.jsonl:1: the row has no 'entities'; write \[\]"),
+    ],
+)
+def test_a_row_without_entities_says_so(tmp_path, first, message):
+    rows = [{"text": "abc", **first}, {"text": "x y", "entities": []}]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(AdaptkitError, match=message):
         tag.main(["--train_file", str(tmp_path / "a.jsonl"), "--output_dir", str(tmp_path / "o")])
 
 

@@ -1,17 +1,21 @@
-"""Readers of objects: .json, .jsonl, .parquet, and the JSON of SQuAD."""
+"""Readers of objects: .json and .jsonl."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
+import re
 from typing import TYPE_CHECKING, Any
 
-from adaptkit.data.readers.decoding import decode, lines_of
+from adaptkit.data.readers.exports.recognize import objects_of
+from adaptkit.data.readers.parse_json import parse_json
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError, nearest
+from adaptkit.errors import AdaptkitError, listed, nearest, quoted
 
 if TYPE_CHECKING:
+    from adaptkit.data.readers.file import File
     from adaptkit.data.readers.options import Reading
+
+_LIST = re.compile(r"\s*\[\s*(\{|\[\s*\")")
 
 SPLIT_KEYS = {
     "train": ("train", "training"),
@@ -20,53 +24,75 @@ SPLIT_KEYS = {
 }
 
 
-def read_jsonl(path: Path, reading: Reading) -> Table:
+def read_jsonl(file: File, reading: Reading) -> Table:
     """Rows from one JSON object per line."""
     rows, lines = [], []
-    for number, line in lines_of(decode(path, reading.encoding)):
+    for number, line in file.lines():
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as problem:
-            raise AdaptkitError(
-                f"{path}:{number}: not valid JSON: {problem.msg} at column {problem.colno}"
-            ) from None
+        row = parse_json(line, f"{file}:{number}")
         if not isinstance(row, dict):
             raise AdaptkitError(
-                f'{path}:{number}: expected an object, as in {{"text": ...}}; it is '
+                f'{file}:{number}: expected an object, as in {{"text": ...}}; it is '
                 f"{type(row).__name__}"
             )
         rows.append(row)
         lines.append(number)
-    return Table(rows, str(path), lines)
+    return Table(rows, str(file), lines)
 
 
-def read_json(path: Path, reading: Reading) -> Table:
+def read_json(file: File, reading: Reading) -> Table:
     """Rows from a list of objects, or the training rows of an object of such lists."""
-    content = _parse(path, reading)
+    content = objects_of(_parse(file))
     if isinstance(content, dict) and (keys := split_keys(content)).get("train"):
-        table = read_parts(path, [keys["train"]], reading)
+        table = read_parts(file, [keys["train"]], reading)
         if others := [name for name in keys.values() if name != keys["train"]]:
             table.notes.append(
-                f"{path.name} has several splits: read is {keys['train']!r} "
-                f"({path.name}#{others[-1]} reads another)"
+                f"{file.path.name} has several splits: read is {keys['train']!r} "
+                f"({file.path.name}#{others[-1]} reads another)"
             )
+        return table
+    if isinstance(content, dict) and (name := _only_list(content)):
+        table = Table(content[name], str(file), _places(name, content[name]))
+        table.notes.append(f"{file.path.name}: the rows are its list {name!r}")
         return table
     if not isinstance(content, list) or not all(isinstance(row, dict) for row in content):
         raise AdaptkitError(
-            f'{path}: expected a list of objects, as in [{{"text": ...}}], or an object of lists '
-            'such as {"train": [...]}.'
+            f'{file}: expected a list of objects, as in [{{"text": ...}}], or an object of lists '
+            f'such as {{"train": [...]}}; it is {shape_of(content)}.'
         )
-    return Table(content, str(path))
+    return Table(content, str(file))
 
 
-def read_parts(path: Path, parts: list[str], reading: Reading) -> Table:
+def _only_list(content: dict[str, Any]) -> str | None:
+    """The key of the only list of objects in an object, as in {"version": 1, "data": [...]}."""
+    lists = [
+        key
+        for key, value in content.items()
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
+    ]
+    return lists[0] if len(lists) == 1 else None
+
+
+def _places(name: str, rows: list[Any]) -> list[str]:
+    return [f"{name}[{number}]" for number in range(len(rows))]
+
+
+def shape_of(content: Any) -> str:
+    if isinstance(content, dict):
+        return f"an object with {listed(content, 8)}"
+    if isinstance(content, list):
+        odd = next((row for row in content if not isinstance(row, dict)), None)
+        return f"a list with {quoted(odd)} in it"
+    return quoted(content)
+
+
+def read_parts(file: File, parts: list[str], reading: Reading) -> Table:
     """The lists under these keys of a JSON object, concatenated.
 
     A row may be an object or a list of fields.
     """
-    content = _parse(path, reading)
+    content = _parse(file)
     rows, lines = [], []
     for part in parts:
         if not isinstance(content, dict) or not isinstance(content.get(part), list):
@@ -78,12 +104,12 @@ def read_parts(path: Path, parts: list[str], reading: Reading) -> Table:
             close = nearest(part, keys)
             guess = f" Did you mean {close!r}?" if close else ""
             raise AdaptkitError(
-                f"{path} has no list {part!r}; it has {', '.join(keys) or 'none'}.{guess}"
+                f"{file} has no list {quoted(part)}; it has {listed(keys) or 'none'}.{guess}"
             )
         for number, row in enumerate(content[part]):
-            rows.append(_named(row, f"{path}:{part}[{number}]", reading))
+            rows.append(_named(row, f"{file}:{part}[{number}]", reading))
             lines.append(f"{part}[{number}]")
-    return Table(rows, str(path), lines)
+    return Table(rows, str(file), lines)
 
 
 def split_keys(content: Any) -> dict[str, str]:
@@ -97,9 +123,9 @@ def split_keys(content: Any) -> dict[str, str]:
     return {split: name for split, name in found.items() if name}
 
 
-def parts_of(path: Path, reading: Reading) -> tuple[dict[str, str], list[str]]:
+def parts_of(file: File) -> tuple[dict[str, str], list[str]]:
     """The splits inside one JSON file, and the keys of its other lists."""
-    content = _parse(path, reading)
+    content = _parse(file)
     keys = split_keys(content)
     others = (
         [
@@ -120,72 +146,29 @@ def _named(row: Any, where: str, reading: Reading) -> dict[str, Any]:
     if not isinstance(row, list) or len(row) != len(names):
         raise AdaptkitError(
             f"{where}: expected an object or a list of {len(names)} fields ({', '.join(names)}): "
-            f"{str(row)[:80]}"
+            f"{quoted(row)}"
         )
     return dict(zip(names, row, strict=True))
 
 
-def _parse(path: Path, reading: Reading) -> Any:
+def _parse(file: File) -> Any:
     try:
-        return json.loads(decode(path, reading.encoding))
-    except json.JSONDecodeError as problem:
-        raise AdaptkitError(
-            f"{path}:{problem.lineno}: not valid JSON: {problem.msg} (one object a line is .jsonl)"
-        ) from None
+        return parse_json(file.text, str(file))
+    except AdaptkitError as problem:
+        raise AdaptkitError(f"{problem} (one object a line is .jsonl)") from None
 
 
-def read_parquet(path: Path, reading: Reading) -> Table:
-    import pyarrow
-    import pyarrow.parquet
-
+def holds_lines(file: File) -> bool:
+    """True if a file holds one object per line, the first of them whole."""
+    first, _, rest = file.text.lstrip().partition("\n")
+    if not first.startswith("{") or not rest[:1000].lstrip().startswith("{"):
+        return False
     try:
-        return Table(pyarrow.parquet.read_table(path).to_pylist(), str(path))
-    except pyarrow.ArrowException as problem:
-        raise AdaptkitError(f"{path} is not a whole parquet file: {problem}") from problem
-
-
-def looks_like_lines(path: Path) -> bool:
-    """True if a .json file holds one object per line."""
-    first, _, rest = path.read_bytes().strip().partition(b"\n")
-    try:
-        return isinstance(json.loads(first), dict) and rest.lstrip().startswith(b"{")
-    except ValueError:
+        return isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
         return False
 
 
-def looks_like_squad(path: Path) -> bool:
-    """True if a JSON file holds paragraphs with questions."""
-    head = path.read_bytes()[:4096]
-    return b'"paragraphs"' in head and b'"data"' in path.read_bytes()
-
-
-def read_squad(path: Path, reading: Reading) -> Table:
-    """Rows of `id`, `question`, `context`, `answers` and `article`.
-
-    `answers`: [{"text", "start"}], empty for unanswerable questions.
-    """
-    content = _parse(path, reading)
-    rows, lines = [], []
-    try:
-        for number, article in enumerate(content["data"]):
-            title = str(article.get("title") or f"article {number}")
-            for paragraph in article["paragraphs"]:
-                for question in paragraph["qas"]:
-                    given = [] if question.get("is_impossible") else question.get("answers") or []
-                    answers = [
-                        {"text": answer["text"], "start": answer["answer_start"]}
-                        for answer in given
-                    ]
-                    row = {
-                        "id": str(question["id"]),
-                        "question": question["question"],
-                        "context": paragraph["context"],
-                    }
-                    rows.append(row | {"answers": answers, "article": title})
-                    lines.append(str(question["id"]))
-    except (KeyError, TypeError) as problem:
-        after = f" after question {lines[-1]}" if lines else ""
-        raise AdaptkitError(
-            f"{path}: not as SQuAD writes it{after}: {type(problem).__name__} {problem}"
-        ) from None
-    return Table(rows, str(path), lines)
+def holds_list(file: File) -> bool:
+    """True if a file begins and ends as a list of objects, or of lists that begin with a text."""
+    return bool(_LIST.match(file.text)) and file.raw[-1000:].rstrip().endswith(b"]")

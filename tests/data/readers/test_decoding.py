@@ -17,6 +17,8 @@ def test_only_line_feeds_end_a_line(tmp_path):
 
 def test_an_encoding_is_named_and_a_byte_that_does_not_fit_is_placed(tmp_path):
     path = write(tmp_path / "a.txt", b"1 fine\n0 caf\xe9 noir\n1 yes\n0 no\n1 so\n")
-    refused(path, r"a\.txt:2: byte 0xe9 at column 6 is not UTF-8; .*--encoding latin-1")
+    refused(
+        path, r"a\.txt:2: byte 0xe9 at column 6 is not UTF-8; .*--encoding cp1252: .0 café noir."
+    )
     assert read(path, Reading(encoding="latin-1")).rows[1] == {"label": "0", "text": "café noir"}
     refused(path, "--encoding klingon", encoding="klingon")

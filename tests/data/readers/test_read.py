@@ -6,7 +6,9 @@ import datasets
 import pytest
 
 from adaptkit import AdaptkitError, Reading, read_table
-from adaptkit.data.readers.read import detect, read
+from adaptkit.data.readers.detect import detect
+from adaptkit.data.readers.file import File
+from adaptkit.data.readers.read import read
 from tests.helpers.files import write
 
 
@@ -46,7 +48,7 @@ def test_every_format_gives_the_same_rows(tmp_path):
         ("a.csv", "", "is empty"),
         ("a.csv", "text,label\n", "holds no rows"),
         ("a.parquet", b"PAR1no", "not a whole parquet file"),
-        ("a.xlsx", b"", "ending '.xlsx' is not known"),
+        ("a.xlsx", b"", "damaged or ends early"),
     ],
 )
 def test_bad_files_are_named_with_their_line(tmp_path, name, content, message):
@@ -72,7 +74,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
     ("a.json", '{\n"train": []}', "json"),
 ])  # fmt: skip
 def test_formats_are_told_apart(tmp_path, name, body, format):
-    assert detect(write(tmp_path / name, body), Reading()) == format
+    assert detect(File(write(tmp_path / name, body)), Reading()) == format
 
 
 def test_what_is_to_be_answered_is_not_searched_for_answers(tmp_path):

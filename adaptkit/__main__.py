@@ -1,0 +1,6 @@
+"""`python -m adaptkit`: the same as `adaptkit`."""
+
+from adaptkit.cli import entry
+
+if __name__ == "__main__":
+    entry()

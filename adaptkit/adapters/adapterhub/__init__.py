@@ -1,0 +1,1 @@
+"""Convert adapters of AdapterHub's library, `adapters` (and `adapter-transformers` before it)."""

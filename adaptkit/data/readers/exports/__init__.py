@@ -1,0 +1,1 @@
+"""Exports of annotation tools, made rows of `text`, `entities`, `relations` and `label`."""

@@ -1,0 +1,95 @@
+"""Cards come from anyone: each is read, or refused by name of the field, at once."""
+
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adaptkit import AdaptkitError
+from adaptkit.adapters.card import TaskCard, parse_card, task_of
+
+REFUSED = {
+    "task": ([5, ["classify"]], "task should be text, or null; it is"),
+    "labels": (["abc", [1, 2], None], "labels should be a list of text"),
+    "columns": (["text", {"text": 3}], "columns should be an object whose values are text"),
+    "settings": ([5, ["x"]], "settings should be an object"),
+    "max_length": (["64", 3.5, True, 10**30, {}], "max_length should be a whole number, or null"),
+    "fingerprint": ([5, {}], "fingerprint should be text"),
+    "method": ([5, []], "method should be text"),
+    "metrics": ([{"f1": "high"}, [], {"f1": [1]}, {"f1": 10**400}], "metrics should be an object"),
+    "versions": ([{"torch": 2}, "2"], "versions should be an object whose values are text"),
+    "weights_sha256": ([1], "weights_sha256 should be text"),
+}
+
+
+def card(**fields) -> TaskCard:
+    return parse_card(json.dumps(fields).encode(), "folder")
+
+
+@pytest.mark.parametrize(
+    "name, value", [(name, value) for name, (values, _) in REFUSED.items() for value in values]
+)
+def test_a_field_of_another_type_is_named(name, value):
+    with pytest.raises(AdaptkitError, match=f"folder/task.json: {REFUSED[name][1]}") as refusal:
+        card(**{name: value})
+    assert len(str(refusal.value)) < 250
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"labels": ["a", "b", "a"]}, "'a' is there 2 times"),
+        ({"max_length": 0}, "1 to 1,000,000; it is 0"),
+        ({"max_length": -1}, "1 to 1,000,000; it is -1"),
+        ({"base": "a\0b"}, "base holds a character that no name has"),
+        ({"labels": ["\ud800"]}, "is not valid JSON"),
+    ],
+)
+def test_values_that_no_card_of_ours_has(fields, message):
+    with pytest.raises(AdaptkitError, match=message):
+        card(**fields)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "0.5", None])
+def test_settings_that_are_no_numbers(value):
+    with pytest.raises(AdaptkitError, match="threshold of classify cannot be"):
+        task_of(card(task="classify", labels=["a", "b"], settings={"threshold": value}))
+
+
+def test_metrics_may_be_infinite_and_what_is_new_is_left_out():
+    read = card(metrics={"perplexity": float("inf")}, max_length=None, from_the_future=[1])
+    assert read.metrics["perplexity"] == float("inf")
+    assert read == TaskCard(metrics={"perplexity": float("inf")})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"a":' * 100_000, b'{"max_length": ' + b"9" * 5000 + b"}", b"\xff{}", b"",
+     b" " * 16_000_001, b"[1]", b"null", b'{"labels": ' + b"[" * 900 + b"]" * 900 + b"}"],
+    ids=["lists", "objects", "digits", "latin", "empty", "megabytes", "list", "null", "nest"],
+)  # fmt: skip
+def test_what_is_no_card_is_refused_at_once(content):
+    start = time.process_time()
+    with pytest.raises(AdaptkitError, match=r"folder/task.json"):
+        parse_card(content, "folder")
+    assert time.process_time() - start < 1
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=12,
+)
+names = st.sampled_from(list(TaskCard.__dataclass_fields__)) | st.text(max_size=9)
+
+
+@settings(deadline=1000, max_examples=300)
+@given(st.dictionaries(names, json_values, max_size=6) | json_values)
+def test_any_json_is_a_card_or_refused(content):
+    try:
+        read = parse_card(json.dumps(content).encode(), "folder")
+        task_of(read)
+    except AdaptkitError as refusal:
+        assert len(str(refusal)) < 2000
