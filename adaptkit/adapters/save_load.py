@@ -25,12 +25,13 @@ from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, read_card, t
 from adaptkit.adapters.files import check_shapes, read_adapter
 from adaptkit.adapters.full import FULL
 from adaptkit.adapters.inject import adapt
+from adaptkit.adapters.peft_files.inject import inject_by_peft
 from adaptkit.adapters.peft_lora import (
     is_plain_lora,
     peft_lora_config,
     to_peft_lora,
 )
-from adaptkit.adapters.peft_methods import inject_peft, peft_task_type
+from adaptkit.adapters.peft_methods import peft_task_type
 from adaptkit.adapters.tensors import adapter_tensors, as_ours, expected_shapes, output_widths
 from adaptkit.adapters.tuner import AdaptConfig, check_adapter_name, plan
 from adaptkit.errors import AdaptkitError
@@ -168,7 +169,7 @@ def load_adapter(
                 adapter_name,
             )
         else:
-            model = inject_peft(files, base, bare, tensors, adapter_name)
+            model = inject_by_peft(files, base, bare, tensors, adapter_name)
     model.set_adapter(adapter_name, inference_mode=not trainable)
     if names:
         bare.config.id2label = dict(enumerate(names))

@@ -81,7 +81,7 @@ def last_layer_sites(model: Any) -> tuple[nn.Module | None, list[Site]]:
 
 def _stacks(model: Any) -> tuple[list[tuple[Stack, list[str]]], dict[str, nn.Module], str]:
     """Each stack with its layer paths below the backbone; the base's modules; their prefix."""
-    from adaptkit.models.discover import discover
+    from adaptkit.models.structure.discover import discover
 
     backbone, prefix = backbone_of(bare_model(model))
     modules = base_modules(backbone)

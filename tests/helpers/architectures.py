@@ -182,8 +182,8 @@ def small_batch(model: Any) -> dict[str, Any]:
 MAIN = {"input_ids", "pixel_values", "input_values", "input_features", "inputs_embeds"}
 _TEXT = ("input_ids", "attention_mask", "decoder_input_ids", "bbox")
 FORMS = (
-    _TEXT,
     ("input_ids", "attention_mask", "pixel_values"),
+    _TEXT,
     ("pixel_values",),
     ("input_features", "decoder_input_ids"),
     ("input_values", "decoder_input_ids"),

@@ -1,10 +1,10 @@
 """Find the sites of an architecture that is not in the table, if its structure is unambiguous.
 
-A stack is a list of layers that have an attention (`adaptkit.models.read_layer`). Layers of one
-list may differ: some mix tokens in another way than by attention, or have experts in place of a
-feed-forward block. A site is then where a layer has it. A part that is a model of its own and in
-the table (the Llama in a LLaVA) is taken from there. Norms are not guessed, so what is found by
-structure has no `ffn` and `layer` sites: those need a table entry.
+A stack is a list of layers that have an attention (`read_layer`). Layers of one list may differ:
+some mix tokens in another way than by attention, or have experts in place of a feed-forward block.
+A site is then where a layer has it. A part that is a model of its own and in the table (the Llama
+in a LLaVA) is taken from there. Norms are not guessed, so what is found by structure has no `ffn`
+and `layer` sites: those need a table entry.
 
 Of a model that writes what it sees or hears, the language model is adapted. Of two towers that are
 compared (CLIP), both are.
@@ -20,8 +20,8 @@ from torch import nn
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.architectures import table_entry
-from adaptkit.models.read_layer import Layer, has_attention, linear_maps, read_layer
 from adaptkit.models.sites import Stack
+from adaptkit.models.structure.read_layer import Layer, has_attention, linear_maps, read_layer
 
 Modules = dict[str, nn.Module]
 
