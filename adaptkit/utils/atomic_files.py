@@ -24,6 +24,7 @@ from pathlib import Path
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.utils.locks import locked
+from adaptkit.utils.whole_files import read_whole
 from adaptkit.utils.writing import writing
 
 NEW, COMMIT = ".adaptkit-new-", ".adaptkit-commit"
@@ -146,7 +147,11 @@ def read_together(folder: str | Path, names: Sequence[str]) -> dict[str, bytes]:
     for _ in range(TRIES):
         with ExitStack() as opened:
             before = {name: _open(Path(folder), name, opened) for name in names}
-            contents = {name: _read(file) for name, file in before.items() if file is not None}
+            contents = {
+                name: read_whole(file, Path(folder) / name)
+                for name, file in before.items()
+                if file is not None
+            }
             if all(_is_current(Path(folder), name, file) for name, file in before.items()):
                 return contents
     raise AdaptkitError(f"{folder} was replaced or deleted while it was read; try again.")
@@ -254,11 +259,6 @@ def _open(folder: Path, name: str, opened: ExitStack) -> int | None:
         opened.callback(os.close, file)
         return file if stat.S_ISREG(os.fstat(file).st_mode) else None
     return None
-
-
-def _read(file: int) -> bytes:
-    with open(file, "rb", closefd=False) as stream:
-        return stream.read()
 
 
 def _is_current(folder: Path, name: str, before: int | None) -> bool:

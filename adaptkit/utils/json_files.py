@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 from adaptkit.errors import AdaptkitError
-
-LARGEST = 16_000_000  # bytes; a card with 100,000 labels has some two million
+from adaptkit.utils.whole_files import check_json_size, read_whole
 
 
 def write_json(path: Path, content: dict) -> None:
@@ -17,15 +16,13 @@ def write_json(path: Path, content: dict) -> None:
 
 def read_json(path: Path) -> dict:
     """The JSON object in a file, or an AdaptkitError."""
-    return parse_json(path.read_bytes(), path)
+    with open(path, "rb") as file:
+        return parse_json(read_whole(file.fileno(), path), path)
 
 
 def parse_json(content: bytes, path: Path) -> dict:
     """The JSON object in the bytes of a file, or an AdaptkitError that names `path`."""
-    if len(content) > LARGEST:
-        raise AdaptkitError(
-            f"{path} has {len(content) / 1e6:,.0f} MB; such files have at most {LARGEST / 1e6:.0f}."
-        )
+    check_json_size(len(content), path)
     try:
         found = json.loads(content.decode("utf-8"))
         if b"\\u" in content:  # half of a pair of \\ud800 and the like cannot be printed or written
