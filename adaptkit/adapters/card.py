@@ -91,8 +91,10 @@ def _check(card: TaskCard, path: Path) -> None:
             f"{card.max_length}."
         )
     for name in ("base", "origin", "revision"):
-        if "\0" in (getattr(card, name) or ""):
-            raise AdaptkitError(f"{path}: {name} holds a character that no name has.")
+        value = getattr(card, name) or ""
+        longest = max(len(part.encode()) for part in value.split("/"))
+        if "\0" in value or longest > 255 or len(value.encode()) > 4000:
+            raise AdaptkitError(f"{path}: {name} can be no name and no path: {quoted(value)}.")
     if not all(_reads(*item) for item in card.reading.items()):
         raise AdaptkitError(
             f"{path}: reading should be how a file is read; it is {quoted(card.reading)}."

@@ -44,7 +44,9 @@ def test_a_field_of_another_type_is_named(name, value):
         ({"labels": ["a", "b", "a"]}, "'a' is there 2 times"),
         ({"max_length": 0}, "1 to 1,000,000; it is 0"),
         ({"max_length": -1}, "1 to 1,000,000; it is -1"),
-        ({"base": "a\0b"}, "base holds a character that no name has"),
+        ({"base": "a\0b"}, "base can be no name and no path"),
+        ({"base": "a" * 300}, "base can be no name and no path"),
+        ({"revision": "a/" * 3000}, "revision can be no name and no path"),
         ({"labels": ["\ud800"]}, "is not valid JSON"),
     ],
 )
