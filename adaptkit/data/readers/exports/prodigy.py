@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Any
 
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 
 
 def wrote(row: dict[str, Any]) -> bool:
@@ -32,8 +32,12 @@ def convert(table: Table, labelled: bool) -> Table:
             left[str(answer)] += 1
     if not kept:
         raise AdaptkitError(f"{table.source}: no row of this Prodigy export is accepted.")
-    several = any(len(table.rows[index].get("accept") or ()) > 1 for index in kept)
     accepted = table.take(kept)
+    for index, row in enumerate(accepted.rows):
+        for name in ("spans", "relations", "accept"):
+            if not isinstance(row.get(name, []), list):
+                raise accepted.bad(index, f"{name!r} is no list, as Prodigy writes it.")
+    several = any(len(row.get("accept", ())) > 1 for row in accepted.rows)
     rows = [_row(accepted, index, row, several) for index, row in enumerate(accepted.rows)]
     notes = [*table.notes, f"{table.source} is an export of Prodigy: read are its accepted rows"]
     if left:
@@ -60,6 +64,8 @@ def _relate(table: Table, index: int, relations: list, found: dict[str, Any]) ->
     found["relations"] = []
     for relation in relations:
         numbers = []
+        if not isinstance(relation, dict):
+            raise table.bad(index, f"a relation is {quoted(relation)}.")
         for side in ("head_span", "child_span"):
             place = _place(table, index, relation.get(side))
             if place not in entities:

@@ -17,6 +17,8 @@ DOCCANO = {"text": "a", "entities": [{"id": 1, "start_offset": 0}], "relations":
     "row, message",
     [
         ({**PRODIGY, "spans": [{"start": 0}]}, r"a\.jsonl:1: a span has no start, end and label"),
+        ({**PRODIGY, "options": [], "accept": None}, r"a\.jsonl:1: 'accept' is no list"),
+        ({**PRODIGY, "spans": [], "relations": [3]}, r"a\.jsonl:1: a relation is 3"),
         ({**PRODIGY, "answer": "reject"}, "no row of this Prodigy export is accepted"),
         (STUDIO, "not as Label Studio writes it: TypeError"),
         ({"data": {"text": "a"}, "annotations": []}, "no task of this Label Studio export is ann"),
