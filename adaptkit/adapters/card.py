@@ -54,7 +54,10 @@ class TaskCard:
 
 def read_card(folder: str | Path) -> TaskCard | None:
     """The task card of an adapter, or None for adapters saved by PEFT."""
-    found = read_together(folder, (CARD,))
+    try:
+        found = read_together(folder, (CARD,))
+    except OSError as problem:
+        raise AdaptkitError(f"{Path(folder) / CARD} cannot be read: {problem}") from problem
     return parse_card(found[CARD], folder) if found else None
 
 

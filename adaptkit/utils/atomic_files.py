@@ -242,10 +242,10 @@ def _places(folder: Path, name: str) -> tuple[Path, ...]:
 
 
 def _stat(path: Path) -> int:
-    """The mode of what is at a path; 0 if nothing is."""
+    """The mode of what is at a path; 0 if nothing is, or nothing that can be reached."""
     try:
         return path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return 0
 
 
