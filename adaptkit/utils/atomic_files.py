@@ -109,7 +109,7 @@ def sweep(folder: str | Path) -> None:
     folder = Path(folder)
     finish_replacing(folder)
     for root in folder.glob(f"{NEW}*"):
-        with locked(root / LOCK) as ours:
+        with locked(root / LOCK, without_locks=False) as ours:
             if ours:  # nobody writes there any more
                 shutil.rmtree(root, ignore_errors=True)
 

