@@ -142,7 +142,7 @@ def test_a_card_names_the_base_on_the_disk_whatever_it_is_computed_in(cpu, tmp_p
         )
     cards = [read_card(tmp_path / f"adapter-{number}").fingerprint for number in (0, 1)]
     assert cards[0] == cards[1]
-    assert cards[0].startswith("1:bfloat16:")
+    assert cards[0].startswith("2:bfloat16:")
     for can in (OLD, NEW):
         cpu(can)
         for number in (0, 1):
