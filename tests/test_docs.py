@@ -229,6 +229,8 @@ def parse_command(words: list[str]) -> None:
         main(rest)
     elif program in ("python", "accelerate"):
         script, *flags = rest[1:] if program == "accelerate" else rest
+        if script == "-m":
+            script = f"{flags[0].replace('.', '/')}.py"
         assert (ROOT / script).is_file(), script
         if script.startswith("recipes/"):
             parse_flags("train", Path(script).stem, flags)
