@@ -6,7 +6,6 @@ fast.
 
 import importlib
 import logging
-import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ if TYPE_CHECKING:
 # quantized.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _HOME = {
     "TaskCard": "adaptkit.adapters.card",
@@ -107,20 +106,11 @@ _HOME = {
     "EncodedSplit": "adaptkit.training.options",
     "TrainerOptions": "adaptkit.training.options",
 }
-_RENAMED = {"parse": "parse_method", "Extras": "TrainerOptions", "Part": "EncodedSplit"}  # in 0.2
 
 __all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _RENAMED:
-        new = _RENAMED[name]
-        warnings.warn(
-            f"adaptkit.{name} is adaptkit.{new} now; the old name goes in 0.3.",
-            FutureWarning,
-            stacklevel=2,
-        )
-        return getattr(importlib.import_module(_HOME[new]), new)
     if name not in _HOME:
         raise AttributeError(f"module 'adaptkit' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME[name]), name)

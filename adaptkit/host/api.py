@@ -22,7 +22,6 @@ from adaptkit.host.options import (
     SLOT_CAPACITY,
     largest_methods,
     need_count,
-    renamed_room,
 )
 from adaptkit.host.queue import RequestQueue
 from adaptkit.host.rows import Item, Row, in_order
@@ -72,7 +71,7 @@ class Host:
             need_count(name, value)
         if not isinstance(max_wait, (int, float)) or not 0 <= max_wait <= 3600:
             raise AdaptkitError(f"max_wait is in seconds, from 0 to 3600; it got {max_wait!r}.")
-        self.slot_capacity = largest_methods(renamed_room(base_options, slot_capacity))
+        self.slot_capacity = largest_methods(slot_capacity)
         self.backbone = load_backbone(base, tokenizer, **base_options)
         self.loader = AdapterLoader(self.backbone)
         self.loader.most = self._slot_width(slots)
@@ -118,7 +117,6 @@ class Host:
             AdaptkitError: the folder does not exist, holds no adapters, or they have several bases.
         """
         store = Store(folder, adapters)
-        slot_capacity = renamed_room(options, slot_capacity)
         own = ("max_rows", "max_wait", "max_queue")
         mine = {name: options.pop(name) for name in own if name in options}
         backbone = load_backbone(base or store.base(), options.pop("tokenizer", None), **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,16 +33,6 @@ def largest_methods(slot_capacity: str | Sequence[str]) -> list[str]:
             "it names none."
         )
     return methods
-
-
-def renamed_room(options: dict[str, Any], slot_capacity: Any) -> Any:
-    """The slot capacity, or the value of `room`, its name before 0.2."""
-    if "room" in options:
-        if slot_capacity not in (None, SLOT_CAPACITY):
-            raise AdaptkitError("room is slot_capacity's old name; give slot_capacity alone.")
-        text = "Host(room=...) is Host(slot_capacity=...) now; the old name goes in 0.3."
-        warnings.warn(text, FutureWarning, stacklevel=3)
-    return options.pop("room", slot_capacity)
 
 
 def need_count(name: str, value: Any) -> None:
