@@ -169,14 +169,22 @@ def small_batch(model: Any) -> dict[str, Any]:
         )
         for form in (batch, batch | upright):
             try:
-                with torch.no_grad():
-                    outputs = tensors_of(model(**form))
-                if outputs and all(one.isfinite().all() for one in outputs):
+                outputs, again = (_outputs(model, form, seed) for seed in (0, 1))
+                if not outputs or not all(one.isfinite().all() for one in outputs):
+                    problems.append("the outputs are not finite")
+                elif not all(map(torch.equal, outputs, again)):
+                    problems.append("the outputs are random")
+                else:
                     return form
-                problems.append("the outputs are not finite")
             except Exception as problem:  # whatever the model raises
                 problems.append(f"{type(problem).__name__}: {problem}".splitlines()[0][:120])
     raise NotBuiltError(f"it takes none of the inputs tried: {'; '.join(problems[:2])}")
+
+
+def _outputs(model: Any, batch: dict[str, Any], seed: int) -> list[torch.Tensor]:
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        return tensors_of(model(**batch))
 
 
 MAIN = {"input_ids", "pixel_values", "input_values", "input_features", "inputs_embeds"}

@@ -79,7 +79,10 @@ def read_layer(layer: nn.Module) -> Layer | None:
     for kind, parents in (("attn", own), ("cross", cross)):
         for parent in parents:
             rest = _add_attention(found, kind, parent, attentions[parent], rest)
-            if _uses_interface(modules[parent]):
+            if _reads_weights(modules[parent]):
+                found.maps = {n: path for n, path in found.maps.items() if not n.startswith(kind)}
+                found.missing[kind] = "its maps are never called: torch's attention reads weights"
+            elif _uses_interface(modules[parent]):
                 setattr(found, kind, parent)
     experts = _experts(modules)
     if experts:
@@ -197,6 +200,16 @@ def _add_feed_forward(found: Layer, width: int, rest: Maps) -> None:
         f"gate and input are one map, {into[0]}, and its structure does not tell which columns "
         "are whose; it is the site ffn.gate_in"
     )
+
+
+def _reads_weights(attention: nn.Module) -> bool:
+    """True if the module hands the weights of its maps to torch's attention (WavLM).
+
+    A layer around such a map would never run.
+    """
+    functions = [value for cls in type(attention).__mro__[:-2] for value in vars(cls).values()]
+    codes = [code for function in functions if (code := getattr(function, "__code__", None))]
+    return any("multi_head_attention_forward" in code.co_names for code in codes)
 
 
 def _uses_interface(attention: nn.Module) -> bool:

@@ -61,6 +61,14 @@ def test_experts_in_one_tensor_leave_the_attention():
     adapt(model, "lora[sites=attn.q|attn.v]")
 
 
+def test_maps_that_are_never_called_are_no_sites():
+    """WavLM hands their weights to torch, so what is put around them would do nothing."""
+    model = small_model("wavlm")
+    assert {site.name for site in find_sites(model)} == {"ffn.in", "ffn.out"}
+    with pytest.raises(AdaptkitError, match=r"its maps are never called"):
+        adapt(model, "ia3")
+
+
 def test_layers_of_one_list_may_differ():
     """The first layer is dense, the second has experts; or the first has no attention."""
     experts, mixed = find_sites(small_model("glm4_moe")), find_sites(small_model("qwen3_5_text"))
