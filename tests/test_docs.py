@@ -1,9 +1,9 @@
 """The documentation says what is so: its Python runs, its commands parse, its links lead somewhere,
 its figures are those of the benchmarks.
 
-A comment before a code block says what it needs: `<!-- needs: hub -->` (or gpu, data) for what is
-not run here, `<!-- files: reviews.csv -->` for files that are prepared, `<!-- output -->` for
-output, `<!-- run: last -->` for a block that uses names of a later one.
+A comment before a code block says what it needs: `<!-- needs: hub -->` (or gpu, data, minutes) for
+what is not run here, `<!-- files: reviews.csv -->` for files that are prepared, `<!-- output -->`
+for output, `<!-- run: last -->` for a block that uses names of a later one.
 """
 
 import argparse
