@@ -11,6 +11,8 @@ from adaptkit.errors import AdaptkitError, nearest, quoted, shorten
 
 MARKS = r"\p{M}\u200c\u200d"  # marks and joiners: part of the character before them
 
+LONGEST_TEXT = 2_000_000  # characters of one text, some seconds of a tokenizer
+
 _BEFORE = regex.compile(r"[\s\p{Default_Ignorable_Code_Point}]*")
 
 _BEHIND = regex.compile(
@@ -35,7 +37,9 @@ def normalize_text(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def read_texts(table: Table, columns: dict[str, str]) -> list[dict[str, Any]]:
+def read_texts(
+    table: Table, columns: dict[str, str], longest: float = LONGEST_TEXT
+) -> list[dict[str, Any]]:
     """One dict per row with the text of each part. columns: part -> its column.
 
     Raises:
@@ -45,13 +49,19 @@ def read_texts(table: Table, columns: dict[str, str]) -> list[dict[str, Any]]:
         table.need(column, f"{part}_column")
     return table.each(
         lambda index, row: {
-            part: text_at(table, index, row, column) for part, column in columns.items()
+            part: text_at(table, index, row, column, longest) for part, column in columns.items()
         }
     )
 
 
-def text_at(table: Table, index: int, row: dict[str, Any], column: str) -> str:
-    """The text in a column of a row, checked."""
+def text_at(
+    table: Table,
+    index: int,
+    row: dict[str, Any],
+    column: str,
+    longest: float = LONGEST_TEXT,
+) -> str:
+    """The text in a column of a row, checked; of at most `longest` characters."""
     text = row.get(column)
     if not isinstance(text, str):
         raise table.bad(index, f"column {column!r} holds {quoted(text)}, which is not a text.")
@@ -59,6 +69,12 @@ def text_at(table: Table, index: int, row: dict[str, Any], column: str) -> str:
         raise table.bad(index, f"the text in column {column!r} holds half of a surrogate pair.")
     if not text.strip():
         raise table.bad(index, f"the text in column {column!r} is empty.")
+    if len(text) > longest:
+        raise table.bad(
+            index,
+            f"the text in column {column!r} has {len(text):,} characters; {longest:,} at most are "
+            "one text. Is a quote left open? Cut longer texts into rows.",
+        )
     return text
 
 

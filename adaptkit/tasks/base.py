@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from adaptkit.data.splits import Splits, split_groups
 from adaptkit.data.tables import Table
-from adaptkit.data.texts import normalize_text, read_texts
+from adaptkit.data.texts import LONGEST_TEXT, normalize_text, read_texts
 from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.flags import Flag
 
@@ -56,6 +56,7 @@ class Task:
     # How `split` divides the rows, and what happens to texts that are too long.
     how_split: ClassVar[str] = "no text on both sides"
     long_texts: ClassVar[str] = "are cut"
+    longest_text: ClassVar[float] = LONGEST_TEXT  # characters
 
     best_metric: ClassVar[str]  # selects the best epoch
     lower_is_better: ClassVar[bool] = False
@@ -118,7 +119,8 @@ class Task:
 
     def read_texts(self, table: Table, parts: Iterable[str]) -> list[dict[str, Any]]:
         """One dict per row with the texts of these parts, for the parts that have a column."""
-        return read_texts(table, {part: own for part in parts if (own := self.column(part))})
+        columns = {part: own for part in parts if (own := self.column(part))}
+        return read_texts(table, columns, self.longest_text)
 
     def fit_labels(self, train: Table) -> Task:
         """The same task with the labels of the training rows."""

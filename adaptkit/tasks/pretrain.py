@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -57,6 +58,7 @@ class Pretrain(Language):
     label_parts = ()
     reported = ("perplexity", "base_perplexity")
     long_texts = "are cut into blocks"
+    longest_text = math.inf
     how_split = "the last ones"
     answers = False
     changeable = ("text",)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ARROW_FILE = b"ARROW1"
 BATCH = 256  # rows
+PART = 16_000_000  # bytes that a batch may become at once
 
 
 def read_parquet(file: File, reading: Reading) -> Table:
@@ -67,9 +68,32 @@ def _rows(file: File, kind: str, batches: Callable[[], Iterable[Any]]) -> Table:
             if size > allowed(len(file.raw)):
                 raise too_large(file.path)
             batch.validate(full=True)  # what it says of its own buffers may be wrong
-            rows += batch.to_pylist()
+            for part in _parts(batch):
+                found = part.to_pylist()
+                size += _repeated(part, found)
+                if size > allowed(len(file.raw)):
+                    raise too_large(file.path)
+                rows += found
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as problem:
         raise AdaptkitError(
             f"{file} is not a whole {kind} file ({str(problem)[:160]}). Download or write it again."
         ) from None
     return Table(rows, str(file))
+
+
+def _parts(batch: Any) -> Iterable[Any]:
+    """A batch in parts that take little memory, though each value may be named again and again."""
+    rows = max(1, PART // max(1, batch.nbytes)) if _dictionaries(batch) else BATCH
+    return (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
+
+
+def _repeated(part: Any, rows: list[dict[str, Any]]) -> int:
+    """The characters in columns that name values of a dictionary: each is there for every row."""
+    texts = (row[name] for name in _dictionaries(part) for row in rows)
+    return sum(len(text) for text in texts if isinstance(text, str))
+
+
+def _dictionaries(batch: Any) -> list[str]:
+    import pyarrow
+
+    return [field.name for field in batch.schema if pyarrow.types.is_dictionary(field.type)]

@@ -48,3 +48,16 @@ def test_two_columns_of_one_name(tmp_path):
 @pytest.mark.parametrize("content", [b"PAR1", b"ARROW1\0\0", b"\xff\xff\xff\xff\x00"])
 def test_a_beginning_is_no_table(tmp_path, content):
     refused(write(tmp_path / "a.csv", content), "is not a whole (parquet|arrow) file")
+
+
+def test_a_text_that_every_row_names_again_is_no_bomb(tmp_path):
+    """Some kilobytes of parquet that are gigabytes of rows: one text in a dictionary."""
+    path = tmp_path / "rows.parquet"
+    index = pyarrow.array([0] * 3000, pyarrow.int32())
+    text = pyarrow.DictionaryArray.from_arrays(index, pyarrow.array(["x" * 1_000_000]))
+    pyarrow.parquet.write_table(pyarrow.table({"text": text, "label": index}), path)
+    with pytest.raises(AdaptkitError, match="more than 100 times its own size"):
+        read(path)
+    few = pyarrow.DictionaryArray.from_arrays(index, pyarrow.array(["a text", "another"]))
+    pyarrow.parquet.write_table(pyarrow.table({"text": few, "label": index}), path)
+    assert read(path).rows == [{"text": "a text", "label": 0}] * 3000
