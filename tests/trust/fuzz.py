@@ -13,7 +13,7 @@ import struct
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,6 +76,19 @@ grammatical = st.lists(terms.map(lambda term: f"{term[0]}[{','.join(term[1])}]")
 )
 
 
+TARGETS: dict[str, Callable] = {}  # name -> makes a new test
+
+
+def target(*inputs: st.SearchStrategy) -> Callable[[Callable], Callable]:
+    """Register a function of random inputs."""
+
+    def register(check: Callable) -> Callable:
+        TARGETS[check.__name__] = lambda: given(*inputs)(check)
+        return check
+
+    return register
+
+
 @contextmanager
 def right_or_refused() -> Iterator[None]:
     """No exception but AdaptkitError passes; more than 5 s is a failure, also for what hangs."""
@@ -107,7 +120,7 @@ def damaged(draw, content: bytes) -> bytes:
     return content
 
 
-@given(st.text(max_size=200) | grammatical)
+@target(st.text(max_size=200) | grammatical)
 def grammar(text: str) -> None:
     """The grammar of methods: what is read is written as something that reads the same."""
     with right_or_refused():
@@ -115,21 +128,23 @@ def grammar(text: str) -> None:
         assert parse_method(describe_method(methods, full=True)) == methods
 
 
-@given(st.dictionaries(st.sampled_from(sorted(CARD)) | st.text(max_size=8), values, max_size=4))
+@target(st.dictionaries(st.sampled_from(sorted(CARD)) | st.text(max_size=8), values, max_size=4))
 def card(changes: dict) -> None:
     """Task cards."""
     with right_or_refused():
         parse_card(json.dumps(CARD | changes).encode(), "folder")
 
 
-@given(damaged(json.dumps(CARD).encode()) | st.binary(max_size=300))
+@target(damaged(json.dumps(CARD).encode()) | st.binary(max_size=300))
 def card_bytes(content: bytes) -> None:
     """Task cards that are damaged below their meaning."""
     with right_or_refused():
         parse_card(content, "folder")
 
 
-@given(st.dictionaries(st.sampled_from(sorted(SETTINGS)) | st.text(max_size=8), values, max_size=4))
+@target(
+    st.dictionaries(st.sampled_from(sorted(SETTINGS)) | st.text(max_size=8), values, max_size=4)
+)
 def peft_settings(changes: dict) -> None:
     """PEFT's settings, to the point where they meet a base."""
     with tempfile.TemporaryDirectory() as folder, right_or_refused():
@@ -138,14 +153,14 @@ def peft_settings(changes: dict) -> None:
         read_adapter(folder).check_base("1:float32:AAAAAAAAAAA=", "base")
 
 
-@given(damaged(TENSORS) | st.binary(max_size=300))
+@target(damaged(TENSORS) | st.binary(max_size=300))
 def weights(content: bytes) -> None:
     """Files of weights."""
     with right_or_refused():
         read_weights(Path("folder"), content, None)
 
 
-@given(
+@target(
     st.dictionaries(st.sampled_from(["q", "__metadata__"]), values, max_size=2),
     st.binary(max_size=64),
 )
@@ -156,7 +171,7 @@ def weights_header(header: dict, data: bytes) -> None:
         read_weights(Path("folder"), struct.pack("<Q", len(text)) + text + data, None)
 
 
-@given(
+@target(
     st.sampled_from(EXAMPLES).flatmap(lambda text: damaged(text.encode()))
     | st.binary(max_size=300),
     st.sampled_from([".csv", ".tsv", ".json", ".jsonl", ".txt", ".conll", ".parquet", ""]),
@@ -171,19 +186,13 @@ def rows(content: bytes, ending: str, format: str | None) -> None:
             read(path, Reading(format=format))
 
 
-TARGETS = {
-    target.__name__: target
-    for target in (grammar, card, card_bytes, peft_settings, weights, weights_header, rows)
-}
-
-
 def run(name: str, examples: int, number: int) -> None:
     """One target, with `examples` random inputs drawn from the seed `number`."""
     checks = list(HealthCheck)
     chosen = settings(
         max_examples=examples, deadline=None, database=None, suppress_health_check=checks
     )
-    seed(number)(chosen(TARGETS[name]))()
+    seed(number)(chosen(TARGETS[name]()))()
 
 
 def main() -> None:

@@ -23,7 +23,9 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as corpus:
         limit = f"-max_total_time={round(60 * given.minutes)}"
-        atheris.Setup([sys.argv[0], limit, corpus], TARGETS[given.target].hypothesis.fuzz_one_input)
+        atheris.Setup(
+            [sys.argv[0], limit, corpus], TARGETS[given.target]().hypothesis.fuzz_one_input
+        )
         atheris.Fuzz()
 
 
