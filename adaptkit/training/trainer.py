@@ -197,10 +197,12 @@ class AdapterTrainer(Trainer):
             super()._save_checkpoint(model, trial)
 
     def _save_record(self, folder: str | Path) -> None:
-        if self.record is not None:
+        if self.record is not None and self.args.should_save:
             write_json(Path(folder) / FILE, self.record)
 
     def _save(self, output_dir: str | None = None, state_dict=None):
+        if not self.args.should_save:  # transformers calls this in every process
+            return
         folder = str(output_dir or self.args.output_dir)
         network = {"save_embedding_layers": False} if isinstance(self.model, peft.PeftModel) else {}
         self.model.save_pretrained(folder, state_dict=state_dict, **network)
