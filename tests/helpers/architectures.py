@@ -73,6 +73,7 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("swin", "swinv2", "maskformer-swin", "donut-swin"), _STAGES),
     "bamba": {**_MAMBA, "attn_layer_indices": [1]},
     "esm": {"vocab_size": VOCABULARY},
+    "falcon_h1": {**_MAMBA, "mamba_d_ssm": 64, "mamba_n_groups": 1, "mamba_chunk_size": 8},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "granitemoehybrid": {**_MAMBA, "layer_types": ["mamba", "attention"]},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
@@ -84,6 +85,7 @@ EXCEPTIONS: dict[str, dict[str, Any]] = {
     "nemotron": {"num_key_value_heads": 2, "head_dim": 8},
     "vit_mae": {"mask_ratio": 0.0},  # it would mask at random
     "xmod": {"languages": ["en_XX"], "default_language": "en_XX"},
+    "yolos": {"image_size": [16, 16]},
 }
 
 
