@@ -6,27 +6,16 @@ import pytest
 
 from adaptkit import Host
 from adaptkit.models.untrained.scratch import make_model
-from tests.host.store import TEXTS, write
+from tests.host.store import TEXTS, make_store
 
 
 @pytest.fixture(scope="session")
 def root(tmp_path_factory) -> Path:
     """A tiny BERT, and a store of six classifiers over it, of four methods."""
     root = tmp_path_factory.mktemp("faults")
+    make_store(root)
     settings = {"hidden_size": 32, "intermediate_size": 48}
-    make_model("bert", TEXTS, root / "base", vocab_size=300, **settings)
     make_model("bert", TEXTS, root / "twin", vocab_size=300, seed=9, **settings)
-    for i, method in enumerate(
-        [
-            "lora[r=4]",
-            "lora[r=2]",
-            "bottleneck[reduction=4]",
-            "prefix[length=3]",
-            "ia3",
-            "lora[r=4]",
-        ]
-    ):
-        write(root, root / "store" / f"a{i}", method, seed=i)
     return root
 
 

@@ -8,10 +8,28 @@ from safetensors.torch import load_file, save_file
 
 from adaptkit import Host, TaskCard, adapt, load_base, save_adapter
 from adaptkit.data.corpus import load_corpus
+from adaptkit.models.untrained.scratch import make_model
 from tests.tiny import randomize
 
 TEXTS = [row["text"] for row in load_corpus("train")[:40]]
 LABELS = ["a", "b", "c"]
+
+
+METHODS = (
+    "lora[r=4]",
+    "lora[r=2]",
+    "bottleneck[reduction=4]",
+    "prefix[length=3]",
+    "ia3",
+    "lora[r=4]",
+)
+
+
+def make_store(root: Path) -> None:
+    """A tiny BERT in `root/base`, and a store of six classifiers over it, of four methods."""
+    make_model("bert", TEXTS, root / "base", vocab_size=300, hidden_size=32, intermediate_size=48)
+    for number, method in enumerate(METHODS):
+        write(root, root / "store" / f"a{number}", method, seed=number)
 
 
 def write(root: Path, folder: Path, method: str, seed: int, base: str = "base") -> None:

@@ -12,17 +12,8 @@ import pytest
 import torch
 
 from adaptkit import AdaptkitError, Host
-from adaptkit.models.untrained.scratch import make_model
-from tests.host.store import TEXTS, quiet, weights, write
+from tests.host.store import TEXTS, make_store, quiet, weights
 
-METHODS = (
-    "lora[r=4]",
-    "lora[r=2]",
-    "bottleneck[reduction=4]",
-    "prefix[length=3]",
-    "ia3",
-    "lora[r=4]",
-)
 SECONDS = 4
 BAD_ROWS = (5, None, {}, {"txt": "a"}, [["a"]], {"text": None}, b"bytes")
 
@@ -31,9 +22,7 @@ BAD_ROWS = (5, None, {}, {"txt": "a"}, [["a"]], {"text": None}, b"bytes")
 def root(tmp_path_factory) -> Path:
     """A tiny BERT and a store of six classifiers over it, of four methods."""
     root = tmp_path_factory.mktemp("threads")
-    make_model("bert", TEXTS, root / "base", vocab_size=300, hidden_size=32, intermediate_size=48)
-    for number, method in enumerate(METHODS):
-        write(root, root / "store" / f"a{number}", method, seed=number)
+    make_store(root)
     return root
 
 
