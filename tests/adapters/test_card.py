@@ -42,6 +42,16 @@ def test_a_field_of_another_type_is_named(name, value):
     "fields, message",
     [
         ({"labels": ["a", "b", "a"]}, "'a' is there 2 times"),
+        ({"labels": ["a", "b", "b", "b"]}, "'b' is there 3 times"),
+        ({"max_length": 1_000_001}, "1 to 1,000,000; it is 1000001"),
+        ({"origin": "é" * 128}, "origin can be no name and no path"),
+        ({"reading": {"format": 3}}, "reading should be how a file is read"),
+        ({"reading": {"encoding": None}}, "reading should be how a file is read"),
+        ({"reading": {"ending": ["x"]}}, "reading should be how a file is read"),
+        ({"reading": {"column_names": "a,b"}}, "reading should be how a file is read"),
+        ({"reading": {"column_names": ["a", 2]}}, "reading should be how a file is read"),
+        ({"reading": {"tag_column": 0}}, "reading should be how a file is read"),
+        ({"reading": {"tag_column": True}}, "reading should be how a file is read"),
         ({"max_length": 0}, "1 to 1,000,000; it is 0"),
         ({"max_length": -1}, "1 to 1,000,000; it is -1"),
         ({"base": "a\0b"}, "base can be no name and no path"),
@@ -53,6 +63,57 @@ def test_a_field_of_another_type_is_named(name, value):
 def test_values_that_no_card_of_ours_has(fields, message):
     with pytest.raises(AdaptkitError, match=message):
         card(**fields)
+
+
+def test_values_at_the_edge_of_what_a_card_may_have():
+    assert card(max_length=1).max_length == 1
+    assert card(max_length=1_000_000).max_length == 1_000_000
+    assert card(base="a" * 255).base == "a" * 255
+    assert card(base="a/" * 2000).base == "a/" * 2000
+    reading = {"column_names": ["a"], "tag_column": 1, "format": "csv", "newer": 3}
+    assert card(reading=reading).reading == reading
+
+
+@pytest.mark.parametrize("task", ["tag", "embed", "classify"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "0.5", None, True, [1]])
+def test_a_setting_of_another_kind_is_named(task, value):
+    name = {"tag": "doc_stride", "embed": "temperature", "classify": "threshold"}[task]
+    with pytest.raises(AdaptkitError, match=f"{name} of {task} cannot be"):
+        task_of(card(task=task, labels=["a", "b"], settings={name: value}))
+
+
+@pytest.mark.parametrize(
+    "task, settings",
+    [
+        ("tag", {"doc_stride": 0}),
+        ("tag", {"doc_stride": 2**63 - 1}),
+        ("tag", {"span_end": "inclusive"}),
+        ("embed", {"temperature": 1}),
+        ("embed", {"temperature": -1e300, "pooling": "cls"}),
+        ("classify", {"multi_label": True, "label_delimiter": ";"}),
+    ],
+)
+def test_settings_at_the_edge_are_taken(task, settings):
+    made = task_of(card(task=task, labels=["a", "b"], settings=settings))
+    assert {name: getattr(made, name) for name in settings} == settings
+
+
+@pytest.mark.parametrize(
+    "task, settings",
+    [
+        ("tag", {"doc_stride": -1}),
+        ("tag", {"doc_stride": 2**63}),
+        ("tag", {"doc_stride": 1.0}),
+        ("embed", {"temperature": 1.1e300}),
+        ("embed", {"pooling": 5}),
+        ("classify", {"multi_label": 1}),
+        ("classify", {"label_delimiter": None}),
+    ],
+)
+def test_settings_beyond_the_edge_are_refused(task, settings):
+    (name,) = settings
+    with pytest.raises(AdaptkitError, match=f"{name} of {task} cannot be"):
+        task_of(card(task=task, labels=["a", "b"], settings=settings))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, "0.5", None])

@@ -2,11 +2,13 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from adaptkit import AdaptkitError, Host
+from adaptkit.host.loader import ParsedAdapter
 from adaptkit.host.slots import Slots
 from tests.host.store import TEXTS, quiet
 
@@ -111,3 +113,92 @@ def test_the_least_recently_used_adapter_of_a_store_is_evicted(root):
     assert host.slots.evictions == 1
     host.slots.release([busy])
     assert quiet(host)
+
+
+def _parsed(value: float, width: int = 8) -> ParsedAdapter:
+    row = torch.full((width,), value)
+    return ParsedAdapter(Path("folder"), None, row, None, None, max_length=32)
+
+
+@pytest.mark.parametrize("count, more", [(8, ""), (9, ", ...")])
+def test_a_full_host_names_up_to_eight_adapters(count, more):
+    slots = _slots(count)
+    for number in range(count):
+        slots.put(f"a{number}", _parsed(number))
+    names = ", ".join(f"a{number}" for number in range(8))
+    with pytest.raises(AdaptkitError) as refused:
+        slots.put("more", _parsed(9))
+    assert f"all {count} slots are taken ({names}{more}): unload one" in str(refused.value)
+
+
+def test_an_adapter_lies_in_its_slot_and_gives_its_row_away():
+    slots = _slots(2)
+    short, whole = _parsed(3.0, width=5), _parsed(7.0)
+    one, two = slots.put("b", short), slots.put("a", whole, evictable=True, admit=True)
+    assert slots.rows[one.slot].tolist() == [3.0] * 5 + [0.0] * 3
+    assert slots.rows[two.slot].tolist() == [7.0] * 8
+    assert short.row is None
+    assert [(a.name, a.evictable, a.ref_count) for a in slots.listed()] == [
+        ("a", True, 1),
+        ("b", False, 0),
+    ]
+    assert slots.names() == ["a", "b"]
+    assert slots.holds("a")
+    assert not slots.holds("c")
+    assert slots.bytes == 3 * 8 * 4
+    assert two.version > one.version
+
+
+def test_a_row_that_fits_no_slot_leaves_no_promise():
+    slots = _slots(1)
+    with pytest.raises(RuntimeError):
+        slots.put("wide", _parsed(1.0, width=9))
+    assert slots.names() == []
+    assert slots.could_hold("other")
+    slots.put("other", _parsed(1.0))
+    assert not slots.could_hold("more")
+    assert slots.could_hold("other")  # it would be replaced
+
+
+def test_whether_a_slot_could_be_had_without_waiting():
+    slots = _slots(1)
+    used = slots.put("a", _parsed(1.0), evictable=True, admit=True)
+    assert slots.could_hold("b")  # the spare slot is free: a goes on in its own
+    assert slots.put("b", _parsed(2.0), evictable=True, wait=False) is not None
+    assert slots.evictions == 1
+    assert slots.could_hold("c")  # in place of b, which nobody uses
+    busy = slots.admit("b")
+    assert not slots.could_hold("c")  # both slots answer
+    assert slots.put("c", _parsed(3.0), wait=False) is None
+    slots.release([used])
+    assert slots.could_hold("c")
+    slots.release([busy])
+    assert slots.put("c", _parsed(3.0), wait=False) is not None
+    assert slots.names() == ["c"]
+
+
+def test_the_adapter_that_nobody_uses_is_evicted_before_an_older_one_in_use():
+    slots = _slots(2)
+    old = slots.put("old", _parsed(1.0), evictable=True, admit=True)
+    new = slots.put("new", _parsed(2.0), evictable=True)
+    old.used, new.used = 1.0, 2.0
+    slots.put("guest", _parsed(3.0))
+    assert slots.names() == ["guest", "old"]
+    slots.put("old", _parsed(4.0), evictable=True)  # its rows under way keep the first version
+    assert slots.rows[old.slot, 0] == 1.0
+    slots.release([old])
+    assert sorted(slots._free) == sorted({0, 1, 2} - {a.slot for a in slots.listed()})
+
+
+def test_admitting_is_using():
+    slots = _slots(2)
+    first = slots.put("a", _parsed(1.0))
+    before = first.used = 0.0
+    assert slots.admit("a") is first
+    assert first.used > before
+    assert first.ref_count == 1
+    assert slots.admit("b") is None
+    slots.release([first])
+    slots.remove("a", timeout=0.1)
+    assert slots.names() == []
+    assert sorted(slots._free) == [0, 1, 2]

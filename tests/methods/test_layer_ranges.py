@@ -46,6 +46,13 @@ def test_what_is_no_choice_of_layers_is_refused(text):
         check_layers(text)
 
 
+@pytest.mark.parametrize("text", ["2-2", " 1 | 3-4 ", "999999", "last[1]", "0-"])
+def test_what_is_a_choice_of_layers_is_taken(text):
+    from adaptkit.methods.layer_ranges import check_layers
+
+    check_layers(text)
+
+
 def test_only_the_chosen_layers_are_touched():
     model = adapt(tiny("bart"), "lora[layers=last[1]]+prefix[layers=0,length=2]", head=[])
     touched = {

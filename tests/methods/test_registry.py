@@ -53,8 +53,22 @@ def test_a_method_from_outside_is_one_class(monkeypatch):
     randomize(model)
     apart = first(model.eval()(**inputs("llama")))
     assert (first(model.merge_and_unload()(**inputs("llama"))) - apart).abs().max() < 1e-4
-    with pytest.raises(AdaptkitError, match="frozen=True"):
-        register(int)
+
+
+@pytest.mark.parametrize(
+    "what",
+    [int, "lora", type("Bare", (Method,), {"name": "bare"}), dataclass(type("Other", (), {}))],
+)
+def test_what_is_no_method_is_not_registered(what):
+    with pytest.raises(AdaptkitError, match=r"register takes a @dataclass\(frozen=True\) derived"):
+        register(what)
+
+
+@pytest.mark.parametrize("name", ["", "My_method", "1st", "my-method", "my method", "m\n"])
+def test_a_name_that_the_grammar_cannot_read_is_refused(name):
+    made = dataclass(frozen=True)(type("Mine", (Method,), {"name": name}))
+    with pytest.raises(AdaptkitError, match=r"Mine.name = .* a method's name is lower case"):
+        register(made)
 
 
 def test_a_method_of_adaptkits_keeps_its_name():
