@@ -80,6 +80,19 @@ def test_a_merge_that_is_not_finite_is_refused_if_asked():
     assert torch.equal(layer.base_layer.weight, before)
 
 
+def test_peft_merges_and_unloads_the_named_adapters_checked_if_asked():
+    model, alone = _with_two_adapters(), _with_two_adapters()
+    alone.base_model.set_adapter("one")
+    wanted = first(alone(**inputs("bert")))
+    merged = model.merge_and_unload(adapter_names=["one"])
+    torch.testing.assert_close(first(merged(**inputs("bert"))), wanted, atol=1e-5, rtol=1e-4)
+    bad = _with_two_adapters()
+    with torch.no_grad():
+        _layer(bad).adaptkit_weights["two"]["0_ffn_in_scale"].fill_(float("inf"))
+    with pytest.raises(ValueError, match="merging adapter 'two' gives weights that are not"):
+        bad.merge_and_unload(safe_merge=True)
+
+
 def test_merging_leaves_the_modes_as_they_were():
     model = _with_two_adapters().train()
     layer = _layer(model)

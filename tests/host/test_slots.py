@@ -190,6 +190,19 @@ def test_the_adapter_that_nobody_uses_is_evicted_before_an_older_one_in_use():
     assert sorted(slots._free) == sorted({0, 1, 2} - {a.slot for a in slots.listed()})
 
 
+def test_a_load_waits_for_rows_under_way_unless_told_not_to():
+    slots, got = _slots(1), []
+    used = [slots.put(name, _parsed(1.0), evictable=True, admit=True) for name in ("a", "b")]
+    assert slots.put("c", _parsed(3.0), wait=False) is None
+    thread = threading.Thread(target=lambda: got.append(slots.put("c", _parsed(3.0))))
+    thread.start()
+    time.sleep(0.05)
+    assert not got
+    slots.release(used[:1])
+    thread.join(timeout=5)
+    assert slots.rows[got[0].slot, 0] == 3.0
+
+
 def test_admitting_is_using():
     slots = _slots(2)
     first = slots.put("a", _parsed(1.0))

@@ -166,6 +166,8 @@ def test_a_setting_out_of_bounds_is_named(text, message):
     with pytest.raises(AdaptkitError) as refused:
         parse_method(text)
     assert message in str(refused.value)
+    if "did you mean" not in message:
+        assert str(refused.value).startswith(f"{text.partition('[')[0]}: ")
 
 
 @pytest.mark.parametrize(
@@ -221,6 +223,15 @@ def test_what_a_host_computes_in_place_of_a_method():
             rtol=1e-4,
         )
         assert method.low_rank() is None
+    for text, served in {
+        "bottleneck[dropout=0.1,scale=2]": "bottleneck[activation=silu,reduction=16,scale=1.0]",
+        "bottleneck[placement=parallel,reduction=3]": (
+            "bottleneck[activation=relu,placement=parallel,reduction=3.0,scale=1.0]"
+        ),
+        "prefix[length=3,mlp=5,dropout=0.1,std=0.5]": "prefix[length=3]",
+        "ia3": "ia3",
+    }.items():
+        assert str(parse_method(text)[0].served()) == served
     (gated,) = parse_method("lora[gate=true,alpha=8]")
     assert gated.low_rank() is None
     assert gated.affine is False
