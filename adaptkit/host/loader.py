@@ -224,7 +224,7 @@ class AdapterLoader:
                     f"{wanted}: "
                     "another base, or a wrong card."
                 )
-            return (task if task.answers else None), own_class or task.auto_class
+            return (task if task.answers else None), task.auto_class
         own_class = own_class or (files.settings.get("auto_mapping") or {}).get("base_model_class")
         kind = (
             files.settings.get("task_type")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.data.splits import Splits
+from adaptkit.heads.start import HeadStart
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.tasks.base import Task
 from adaptkit.training.activation_cache import ActivationCache
@@ -67,11 +68,15 @@ class Shared:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The base with its head and a fresh adapter."""
+    """The base with its head and a fresh adapter.
+
+    head_start: how the head was started from a probe; None if it is random.
+    """
 
     encoded: Encoded
     model: Any
     shared: Shared = Shared()
+    head_start: HeadStart | None = None
 
     @property
     def prepared(self) -> Prepared:

@@ -70,6 +70,8 @@ class Task:
     # The loss does the same for every batch of one shape, whatever its content and time.
     recordable: ClassVar[bool] = False
     reads_padding: ClassVar[bool] = False  # the loss depends on the padded length
+    # The head is a linear map from one vector to the scores of one label: a probe can fit it.
+    linear_head: ClassVar[bool] = False
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads per row
 
     # The kind of small model to create if no model is given, and whether all its weights train.

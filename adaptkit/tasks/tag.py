@@ -66,6 +66,7 @@ class Tag(Task):
     name = "tag"
     auto_class = "AutoModelForTokenClassification"
     recordable = True
+    linear_head = True
     parts = {"text": "text", "entities": "entities", "tokens": "tokens", "tags": "tags"}
     label_parts = ("entities", "tags")
     column_helps = {

@@ -1,0 +1,71 @@
+"""The head of a recipe's model: which tokens it reads, and from where it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from adaptkit.errors import unknown
+from adaptkit.heads.pooling import poolings_for
+from adaptkit.heads.start import HeadStart, start_from_probe
+from adaptkit.inference.predict import predict
+from adaptkit.recipe.steps import Encoded
+from adaptkit.tasks.sequence import AUTO, NATIVE, SequenceTask
+from adaptkit.utils.processes import log_main
+
+STARTS = ("probe", "random")
+
+
+def settle_pooling(encoded: Encoded) -> tuple[Encoded, tuple[str, ...]]:
+    """The task with a pooling to load the model with, and the poolings to choose from."""
+    task, arguments = encoded.prepared.task, encoded.prepared.arguments
+    if not isinstance(task, SequenceTask) or task.pooling != AUTO:
+        return encoded, ()
+    poolings = poolings_for(encoded.prepared.base, arguments.model_revision, encoded.config)
+    if len(poolings) > 1 and not _probes(encoded):
+        poolings = (NATIVE,)
+    return with_pooling(encoded, poolings[0]), poolings if poolings[0] != NATIVE else ()
+
+
+def with_pooling(encoded: Encoded, pooling: str) -> Encoded:
+    """The same rows, of a task with this pooling."""
+    task = dataclasses.replace(encoded.prepared.task, pooling=pooling)  # type: ignore[call-arg]
+    prepared = dataclasses.replace(encoded.prepared, task=task)
+    return dataclasses.replace(encoded, prepared=prepared)
+
+
+def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadStart | None:
+    """Start the head from a linear probe, and score the probe on the validation rows.
+
+    Args:
+        base: with a new head and without an adapter.
+
+    Raises:
+        AdaptkitError: `--head_start` is unknown.
+    """
+    if not _probes(encoded):
+        return None
+    task, splits = encoded.prepared.task, encoded.splits
+    seed = encoded.prepared.training.seed
+    train = splits["train"].encoded
+    start = start_from_probe(base, task, train, encoded.tokenizer, poolings, seed)
+    if start is None:
+        return None
+    reads = f", pooling {start.pooling}" if start.pooling else ""
+    how = f"a linear probe of {start.rows} frozen rows ({start.seconds:.1f} s{reads})"
+    if (validation := splits.get("validation")) is None:
+        log_main(f"head: starts from {how}")
+        return start
+    outputs = predict(base, task, validation.encoded, encoded.tokenizer)
+    score = task.metrics(outputs, validation.encoded, validation.table)[task.best_metric]
+    log_main(f"head: starts from {how}; alone its validation {task.best_metric} is {score:.4f}")
+    return dataclasses.replace(start, score=score)
+
+
+def _probes(encoded: Encoded) -> bool:
+    """True if the head starts from a probe: of a pretrained base, and not as another adapter's."""
+    arguments = encoded.prepared.arguments
+    if arguments.head_start not in STARTS:
+        raise unknown("--head_start", str(arguments.head_start), STARTS)
+    given = arguments.model_name_or_path and not arguments.warm_start
+    return bool(given) and arguments.head_start == "probe" and encoded.prepared.task.linear_head
