@@ -57,6 +57,9 @@ class RecipeArguments:
         "where the task's new head starts: probe (a regularised linear map fitted on the frozen "
         "base's features), random",
     )
+    head_learning_rate: float | None = flag(
+        None, "learning rate of the task's new head (default: --learning_rate)"
+    )
     quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
     attn_implementation: str | None = flag(

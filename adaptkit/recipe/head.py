@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from adaptkit.errors import unknown
 from adaptkit.heads.pooling import poolings_for
 from adaptkit.heads.start import HeadStart, start_from_probe
 from adaptkit.inference.predict import predict
-from adaptkit.recipe.steps import Encoded
+from adaptkit.recipe.steps import Encoded, Loaded
 from adaptkit.tasks.sequence import AUTO, NATIVE, SequenceTask
 from adaptkit.utils.processes import log_main
 
@@ -60,6 +63,49 @@ def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadSt
     score = task.metrics(outputs, validation.encoded, validation.table)[task.best_metric]
     log_main(f"head: starts from {how}; alone its validation {task.best_metric} is {score:.4f}")
     return dataclasses.replace(start, score=score)
+
+
+def trained_weights(loaded: Loaded) -> dict[str, Tensor]:
+    """A copy of what trains, to go back to; empty if `keep_the_better` would not."""
+    if not _can_go_back(loaded):
+        return {}
+    named = loaded.model.named_parameters()
+    return {name: one.detach().clone() for name, one in named if one.requires_grad}
+
+
+def _can_go_back(loaded: Loaded) -> bool:
+    """True if the best epoch is chosen, and a probe was scored on the same rows."""
+    scored = loaded.head_start is not None and loaded.head_start.score is not None
+    return scored and loaded.prepared.training.load_best_model_at_end
+
+
+@torch.no_grad()
+def keep_the_better(
+    loaded: Loaded, history: list[dict[str, float]], start: dict[str, Tensor]
+) -> bool:
+    """Go back to the start if no epoch of a training scored as well as its probe alone.
+
+    Only where the best epoch is chosen: few validation rows cannot tell the two apart.
+
+    Args:
+        history: Trainer's log.
+        start: `trained_weights` from before the training.
+
+    Returns:
+        Whether the model was put back.
+    """
+    head = loaded.head_start
+    if not _can_go_back(loaded) or head is None or head.score is None:
+        return False
+    sign = -1 if loaded.prepared.task.lower_is_better else 1
+    name = f"eval_{loaded.prepared.task.best_metric}"
+    scores = [entry[name] for entry in history if name in entry]
+    if not scores or max(sign * score for score in scores) >= sign * head.score:
+        return False
+    for key, parameter in loaded.model.named_parameters():
+        if key in start:
+            parameter.copy_(start[key].to(parameter))
+    return True
 
 
 def _probes(encoded: Encoded) -> bool:

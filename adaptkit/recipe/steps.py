@@ -99,6 +99,7 @@ class Loaded:
             activation_cache=self.shared.cache,
             cut_last_layer=not arguments.whole_last_layer,
             cuda_graphs=arguments.cuda_graphs,
+            head_learning_rate=arguments.head_learning_rate,
             layerwise_lr_decay=arguments.layerwise_lr_decay,
             l2_sp=arguments.l2_sp,
             gradual_unfreezing=arguments.gradual_unfreezing,
@@ -107,7 +108,12 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model and the log of its training."""
+    """A trained model and the log of its training.
+
+    put_back: no epoch was as good as the probe that the head started from, and the model is that
+        probe again.
+    """
 
     loaded: Loaded
     output: TrainOutput
+    put_back: bool = False

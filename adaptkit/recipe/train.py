@@ -8,6 +8,7 @@ from typing import Any
 
 from adaptkit.recipe.encode import encode
 from adaptkit.recipe.finish import finish
+from adaptkit.recipe.head import keep_the_better, trained_weights
 from adaptkit.recipe.load import load
 from adaptkit.recipe.steps import Encoded, Fitted, Loaded, Prepared, Shared
 from adaptkit.training.fastest_attention import keep_choice
@@ -17,11 +18,15 @@ from adaptkit.utils.processes import is_main, log_main
 
 
 def train(loaded: Loaded) -> Fitted:
-    """Train; the model ends with its best epoch, or its last if no epoch was evaluated."""
+    """Train; the model ends with its best epoch, or its last if no epoch was evaluated.
+
+    If no epoch is as good as the linear probe that the head started from, it ends as that probe.
+    """
     encoded, prepared = loaded.encoded, loaded.prepared
     if is_main() and loaded.shared.attention:
         keep_choice(prepared.output_dir, loaded.shared.attention)
     train_split, validation = encoded.splits["train"], encoded.splits.get("validation")
+    start = trained_weights(loaded)
     output = fit(
         loaded.model,
         prepared.task,
@@ -31,7 +36,8 @@ def train(loaded: Loaded) -> Fitted:
         prepared.training,
         loaded.options(),
     )
-    return Fitted(loaded, output)
+    put_back = not output.stopped and keep_the_better(loaded, output.history, start)
+    return Fitted(loaded, output, put_back)
 
 
 def train_and_report(

@@ -16,7 +16,9 @@ ENCODER_DECODERS = ("t5", "mt5", "bart", "mbart", "marian", "pegasus", "m2m_100"
 READ_TEXT = [name for name in CONFIGS if name not in (*ENCODER_DECODERS, "vit")]
 
 
-STATES = torch.tensor([[[1.0, -2.0], [3.0, 5.0], [8.0, 0.0]], [[9.0, 9.0], [4.0, -1.0], [2.0, 7.0]]])
+STATES = torch.tensor(
+    [[[1.0, -2.0], [3.0, 5.0], [8.0, 0.0]], [[9.0, 9.0], [4.0, -1.0], [2.0, 7.0]]]
+)
 RIGHT, LEFT = torch.tensor([[1, 1, 0], [1, 0, 0]]), torch.tensor([[0, 1, 1], [0, 0, 1]])
 
 
@@ -88,7 +90,9 @@ def folders(tmp_path_factory):
     make_model("bert", TEXTS, root / "base", vocab_size=300, hidden_size=32, intermediate_size=48)
     for pooling in ("native", *POOLINGS):
         task = Classify(labels=LABELS, pooling=pooling)
-        model = adapt(load_base(str(root / "base"), task=task.auto_class, labels=LABELS), "lora[r=4]")
+        model = adapt(
+            load_base(str(root / "base"), task=task.auto_class, labels=LABELS), "lora[r=4]"
+        )
         randomize(model, std=0.4)
         card = TaskCard(task="classify", labels=LABELS, settings=task.settings(), max_length=32)
         save_adapter(model, root / pooling, card=card)
@@ -104,7 +108,10 @@ def test_a_new_process_and_a_host_answer_alike(folders):
         hosted = [(a.label, a.score) for a in host(TEXTS[:8], pooling)]
         assert [label for label, _ in alone] == [label for label, _ in hosted]
         torch.testing.assert_close(
-            torch.tensor([s for _, s in alone]), torch.tensor([s for _, s in hosted]), atol=2e-6, rtol=0
+            torch.tensor([s for _, s in alone]),
+            torch.tensor([s for _, s in hosted]),
+            atol=2e-6,
+            rtol=0,
         )
         seen[pooling] = tuple(round(score, 4) for _, score in alone)
     assert len(set(seen.values())) == len(seen)  # each reads something else
@@ -133,4 +140,6 @@ def test_the_base_is_the_same_base(folders):
     assert plain.adaptkit_base.fingerprint == pooled.adaptkit_base.fingerprint
     assert pooled.adaptkit_base.head == ("score",)
     bare = AutoModel.from_pretrained(folders / "base")
-    assert torch.equal(bare.embeddings.word_embeddings.weight, pooled.bert.embeddings.word_embeddings.weight)
+    assert torch.equal(
+        bare.embeddings.word_embeddings.weight, pooled.bert.embeddings.word_embeddings.weight
+    )
