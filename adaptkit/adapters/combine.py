@@ -21,13 +21,14 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft.utils import merge_utils
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS
+from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, task_of
 from adaptkit.adapters.files import (
     AdapterFiles,
     all_finite,
@@ -36,7 +37,7 @@ from adaptkit.adapters.files import (
     read_adapter,
 )
 from adaptkit.adapters.peft_lora import is_plain_lora
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.methods.lora import LoRA
 from adaptkit.utils.atomic_files import new_version
@@ -177,6 +178,11 @@ def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:
             f"{part.folder} answers otherwise than {first.folder}: {card.task} {card.labels}, "
             f"{other.task} {other.labels}."
         )
+    for name, (here, there) in _differing(card, other).items():
+        raise AdaptkitError(
+            f"{part.folder} answers otherwise than {first.folder}: {name} is {quoted(here)} and "
+            f"{quoted(there)}."
+        )
     union = () if card.method.startswith("peft:") else parse_method(card.method)
     plain = next((one for one in union if isinstance(one, LoRA) and is_plain_lora(union)), None)
     if how != "average" and plain is None:
@@ -199,6 +205,26 @@ def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:
             "the same."
         )
     return plain or LoRA()
+
+
+# Settings of tasks that count in training only.
+_OF_TRAINING = ("class_weights", "weights")
+
+
+def _differing(card: TaskCard, other: TaskCard) -> dict[str, tuple[Any, Any]]:
+    """What of their tasks two adapters have set differently, or read of a row."""
+    if card.task is None:
+        return {}
+    tasks = [task_of(one) for one in (card, other)]
+    parts = [sorted(part for part in one.parts if one.column(part)) for one in tasks]
+    given = [
+        one.settings() | {"what they read": part} for one, part in zip(tasks, parts, strict=True)
+    ]
+    return {
+        name: (value, given[1].get(name))
+        for name, value in given[0].items()
+        if name not in _OF_TRAINING and value != given[1].get(name)
+    }
 
 
 def _no_names(settings: dict) -> dict:

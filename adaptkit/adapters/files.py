@@ -17,11 +17,9 @@ from torch import Tensor
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, existing_adapter, parse_card
 from adaptkit.adapters.full import FULL
+from adaptkit.adapters.peft_files.agreement import check_agreement, check_names, with_alpha
 from adaptkit.adapters.peft_files.settings import check_settings
 from adaptkit.errors import AdaptkitError
-from adaptkit.methods.base import Method
-from adaptkit.methods.grammar import describe_method, parse_method
-from adaptkit.methods.lora import LoRA
 from adaptkit.models.fingerprint import difference
 from adaptkit.utils.atomic_files import read_together
 from adaptkit.utils.json_files import parse_json
@@ -44,6 +42,17 @@ class AdapterFiles:
     def tensors(self) -> dict[str, Tensor]:
         """The weights, checked."""
         return read_weights(self.folder, self.content, self.card)
+
+    def check_names(self, tensors: dict[str, Tensor]) -> None:
+        """Refuse settings of an adapter of ours that name other modules than its weights have."""
+        if self.is_ours:
+            check_names(self.settings, tensors, self.folder / CONFIG)
+
+    @property
+    def is_ours(self) -> bool:
+        """True for an adapter of one of adaptkit's own methods."""
+        method = self.card.method if self.card is not None else None
+        return method is not None and not method.startswith("peft:")
 
     def check_base(self, fingerprint: str, name: str) -> None:
         """Refuse a base other than the one trained on, by fingerprint, or by name without a card.
@@ -86,7 +95,7 @@ def read_adapter(folder: str | Path) -> AdapterFiles:
     if card is not None and card.method == FULL:
         raise AdaptkitError(f"{folder} holds a whole model and no adapter.")
     if card is not None and "rslora=true" in (card.method or ""):
-        card = dataclasses.replace(card, method=_with_alpha(card.method or ""))
+        card = dataclasses.replace(card, method=with_alpha(card.method or ""))
     if CONFIG not in files:
         existing_adapter(folder)
         raise AdaptkitError(f"{folder} was replaced or deleted while it was read; try again.")
@@ -97,23 +106,15 @@ def read_adapter(folder: str | Path) -> AdapterFiles:
             f"convert {folder} --output_dir NEW"
         )
     check_settings(settings, folder / CONFIG)
-    return AdapterFiles(folder, card, settings, files.get(WEIGHTS))
+    found = AdapterFiles(folder, card, settings, files.get(WEIGHTS))
+    if card is not None and card.method and found.is_ours:
+        check_agreement(card.method, settings, folder / CONFIG)
+    return found
 
 
 def is_adapterhub(settings: dict[str, Any]) -> bool:
     """True for the settings of AdapterHub's library, whose file has the same name as PEFT's."""
     return "peft_type" not in settings and {"config", "model_type"} <= settings.keys()
-
-
-def _with_alpha(method: str) -> str:
-    """A stored method with explicit alpha: cards of 0.1.0 omit it, and rslora defaulted to 2 r."""
-
-    def pinned(one: Method) -> Method:
-        if isinstance(one, LoRA) and one.rslora and one.alpha is None:
-            return dataclasses.replace(one, alpha=2.0 * one.r)
-        return one
-
-    return describe_method(tuple(map(pinned, parse_method(method))), full=True)
 
 
 def read_weights(folder: Path, content: bytes | None, card: TaskCard | None) -> dict[str, Tensor]:
@@ -199,7 +200,7 @@ def check_shapes(folder: Path, given: dict[str, tuple], wanted: dict[str, tuple]
     if problems:
         hint = (
             " (another number of labels: pass labels to load_base)"
-            if wrong and "adaptkit_" not in wrong[0]
+            if wrong and "adaptkit_" not in wrong[0] and "lora_" not in wrong[0]
             else ""
         )
         raise AdaptkitError(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import peft
 from torch import nn
 
+from adaptkit.adapters.peft_files.settings import check_start
 from adaptkit.adapters.peft_methods import peft_method, peft_task_type
 from adaptkit.adapters.tuner import AdaptConfig, as_methods, check_adapter_name
-from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.errors import AdaptkitError, shorten, unknown
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method
 from adaptkit.models.frozen_statistics import freeze_statistics
@@ -66,11 +68,28 @@ def adapt(
                     f"the model has an adapter {adapter_name!r} already; choose another "
                     "adapter_name."
                 )
-            model.add_adapter(adapter_name, config)
+            with _refusals(config):
+                model.add_adapter(adapter_name, config)
             model.set_adapter(adapter_name)
             return model
         base.requires_grad_(False)
-        return peft.get_peft_model(base, config, adapter_name)
+        with _refusals(config):
+            return peft.get_peft_model(base, config, adapter_name)
+
+
+@contextmanager
+def _refusals(config: peft.PeftConfig) -> Iterator[None]:
+    """What PEFT raises for settings that do not fit a model, as an error of ours."""
+    try:
+        yield
+    except AdaptkitError:
+        raise
+    except Exception as problem:  # of any kind: each of PEFT's methods has its own
+        method = config.peft_type.value if config.peft_type else type(config).__name__
+        raise AdaptkitError(
+            f"PEFT refuses {method} with these settings on this model "
+            f"({type(problem).__name__}): {shorten(str(problem), 300)}"
+        ) from problem
 
 
 def keep_trainable(base: Any) -> None:
@@ -94,6 +113,7 @@ def make_config(method, base: nn.Module, head: list[str]) -> peft.PeftConfig:
     if isinstance(method, str) and method.startswith("peft:"):
         method = peft_method(method)
     if isinstance(method, peft.PeftConfig) and not isinstance(method, AdaptConfig):
+        check_start(getattr(method, "init_lora_weights", None))
         method = copy.copy(method)
         if head and hasattr(method, "modules_to_save"):
             method.modules_to_save = sorted({*(method.modules_to_save or ()), *head})

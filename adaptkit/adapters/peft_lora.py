@@ -7,7 +7,6 @@ own rank and alpha in PEFT's patterns.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import Any, cast
 
@@ -97,13 +96,8 @@ def peft_lora_config(
         for path, attachments in plan.items()
         if len(attachments) > 1
     }
-    grow = math.sqrt if method.rslora else float
-    config: dict[str, Any] = {
-        "peft_type": "LORA",
-        "r": method.r,
-        "lora_alpha": _whole(method.scale * grow(method.r)),
+    config: dict[str, Any] = lora_settings(method) | {
         "lora_dropout": method.dropout,
-        "use_rslora": method.rslora,
         "bias": "none",
         "target_modules": _short_names(list(plan), base),
         "modules_to_save": head,
@@ -112,13 +106,23 @@ def peft_lora_config(
     if ranks:
         config["rank_pattern"] = ranks
         config["alpha_pattern"] = {
-            path: _whole(method.scale * grow(rank)) for path, rank in ranks.items()
+            path: _whole(method.scale * method.grow(rank)) for path, rank in ranks.items()
         }
     modules = base_modules(base)
     if any(not hasattr(modules[path], "in_features") for path in plan):
         config["fan_in_fan_out"] = True
     peft.LoraConfig(**config)  # refuse here whatever PEFT would refuse
     return config
+
+
+def lora_settings(method: LoRA) -> dict[str, Any]:
+    """The settings of PEFT's that follow from the method alone."""
+    return {
+        "peft_type": "LORA",
+        "r": method.r,
+        "lora_alpha": _whole(method.scale * method.grow(method.r)),
+        "use_rslora": method.rslora,
+    }
 
 
 def _ours(path: str, attachment: Attachment, name: str) -> str:

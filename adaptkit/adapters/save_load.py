@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, read_card, task_of
-from adaptkit.adapters.files import check_shapes, read_adapter
+from adaptkit.adapters.files import AdapterFiles, check_shapes, read_adapter
 from adaptkit.adapters.full import FULL
 from adaptkit.adapters.inject import adapt
 from adaptkit.adapters.peft_files.inject import inject_by_peft
@@ -34,9 +34,10 @@ from adaptkit.adapters.peft_lora import (
 from adaptkit.adapters.peft_methods import peft_task_type
 from adaptkit.adapters.tensors import adapter_tensors, as_ours, expected_shapes, output_widths
 from adaptkit.adapters.tuner import AdaptConfig, check_adapter_name, plan
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.methods.grammar import parse_method
 from adaptkit.methods.lora import LoRA
+from adaptkit.models.backbone import backbone_of, base_modules
 from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.load import load_base
 from adaptkit.models.pooled import auto_mapping
@@ -138,8 +139,9 @@ def load_adapter(
     fresh = base is None
     if base is None:
         if card is None or card.base is None:
+            what = f"has no {CARD}" if card is None else f"names no base in its {CARD}"
             raise AdaptkitError(
-                f"{folder} has no {CARD}, so its base is not known: pass base=load_base(...)."
+                f"{folder} {what}, so its base is not known: pass base=load_base(...)."
             )
         base_options["quantize"] = base_options.get("quantize") or card.quantize
         base = load_base(
@@ -154,13 +156,16 @@ def load_adapter(
         record = getattr(bare, "adaptkit_base", None)
         now = record.fingerprint if record and fresh else _fingerprint(bare)
         files.check_base(now, record.name if record else getattr(bare, "name_or_path", ""))
+    _check_head(folder, bare, tensors)
+    if fresh:
+        _check_class(card, bare, folder)
     labels = card.labels if card is not None else []
     names = _label_names(folder, bare, labels, alone=bare is base)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*")
         if ours:
             model = _inject(
-                folder,
+                files,
                 base,
                 bare,
                 str(card and card.method),
@@ -182,6 +187,39 @@ def _head_of(card: TaskCard) -> str | None:
     return task_of(card).auto_class if card.task else card.model_class
 
 
+def _check_head(folder: Path, bare: Any, tensors: dict[str, Tensor]) -> None:
+    """Refuse an adapter without weights for what the base's checkpoint does not hold.
+
+    The head's numbers would be random, in every process others. A model without a head may have a
+    fresh pooler that nothing reads.
+    """
+    record = getattr(bare, "adaptkit_base", None)
+    if record is None or not backbone_of(bare)[1]:
+        return
+    modules = base_modules(bare)
+    for path in record.head:
+        names = [name for name, _ in modules[path].named_parameters()]
+        missing = [  # PEFT's prompts have another prefix
+            name for name in names if not any(key.endswith(f".{path}.{name}") for key in tensors)
+        ]
+        if missing:
+            raise AdaptkitError(
+                f"{folder} holds no {path}.{missing[0]}, and the checkpoint of {record.name} does "
+                f"not either: this {type(bare).__name__} would answer at random. Load the base "
+                "with the task that the adapter was trained for."
+            )
+
+
+def _check_class(card: TaskCard | None, bare: Any, folder: Path) -> None:
+    """Refuse a card whose task is another than the class that it was trained in."""
+    trained = card.model_class if card is not None else None
+    if card is not None and trained and trained != type(bare).__name__:
+        raise AdaptkitError(
+            f"{folder} was trained as {quoted(trained)}; {quoted(card.task or '')} over this base "
+            f"is {type(bare).__name__}: a wrong card."
+        )
+
+
 def _saved_tensors(model: peft.PeftModel, name: str) -> dict[str, Tensor]:
     if isinstance(model.peft_config[name], AdaptConfig):
         return adapter_tensors(model, name)
@@ -189,17 +227,18 @@ def _saved_tensors(model: peft.PeftModel, name: str) -> dict[str, Tensor]:
 
 
 def _inject(
-    folder, base, bare, method: str, head: list[str], tensors, adapter_name: str
+    files: AdapterFiles, base, bare, method: str, head: list[str], tensors, adapter_name: str
 ) -> peft.PeftModel:
     """Check every tensor against what the adapter needs on this base, then inject and fill it."""
     union = parse_method(method)
     planned = plan(bare, union)
-    tensors = as_ours(folder, bare, union, planned, tensors)
+    stored, tensors = tensors, as_ours(files.folder, bare, union, planned, tensors)
     check_shapes(
-        folder,
+        files.folder,
         {key: tuple(t.shape) for key, t in tensors.items()},
         expected_shapes(bare, planned, head),
     )
+    files.check_names(stored)
     model = adapt(base, union, adapter_name=adapter_name, head=head)
     with torch.no_grad():
         for key, slot in adapter_tensors(model, adapter_name).items():
@@ -238,7 +277,7 @@ def _label_names(folder: Path, base: Any, labels: list[str], alone: bool) -> lis
     own = [names[index] for index in sorted(names)]
     if not labels or len(own) != len(labels) or own == labels:
         return []
-    if own == [f"LABEL_{index}" for index in range(len(own))]:
+    if alone and own == [f"LABEL_{index}" for index in range(len(own))]:
         return labels
     other = f"load_base(..., labels={labels})"
     hint = other if alone else f"give it a base of its own, {other}, or serve both with a Host"

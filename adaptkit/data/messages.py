@@ -7,6 +7,7 @@ of an assistant; `weight: 0` or `train: false` for a turn that carries no loss.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from adaptkit.data.tables import Table
@@ -15,7 +16,7 @@ Message = dict[str, Any]
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 
-_WEIGHTS = ("weight", "train", "training")  # how trainers say that a turn carries loss
+_WEIGHTS = ("weight", "train", "training", "loss")  # how trainers say that a turn carries loss
 
 
 def read_messages(table: Table, index: int, messages: Any) -> list[Message]:
@@ -131,6 +132,52 @@ def read_tools(
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise table.bad(index, f"tools should be a list of objects; they are {str(tools)[:80]}.")
     return tools
+
+
+def read_before(
+    table: Table, index: int, row: dict[str, Any], taken: Collection[str] = ()
+) -> list[Message]:
+    """What comes before a prompt: a `system` text, and a `history` of pairs, question and answer.
+
+    These columns are LLaMA-Factory's; as there, the answers of the history carry loss too.
+
+    Args:
+        taken: columns that are read as something else.
+
+    Raises:
+        AdaptkitError: a column holds something else.
+    """
+    found: list[Message] = []
+    system = row.get("system") if "system" not in taken else None
+    if system not in (None, ""):
+        if not isinstance(system, str):
+            raise table.bad(index, f"system should be a text; it is {str(system)[:80]}.")
+        found.append({"role": "system", "content": system})
+    history = row.get("history") if "history" not in taken else None
+    if history in (None, "", []):
+        return found
+    if not isinstance(history, list) or not all(_is_pair(pair) for pair in history):
+        raise table.bad(
+            index,
+            f"history should be pairs [[question, answer], ...]; it is {str(history)[:80]}.",
+        )
+    for question, answer in history:
+        found += [
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer},
+        ]
+    return found
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and list(map(type, value)) == [str, str]
+
+
+def refuse_weight(table: Table, index: int, row: dict[str, Any]) -> None:
+    """Refuse a row that says of itself that it should not be trained on."""
+    for name in _WEIGHTS:
+        if row.get(name) in (0, "0") and row.get(name) is not None:
+            raise table.bad(index, f"the row has {name}: {row[name]!r}; leave it out of the file.")
 
 
 def content_of(message: Message) -> str:

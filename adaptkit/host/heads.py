@@ -133,6 +133,7 @@ class Heads:
             AdaptkitError: tensors are missing, unexpected, or have a wrong shape.
         """
         own_pooler = any(name.startswith(self.prefix(model_class) + "pooler.") for name in tensors)
+        self._check_pooler(model_class, own_pooler)
         counts = (
             [len(labels)]
             if labels
@@ -159,6 +160,17 @@ class Heads:
         raise AdaptkitError(
             f"its head does not fit {model_class} with {counts[-1]} labels: {problem}"
         )
+
+    def _check_pooler(self, model_class: str, stored: bool) -> None:
+        """Refuse a head behind a pooler that neither the base nor the adapter holds."""
+        record = getattr(self.backbone.model, "adaptkit_base", None)
+        new = record is not None and any(name.endswith("pooler") for name in record.head)
+        network, _ = backbone_of(self.fresh(model_class))
+        if new and not stored and getattr(network, "pooler", None) is not None:
+            raise AdaptkitError(
+                f"its head reads {self.backbone.name}'s pooler, which neither that checkpoint nor "
+                "the adapter holds: its answers would be random."
+            )
 
     def _model(self, model_class: str, labels: int, own_pooler: bool) -> tuple[Any, Replay]:
         key = model_class, labels, own_pooler

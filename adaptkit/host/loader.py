@@ -143,12 +143,7 @@ class AdapterLoader:
             files.check_base(self.backbone.fingerprint, self.backbone.name)
         tensors = files.tensors()
         inside = _inside(tensors, prefix)
-        ours = (
-            files.card is not None
-            and files.card.method is not None
-            and not files.card.method.startswith("peft:")
-        )
-        if ours:
+        if files.is_ours:
             union, weights, rest = self._weights(files, inside)
             layout, deltas = self._fitting(union), {}
         else:
@@ -162,6 +157,7 @@ class AdapterLoader:
         if not all_finite(row):
             raise AdaptkitError(f"values are too large for {self.backbone.dtype}")
         head = self._head(task, model_class, prefix, rest, deltas)
+        files.check_names(tensors)
         longest = (
             files.card.max_length if files.card is not None else None
         ) or self.backbone.longest
@@ -224,6 +220,8 @@ class AdapterLoader:
                     f"{wanted}: "
                     "another base, or a wrong card."
                 )
+            if files.is_ours and not card.labels and _needs_labels(task):
+                raise AdaptkitError("its card names no labels: its head's outputs mean nothing.")
             return (task if task.answers else None), task.auto_class
         own_class = own_class or (files.settings.get("auto_mapping") or {}).get("base_model_class")
         kind = (
@@ -305,6 +303,11 @@ class AdapterLoader:
             return None
         named = {prefix + name if name in own else name: tensor for name, tensor in names.items()}
         return self.heads.make(model_class, named, task.labels)
+
+
+def _needs_labels(task: Task) -> bool:
+    """True for tasks whose head has an output for each label."""
+    return task.auto_class.endswith("Classification") and task.problem_type != "regression"
 
 
 def _with_labels(task: Task | None, head: Head | None) -> Task | None:

@@ -60,7 +60,11 @@ class LoRA(Method):
     @property
     def scale(self) -> float:
         """The factor on B A x."""
-        return self._alpha() / (math.sqrt(self.r) if self.rslora else self.r)
+        return self._alpha() / self.grow(self.r)
+
+    def grow(self, rank: int) -> float:
+        """What alpha is divided by at a rank."""
+        return math.sqrt(rank) if self.rslora else float(rank)
 
     def describe(self, full: bool = False) -> str:
         """Always includes alpha, so that stored adapters do not depend on a default."""

@@ -215,6 +215,11 @@ def _silence_dropout(settings) -> None:
         settings.classifier_dropout = getattr(settings, "hidden_dropout_prob", None) or getattr(
             settings, "dropout", 0.0
         )
-    for key in _DROPOUTS:
-        if isinstance(getattr(settings, key, None), float):
-            setattr(settings, key, 0.0)
+    for key in dropouts_of(settings):
+        setattr(settings, key, 0.0)
+
+
+def dropouts_of(settings) -> dict[str, float]:
+    """The dropouts of a model's configuration that are the base's own, not its head's."""
+    found = {key: getattr(settings, key, None) for key in _DROPOUTS}
+    return {key: value for key, value in found.items() if isinstance(value, float)}

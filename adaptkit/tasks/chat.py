@@ -14,7 +14,14 @@ from adaptkit.data.conversations import (
     render,
     without_answer,
 )
-from adaptkit.data.messages import Message, content_of, read_messages, read_tools
+from adaptkit.data.messages import (
+    Message,
+    content_of,
+    read_before,
+    read_messages,
+    read_tools,
+    refuse_weight,
+)
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import text_at
@@ -97,6 +104,7 @@ class Chat(Language):
             talk = row.get(given) if listed else self._written(table, index, row, columns, labelled)
             if isinstance(talk, str) and talk.strip() and not labelled:  # one line of a file
                 talk = [{"role": "user", "content": talk}]
+            refuse_weight(table, index, row)
             talk = read_messages(table, index, talk)
             if self.system and talk[0]["role"] != "system":
                 talk = [{"role": "system", "content": self.system}, *talk]
@@ -148,7 +156,7 @@ class Chat(Language):
             if not isinstance(asked, str):
                 raise table.bad(index, f"column {column!r} goes with a prompt that is a text.")
             found[0]["content"] += f"\n\n{text_at(table, index, row, column)}"
-        return found
+        return [*read_before(table, index, row, columns.values()), *found]
 
     def _contexts(self, columns: dict[str, str]) -> list[str]:
         """The columns of what is read below a prompt."""

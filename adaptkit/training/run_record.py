@@ -15,6 +15,7 @@ from typing import Any
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.backbone import bare_model
+from adaptkit.models.load import dropouts_of
 from adaptkit.tasks.base import Task
 from adaptkit.training.options import EncodedSplit, TrainerOptions
 from adaptkit.utils.json_files import read_json
@@ -23,7 +24,8 @@ FILE = "adaptkit_run.json"
 
 # What a checkpoint replaces or what its place in the rows depends on: other values would not count.
 SAME = (
-    *("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "optim"),
+    *("learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"),
+    *("weight_decay", "optim", "optim_args"),
     *("adam_beta1", "adam_beta2", "adam_epsilon", "seed", "data_seed", "train_sampling_strategy"),
 )
 SAME_OPTIONS = ("head_learning_rate", "layerwise_lr_decay", "gradual_unfreezing")
@@ -49,8 +51,11 @@ def run_record(
     Returns:
         `started`, `same` (must be equal to go on) and `may_change`.
     """
+    base = getattr(bare_model(model), "adaptkit_base", None)
     same: dict[str, Any] = {
-        "base": getattr(getattr(bare_model(model), "adaptkit_base", None), "fingerprint", None),
+        "base": getattr(base, "fingerprint", None),
+        "--quantize": getattr(base, "quantize", None),
+        "--base_dropout": dropouts_of(bare_model(model).config),
         "--method": _method(model),
         "trained parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "tasks": [task.name for task in tasks],

@@ -154,3 +154,22 @@ names = st.sampled_from(list(TaskCard.__dataclass_fields__)) | st.text(max_size=
 def test_any_json_is_a_card_or_refused(content):
     with contextlib.suppress(AdaptkitError):
         task_of(parse_card(json.dumps(content).encode(), "folder"))
+
+
+def test_an_adapter_that_is_not_there_is_named_with_the_closest(tmp_path):
+    from adaptkit.adapters.card import existing_adapter, existing_card
+
+    (tmp_path / "topics").mkdir()
+    with pytest.raises(AdaptkitError, match="there is no adapter folder .*topic.*topics"):
+        existing_card(tmp_path / "topic")
+    with pytest.raises(AdaptkitError, match="topics is not an adapter: it has no adapter_config"):
+        existing_card(tmp_path / "topics")
+    (tmp_path / "topics/adapter_config.json").write_text("{}")
+    assert existing_adapter(tmp_path / "topics") == tmp_path / "topics"
+    with pytest.raises(AdaptkitError, match="has no task card .task.json.: it was not made by"):
+        existing_card(tmp_path / "topics")
+    (tmp_path / "topics/task.json").write_text('{"task": "tag"}')
+    assert existing_card(tmp_path / "topics").task == "tag"
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AdaptkitError, match="there is no adapter folder .*file"):
+        existing_card(tmp_path / "file")

@@ -13,6 +13,7 @@ from adaptkit import AdaptkitError, Host, adapt, cli, load_adapter, load_base, s
 from adaptkit.adapters.card import TaskCard, read_card
 from adaptkit.adapters.combine import HOW, MERGES, combine
 from tests.helpers.minilm import BASE, LORA, make, states
+from tests.host.store import edit
 from tests.tiny import inputs, randomize, tiny
 
 
@@ -148,6 +149,29 @@ def test_what_does_not_go_together_is_refused(made, tmp_path):
         with pytest.raises(AdaptkitError, match=problem):
             combine(folders, out, **settings)
         assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "one, two, columns, message",
+    [
+        ({"multi_label": True}, {}, ({}, {}), "multi_label is True and False"),
+        ({}, {"threshold": 0.4}, ({}, {}), "threshold is 0.5 and 0.4"),
+        ({}, {}, ({"text_pair": "other"}, {}), "what they read is "),
+    ],
+)
+def test_adapters_that_read_or_answer_in_another_way_are_not_combined(
+    tmp_path, one, two, columns, message
+):
+    folders = []
+    for name, settings, more in (("one", one, columns[0]), ("two", two, columns[1])):
+        folder = make(tmp_path, name)
+        edit(folder, "task.json", settings=settings, columns={"text": "text"} | more)
+        folders.append(folder)
+    for given in (folders, folders[::-1]):
+        with pytest.raises(AdaptkitError, match="answers otherwise than"):
+            combine(given, tmp_path / "out")
+    with pytest.raises(AdaptkitError, match=message):
+        combine(folders[::-1], tmp_path / "out")
 
 
 @pytest.mark.parametrize("how", ["ties", "magnitude_prune"])

@@ -4,8 +4,9 @@ import peft
 import pytest
 import torch
 
-from adaptkit import TaskCard, adapt, load_adapter, load_base, save_adapter
+from adaptkit import AdaptkitError, TaskCard, adapt, load_adapter, load_base, save_adapter
 from tests.adapters.classifiers import classifier_with
+from tests.host.store import edit
 from tests.tiny import first, inputs, tiny
 
 
@@ -37,6 +38,41 @@ def test_pefts_methods_that_change_the_base_come_back_onto_it(settings, tmp_path
         torch.testing.assert_close(
             back(input_ids=ids).logits, model.eval()(input_ids=ids).logits, atol=1e-4, rtol=1e-4
         )
+
+
+@pytest.mark.parametrize("start", ["pissa_niter_4", "pissa_niter_16"])
+def test_a_start_that_changes_the_base_at_random_is_refused(start, tmp_path):
+    """Its decomposition is another one each time that it is loaded."""
+    base = load_base("all-MiniLM-L6-v2", task="classify", labels=["a", "b"])
+    method = f"peft:LORA[target_modules=query,r=2,init_lora_weights={start}]"
+    with pytest.raises(AdaptkitError, match=f"init_lora_weights is '{start}'.*Use pissa"):
+        adapt(base, method)
+    save_adapter(adapt(base, "peft:LORA[target_modules=query,r=2]"), tmp_path / "one")
+    edit(tmp_path / "one", "adapter_config.json", init_lora_weights=start)
+    with pytest.raises(AdaptkitError, match="adapter_config.json: init_lora_weights is"):
+        load_adapter(tmp_path / "one")
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "peft:PROMPT_TUNING",
+        "peft:PREFIX_TUNING",
+        "peft:LORA[target_modules=nowhere]",
+        "peft:LORA[target_modules=(a+)+$]",
+        "peft:VBLORA[vector_length=7]",
+    ],
+)
+def test_what_peft_refuses_is_an_error_of_ours(method):
+    base = load_base("all-MiniLM-L6-v2", task="classify", labels=["a", "b"])
+    with pytest.raises(AdaptkitError, match="PEFT refuses"):
+        adapt(base, method)
+
+
+def test_two_types_of_adapters_in_one_model_are_refused_by_name():
+    model = peft.get_peft_model(tiny("bert"), peft.LoraConfig(target_modules=["query"]), "theirs")
+    with pytest.raises(AdaptkitError, match="PEFT refuses ADAPTKIT"):
+        adapt(model, "lora", adapter_name="ours")
 
 
 def test_a_peft_configuration_stays_its_owners():

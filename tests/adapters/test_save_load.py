@@ -50,6 +50,9 @@ def test_an_adapter_does_not_hang_on_the_default_of_alpha(method, tmp_path):
         "alpha=8.0,", ""
     )  # as 0.1.0 wrote it, when the default was 2 r
     (tmp_path / "now/task.json").write_text(json.dumps(old))
+    settings = json.loads((tmp_path / "now/adapter_config.json").read_text())
+    settings |= {"method": old["method"]} if "method" in settings else {"lora_alpha": 12}
+    (tmp_path / "now/adapter_config.json").write_text(json.dumps(settings))
     lora = parse_method(load_adapter(tmp_path / "now", tiny("bert")).peft_config["default"].method)[
         0
     ]

@@ -3,7 +3,7 @@
 import pytest
 
 from adaptkit import AdaptkitError, Table
-from adaptkit.data.messages import read_messages, read_tools
+from adaptkit.data.messages import read_before, read_messages, read_tools, refuse_weight
 
 TABLE = Table([{}], "talks.jsonl", [7])
 CALL = {"id": "1", "type": "function", "function": {"name": "look", "arguments": '{"for": "x"}'}}
@@ -21,7 +21,7 @@ def test_parts_of_text_are_one_text():
 
 
 @pytest.mark.parametrize(
-    "mark", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"training": 0}]
+    "mark", [{"weight": 0}, {"weight": 0.0}, {"train": False}, {"training": 0}, {"loss": False}]
 )
 def test_turns_without_loss_are_marked(mark):
     found = read(
@@ -88,3 +88,40 @@ def test_tools_are_a_list_or_its_json():
 def test_rows_that_hold_more_than_texts_are_refused(row, said):
     with pytest.raises(AdaptkitError, match=f"^talks.jsonl:7: .*{said}"):
         read_tools(TABLE, 0, row)
+
+
+def test_a_system_text_and_a_history_come_before_a_prompt():
+    row = {"system": "Be brief.", "history": [["Hello?", "Yes."], ["Where?", "Here."]]}
+    assert read_before(Table([row], "f"), 0, row) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hello?"},
+        {"role": "assistant", "content": "Yes."},
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": "Here."},
+    ]
+    assert read_before(Table([row], "f"), 0, row, taken=("system", "history")) == []
+    empty = {"system": "", "history": [], "prompt": "x"}
+    assert read_before(Table([empty], "f"), 0, empty) == []
+
+
+@pytest.mark.parametrize(
+    "row, said",
+    [
+        ({"history": "Hello? Yes."}, "history should be pairs"),
+        ({"history": [["Hello?"]]}, "history should be pairs"),
+        ({"history": [{"user": "Hello?"}]}, "history should be pairs"),
+        ({"system": ["Be brief."]}, "system should be a text"),
+    ],
+)
+def test_a_history_of_another_form_is_refused(row, said):
+    with pytest.raises(AdaptkitError, match=f"f:1: {said}"):
+        read_before(Table([row], "f", [1]), 0, row)
+
+
+@pytest.mark.parametrize("mark", ["weight", "train", "loss"])
+def test_a_row_that_should_not_be_trained_on_is_refused(mark):
+    row = {mark: 0, "messages": []}
+    with pytest.raises(AdaptkitError, match=f"the row has {mark}: 0; leave it out"):
+        refuse_weight(Table([row], "f", [1]), 0, row)
+    refuse_weight(Table([{mark: 1}], "f"), 0, {mark: 1})
+    refuse_weight(Table([{}], "f"), 0, {})

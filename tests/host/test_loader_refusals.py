@@ -87,7 +87,26 @@ ATTACKS = {
         lambda f: edit(f, "task.json", method="lroa"),
         "unknown method 'lroa'; did you mean 'lora'",
     ),
-    "absurd method": (lambda f: edit(f, "task.json", method="lora[r=60000]"), "a slot holds"),
+    "absurd method": (
+        lambda f: (
+            edit(f, "task.json", method="lora[r=60000]"),
+            edit(f, "adapter_config.json", r=60000, lora_alpha=120000),
+        ),
+        "a slot holds",
+    ),
+    "two alphas": (
+        lambda f: edit(f, "adapter_config.json", lora_alpha=100),
+        "'lora_alpha' is 100, which is not what task.json says",
+    ),
+    "modules left out": (
+        lambda f: edit(f, "adapter_config.json", modules_to_save=None),
+        "modules_to_save does not name 'bert.pooler",
+    ),
+    "more modules": (
+        lambda f: edit(f, "adapter_config.json", modules_to_save=["classifier", "pooler"]),
+        "modules_to_save names 'pooler', and the file of the weights holds none of it",
+    ),
+    "no labels": (lambda f: edit(f, "task.json", labels=[]), "its card names no labels"),
     "other class": (lambda f: edit(f, "task.json", model_class="Trainer"), "Trainer"),
     "missing folder": (shutil.rmtree, "there is no adapter folder"),
 }

@@ -80,6 +80,19 @@ def test_a_method_of_adaptkits_keeps_its_name():
             name = "lora"
 
 
+def test_one_from_outside_may_be_replaced(monkeypatch):
+    """As in a notebook, where a cell runs twice."""
+    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
+    one, two = (
+        dataclass(frozen=True)(type(name, (Method,), {"name": "mine", "__module__": module}))
+        for name, module in (("One", "first"), ("Two", "second"))
+    )
+    assert register(one) is one
+    assert registry.known_methods()["mine"] is one
+    register(two)
+    assert registry.known_methods()["mine"] is two
+
+
 def test_it_keeps_its_name_in_a_process_that_has_loaded_none():
     lines = (
         "from dataclasses import dataclass",

@@ -5,9 +5,9 @@ import re
 import shutil
 
 import pytest
-from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError
+from adaptkit.recipes import classify
 from adaptkit.training.checkpoints import last_whole_checkpoint
 from adaptkit.training.run_record import FILE
 from tests.helpers.small import CLASSIFY, flags, small
@@ -41,6 +41,9 @@ def stopped(small, tmp_path_factory):
         (["--weight_decay", "0.5"], "--weight_decay: .* then, 0.5 now"),
         (["--lr_scheduler_type", "cosine"], "--lr_scheduler_type: linear then, cosine now"),
         (["--label_column", "urgency"], "labels: .* now"),
+        (["--quantize", "int8"], "--quantize: None then, int8 now"),
+        (["--base_dropout", "true"], "--base_dropout: .*0.0.* then, .*0.1.* now"),
+        (["--optim_args", "foreach=true"], "--optim_args: None then, foreach=true now"),
     ],
 )
 def test_what_a_checkpoint_would_override_is_refused_and_named(small, stopped, more, message):

@@ -45,12 +45,27 @@ def check_settings(settings: dict[str, Any], path: Path) -> None:
     """
     check_types(settings, _TYPES, path)
     _check_sizes(settings, path)
+    check_start(settings.get("init_lora_weights"), f"{path}: ")
     alphas = {f"alpha_pattern[{key}]": one for key, one in _items(settings, "alpha_pattern")}
     for name, alpha in (alphas | {"lora_alpha": settings.get("lora_alpha", 0)}).items():
         if not abs(alpha) <= LARGEST:
             raise AdaptkitError(
                 f"{path}: {quoted(name)} is at most {LARGEST:,.0f}; it is {alpha!r}."
             )
+
+
+def check_start(start: Any, where: str = "") -> None:
+    """Refuse a start of LoRA that takes something else out of the base each time it is loaded.
+
+    Raises:
+        AdaptkitError: it is PiSSA by a randomized decomposition.
+    """
+    if isinstance(start, str) and start.startswith("pissa_niter"):
+        raise AdaptkitError(
+            f"{where}init_lora_weights is {quoted(start)}, which changes the base at random each "
+            "time that it is loaded, so what was trained does not come back. Use pissa, which is "
+            "exact."
+        )
 
 
 def _items(settings: dict[str, Any], name: str) -> list[tuple[str, Any]]:

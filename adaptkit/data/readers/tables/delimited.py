@@ -1,4 +1,4 @@
-"""Delimited tables: .csv with quoting, .tsv without."""
+"""Delimited tables: .csv with quotes, .tsv with those that a program wrote."""
 
 from __future__ import annotations
 
@@ -31,18 +31,82 @@ def read_csv(file: File, reading: Reading) -> Table:
         text = text[told.end() :]
     delimiter = told[1] if told else delimiter_of(text, reading.wanted)
     blanks = _blanks_follow(_first_line(text), delimiter)
+    doubled = with_doubled_quotes(text, delimiter, blanks)
     with _long_fields():
-        records = list(_quoted(file, text, delimiter, blanks, 2 if told else 1))
+        records = list(_quoted(file, doubled or text, delimiter, blanks, 2 if told else 1))
     table = sentences_of(table_of(file, reading, records), reading)
+    if doubled:
+        table.notes.append(f"quotes within fields of {file.path.name} have a backslash in front")
     if delimiter != ",":
         table.notes.append(f"{file.path.name} parts its fields by {delimiter!r}")
     return table
 
 
 def read_tsv(file: File, reading: Reading) -> Table:
-    """Read .tsv; quotes are ordinary characters."""
+    """Read .tsv; quotes are ordinary characters unless `quotes_are_syntax`."""
     records = [(number, line.split("\t")) for number, line in file.lines() if line]
-    return sentences_of(table_of(file, reading, records), reading)
+    with _long_fields():
+        quoted = quotes_are_syntax([fields for _, fields in records], file.text)
+        if quoted:
+            records = list(_quoted(file, file.text, "\t", False, 1))
+    table = sentences_of(table_of(file, reading, records), reading)
+    if quoted:
+        table.notes.append(f"{file.path.name} has quotes around fields, as in .csv")
+    return table
+
+
+def quotes_are_syntax(plain: list[list[str]], text: str) -> bool:
+    """True if the quotes in a .tsv are around fields, as pandas and R write them.
+
+    Args:
+        plain: the fields of each line, quotes included.
+        text: of the whole file.
+
+    They are if all fields have them, if some quoted field doubles a quote within and none is
+    quoted in another way, or if only reading them makes all rows equally long.
+    """
+    if '"' not in text:
+        return False
+    opened = [field for fields in plain for field in fields if field.startswith('"')]
+    written = [field for field in opened if _is_quoted(field)]
+    everywhere = len(opened) == sum(map(len, plain))
+    doubled = any('""' in field[1:-1] for field in written)
+    if len(written) == len(opened) and (everywhere or doubled):
+        return True
+    if len({len(fields) for fields in plain}) < 2:
+        return False
+    strict = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
+    try:
+        return len({len(fields) for fields in strict if fields}) == 1
+    except csv.Error:
+        return False
+
+
+def _is_quoted(field: str) -> bool:
+    """True for a field as a program quotes it: at both ends, and doubled within."""
+    return len(field) > 1 and field.endswith('"') and '"' not in field[1:-1].replace('""', "")
+
+
+def with_doubled_quotes(text: str, delimiter: str, blanks: bool) -> str | None:
+    r"""A table that writes `\"` for a quote within a field, as Spark and MySQL do, with `""`.
+
+    None if it reads as it is, or does not read that way either.
+    """
+    if '\\"' not in text or _reads(text, delimiter, blanks):
+        return None
+    doubled = text.replace('\\"', '""')
+    return doubled if _reads(doubled, delimiter, blanks) else None
+
+
+def _reads(text: str, delimiter: str, blanks: bool) -> bool:
+    lines = io.StringIO(text, newline="")
+    with _long_fields():
+        try:
+            for _ in csv.reader(lines, delimiter=delimiter, skipinitialspace=blanks, strict=True):
+                pass
+        except csv.Error:
+            return False
+    return True
 
 
 def delimiter_of(text: str, wanted: Sequence[str]) -> str:
@@ -84,16 +148,26 @@ def _long_fields() -> Iterator[None]:
 def _quoted(
     file: File, text: str, delimiter: str, blanks: bool, first_line: int
 ) -> Iterator[Record]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=blanks)
+    lines: list[str] = []  # of the record that is read
+
+    def each_line() -> Iterator[str]:
+        for line in io.StringIO(text, newline=""):
+            lines.append(line)
+            yield line
+
+    reader = csv.reader(each_line(), delimiter=delimiter, skipinitialspace=blanks)
     start = first_line
     try:
         for fields in reader:
-            if (lines := reader.line_num + first_line - start) > LONGEST:
+            if len(lines) > LONGEST:
                 raise AdaptkitError(
-                    f"{file}:{start}: a field of {lines} lines; is a quote not closed?"
+                    f"{file}:{start}: a field of {len(lines)} lines; is a quote not closed?"
                 )
+            if len(lines) > 1:  # text behind a closing quote: it was the opening one of a later row
+                list(csv.reader(lines, delimiter=delimiter, skipinitialspace=blanks, strict=True))
             if fields:
                 yield start, fields
-            start = reader.line_num + first_line
+            start += len(lines)
+            lines.clear()
     except csv.Error as problem:
         raise AdaptkitError(f"{file}:{start}: {problem}; is a quote not closed?") from None

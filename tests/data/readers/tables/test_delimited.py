@@ -77,3 +77,57 @@ def test_nameless_columns_are_numbered_unless_they_are_empty(tmp_path):
     assert read(path, named).rows[1] == dict(
         zip(named.column_names, ("2", "b", "y", "bad", ""), strict=True)
     )
+
+
+def test_a_quote_that_is_closed_by_that_of_another_row_is_refused_by_line(tmp_path):
+    body = 'text,label\nfine,pos\n"I love it,pos\nbad one,neg\n"so so,pos\ngood,pos\n'
+    refused(write(tmp_path / "a.csv", body), r"a\.csv:3: .*is a quote not closed\?")
+    last = 'text,label\nfine,pos\n"I love it,pos\nbad one,neg\n'
+    refused(write(tmp_path / "b.csv", last), r"b\.csv:3: .*is a quote not closed\?")
+    kept = 'text,label\n"two\nlines, ""quoted""",pos\n"Good" he said,neg\n'
+    table = read(write(tmp_path / "c.csv", kept), Reading())
+    assert [row["text"] for row in table.rows] == ['two\nlines, "quoted"', "Good he said"]
+
+
+def test_quotes_with_a_backslash_in_front_are_quotes(tmp_path):
+    body = 'text,label\n"a \\"b\\", c",x\n"C:\\new",y\n'
+    table = read(write(tmp_path / "a.csv", body), Reading())
+    assert [row["text"] for row in table.rows] == ['a "b", c', "C:\\new"]
+    assert "a backslash in front" in " ".join(table.notes)
+    plain = 'text,label\n"ends in \\",x\nc,y\n'
+    table = read(write(tmp_path / "b.csv", plain), Reading())
+    assert table.rows[0]["text"] == "ends in \\"
+    assert not table.notes
+
+
+@pytest.mark.parametrize(
+    "body, texts",
+    [
+        ('"He said ""hi"""\tpos\nplain\tneg\n', ['He said "hi"', "plain"]),
+        ('"line one\nline two"\tpos\nplain\tneg\n', ["line one\nline two", "plain"]),
+        ('"a\tb"\tpos\nplain\tneg\n', ["a\tb", "plain"]),
+        ('"hm" he said\tpos\nplain\tneg\n', ['"hm" he said', "plain"]),
+        ('"hm"\tpos\nplain\tneg\n', ['"hm"', "plain"]),
+        ('"He said ""hi"""\tpos\n"hm" he said\tneg\n', ['"He said ""hi"""', '"hm" he said']),
+        ('6" nails\tpos\n"so\tneg\n', ['6" nails', '"so']),
+    ],
+)
+def test_quotes_in_a_tsv_are_syntax_only_where_a_program_wrote_them(tmp_path, body, texts):
+    table = read(write(tmp_path / "a.tsv", f"text\tlabel\n{body}"), Reading())
+    assert [row["text"] for row in table.rows] == texts
+    assert all(row["label"] in ("pos", "neg") for row in table.rows)
+
+
+def test_a_tsv_with_quotes_around_all_fields(tmp_path):
+    body = '"text"\t"label"\n"fine"\t"pos"\n"so so"\t"neg"\n'
+    table = read(write(tmp_path / "a.tsv", body), Reading())
+    assert table.rows == [{"text": "fine", "label": "pos"}, {"text": "so so", "label": "neg"}]
+
+
+def test_what_pandas_writes_comes_back(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    texts = ['He said "hi"', "plain", "two\nlines", "a\ttab", "C:\\x", '"']
+    frame = pandas.DataFrame({"text": texts, "label": list("ababab")})
+    for sep, name in (("\t", "a.tsv"), (",", "a.csv")):
+        frame.to_csv(tmp_path / name, sep=sep, index=False)
+        assert [row["text"] for row in read(tmp_path / name, Reading()).rows] == texts
