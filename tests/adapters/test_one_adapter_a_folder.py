@@ -93,3 +93,22 @@ def test_a_card_that_names_no_base_is_not_said_to_be_missing(saved):
     edit(saved, "task.json", base=None)
     with pytest.raises(AdaptkitError, match="names no base in its task.json"):
         load_adapter(saved)
+
+
+def test_other_labels_are_refused_with_what_to_do(saved):
+    other = load_base(BASE, task="classify", labels=["b", "a"])
+    with pytest.raises(AdaptkitError) as refused:
+        load_adapter(saved, other)
+    assert str(refused.value) == (
+        f"{saved} has the labels ['a', 'b'] in this order, the base has ['b', 'a']: "
+        "load_base(..., labels=['a', 'b'])."
+    )
+    model = adapt(other, "ia3", adapter_name="first")
+    with pytest.raises(AdaptkitError) as refused:
+        load_adapter(saved, model, adapter_name="second")
+    assert str(refused.value).endswith(
+        "the base has ['b', 'a']: give it a base of its own, load_base(..., labels=['a', 'b']), or "
+        "serve both with a Host."
+    )
+    nameless = load_base(BASE, task="classify", labels=2)
+    assert load_adapter(saved, nameless).config.id2label == {0: "a", 1: "b"}
