@@ -89,6 +89,13 @@ def test_the_method_of_a_union_is_the_same_in_both_files(tmp_path):
         load_adapter(tmp_path / "one")
 
 
+def test_a_loaded_adapter_trains_only_if_asked(saved):
+    for given, trains in (({}, False), ({"trainable": True}, True)):
+        model = load_adapter(saved, **given)
+        assert any(parameter.requires_grad for parameter in model.parameters()) is trains
+        assert model.training is False or trains
+
+
 def test_a_card_that_names_no_base_is_not_said_to_be_missing(saved):
     edit(saved, "task.json", base=None)
     with pytest.raises(AdaptkitError, match="names no base in its task.json"):
