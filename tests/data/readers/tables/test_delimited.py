@@ -131,3 +131,12 @@ def test_what_pandas_writes_comes_back(tmp_path):
     for sep, name in (("\t", "a.tsv"), (",", "a.csv")):
         frame.to_csv(tmp_path / name, sep=sep, index=False)
         assert [row["text"] for row in read(tmp_path / name, Reading()).rows] == texts
+
+
+def test_empty_lines_between_rows_are_counted(tmp_path):
+    body = 'text,label\n"two\nlines",x\n\n\nb,y\n\n'
+    table = read(write(tmp_path / "a.csv", body), Reading())
+    assert [row["label"] for row in table.rows] == ["x", "y"]
+    assert table.lines == [2, 6]
+    assert table.blank == [4, 5]
+    assert "a.csv: empty lines are no rows: 2, the first is 4" in table.notes
