@@ -1,5 +1,6 @@
 """Tables in text: headers that are there or not, other delimiters, long fields."""
 
+import pandas
 import pytest
 
 from adaptkit import Reading
@@ -125,7 +126,6 @@ def test_a_tsv_with_quotes_around_all_fields(tmp_path):
 
 
 def test_what_pandas_writes_comes_back(tmp_path):
-    pandas = pytest.importorskip("pandas")
     texts = ['He said "hi"', "plain", "two\nlines", "a\ttab", "C:\\x", '"']
     frame = pandas.DataFrame({"text": texts, "label": list("ababab")})
     for sep, name in (("\t", "a.tsv"), (",", "a.csv")):
