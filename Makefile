@@ -7,7 +7,7 @@ LEANING := tests/laws tests/adapters tests/training --ignore=tests/laws/test_arc
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-lowest check docs bench format
+.PHONY: demo test test-lowest check docs mutants bench format
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
@@ -37,6 +37,11 @@ check: $(VENV)/ready  ## format, lint, types, the order of the rooms
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 	$(RUN) tests/house.py
+
+mutants: $(VENV)/ready  ## change the code in one place at a time: which test notices? (about an hour)
+	$(RUN) -m pip install -q -e '.[mutants]'
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(VENV)/bin/mutmut run --max-children 2
+	$(VENV)/bin/mutmut results
 
 docs: $(VENV)/ready  ## the documentation, into site/
 	$(VENV)/bin/mkdocs build --strict

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 # quantized.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-__version__ = "0.3.0"
+__version__ = "0.3.1"
 
 _HOME = {
     "TaskCard": "adaptkit.adapters.card",

@@ -8,6 +8,11 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
+
+# A machine may be busy: what an input takes is bounded where a test is about that.
+settings.register_profile("adaptkit", deadline=5000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("adaptkit")
 
 # Commands that need what is not installed for tests, or that another process starts.
 collect_ignore = ["golden/make_adapterhub.py", "interop/started.py", "trust/guided.py"]

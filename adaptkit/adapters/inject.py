@@ -85,7 +85,7 @@ def _refusals(config: peft.PeftConfig) -> Iterator[None]:
     except AdaptkitError:
         raise
     except Exception as problem:  # of any kind: each of PEFT's methods has its own
-        method = config.peft_type.value if config.peft_type else type(config).__name__
+        method = getattr(config.peft_type, "value", type(config).__name__)
         raise AdaptkitError(
             f"PEFT refuses {method} with these settings on this model "
             f"({type(problem).__name__}): {shorten(str(problem), 300)}"

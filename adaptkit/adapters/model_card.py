@@ -55,9 +55,7 @@ def write_model_card(
         warnings="".join(f"\n> **Warning:** {escaped(warning)}.\n" for warning in warnings),
         rows="\n".join(rows),
         sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
-        kept="the best epoch on the validation rows was kept"
-        if settings["load_best_model_at_end"]
-        else "the last epoch was kept",
+        kept=_kept(settings, "test" in sizes),
         settings="\n".join(f"| {key} | `{value}` |" for key, value in settings.items()),
         trained=metrics.get("trainable_parameters", 0),
         kilobytes=metrics["adapter_bytes"] / 1000,
@@ -80,6 +78,13 @@ def _labels(labels: list[str]) -> str:
     return f" Labels: {shown}{more}."
 
 
+def _kept(settings: dict[str, Any], tested: bool) -> str:
+    """Which epoch was kept, and what the test rows were used for."""
+    best = settings["load_best_model_at_end"]
+    kept = "The best epoch on the validation rows was kept." if best else "The last epoch was kept."
+    return kept + " Test rows were used once, after training." * tested
+
+
 _CARD = """---
 library_name: adaptkit
 base_model: {base}
@@ -95,8 +100,7 @@ tags: [adaptkit, peft, {task}]
 |---|---|---|
 {rows}
 
-A baseline is what the simplest guess scores on the same rows. Test rows \
-were used once, after training; {kept}.
+A baseline is what the simplest guess scores on the same rows. {kept}
 
 Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; \
 the file has {kilobytes:.0f} kB. Texts of more

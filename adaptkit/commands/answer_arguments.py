@@ -9,7 +9,7 @@ from pathlib import Path
 from adaptkit.adapters.card import existing_card
 from adaptkit.data.readers.options import Reading
 from adaptkit.data.tables import Table
-from adaptkit.errors import quoted
+from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.inference.training_file import read_alike
 from adaptkit.utils.terminal import say
 
@@ -64,6 +64,11 @@ def read_rows(
         labelled=labelled,
     )
     table = read_alike(given.file, card, reading, given.encoding)
+    if table.blank and not labelled:
+        raise AdaptkitError(
+            f"{table.source}:{table.blank[0]}: the line is empty, so its answer would be missing "
+            "among the others. Take empty lines out, or give each a text."
+        )
     for note in table.notes:
         say(f"note: {note}", sys.stderr)
     return table

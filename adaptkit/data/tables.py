@@ -15,7 +15,8 @@ LONGEST = 600  # characters of a problem shown in a message
 class Table:
     """Rows, and the source of each row for error messages: `reviews.csv:17`.
 
-    `notes`: decisions made while reading. `read_as`: the format of the file.
+    `notes`: decisions made while reading. `read_as`: the format of the file. `blank`: the numbers
+    of empty lines between rows, which are no rows.
     """
 
     rows: list[dict[str, Any]]
@@ -23,6 +24,7 @@ class Table:
     lines: Sequence[int | str] | None = None
     notes: list[str] = field(default_factory=list)
     read_as: str | None = None
+    blank: Sequence[int] = ()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,3 +96,8 @@ class Table:
                 f"{self.source} has no column {column!r}; it has "
                 f"{listed(self.columns)}.{guess}{how}"
             )
+
+
+def between(numbers: Sequence[int]) -> list[int]:
+    """The lines between those of rows that have one each."""
+    return sorted({*range(numbers[0], numbers[-1])} - {*numbers}) if numbers else []

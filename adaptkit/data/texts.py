@@ -62,7 +62,9 @@ def text_at(
     longest: float = LONGEST_TEXT,
 ) -> str:
     """The text in a column of a row, checked; of at most `longest` characters."""
-    text = row.get(column)
+    if column not in row:
+        raise table.bad(index, f"the row has no {quoted(column)}.")
+    text = row[column]
     if not isinstance(text, str):
         raise table.bad(index, f"column {column!r} holds {quoted(text)}, which is not a text.")
     if any("\ud800" <= character <= "\udfff" for character in text):

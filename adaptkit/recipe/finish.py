@@ -178,6 +178,7 @@ def _write_reports(
 ) -> None:
     prepared = fitted.loaded.prepared
     folder, task = prepared.output_dir, prepared.task
+    report.remove_reports(folder)
     report.write_results(folder, metrics)
     if answers:
         _write_answers(folder, task, split, table, answers)
@@ -199,8 +200,6 @@ def _write_answers(folder: Path, task: Task, split: str, table: Table, answers: 
         return
     if mistakes := confusions(task, answers, table):
         report.write_details(folder / "confusions.tsv", mistakes)
-    else:
-        (folder / "confusions.tsv").unlink(missing_ok=True)
 
 
 def _closing(task: Task, metrics: dict[str, Any]) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.models.objective import language_objective
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.auto import choose_method
-from adaptkit.recipe.data_checks import check_one_text
+from adaptkit.recipe.data_checks import check_one_text, check_overlap
 from adaptkit.recipe.parser import Parsed
 from adaptkit.recipe.steps import Prepared
 from adaptkit.tasks.base import Task
@@ -73,7 +73,8 @@ def prepare(parsed: Parsed) -> Prepared:
     for note in (*splits.notes, *notes, *resume_notes):
         log_main(f"note: {note}")
     if not arguments.check:  # which prints all findings
-        for finding in [*task.findings(splits), *check_one_text(task, splits)]:
+        findings = [*task.findings(splits), *check_overlap(task, splits)]
+        for finding in [*findings, *check_one_text(task, splits)]:
             if finding.severity != "good":
                 log_main(f"warning: {finding.text}")
     return Prepared(task, arguments, training, splits, output_dir)

@@ -17,6 +17,19 @@ _FORMULA = re.compile("['\"]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
+# What a run writes beside its adapter, of which another task or split may write only some.
+REPORTS = (
+    *("predictions_train.tsv", "predictions_validation.tsv", "predictions_test.tsv"),
+    *("per_label.tsv", "confusions.tsv", "confusion.png", "curves.png"),
+)
+
+
+def remove_reports(folder: Path) -> None:
+    """Remove the reports of an earlier run in the same folder."""
+    for name in REPORTS:
+        (folder / name).unlink(missing_ok=True)
+
+
 def write_results(folder: Path, metrics: dict[str, Any]) -> None:
     """Write `all_results.json` with Trainer's names."""
     with new_file(folder / "all_results.json") as path:

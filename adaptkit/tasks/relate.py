@@ -50,7 +50,7 @@ class Relate(Classify):
         if (
             "relations" in table.columns
             and "entities" in table.columns
-            and self.column("label") not in table.columns
+            and self.column("head") not in table.columns
         ):
             table = _pairs(table, self.column("label") or "label")
         parts = ("text", "head", "tail", *(self.label_parts if labelled else ()))

@@ -21,6 +21,7 @@ from adaptkit.data.entities import (
     trimmed,
     units_of,
 )
+from adaptkit.data.entity_places import at_words, refuse_shifted
 from adaptkit.data.readers.conll import TAG
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
@@ -99,7 +100,7 @@ class Tag(Task):
             table.need(entities, "entities_column")
         rows = table.each(lambda i, row: self._from_text(table, i, row, text, entities, labelled))
         if labelled and self.span_end is None:
-            _refuse_cut_words(table, rows)
+            refuse_shifted(table, rows)
         return self._with_names(table, rows, labelled)
 
     def _with_names(self, table: Table, rows: list[dict[str, Any]], labelled: bool) -> Table:
@@ -270,8 +271,7 @@ class Tag(Task):
                 (index, entity)
                 for index, row in enumerate(table.rows)
                 for entity in row["entities"]
-                if not {entity["start"]} <= {start for start, _ in row["units"]}
-                or entity["end"] not in {e for _, e in row["units"]}
+                if not at_words(row, entity)
             ]
             if both:
                 found.append(
@@ -311,22 +311,6 @@ class Tag(Task):
 
 def _holds_lists(table: Table, column: str) -> bool:
     return isinstance(table.rows[0].get(column), (dict, list))
-
-
-def _refuse_cut_words(table: Table, rows: list[dict[str, Any]]) -> None:
-    """Refuse ends that look inclusive: most entities end one character before a word's end."""
-    ends = [
-        (entity["end"], {end for _, end in row["units"]})
-        for row in rows
-        for entity in row["entities"]
-    ]
-    cut = sum(end not in words and end + 1 in words for end, words in ends)
-    if cut > 0.5 * len(ends):
-        raise AdaptkitError(
-            f"{table.source}: {cut} of {len(ends)} entities end one character before the end of "
-            "a word. Are the ends inclusive? "
-            "Say so with --span_end inclusive, or exclusive if they are as they should be."
-        )
 
 
 def _both(answers, table: Table) -> tuple[list, list]:

@@ -202,6 +202,8 @@ class AdapterTrainer(Trainer):
 
     def _save_checkpoint(self, model, trial):
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        if not self.args.load_best_model_at_end:
+            self.state.best_global_step = None  # else the best one is kept in place of the last
         with new_checkpoint(folder, self.args.should_save):
             super()._save_checkpoint(model, trial)
 

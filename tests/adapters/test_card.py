@@ -173,3 +173,13 @@ def test_an_adapter_that_is_not_there_is_named_with_the_closest(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AdaptkitError, match="there is no adapter folder .*file"):
         existing_card(tmp_path / "file")
+
+
+def test_a_task_has_the_columns_labels_and_settings_of_its_card():
+    columns, labels = {"text": "review", "label": "stars"}, ["x", "y"]
+    made = task_of(card(task="classify", columns=columns, labels=labels, settings={"threshold": 1}))
+    assert (made.columns, made.labels, made.threshold) == (columns, labels, 1)
+    with pytest.raises(AdaptkitError, match="the adapter has no task in its card"):
+        task_of(card())
+    with pytest.raises(AdaptkitError, match="settings of classify that this version of adaptkit"):
+        task_of(card(task="classify", labels=labels, settings={"newer": 1}))

@@ -1,7 +1,10 @@
 """An adapter is all of what answers, and its two files say the same of it."""
 
+import json
+
 import peft
 import pytest
+from safetensors import safe_open
 from transformers import AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, Host, TaskCard, adapt, load_adapter, load_base, save_adapter
@@ -89,7 +92,63 @@ def test_the_method_of_a_union_is_the_same_in_both_files(tmp_path):
         load_adapter(tmp_path / "one")
 
 
+def test_a_loaded_adapter_trains_only_if_asked(saved):
+    for given, trains in (({}, False), ({"trainable": True}, True)):
+        model = load_adapter(saved, **given)
+        assert any(parameter.requires_grad for parameter in model.parameters()) is trains
+        assert model.training is False or trains
+
+
 def test_a_card_that_names_no_base_is_not_said_to_be_missing(saved):
     edit(saved, "task.json", base=None)
     with pytest.raises(AdaptkitError, match="names no base in its task.json"):
         load_adapter(saved)
+
+
+def test_other_labels_are_refused_with_what_to_do(saved):
+    other = load_base(BASE, task="classify", labels=["b", "a"])
+    with pytest.raises(AdaptkitError) as refused:
+        load_adapter(saved, other)
+    assert str(refused.value) == (
+        f"{saved} has the labels ['a', 'b'] in this order, the base has ['b', 'a']: "
+        "load_base(..., labels=['a', 'b'])."
+    )
+    model = adapt(other, "ia3", adapter_name="first")
+    with pytest.raises(AdaptkitError) as refused:
+        load_adapter(saved, model, adapter_name="second")
+    assert str(refused.value).endswith(
+        "the base has ['b', 'a']: give it a base of its own, load_base(..., labels=['a', 'b']), or "
+        "serve both with a Host."
+    )
+    nameless = load_base(BASE, task="classify", labels=2)
+    assert load_adapter(saved, nameless).config.id2label == {0: "a", 1: "b"}
+
+
+def test_the_files_say_what_pefts_tools_look_for(saved):
+    settings = json.loads((saved / "adapter_config.json").read_text())
+    assert settings["inference_mode"] is True
+    assert settings["task_type"] == "SEQ_CLS"
+    assert settings["base_model_name_or_path"] == f"sentence-transformers/{BASE}"
+    with safe_open(saved / "adapter_model.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+
+
+def test_how_a_base_is_loaded_is_for_the_caller_to_say(saved):
+    model = load_adapter(saved, quantize="int8", base_dropout=True)
+    assert model.get_base_model().adaptkit_base.quantize == "int8"
+    assert model.config.hidden_dropout_prob == 0.1
+    edit(saved, "task.json", quantize="int8")
+    assert load_adapter(saved).get_base_model().adaptkit_base.quantize == "int8"
+    whole = load_adapter(saved, quantize="none")
+    assert whole.get_base_model().adaptkit_base.quantize is None
+
+
+def test_a_base_in_the_adapters_folder_moves_with_it(tmp_path):
+    make_model("bert", ["a few words"], tmp_path / "one/base", vocab_size=90, hidden_size=32)
+    model = adapt(load_base(str(tmp_path / "one/base"), task="classify", labels=["a", "b"]), "ia3")
+    save_adapter(model, tmp_path / "one", card=TaskCard(task="classify", labels=["a", "b"]))
+    assert json.loads((tmp_path / "one/task.json").read_text())["base"] == "./base"
+    (tmp_path / "one").rename(tmp_path / "two")
+    assert load_adapter(tmp_path / "two").get_base_model().adaptkit_base.name == str(
+        tmp_path / "two/base"
+    )

@@ -103,3 +103,25 @@ def test_a_language_has_no_answers_and_says_so(tmp_path, rows):
         AdaptkitError, match="pretrain learns a language and has no answers; adaptkit.pipeline"
     ):
         main(["predict", str(tmp_path / "out"), "Hello [MASK]."])
+
+
+@pytest.mark.parametrize(
+    "name, content, line",
+    [
+        ("a.txt", "It leaks.\n\nWhere is it?\n", 2),
+        ("a.csv", "text\nIt leaks.\n\nWhere is it?\n", 3),
+        ("b.csv", "text,other\nIt leaks.,x\n\nWhere is it?,y\n", 3),
+        ("a.tsv", "text\tother\nIt leaks.\tx\n\nWhere is it?\ty\n", 3),
+        ("a.jsonl", '{"text": "It leaks."}\n\n{"text": "Where is it?"}\n', 2),
+    ],
+)
+def test_an_empty_line_between_others_is_refused_and_one_at_the_end_is_not(
+    folders, capsys, tmp_path, name, content, line
+):
+    """Its answer would be missing, and all that follow would be those of other lines."""
+    file = tmp_path / name
+    file.write_text(content)
+    with pytest.raises(AdaptkitError, match=rf"{name}:{line}: the line is empty"):
+        main(["predict", str(folders / "one"), "--file", str(file)])
+    file.write_text(content.replace("\n\n", "\n") + "\n")
+    assert len(answers(capsys, folders / "one", "--file", file)) == 2

@@ -184,6 +184,7 @@ def test_the_adapter_that_nobody_uses_is_evicted_before_an_older_one_in_use():
     old.used, new.used = 1.0, 2.0
     slots.put("guest", _parsed(3.0))
     assert slots.names() == ["guest", "old"]
+    assert slots.evictions == 1
     slots.put("old", _parsed(4.0), evictable=True)  # its rows under way keep the first version
     assert slots.rows[old.slot, 0] == 1.0
     slots.release([old])
@@ -201,6 +202,14 @@ def test_a_load_waits_for_rows_under_way_unless_told_not_to():
     slots.release(used[:1])
     thread.join(timeout=5)
     assert slots.rows[got[0].slot, 0] == 3.0
+
+
+def test_evictions_are_counted():
+    slots = _slots(1)
+    for number in range(4):
+        slots.put(f"a{number}", _parsed(number), evictable=True)
+    assert slots.evictions == 3
+    assert slots.names() == ["a3"]
 
 
 def test_admitting_is_using():

@@ -167,3 +167,24 @@ def test_any_text_is_read_or_refused(text):
 def _twice(union) -> str:
     """What is read again of what was written, written again."""
     return describe_method(parse_method(describe_method(union, full=True)), full=True)
+
+
+def test_a_plus_within_brackets_parts_no_methods():
+    assert parse_method("lora[alpha=1e+2]+ia3") == parse_method("lora[alpha=100]+ia3")
+
+
+def test_the_longest_text_that_is_read():
+    text = "lora" + " " * (10_000 - len("lora"))
+    assert parse_method(text) == parse_method("lora")
+    with pytest.raises(AdaptkitError, match="at most 10,000 characters; this one has 10,001"):
+        parse_method(text + " ")
+
+
+@pytest.mark.parametrize("word", ["none", "None", "NONE"])
+def test_a_setting_may_be_given_back_to_its_default(word):
+    assert parse_method(f"lora[alpha={word},layers={word}]") == parse_method("lora")
+
+
+def test_a_choice_of_layers_is_checked_when_it_is_read():
+    with pytest.raises(AdaptkitError, match="choice of layers"):
+        parse_method("lora[layers=upper]")

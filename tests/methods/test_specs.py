@@ -7,6 +7,7 @@ import torch
 
 from adaptkit import AdaptkitError, Param, parse_method
 from adaptkit.methods.base import LARGEST_COUNT, add_map, rows, write_value
+from adaptkit.methods.key_values import KeyValues
 from adaptkit.models.sites import Site
 
 MAP = Site("ffn.in", "layer.0.up", 0, 2, "map", 32, 48)
@@ -107,6 +108,52 @@ def test_fusion_is_the_formula_in_its_file():
     torch.testing.assert_close(method.apply(p, x, y), wanted, atol=1e-4, rtol=1e-4)
     batched = {name: one.expand(2, *one.shape) for name, one in p.items()}  # as a host has it
     torch.testing.assert_close(method.apply(batched, x, y), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_dropout_of_bottlenecks_and_prefixes_is_for_training_alone():
+    """Half of 4,000 numbers are dropped and the others doubled, so their mean stays."""
+    torch.manual_seed(0)
+    (method,) = parse_method("bottleneck[reduction=1,dropout=0.5,activation=linear]")
+    p = {"down": torch.eye(1), "down_bias": torch.zeros(1)}
+    p |= {"up": torch.eye(1), "up_bias": torch.zeros(1)}
+    y = torch.ones(1, 4000, 1)
+    assert torch.equal(method.apply(p, y, y), 2 * y)
+    drawn = method.apply(p, y, y, training=True)
+    assert set(drawn.flatten().tolist()) == {1.0, 3.0}
+    assert drawn.mean().item() == pytest.approx(2, abs=0.1)
+    (prefix,) = parse_method("prefix[length=4000,dropout=0.5]")
+    p = {"keys": torch.ones(4000, 2), "values": torch.ones(4000, 2)}
+    given = KeyValues(torch.zeros(1, 1, 3, 2), torch.zeros(1, 1, 3, 2))
+    x = torch.zeros(1, 3, 2)
+    assert prefix.apply(p, x, given).keys[0, 0, :4000].eq(1).all()
+    for drawn in prefix.apply(p, x, given, training=True)[:2]:
+        assert set(drawn[0, 0, :4000].flatten().tolist()) == {0.0, 2.0}
+        assert drawn[0, 0, :4000].mean().item() == pytest.approx(1, abs=0.05)
+
+
+def test_a_prefix_in_front_of_another_has_scores_of_its_own():
+    """A plain one adds 0 to its columns, a gated one the log of its gate; others stay behind."""
+    torch.manual_seed(0)
+    given = KeyValues(torch.randn(2, 2, 5, 4), torch.randn(2, 2, 5, 4))
+    x = torch.randn(2, 3, 8)
+    (plain,), (gated,) = (
+        parse_method("prefix[length=2]"),
+        parse_method("prefix[length=3,gate=true]"),
+    )
+    p = {"keys": torch.randn(2, 8), "values": torch.randn(2, 8)}
+    q = {"keys": torch.randn(3, 8), "values": torch.randn(3, 8), "gate": torch.randn(1, 8)}
+    assert plain.apply(p, x, given).scores is None
+    one = gated.apply(q, x, given)
+    gates = (x @ q["gate"].T).sigmoid().log()  # (2, 3, 1)
+    torch.testing.assert_close(one.scores, gates[:, None].expand(2, 1, 3, 3))
+    both = plain.apply(p, x, one)
+    assert both.scores.shape == (2, 1, 3, 5)
+    assert both.scores[..., :2].eq(0).all()
+    assert torch.equal(both.scores[..., 2:], one.scores)
+    assert both.keys.shape == (2, 2, 10, 4)
+    heads = p["keys"].view(2, 2, 4).transpose(0, 1)
+    assert torch.equal(both.keys[:, :, :2], heads.expand(2, 2, 2, 4))
+    assert torch.equal(both.keys[:, :, 5:], given.keys)
 
 
 def test_fresh_parameters():

@@ -135,3 +135,14 @@ def test_weights_that_are_whole_numbers_are_refused(dtype, tmp_path):
     save_file({**tensors, name: (tensors[name] * 9).to(dtype)}, path, metadata={"format": "pt"})
     with pytest.raises(AdaptkitError, match=f"{name} is .*weights are numbers with a fraction"):
         load_base(str(tmp_path))
+
+
+def test_the_dropout_of_a_base_is_known_and_silent_unless_asked():
+    from adaptkit.models.load import dropouts_of
+
+    silent, kept = (
+        dropouts_of(load_base("all-MiniLM-L6-v2", base_dropout=wish).config)
+        for wish in (False, True)
+    )
+    assert silent == {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    assert kept == {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}

@@ -47,7 +47,7 @@ def test_without_validation_rows_every_row_trains_and_the_last_epoch_is_kept(
     found = json.loads((tmp_path / "out/all_results.json").read_text())
     assert found["train_samples"] == 40
     assert not [name for name in found if name.startswith(("eval_", "test_"))]
-    assert "the last epoch was kept" in (tmp_path / "out/README.md").read_text()
+    assert "The last epoch was kept" in (tmp_path / "out/README.md").read_text()
     assert Predictor(tmp_path / "out")("I love it.")[0]["label"] in (
         "negative",
         "neutral",

@@ -277,6 +277,8 @@ def test_columns_that_are_no_labels_are_refused(settings, message):
          "each, give --multi_label"),
         (("a;b", "a", "b", "c"), {}, "1 of 4 labels hold ';', as 'a;b': if they are several labels "
          "each, give --multi_label --label_delimiter ';'"),
+        (("good,blue", "good", "bad"), {"multi_label": True}, "1 of 3 labels hold ',', as "
+         "'good,blue': if they are several labels each, give --label_delimiter ','"),
         (("a, b", "a", "b"), {"multi_label": True}, "1 of 3 labels hold ',', as 'a, b': if they "
          "are several labels each, give --label_delimiter ','"),
         ((1, 2, 2.5), {}, "labels are whole numbers beside fractions, as 2.5: is this the column "

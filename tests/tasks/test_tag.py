@@ -198,6 +198,29 @@ def test_gold_that_the_model_cannot_reach_still_counts(tokenizer):
     )
 
 
+def _shifted(text: str, names: list[str], by: int) -> Table:
+    rows = []
+    for name in names:
+        whole = text.format(name)
+        start = whole.index(name) + by
+        entity = {"start": start, "end": start + len(name), "label": "x"}
+        rows.append({"text": whole, "entities": [entity]})
+    return Table(rows, "rows", list(range(1, len(rows) + 1)))
+
+
+def test_places_that_are_all_shifted_are_refused():
+    """They cannot be found as whole words, so nothing but their absence would be learned."""
+    names = ["Mara", "Jonas", "Ines", "Tom"]
+    assert len(Tag().read(_shifted("So {} said", names, 0))) == 4
+    with pytest.raises(AdaptkitError, match="rows:1: 4 of 4 entities begin or end inside a word"):
+        Tag().read(_shifted("So {} said", names, 1))
+    with pytest.raises(AdaptkitError, match="do places count in UTF-16, as in JavaScript"):
+        Tag().read(_shifted("\U0001f600 {} said", names, 1))
+    assert len(Tag(span_end="exclusive").read(_shifted("So {} said", names, 1))) == 4
+    few = _shifted("So {} said", names, 0).and_rows(_shifted("So {} said", names[:2], 1))
+    assert len(Tag().read(few)) == 6
+
+
 def test_spans_with_either_end(tmp_path):
     text = "温格战胜曼联"
     inclusive = {"text": text, "label": {"name": {"温格": [[0, 1]]}, "team": {"曼联": [[4, 5]]}}}

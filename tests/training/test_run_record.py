@@ -5,9 +5,9 @@ import re
 import shutil
 
 import pytest
+from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError
-from adaptkit.recipes import classify
 from adaptkit.training.checkpoints import last_whole_checkpoint
 from adaptkit.training.run_record import FILE
 from tests.helpers.small import CLASSIFY, flags, small
@@ -42,7 +42,6 @@ def stopped(small, tmp_path_factory):
         (["--lr_scheduler_type", "cosine"], "--lr_scheduler_type: linear then, cosine now"),
         (["--label_column", "urgency"], "labels: .* now"),
         (["--quantize", "int8"], "--quantize: None then, int8 now"),
-        (["--base_dropout", "true"], "--base_dropout: .*0.0.* then, .*0.1.* now"),
         (["--optim_args", "foreach=true"], "--optim_args: None then, foreach=true now"),
     ],
 )
@@ -53,6 +52,15 @@ def test_what_a_checkpoint_would_override_is_refused_and_named(small, stopped, m
     assert re.search(message, str(refused.value)), refused.value
     assert len(str(refused.value).splitlines()) < 12
     assert (stopped / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_a_run_that_keeps_its_last_epoch_goes_on_from_there(small, tmp_path):
+    """Trainer would keep the checkpoint of the best epoch, and more epochs would repeat others."""
+    out = tmp_path / "out"
+    more = ["--num_train_epochs", "3", "--per_device_train_batch_size", "8"]
+    more += ["--learning_rate", "0.3"]  # so bad that the first epoch stays the best
+    classify.main(flags(small, out, *CLASSIFY, *more))
+    assert [folder.name for folder in out.glob("checkpoint-*")] == ["checkpoint-18"]
 
 
 def test_more_epochs_and_the_same_step_in_other_parts_go_on(small, stopped, tmp_path, capsys):

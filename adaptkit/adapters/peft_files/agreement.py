@@ -39,6 +39,7 @@ def check_agreement(method: str, settings: dict[str, Any], path: Path) -> None:
         AdaptkitError: names the setting, and what it should be.
     """
     union = parse_method(method)
+    wanted: dict[str, Any]
     if not is_plain_lora(union):
         wanted = {"peft_type": AdaptkitPeftType.ADAPTKIT.value}
         stated = settings.get("method")
@@ -70,7 +71,8 @@ def check_names(settings: dict[str, Any], tensors: Iterable[str], path: Path) ->
     Raises:
         AdaptkitError: names the setting and the module.
     """
-    maps, others = set(), set()
+    maps: set[str] = set()
+    others: set[str] = set()
     for name in tensors:
         body = name.removeprefix(PREFIX)
         if ".adaptkit_weights." in body:

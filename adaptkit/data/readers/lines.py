@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adaptkit.data.readers.file import File
-from adaptkit.data.tables import Table
+from adaptkit.data.tables import Table, between
 from adaptkit.errors import AdaptkitError, nearest_beside, quoted
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def read_lines(file: File, reading: Reading) -> Table:
     """Rows of one column, `text` or the first column of the task; blank lines are skipped."""
     name = reading.wanted[0] if reading.wanted else "text"
     filled = [(number, line.strip()) for number, line in file.lines() if line.strip()]
-    return Table([{name: line} for _, line in filled], str(file), [number for number, _ in filled])
+    numbers = [number for number, _ in filled]
+    return Table([{name: line} for _, line in filled], str(file), numbers, blank=between(numbers))
 
 
 def looks_label_first(lines: Sequence[str]) -> bool:

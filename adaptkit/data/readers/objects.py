@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from adaptkit.data.readers.exports.recognize import objects_of
 from adaptkit.data.readers.parse_json import parse_json
-from adaptkit.data.tables import Table
+from adaptkit.data.tables import Table, between
 from adaptkit.errors import AdaptkitError, listed, nearest, quoted
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def read_jsonl(file: File, reading: Reading) -> Table:
             )
         rows.append(row)
         lines.append(number)
-    return Table(rows, str(file), lines)
+    return Table(rows, str(file), lines, blank=between(lines))
 
 
 def read_json(file: File, reading: Reading) -> Table:

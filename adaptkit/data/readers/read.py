@@ -56,6 +56,9 @@ def read(path: str | Path, reading: Reading = Reading()) -> Table:
     table = rows_of(table, reading.labelled)
     table.read_as = name
     table.notes = [*file.notes, *table.notes]
+    if table.blank and name != "lines":
+        count, first = len(table.blank), table.blank[0]
+        table.notes.append(f"{path.name}: empty lines are no rows: {count}, the first is {first}")
     if reading.format is None and not path.is_dir() and file.ending not in _endings(name):
         table.notes.insert(0, f"{path.name} is read as {name} (--format names another)")
     return table

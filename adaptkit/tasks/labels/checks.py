@@ -108,7 +108,8 @@ def _twins(labels: list[str], key: Callable[[str], Any]) -> list[str]:
 def joined_labels(task: Classify) -> list[str]:
     """A message about labels that look like several, joined by a delimiter.
 
-    A bar joins labels; a semicolon or comma does if all that it joins occurs in other labels too.
+    A bar joins labels; a semicolon or comma does if all that it joins occurs in other labels too,
+    or, with `multi_label`, if some of it is a label.
     """
     if "multi_label" in task.not_flags:
         return []
@@ -120,7 +121,12 @@ def joined_labels(task: Classify) -> list[str]:
         joined = [
             label
             for label, several in parts.items()
-            if len(several) > 1 and (mark == "|" or all(counts[part] > 1 for part in several))
+            if len(several) > 1
+            and (
+                mark == "|"
+                or all(counts[part] > 1 for part in several)
+                or (task.multi_label and any(part in parts for part in several))
+            )
         ]
         if joined:
             flags = "" if task.multi_label else " --multi_label"

@@ -140,7 +140,8 @@ def _spellings(task: Classify, table: Table, index: int, value: Any, where: str)
     else:
         names = [value]
     if not task.multi_label and (len(names) != 1 or isinstance(value, list)):
-        hint = " Give --multi_label for rows with several." if len(names) > 1 else ""
+        many = len(names) > 1 or isinstance(value, list | dict)
+        hint = " Give --multi_label for rows with any number of labels." if many else ""
         raise table.bad(index, f"{quoted(value)} in {where} is not one label.{hint}")
     if task.multi_label:
         names = [name for name in names if not (isinstance(name, str) and is_missing(name))]

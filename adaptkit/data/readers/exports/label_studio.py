@@ -54,6 +54,9 @@ def _from_json(table: Table) -> Table:
             rows.append(_row(table, index, row.get("data"), done[0].get("result")))
     if not rows:
         raise AdaptkitError(f"{table.source}: no task of this Label Studio export is annotated.")
+    for name in ("entities", "relations"):
+        if any(name in row for row in rows):  # a task with nothing marked may have choices
+            rows = [{name: []} | row for row in rows]
     notes = [*table.notes, _note(table)]
     if left := len(table) - len(rows):
         notes.append(f"{left} tasks without an annotation are left out")

@@ -44,9 +44,9 @@ def read_csv(file: File, reading: Reading) -> Table:
 
 def read_tsv(file: File, reading: Reading) -> Table:
     """Read .tsv; quotes are ordinary characters unless `quotes_are_syntax`."""
-    records = [(number, line.split("\t")) for number, line in file.lines() if line]
+    records = [(number, line.split("\t") if line else []) for number, line in file.lines()]
     with _long_fields():
-        quoted = quotes_are_syntax([fields for _, fields in records], file.text)
+        quoted = quotes_are_syntax([fields for _, fields in records if fields], file.text)
         if quoted:
             records = list(_quoted(file, file.text, "\t", False, 1))
     table = sentences_of(table_of(file, reading, records), reading)
@@ -165,8 +165,7 @@ def _quoted(
                 )
             if len(lines) > 1:  # text behind a closing quote: it was the opening one of a later row
                 list(csv.reader(lines, delimiter=delimiter, skipinitialspace=blanks, strict=True))
-            if fields:
-                yield start, fields
+            yield start, fields
             start += len(lines)
             lines.clear()
     except csv.Error as problem:

@@ -21,12 +21,15 @@ MOST_COLUMNS = 10_000
 
 
 def table_of(file: File, reading: Reading, records: list[Record]) -> Table:
-    """The rows of a table whose first record may name its columns.
+    """The rows of a table whose first record may name its columns; empty records are no rows.
 
     Raises:
         AdaptkitError: there are no records, a row has another number of fields, or the columns
             have no names.
     """
+    blank = [line for line, fields in records if not fields]
+    records = [(line, fields) for line, fields in records if fields]
+    blank = [line for line in blank if records and records[0][0] < line < records[-1][0]]
     if not records:
         raise AdaptkitError(f"{file} is empty: the first line should name the columns.")
     if (count := len(records[0][1])) > MOST_COLUMNS:
@@ -47,7 +50,7 @@ def table_of(file: File, reading: Reading, records: list[Record]) -> Table:
             )
     rows = [dict(zip(names, fields, strict=True)) for _, fields in records[header:]]
     lines = [line for line, _ in records[header:]]
-    return Table(rows, str(file), lines, [*notes, *found])
+    return Table(rows, str(file), lines, [*notes, *found], blank=blank)
 
 
 def _without_empty_columns(file: File, records: list[Record]) -> tuple[list[Record], list[str]]:

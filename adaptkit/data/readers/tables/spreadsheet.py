@@ -36,18 +36,15 @@ def read_xlsx(file: File, reading: Reading) -> Table:
         book = openpyxl.load_workbook(io.BytesIO(file.raw), read_only=True, data_only=True)
         sheet, *others = book.worksheets
         sheet.reset_dimensions()  # what the file says of its size may be wrong
-        records: list[Record] = [
-            (number, texts)
-            for number, row in enumerate(sheet.iter_rows(values_only=True), 1)
-            if (texts := _texts(row))
-        ]
+        rows = enumerate(sheet.iter_rows(values_only=True), 1)
+        records: list[Record] = [(number, _texts(row)) for number, row in rows]
     except Exception as problem:  # openpyxl raises whatever zip, XML and numbers do
         raise AdaptkitError(
             f"{file} is not a whole workbook: {quoted(str(problem))}. Save it again, or as .csv."
         ) from None
-    width = len(records[0][1]) if records else 0
+    width = next((len(texts) for _, texts in records if texts), 0)
     for _, texts in records:
-        texts += [""] * (width - len(texts))
+        texts += [""] * (width - len(texts)) if texts else []
     table = sentences_of(table_of(file, reading, records), reading)
     if others:
         table.notes.append(

@@ -1,5 +1,6 @@
 """Tables in text: headers that are there or not, other delimiters, long fields."""
 
+import pandas
 import pytest
 
 from adaptkit import Reading
@@ -125,9 +126,17 @@ def test_a_tsv_with_quotes_around_all_fields(tmp_path):
 
 
 def test_what_pandas_writes_comes_back(tmp_path):
-    pandas = pytest.importorskip("pandas")
     texts = ['He said "hi"', "plain", "two\nlines", "a\ttab", "C:\\x", '"']
     frame = pandas.DataFrame({"text": texts, "label": list("ababab")})
     for sep, name in (("\t", "a.tsv"), (",", "a.csv")):
         frame.to_csv(tmp_path / name, sep=sep, index=False)
         assert [row["text"] for row in read(tmp_path / name, Reading()).rows] == texts
+
+
+def test_empty_lines_between_rows_are_counted(tmp_path):
+    body = 'text,label\n"two\nlines",x\n\n\nb,y\n\n'
+    table = read(write(tmp_path / "a.csv", body), Reading())
+    assert [row["label"] for row in table.rows] == ["x", "y"]
+    assert table.lines == [2, 6]
+    assert table.blank == [4, 5]
+    assert "a.csv: empty lines are no rows: 2, the first is 4" in table.notes
