@@ -38,8 +38,8 @@ check: $(VENV)/ready  ## format, lint, types, the order of the rooms
 	$(VENV)/bin/lint-imports
 	$(RUN) tests/house.py
 
-mutants: $(VENV)/ready  ## change the code in one place at a time: which test notices? (about an hour)
-	$(RUN) -m pip install -q -e '.[mutants]'
+mutants: $(VENV)/ready  ## change the code in one place at a time: which test notices?
+	$(RUN) -m pip install -q -c constraints.txt -e '.[mutants]'
 	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(VENV)/bin/mutmut run --max-children 2
 	$(VENV)/bin/mutmut results
 

@@ -178,11 +178,8 @@ def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:
             f"{part.folder} answers otherwise than {first.folder}: {card.task} {card.labels}, "
             f"{other.task} {other.labels}."
         )
-    for name, (here, there) in _differing(card, other).items():
-        raise AdaptkitError(
-            f"{part.folder} answers otherwise than {first.folder}: {name} is {quoted(here)} and "
-            f"{quoted(there)}."
-        )
+    if differs := _differing(card, other):
+        raise AdaptkitError(f"{part.folder} answers otherwise than {first.folder}: {differs}.")
     union = () if card.method.startswith("peft:") else parse_method(card.method)
     plain = next((one for one in union if isinstance(one, LoRA) and is_plain_lora(union)), None)
     if how != "average" and plain is None:
@@ -207,24 +204,27 @@ def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:
     return plain or LoRA()
 
 
-# Settings of tasks that count in training only.
-_OF_TRAINING = ("class_weights", "weights")
+# Settings of tasks that count in training, or in reading its file, and not in answers.
+_NOT_OF_ANSWERS = (
+    *("class_weights", "weights", "temperature", "packing", "mlm_probability", "num_generated"),
+    *("label_names", "label_columns", "label_delimiter", "span_end", "no_relation"),
+)
 
 
-def _differing(card: TaskCard, other: TaskCard) -> dict[str, tuple[Any, Any]]:
-    """What of their tasks two adapters have set differently, or read of a row."""
+def _differing(card: TaskCard, other: TaskCard) -> str:
+    """The first difference in what two adapters read of a row, or in how they answer; or ""."""
     if card.task is None:
-        return {}
-    tasks = [task_of(one) for one in (card, other)]
-    parts = [sorted(part for part in one.parts if one.column(part)) for one in tasks]
-    given = [
-        one.settings() | {"what they read": part} for one, part in zip(tasks, parts, strict=True)
-    ]
-    return {
-        name: (value, given[1].get(name))
-        for name, value in given[0].items()
-        if name not in _OF_TRAINING and value != given[1].get(name)
-    }
+        return ""
+    one, two = (_answering(given) for given in (card, other))
+    names = [name for name in one if name not in _NOT_OF_ANSWERS and one[name] != two[name]]
+    return f"{names[0]} is {quoted(one[names[0]])} and {quoted(two[names[0]])}" if names else ""
+
+
+def _answering(card: TaskCard) -> dict[str, Any]:
+    """The settings of an adapter's task, and what it reads of a row."""
+    task = task_of(card)
+    inputs = set(task.parts) - set(task.label_parts)
+    return task.settings() | {"what they read": sorted(filter(task.column, inputs))}
 
 
 def _no_names(settings: dict) -> dict:

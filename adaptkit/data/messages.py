@@ -139,7 +139,7 @@ def read_before(
 ) -> list[Message]:
     """What comes before a prompt: a `system` text, and a `history` of pairs, question and answer.
 
-    These columns are LLaMA-Factory's; as there, the answers of the history carry loss too.
+    These columns are LLaMA-Factory's. The answers of the history carry loss too.
 
     Args:
         taken: columns that are read as something else.
@@ -176,7 +176,7 @@ def _is_pair(value: Any) -> bool:
 def refuse_weight(table: Table, index: int, row: dict[str, Any]) -> None:
     """Refuse a row that says of itself that it should not be trained on."""
     for name in _WEIGHTS:
-        if row.get(name) in (0, "0") and row.get(name) is not None:
+        if row.get(name) in (0, "0"):
             raise table.bad(index, f"the row has {name}: {row[name]!r}; leave it out of the file.")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from adaptkit.errors import AdaptkitError, listed, nearest
@@ -100,4 +101,4 @@ class Table:
 
 def between(numbers: Sequence[int]) -> list[int]:
     """The lines between those of rows that have one each."""
-    return sorted({*range(numbers[0], numbers[-1])} - {*numbers}) if numbers else []
+    return [line for one, two in pairwise(numbers) for line in range(one + 1, two)]

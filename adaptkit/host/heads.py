@@ -164,9 +164,10 @@ class Heads:
     def _check_pooler(self, model_class: str, stored: bool) -> None:
         """Refuse a head behind a pooler that neither the base nor the adapter holds."""
         record = getattr(self.backbone.model, "adaptkit_base", None)
-        new = record is not None and any(name.endswith("pooler") for name in record.head)
+        if stored or record is None or not any(name.endswith("pooler") for name in record.head):
+            return
         network, _ = backbone_of(self.fresh(model_class))
-        if new and not stored and getattr(network, "pooler", None) is not None:
+        if getattr(network, "pooler", None) is not None:
             raise AdaptkitError(
                 f"its head reads {self.backbone.name}'s pooler, which neither that checkpoint nor "
                 "the adapter holds: its answers would be random."

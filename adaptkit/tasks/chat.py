@@ -104,7 +104,8 @@ class Chat(Language):
             talk = row.get(given) if listed else self._written(table, index, row, columns, labelled)
             if isinstance(talk, str) and talk.strip() and not labelled:  # one line of a file
                 talk = [{"role": "user", "content": talk}]
-            refuse_weight(table, index, row)
+            if labelled:
+                refuse_weight(table, index, row)
             talk = read_messages(table, index, talk)
             if self.system and talk[0]["role"] != "system":
                 talk = [{"role": "system", "content": self.system}, *talk]
@@ -149,14 +150,17 @@ class Chat(Language):
                 found += value
             else:
                 found.append({"role": role, "content": text_at(table, index, row, columns[part])})
-        asked = row.get(columns["prompt"])
-        for column in self._contexts(columns):
+        asked, contexts = row.get(columns["prompt"]), self._contexts(columns)
+        for column in contexts:
             if row.get(column) in (None, "") or not str(row[column]).strip():
                 continue
             if not isinstance(asked, str):
                 raise table.bad(index, f"column {column!r} goes with a prompt that is a text.")
             found[0]["content"] += f"\n\n{text_at(table, index, row, column)}"
-        return [*read_before(table, index, row, columns.values()), *found]
+        before = read_before(table, index, row, {*columns.values(), *contexts})
+        if before and isinstance(asked, list):
+            raise table.bad(index, "system and history go with a prompt that is a text.")
+        return [*before, *found]
 
     def _contexts(self, columns: dict[str, str]) -> list[str]:
         """The columns of what is read below a prompt."""

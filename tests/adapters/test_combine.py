@@ -174,6 +174,14 @@ def test_adapters_that_read_or_answer_in_another_way_are_not_combined(
         combine(folders[::-1], tmp_path / "out")
 
 
+def test_adapters_that_were_trained_in_another_way_are_combined(tmp_path):
+    one, two = make(tmp_path, "one"), make(tmp_path, "two", seed=1)
+    edit(two, "task.json", settings={"class_weights": True, "weights": [1.0, 2.0]})
+    edit(two, "task.json", columns={"text": "review", "label": "mood"})
+    combine([one, two], tmp_path / "out")
+    assert read_card(tmp_path / "out").labels == ["no", "yes"]
+
+
 @pytest.mark.parametrize("how", ["ties", "magnitude_prune"])
 def test_merged_packed_projections_say_the_same_in_peft(tmp_path, how):
     base = tiny("gpt2")

@@ -371,3 +371,23 @@ def test_a_check_doubts_roles_that_no_question_has():
         "train: the roles human are not user, assistant, system or tool; questions are asked as "
         "the user's"
     ]
+
+
+def test_what_is_asked_has_no_weight_in_training():
+    """A column `weight` decides over training rows, not over rows to be answered."""
+    row = {"prompt": "Is it blue?", "completion": "Yes.", "weight": 0}
+    assert len(Chat().read(Table([row], "rows"), labelled=False)) == 1
+    with pytest.raises(AdaptkitError, match="the row has weight: 0"):
+        Chat().read(Table([row], "rows"))
+
+
+def test_a_system_column_goes_with_a_prompt_that_is_a_text():
+    row = {"prompt": "Is it blue?", "completion": "Yes.", "system": "Be brief."}
+    (talk,) = Chat(system="Be kind.").read(Table([row], "rows")).rows
+    assert [message["role"] for message in talk["messages"]] == ["system", "user", "assistant"]
+    assert talk["messages"][0]["content"] == "Be brief."
+    listed = row | {"prompt": [{"role": "user", "content": "Is it blue?"}]}
+    with pytest.raises(AdaptkitError, match="system and history go with a prompt that is a text"):
+        Chat().read(Table([listed], "rows"))
+    as_context = Chat(columns={"context": "system"}).read(Table([row], "rows")).rows[0]["messages"]
+    assert as_context[0] == {"role": "user", "content": "Is it blue?\n\nBe brief."}

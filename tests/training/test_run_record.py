@@ -42,6 +42,7 @@ def stopped(small, tmp_path_factory):
         (["--lr_scheduler_type", "cosine"], "--lr_scheduler_type: linear then, cosine now"),
         (["--label_column", "urgency"], "labels: .* now"),
         (["--quantize", "int8"], "--quantize: None then, int8 now"),
+        (["--lr_scheduler_kwargs", '{"x": 1}'], "--lr_scheduler_kwargs: .* then, .*x.* now"),
         (["--optim_args", "foreach=true"], "--optim_args: None then, foreach=true now"),
     ],
 )

@@ -26,6 +26,7 @@ _FREE = (
     *("task_type", "auto_mapping", "lora_dropout", "init_lora_weights", "fan_in_fan_out"),
     *("target_modules", "modules_to_save", "rank_pattern", "alpha_pattern"),
 )
+_DEFAULTS = vars(peft.LoraConfig())
 
 
 def check_agreement(method: str, settings: dict[str, Any], path: Path) -> None:
@@ -48,13 +49,9 @@ def check_agreement(method: str, settings: dict[str, Any], path: Path) -> None:
     else:
         lora = cast(LoRA, union[0])
         wanted = lora_settings(lora)
-        for name in settings.keys() - wanted.keys() - set(_FREE):
+        for name in sorted(settings.keys() - wanted.keys() - set(_FREE)):
             wanted[name] = _DEFAULTS.get(name)
-        alphas = settings.get("alpha_pattern") or {}
-        ranks = settings.get("rank_pattern") or {}
-        scales = {name: lora.scale * lora.grow(rank) for name, rank in ranks.items()}
-        if alphas != scales:
-            wanted["alpha_pattern"] = scales
+        wanted["alpha_pattern"] = _alphas(lora, settings.get("rank_pattern") or {}, path)
     for name, value in wanted.items():
         given = settings.get(name)
         if given != value and (given or value):
@@ -63,6 +60,13 @@ def check_agreement(method: str, settings: dict[str, Any], path: Path) -> None:
                 f"it the adapter is {quoted(method)}, and {quoted(name)} {quoted(value)}. Was one "
                 "of the two files edited?"
             )
+
+
+def _alphas(lora: LoRA, ranks: dict[str, Any], path: Path) -> dict[str, float]:
+    """The alpha of each module with a rank of its own, which keeps the scale of all others."""
+    if odd := [rank for rank in ranks.values() if type(rank) is not int or rank < 1]:
+        raise AdaptkitError(f"{path}: rank_pattern should hold ranks; one is {quoted(odd[0])}.")
+    return {name: lora.scale * lora.grow(rank) for name, rank in ranks.items()}
 
 
 def check_names(settings: dict[str, Any], tensors: Iterable[str], path: Path) -> None:
@@ -120,6 +124,3 @@ def with_alpha(method: str) -> str:
         return one
 
     return describe_method(tuple(map(pinned, parse_method(method))), full=True)
-
-
-_DEFAULTS = vars(peft.LoraConfig())
