@@ -111,7 +111,7 @@ def load_base(
     quantize = None if quantize == "none" else quantize
     if quantize not in (None, *QUANTIZE):
         raise unknown("quantization", str(quantize), QUANTIZE)
-    auto_class = find_class(task or "AutoModel") or find_class(find_task(task)().auto_class)
+    auto_class = find_class(task := task or "AutoModel") or find_class(find_task(task)().auto_class)
     source = resolve(name_or_path)
     settings = load_config(name_or_path, revision)
     if labels is not None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -79,8 +79,8 @@ class PooledClassifier:
     """What every pooling classifier does; see `pooled_class`."""
 
     def __init__(self, config: Any):
-        super().__init__(config)  # type: ignore[call-arg]
         me: Any = self
+        super(PooledClassifier, me).__init__(config)
         text = config.get_text_config()
         me.num_labels = config.num_labels
         setattr(me, me.base_model_prefix, _network(config))
@@ -94,20 +94,24 @@ class PooledClassifier:
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
-        """Logits `(rows, labels)` of token ids, or of embeddings."""
+        """Logits `(rows, labels)` of token ids, or of embeddings; with `labels` a loss, too."""
         me: Any = self
-        kwargs.pop("labels", None)  # the task computes the loss
         outputs = me.base_model(
             input_ids=input_ids,
             attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             **kwargs,
         )
-        pooled = me.pool(outputs[0], attention_mask)
+        logits = me.score(me.dropout(me.pool(outputs[0], attention_mask)))
+        loss = None
+        if labels is not None:
+            loss = me.loss_function(labels=labels, pooled_logits=logits, config=me.config)
         return SequenceClassifierOutput(
-            logits=me.score(me.dropout(pooled)),
+            loss=loss,
+            logits=logits,
             hidden_states=getattr(outputs, "hidden_states", None),
             attentions=getattr(outputs, "attentions", None),
         )
@@ -169,7 +173,7 @@ class AutoPooled:
                 "choose --pooling native."
             )
         config.adaptkit_pooling = self.pooling
-        return pooled_class(type(config))
+        return pooled_class(config.__class__)
 
 
 AutoModelForFirstPooledClassification = AutoPooled("first")
@@ -189,5 +193,5 @@ def auto_mapping(model: Any) -> dict[str, str] | None:
     """How PEFT finds the class of a pooling classifier; None of transformers' own models."""
     if not isinstance(model, PooledClassifier):
         return None
-    pooling = model.config.adaptkit_pooling
+    pooling = cast(Any, model).config.adaptkit_pooling
     return {"base_model_class": sequence_class(pooling), "parent_library": __name__}

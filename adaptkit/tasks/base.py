@@ -70,8 +70,7 @@ class Task:
     # The loss does the same for every batch of one shape, whatever its content and time.
     recordable: ClassVar[bool] = False
     reads_padding: ClassVar[bool] = False  # the loss depends on the padded length
-    # The head is a linear map from one vector to the scores of one label: a probe can fit it.
-    linear_head: ClassVar[bool] = False
+    linear_head: ClassVar[bool] = False  # from one vector to the scores of one label
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads per row
 
     # The kind of small model to create if no model is given, and whether all its weights train.
@@ -307,9 +306,7 @@ class Task:
         return str(answer.get("score", ""))
 
     def warnings(self, answers: list[dict[str, Any]], table: Table) -> list[str]:
-        """What is wrong with the answers of a trained model, whatever their scores: what was seen,
-        and what to try.
-        """
+        """What is wrong with a trained model's answers, whatever their scores; what to try."""
         return []
 
     def details(self, answers: list[dict[str, Any]], table: Table) -> list[dict[str, Any]]:

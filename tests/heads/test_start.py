@@ -13,7 +13,6 @@ from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.models.untrained.scratch import make_model
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.score import Score
-from adaptkit.tasks.sequence import sequence_class
 from adaptkit.tasks.tag import Tag
 
 COLOURS = ("red", "green", "blue")
