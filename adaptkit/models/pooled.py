@@ -80,7 +80,7 @@ class PooledClassifier:
 
     def __init__(self, config: Any):
         me: Any = self
-        super(PooledClassifier, me).__init__(config)
+        super().__init__(config)  # type: ignore[call-arg]
         text = config.get_text_config()
         me.num_labels = config.num_labels
         setattr(me, me.base_model_prefix, _network(config))
@@ -120,7 +120,7 @@ class PooledClassifier:
 def _network(config: Any) -> nn.Module:
     """The bare model, without a pooler of its own where it can do without."""
     kind = MODEL_MAPPING[type(config)]
-    takes = inspect.signature(kind.__init__).parameters
+    takes = inspect.signature(kind).parameters
     more = {"add_pooling_layer": False} if "add_pooling_layer" in takes else {}
     return AutoModel.from_config(config, **more)
 
