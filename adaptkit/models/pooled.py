@@ -119,7 +119,7 @@ class PooledClassifier:
 
 def _network(config: Any) -> nn.Module:
     """The bare model, without a pooler of its own where it can do without."""
-    kind = MODEL_MAPPING[type(config)]
+    kind: Any = MODEL_MAPPING[type(config)]
     takes = inspect.signature(kind).parameters
     more = {"add_pooling_layer": False} if "add_pooling_layer" in takes else {}
     return AutoModel.from_config(config, **more)
