@@ -18,6 +18,7 @@ STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))  # 1 to
 FOLDS = 4
 ONE_FOLD = 4000  # rows from which on a single fold tells strengths apart
 STEPS = 100  # of L-BFGS for each strength
+LEAST = 1e-6  # of all weights and biases: a label may not occur in the rows
 
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -62,6 +63,12 @@ def fit_linear_probe(
         start = _fit(scaled, targets, loss, one, start)
     weight = start[:, :-1] / spread
     return LinearProbe(weight, start[:, -1] - weight @ centre, strength, held_out)
+
+
+def fit_bias(targets: Tensor, loss: Loss, outputs: int) -> Tensor:
+    """The scores `(outputs,)` that suit all targets best, whatever the features."""
+    nothing = torch.zeros(len(targets), 0, device=targets.device)
+    return _fit(nothing, targets, loss, 0.0, torch.zeros(outputs, 1, device=targets.device))[:, 0]
 
 
 def choose_strength(
@@ -114,7 +121,7 @@ def _fit(features: Tensor, targets: Tensor, loss: Loss, strength: float, start: 
     def objective() -> Tensor:
         search.zero_grad()
         value = loss(_scores(features, map_), targets)
-        value = value + strength / 2 * map_[:, :-1].square().sum()
+        value = value + strength / 2 * map_[:, :-1].square().sum() + LEAST * map_.square().sum()
         value.backward()
         return value
 

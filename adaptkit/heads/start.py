@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from adaptkit.heads.features import head_features
-from adaptkit.heads.linear_probe import LinearProbe, fit_linear_probe
+from adaptkit.data.collate import IGNORED
+from adaptkit.heads.features import MOST_TOKENS, head_features
+from adaptkit.heads.linear_probe import LinearProbe, fit_bias, fit_linear_probe
 from adaptkit.models.pooled import Pool
 from adaptkit.models.probe import evaluating
 from adaptkit.tasks.base import Task
@@ -97,6 +99,36 @@ def start_from_probe(
     if pools:
         pools[0].pooling = model.config.adaptkit_pooling = pooling
     return HeadStart(len(rows), probe.strength, time.perf_counter() - began, pooling)
+
+
+def start_from_prior(model: Any, task: Task, encoded: Dataset) -> bool:
+    """Start a head of any form from the frequencies of the labels: no weights, only its last bias.
+
+    Where one label is most of all, as O is among tags, a random head spends its first steps on
+    that, and the gradients of those steps can push an adapter where it sees no words any more.
+
+    Returns:
+        False if the head does not end in a linear map with a bias to the labels.
+    """
+    new = [model.get_submodule(path) for path in model.adaptkit_base.head]
+    maps = [module for part in new for module in part.modules() if isinstance(module, nn.Linear)]
+    last = maps[-1] if maps else None
+    if last is None or last.bias is None or last.out_features != (len(task.labels) or 1):
+        return False
+    targets = _targets(encoded)
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(fit_bias(targets, task_loss(task), last.out_features))
+    return True
+
+
+def _targets(encoded: Dataset) -> Tensor:
+    """The labels of all rows; of tagged rows those of the first tokens that are not ignored."""
+    first = encoded[0]["labels"]
+    if not isinstance(first, list) or isinstance(first[0], float):
+        return torch.tensor(encoded["labels"])
+    of_tokens = (label for labels in encoded["labels"] for label in labels if label != IGNORED)
+    return torch.tensor(list(islice(of_tokens, MOST_TOKENS)))
 
 
 def task_loss(task: Task) -> Any:

@@ -55,7 +55,7 @@ class RecipeArguments:
     head_start: str = flag(
         "probe",
         "where the task's new head starts: probe (a regularised linear map fitted on the frozen "
-        "base's features), random",
+        "base's features), prior (the frequencies of the labels), random",
     )
     head_learning_rate: float | None = flag(
         None, "learning rate of the task's new head (default: --learning_rate)"

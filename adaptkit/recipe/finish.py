@@ -57,7 +57,7 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     metrics["adapter_bytes"] = sum(path.stat().st_size for path in files)
     task = loaded.prepared.task
     warnings = task.warnings(answers, table) if answers else []
-    warnings += _beside_the_probe(fitted)
+    warnings += [*_beside_the_probe(fitted), *_trained_again(fitted)]
     warnings += [f"the training was stopped {stop}, and nothing was evaluated"] if stop else []
     _write_reports(fitted, metrics, shown, table, answers, warnings)
     closing = report.closing_table(_closing(task, metrics))
@@ -77,6 +77,17 @@ def _beside_the_probe(fitted: Fitted) -> list[str]:
         f"no epoch was as good as the linear probe that the head started from (validation "
         f"{metric} {start.score:.4f}): the probe is kept, and the adapter changes nothing. Try a "
         "lower --learning_rate, more epochs or another --method"
+    ]
+
+
+def _trained_again(fitted: Fitted) -> list[str]:
+    """That a first training was given up, and with what this one was trained."""
+    if not fitted.dead:
+        return []
+    rate = fitted.loaded.prepared.training.learning_rate
+    return [
+        f"after the first evaluation of a first training: {fitted.dead}. This one was trained with "
+        f"--learning_rate {rate:g}"
     ]
 
 

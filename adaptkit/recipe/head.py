@@ -10,13 +10,13 @@ from torch import Tensor
 
 from adaptkit.errors import unknown
 from adaptkit.heads.pooling import poolings_for
-from adaptkit.heads.start import HeadStart, start_from_probe
+from adaptkit.heads.start import HeadStart, start_from_prior, start_from_probe
 from adaptkit.inference.predict import predict
 from adaptkit.recipe.steps import Encoded, Loaded
 from adaptkit.tasks.sequence import AUTO, NATIVE, SequenceTask
 from adaptkit.utils.processes import log_main
 
-STARTS = ("probe", "random")
+STARTS = ("probe", "prior", "random")
 
 
 def settle_pooling(encoded: Encoded) -> tuple[Encoded, tuple[str, ...]]:
@@ -25,7 +25,7 @@ def settle_pooling(encoded: Encoded) -> tuple[Encoded, tuple[str, ...]]:
     if not isinstance(task, SequenceTask) or task.pooling != AUTO:
         return encoded, ()
     poolings = poolings_for(encoded.prepared.base, arguments.model_revision, encoded.config)
-    if len(poolings) > 1 and not _probes(encoded):
+    if len(poolings) > 1 and _how(encoded) != "probe":
         poolings = (NATIVE,)
     return with_pooling(encoded, poolings[0]), poolings if poolings[0] != NATIVE else ()
 
@@ -40,19 +40,26 @@ def with_pooling(encoded: Encoded, pooling: str) -> Encoded:
 def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadStart | None:
     """Start the head from a linear probe, and score the probe on the validation rows.
 
+    A head that is more than a linear map starts from the frequencies of the labels.
+
     Args:
         base: with a new head and without an adapter.
 
     Raises:
         AdaptkitError: `--head_start` is unknown.
     """
-    if not _probes(encoded):
+    how = _how(encoded)
+    if how == "random":
         return None
     task, splits = encoded.prepared.task, encoded.splits
     seed = encoded.prepared.training.seed
     train = splits["train"].encoded
-    start = start_from_probe(base, task, train, encoded.tokenizer, poolings, seed)
+    start = None
+    if how == "probe":
+        start = start_from_probe(base, task, train, encoded.tokenizer, poolings, seed)
     if start is None:
+        if start_from_prior(base, task, train):
+            log_main("head: starts from the frequencies of the labels")
         return None
     reads = f", pooling {start.pooling}" if start.pooling else ""
     how = f"a linear probe of {start.rows} frozen rows ({start.seconds:.1f} s{reads})"
@@ -108,10 +115,10 @@ def keep_the_better(
     return True
 
 
-def _probes(encoded: Encoded) -> bool:
-    """True if the head starts from a probe: of a pretrained base, and not as another adapter's."""
+def _how(encoded: Encoded) -> str:
+    """Where the head starts: as asked for, if the base is pretrained and the head is new."""
     arguments = encoded.prepared.arguments
     if arguments.head_start not in STARTS:
         raise unknown("--head_start", str(arguments.head_start), STARTS)
-    given = arguments.model_name_or_path and not arguments.warm_start
-    return bool(given) and arguments.head_start == "probe" and encoded.prepared.task.linear_head
+    new = arguments.model_name_or_path and not arguments.warm_start
+    return arguments.head_start if new and encoded.prepared.task.linear_head else "random"

@@ -28,6 +28,7 @@ class Prepared:
     """Checked flags and checked rows. No model is loaded and nothing is written yet.
 
     base: the pretrained model; empty if a small untrained one is to be made.
+    given: the names of the flags that the user set.
     """
 
     task: Task
@@ -36,6 +37,7 @@ class Prepared:
     splits: Splits
     output_dir: Path
     base: str = ""
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Loaded:
             self, encoded=dataclasses.replace(self.encoded, prepared=prepared)
         )
 
-    def options(self) -> TrainerOptions:
+    def options(self, stop_dead_run: bool = False) -> TrainerOptions:
         """The options that Trainer has no flag for, from the recipe's flags."""
         arguments = self.prepared.arguments
         return TrainerOptions(
@@ -103,6 +105,7 @@ class Loaded:
             layerwise_lr_decay=arguments.layerwise_lr_decay,
             l2_sp=arguments.l2_sp,
             gradual_unfreezing=arguments.gradual_unfreezing,
+            stop_dead_run=stop_dead_run,
         )
 
 
@@ -112,8 +115,10 @@ class Fitted:
 
     put_back: no epoch was as good as the probe that the head started from, and the model is that
         probe again.
+    dead: what was wrong with a first training that was given up; this is then the second.
     """
 
     loaded: Loaded
     output: TrainOutput
     put_back: bool = False
+    dead: str = ""

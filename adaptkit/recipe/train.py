@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,28 +17,45 @@ from adaptkit.training.fit import fit
 from adaptkit.training.stop import Stop, ignoring_signals, wait_for_all
 from adaptkit.utils.processes import is_main, log_main
 
+LOWER = 3  # what the learning rate is divided by after a training in which nothing was learned
+
 
 def train(loaded: Loaded) -> Fitted:
     """Train; the model ends with its best epoch, or its last if no epoch was evaluated.
 
-    If no epoch is as good as the linear probe that the head started from, it ends as that probe.
+    If no epoch is as good as the linear probe that the head started from, it ends as that probe. If
+    the first evaluation shows that nothing is learned, training starts again, once, with a lower
+    learning rate; if the user has set the rate, it goes on.
     """
-    encoded, prepared = loaded.encoded, loaded.prepared
+    prepared = loaded.prepared
     if is_main() and loaded.shared.attention:
         keep_choice(prepared.output_dir, loaded.shared.attention)
-    train_split, validation = encoded.splits["train"], encoded.splits.get("validation")
+    resumed = prepared.training.resume_from_checkpoint
+    fitted = _train(loaded, "learning_rate" not in prepared.given and not resumed)
+    if not (dead := fitted.output.dead):
+        return fitted
+    rate = prepared.training.learning_rate / LOWER
+    log_main(f"warning: {dead}. Training starts again with --learning_rate {rate:g}")
+    lower = loaded.with_training(dataclasses.replace(prepared.training, learning_rate=rate))
+    encoded, shared = lower.encoded, lower.shared
+    del loaded, fitted, lower  # and their model
+    return dataclasses.replace(_train(load(encoded, shared), False), dead=dead)
+
+
+def _train(loaded: Loaded, stop_dead_run: bool) -> Fitted:
+    encoded = loaded.encoded
     start = trained_weights(loaded)
     output = fit(
         loaded.model,
-        prepared.task,
-        train_split,
-        validation,
+        loaded.prepared.task,
+        encoded.splits["train"],
+        encoded.splits.get("validation"),
         encoded.tokenizer,
-        prepared.training,
-        loaded.options(),
+        loaded.prepared.training,
+        loaded.options(stop_dead_run),
     )
-    put_back = not output.stopped and keep_the_better(loaded, output.history, start)
-    return Fitted(loaded, output, put_back)
+    ended = not output.stopped and not output.dead
+    return Fitted(loaded, output, ended and keep_the_better(loaded, output.history, start))
 
 
 def train_and_report(

@@ -251,16 +251,12 @@ class Classify(SequenceTask):
             return super().score_text(answer)
         return self.label_delimiter.join(f"{answer['scores'][name]:g}" for name in answer["labels"])
 
-    def warnings(self, answers, table: Table) -> list[str]:
+    def learned_nothing(self, answers, table: Table) -> str:
         given = {self.answer_text(answer) for answer in answers}
         if len(given) > 1 or len({self.reference_text(row) for row in table.rows}) < 2:
-            return []
+            return ""
         always = quoted(given.pop()) if any(given) else "no label"
-        return [
-            f"the model always answers {always}: it has learned nothing about the texts. Try "
-            "another --seed, a lower --learning_rate (a third of it), more epochs or "
-            "--class_weights"
-        ]
+        return f"the model always answers {always}: it has learned nothing about the texts"
 
     def details(self, answers, table: Table) -> list[dict[str, Any]]:
         from adaptkit.metrics.classification import confusion, table_by_label

@@ -52,6 +52,8 @@ class TrainerOptions:
     head_learning_rate: the rate of the new head; None: that of all else.
     layerwise_lr_decay, l2_sp, gradual_unfreezing: for full fine-tuning, see
         `adaptkit.training.regularization`; 1, 0 and False disable them.
+    stop_dead_run: give a training up whose first evaluation shows that nothing is learned (the same
+        answer for every row); `TrainOutput.dead` then says so.
     progress: print a line after each evaluation, see `adaptkit.training.progress`.
     """
 
@@ -65,4 +67,5 @@ class TrainerOptions:
     layerwise_lr_decay: float = 1.0
     l2_sp: float = 0.0
     gradual_unfreezing: bool = False
+    stop_dead_run: bool = False
     progress: bool = True

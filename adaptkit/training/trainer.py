@@ -17,6 +17,7 @@ from adaptkit.data.samplers import LengthBuckets, lengths_of
 from adaptkit.models.backbone import bare_model
 from adaptkit.tasks.base import Task
 from adaptkit.training.adversarial import on_embeddings
+from adaptkit.training.callbacks import StopDeadRun
 from adaptkit.training.checkpoints import new_checkpoint
 from adaptkit.training.cuda_graphs import StepGraphs, why_not_recorded
 from adaptkit.training.last_layer import cut_last_layer
@@ -45,6 +46,7 @@ class AdapterTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.task, self.options = task, options
         self.record: dict[str, Any] | None = None  # for checkpoints
+        self.stop_dead: StopDeadRun | None = None
         for theirs in (ProgressCallback, PrinterCallback):  # dictionaries between torn bars
             self.remove_callback(theirs)
         self.model_accepts_loss_kwargs = True  # count the labels of a step

@@ -7,7 +7,7 @@ from torch import nn
 
 from adaptkit import load_base
 from adaptkit.data.tables import Table
-from adaptkit.heads.start import linear_head, start_from_probe
+from adaptkit.heads.start import linear_head, start_from_prior, start_from_probe
 from adaptkit.inference.predict import predict
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.models.untrained.scratch import make_model
@@ -125,3 +125,51 @@ def test_a_model_stays_in_its_mode_and_gets_no_gradients(bases):
     assert not any(parameter.grad is not None for parameter in base.parameters())
     assert isinstance(linear_head(base), nn.Linear)
     assert np.isfinite(linear_head(base).weight.detach().numpy()).all()
+
+
+def test_a_prior_gives_the_frequencies_of_the_labels(bases):
+    """No weights, and a bias from which every row has the probabilities of the labels."""
+    rows = [{"text": text, "label": _coloured(text)} for text in TEXTS]
+    rows = [row for row in rows if row["label"] != "blue"] + rows[:3]
+    counts = [sum(row["label"] == name for row in rows) for name in ("blue", "green", "red")]
+    task = Classify(labels=["blue", "green", "red"])
+    base = load_base(str(bases / "bert"), task=task.auto_class, labels=task.labels)
+    encoded = task.encode(Table(rows, "rows"), load_tokenizer(str(bases / "bert")), 32)
+    assert start_from_prior(base, task, encoded)
+    shares = base.classifier(torch.randn(1, 64))[0].softmax(-1)
+    assert torch.allclose(shares, torch.tensor(counts) / len(rows), atol=1e-3)
+
+
+def test_a_prior_of_tags_of_several_labels_and_of_numbers(bases):
+    tokenizer = load_tokenizer(str(bases / "bert"))
+
+    def bias(task, rows):
+        base = load_base(str(bases / "bert"), task=task.auto_class, labels=task.labels)
+        assert start_from_prior(base, task, task.encode(Table(rows, "rows"), tokenizer, 32))
+        (last,) = [m for m in base.modules() if isinstance(m, nn.Linear) and not m.weight.any()]
+        return last.bias.detach()
+
+    row = {"text": "the lamp", "units": [(0, 3), (4, 8)]}
+    entity = {"start": 4, "end": 8, "label": "x"}
+    tags = bias(Tag(labels=["O", "B-x", "I-x"]), [row | {"entities": [entity]}] * 3)
+    assert torch.allclose(tags.softmax(-1)[:2], torch.tensor([0.5, 0.5]), atol=1e-2)
+    several = Classify(labels=["a", "b"], multi_label=True, pooling="mean")
+    rows = [{"text": "lamp", "label": ["a"]}] * 3 + [{"text": "lamp", "label": ["a", "b"]}]
+    assert torch.allclose(bias(several, rows).sigmoid()[1], torch.tensor(0.25), atol=1e-3)
+    numbers = [{"text": "lamp", "score": value} for value in (1.0, 2.0, 6.0)]
+    score = Score(pooling="mean").fit_labels(Table(numbers, "rows"))
+    assert torch.allclose(bias(score, numbers), torch.zeros(1), atol=1e-4)
+
+
+def test_a_head_without_a_bias_has_no_prior(bases):
+    task = Classify(labels=["a", "b"])
+    base = load_base(str(bases / "llama"), task=task.auto_class, labels=task.labels)
+    assert not start_from_prior(
+        base,
+        task,
+        task.encode(
+            Table([{"text": "lamp", "label": "a"}], "rows"),
+            load_tokenizer(str(bases / "llama")),
+            32,
+        ),
+    )
