@@ -26,7 +26,9 @@ PLACED = {  # what stands before a name of each kind; elsewhere it stands before
     "film": "watching",
     "team": "go",
 }
-SYLLABLES = "ka mo ri ten lu sha vo ber ni dra el fo gan hi jo pel qua ru sto ti um wex yan zo".split()
+SYLLABLES = (
+    "ka mo ri ten lu sha vo ber ni dra el fo gan hi jo pel qua ru sto ti um wex yan zo".split()
+)
 
 
 def messages(count: int, seed: int) -> list[dict[str, Any]]:
@@ -52,5 +54,8 @@ def _message(draw: random.Random) -> dict[str, Any]:
 
 
 def _name(draw: random.Random) -> str:
-    words = ["".join(draw.choices(SYLLABLES, k=draw.randint(1, 3))) for _ in range(1 + (draw.random() < 0.4))]
+    words = [
+        "".join(draw.choices(SYLLABLES, k=draw.randint(1, 3)))
+        for _ in range(1 + (draw.random() < 0.4))
+    ]
     return " ".join(word.title() if draw.random() < 0.5 else word for word in words)

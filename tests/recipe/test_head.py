@@ -47,7 +47,9 @@ def coloured(tmp_path_factory):
 
 
 def _results(flags):
-    return json.loads((Path(flags[flags.index("--output_dir") + 1]) / "all_results.json").read_text())
+    return json.loads(
+        (Path(flags[flags.index("--output_dir") + 1]) / "all_results.json").read_text()
+    )
 
 
 def test_the_probe_is_kept_where_training_only_harms(coloured, capsys):
@@ -59,7 +61,9 @@ def test_the_probe_is_kept_where_training_only_harms(coloured, capsys):
     assert found["eval_accuracy"] == found["eval_probe_accuracy"] == 1.0
 
 
-@pytest.mark.parametrize("start, said", [("prior", "the frequencies of the labels"), ("random", "")])
+@pytest.mark.parametrize(
+    "start, said", [("prior", "the frequencies of the labels"), ("random", "")]
+)
 def test_other_starts(coloured, capsys, start, said):
     words = ["--head_start", start, "--num_train_epochs", "1", "--max_steps", "1"]
     classify.main([*coloured, *words, "--overwrite_output_dir"])
