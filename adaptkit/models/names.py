@@ -27,7 +27,6 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
 
     # Its architecture becomes one of transformers'.
     import adaptkit.models.untrained.small_networks  # noqa: F401
-
     from adaptkit.models.pooled_files import MODEL_TYPE, family_config
 
     def load() -> Any:

@@ -58,8 +58,8 @@ def write_code(folder: Path, model: Any) -> None:
 
 
 def _code(kind: Any) -> str:
-    parts = [pooled.pool, pooled.Pool, pooled.PooledClassifier]
-    source = "\n\n".join(map(inspect.getsource, parts))
+    parts: tuple[Any, ...] = (pooled.pool, pooled.Pool, pooled.PooledClassifier)
+    source = "\n\n".join(inspect.getsource(part) for part in parts)
     return TEXT.format(
         config=kind.config_class.__name__,
         module=kind.network.__module__,

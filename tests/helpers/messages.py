@@ -5,19 +5,73 @@ from __future__ import annotations
 import random
 from typing import Any
 
-OPENINGS = (
-    "omg|so tired of|anyone know|still thinking about|why is it|lol|missing it all|up early|rt|"
-    "who else loves|never again|shoutout|yo|honestly|my mom says|i swear|ok but|smh|new day and"
-).split("|")
-MIDDLES = (
-    "my new shoes|the rain today|this traffic|free coffee|little brother|the last bus|that song|"
-    "a good book|homework|the weekend|these pancakes|a long nap|my phone|the gym|some quiet|"
-    "with friends|at home|watching tv|listening to music|new at work|to the game|with my dog"
-).split("|")
-ENDINGS = (
-    "haha|cant wait|so good|ugh|not fair|pls help|again|this morning|tonight maybe|no idea why|"
-    "best day ever|i guess|for real|with the boys|and im broke|:)|#blessed|#monday|x|at the beach"
-).split("|")
+OPENINGS = [
+    "omg",
+    "so tired of",
+    "anyone know",
+    "still thinking about",
+    "why is it",
+    "lol",
+    "missing it all",
+    "up early",
+    "rt",
+    "who else loves",
+    "never again",
+    "shoutout",
+    "yo",
+    "honestly",
+    "my mom says",
+    "i swear",
+    "ok but",
+    "smh",
+    "new day and",
+]
+MIDDLES = [
+    "my new shoes",
+    "the rain today",
+    "this traffic",
+    "free coffee",
+    "little brother",
+    "the last bus",
+    "that song",
+    "a good book",
+    "homework",
+    "the weekend",
+    "these pancakes",
+    "a long nap",
+    "my phone",
+    "the gym",
+    "some quiet",
+    "with friends",
+    "at home",
+    "watching tv",
+    "listening to music",
+    "new at work",
+    "to the game",
+    "with my dog",
+]
+ENDINGS = [
+    "haha",
+    "cant wait",
+    "so good",
+    "ugh",
+    "not fair",
+    "pls help",
+    "again",
+    "this morning",
+    "tonight maybe",
+    "no idea why",
+    "best day ever",
+    "i guess",
+    "for real",
+    "with the boys",
+    "and im broke",
+    ":)",
+    "#blessed",
+    "#monday",
+    "x",
+    "at the beach",
+]
 PLACED = {  # what stands before a name of each kind; elsewhere it stands before ordinary words
     "person": "with",
     "place": "at",
@@ -26,9 +80,32 @@ PLACED = {  # what stands before a name of each kind; elsewhere it stands before
     "film": "watching",
     "team": "go",
 }
-SYLLABLES = (
-    "ka mo ri ten lu sha vo ber ni dra el fo gan hi jo pel qua ru sto ti um wex yan zo".split()
-)
+SYLLABLES = [
+    "ka",
+    "mo",
+    "ri",
+    "ten",
+    "lu",
+    "sha",
+    "vo",
+    "ber",
+    "ni",
+    "dra",
+    "el",
+    "fo",
+    "gan",
+    "hi",
+    "jo",
+    "pel",
+    "qua",
+    "ru",
+    "sto",
+    "ti",
+    "um",
+    "wex",
+    "yan",
+    "zo",
+]
 
 
 def messages(count: int, seed: int) -> list[dict[str, Any]]:
