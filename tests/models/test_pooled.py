@@ -166,7 +166,8 @@ for folder in folders:
         raise AssertionError("it was loaded as something else")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
-    print(json.dumps(pipeline("text-classification", model=model, tokenizer=tokenizer)(texts)))
+    answer = pipeline("text-classification", model=model, tokenizer=tokenizer)
+    print(json.dumps(answer(texts, truncation=True, max_length=32)))
 """
 
 
