@@ -24,6 +24,7 @@ from adaptkit.data.encoded import Encoded
 from adaptkit.data.samplers import lengths_of, padding_share
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.inference.predict import predict
+from adaptkit.metrics.units import LOWER_IS_BETTER
 from adaptkit.models.backbone import bare_model
 from adaptkit.tasks.base import Task
 from adaptkit.training.callbacks import StopOnBadLoss
@@ -51,8 +52,6 @@ class TrainOutput:
     history: list[dict[str, float]] = field(default_factory=list)
     stopped: Stop | None = None
 
-
-LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
 
 FEW = 8  # rows to find out which metrics a task has
 
