@@ -48,6 +48,12 @@ class Comparison:
         return next(iter(self.metrics))
 
     @property
+    def names(self) -> tuple[str, str]:
+        """The names of both folders, or their paths if the names are equal."""
+        first, second = (Path(folder).resolve().name for folder in (self.first, self.second))
+        return (first, second) if first != second else (self.first, self.second)
+
+    @property
     def better(self) -> str | None:
         """The better adapter; None if the rows show no difference in the main metric.
 
@@ -60,17 +66,18 @@ class Comparison:
 
     def __str__(self) -> str:
         found, metric = self.metrics[self.metric], self.metric
-        chance = f"p = {self.p:.3f}"
+        (first, second), chance = self.names, f"p = {self.p:.3f}"
         if self.better is None:
             signed = amounts(metric, found.value, found.low, found.high, "+")
             return (
-                f"no difference can be seen with {self.rows} rows: {metric} of {self.second} is "
-                f"{signed} from that of {self.first}, {chance}"
+                f"no difference can be seen with {self.rows} rows: {metric} of {second} is "
+                f"{signed} from that of {first}, {chance}"
             )
         low, high = sorted((abs(found.low), abs(found.high)))
         way = "lower" if metric in LOWER_IS_BETTER else "higher"
         size = amounts(metric, abs(found.value), low, high)
-        return f"{self.better} is better: its {metric} is {way} by {size}, {chance}"
+        better = second if self.better == self.second else first
+        return f"{better} is better: its {metric} is {way} by {size}, {chance}"
 
 
 def compare(
@@ -148,20 +155,13 @@ def show(found: Sequence[Comparison], column: str | None = None) -> str:
 
 
 def _metrics_table(one: Comparison) -> list[tuple[str, ...]]:
-    head = ("metric", *_headings(one), "difference", "95 % interval")
+    head = ("metric", *one.names, "difference", "95 % interval")
     return [head, *((name, *_cells(found)) for name, found in one.metrics.items())]
-
-
-def _headings(one: Comparison) -> tuple[str, str]:
-    """The names of both folders, or their paths if the names are equal."""
-    paths = Path(one.first), Path(one.second)
-    first, second = (path.resolve().name for path in paths)
-    return (first, second) if first != second else (str(paths[0]), str(paths[1]))
 
 
 def _groups_table(pair: list[Comparison], column: str) -> list[tuple[str, ...]]:
     whole = pair[0]
-    names = (f"{whole.metric} of {name}" for name in _headings(whole))
+    names = (f"{whole.metric} of {name}" for name in whole.names)
     rows: list[tuple[str, ...]] = [(column, "rows", *names, "difference", "95 % interval", "p")]
     for one in pair:
         found = one.metrics.get(whole.metric)
