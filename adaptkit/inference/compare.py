@@ -131,6 +131,8 @@ def compare(
             if a is None or b is None:
                 raise AdaptkitError(f"{note}.")
             metrics = _by_task(task, differences(a, b, resamples, seed))
+            if not metrics:
+                raise AdaptkitError(f"{task.name} gives {names[0]} and {name} no finite metric.")
             p = swap_p(a, b, next(iter(metrics)), resamples, seed)
             found.append(Comparison(names[0], name, one.name, len(a), metrics, p, note))
     return found
