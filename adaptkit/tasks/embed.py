@@ -12,6 +12,7 @@ from adaptkit.data.collate import Pad
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import unknown
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
@@ -172,22 +173,27 @@ class Embed(Task):
             ]
         return answers
 
-    def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.regression import regression
-        from adaptkit.metrics.retrieval import retrieval
+    def row_scores(self, answers, table: Table) -> RowScores:
+        from adaptkit.metrics.regression import regression_rows
+        from adaptkit.metrics.retrieval import retrieval_rows
 
         if self.column("score"):
             predictions, references = (
                 [answer["similarity"] for answer in answers],
                 [row["score"] for row in table.rows],
             )
-            scores = regression(predictions, references)
-            return {name: scores[name] for name in ("spearmanr", "pearson")}
+            every = regression_rows(predictions, references)
+
+            def correlations(*parts) -> dict[str, float]:
+                scores = every.combine(*parts)
+                return {name: scores[name] for name in ("spearmanr", "pearson")}
+
+            return RowScores(every.parts, correlations)
         one, two = (
             np.asarray([answer[key] for answer in answers])
             for key in ("embedding", "pair_embedding")
         )
-        return retrieval(one, two, [row["text_pair"] for row in table.rows])
+        return retrieval_rows(one, two, [row["text_pair"] for row in table.rows])
 
     def reference_text(self, row: dict[str, Any]) -> str:
         return row["text_pair"] if "score" not in row else f"{row['score']:g}"
