@@ -45,8 +45,7 @@ class Task:
     name: ClassVar[str]
     # The transformers Auto class that builds the model with this task's head.
     auto_class: ClassVar[str]
-    # The name in transformers, where transformers would assume another.
-    problem_type: ClassVar[str | None] = None
+    problem_type: ClassVar[str | None] = None  # in transformers, if it would assume another
 
     # Part of a row -> its default column, or None for a part used only if named.
     parts: ClassVar[dict[str, str | None]]
@@ -68,6 +67,7 @@ class Task:
     answers: ClassVar[bool] = True  # the task gives answers
     generates: ClassVar[bool] = False  # answers are generated token by token, see `generate`
     base_knows: ClassVar[bool] = False  # the frozen base can do this too, and is scored beside it
+    hosted: ClassVar[bool] = True  # a host can answer for it
 
     smooths: ClassVar[bool] = True  # the loss supports label smoothing
     same_inputs: ClassVar[bool] = True  # the model reads the same tokens in every epoch

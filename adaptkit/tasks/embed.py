@@ -147,13 +147,7 @@ class Embed(Task):
 
     def pool(self, outputs, batch):
         """One vector of length 1 per text, `(texts, hidden)`."""
-        from torch.nn import functional
-
-        states = outputs.last_hidden_state.float()
-        if self.pooling == "cls":
-            return functional.normalize(states[:, 0], dim=-1)
-        mask = batch["attention_mask"][..., None].to(states)
-        return functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
+        return unit_vectors(outputs, batch, self.pooling)
 
     def postprocess(self, outputs, batch, labels):
         """`(rows, 2, hidden)`, or `(rows, 1, hidden)` without pairs."""
@@ -225,3 +219,14 @@ class Embed(Task):
             f"{tokenizer.decode(row['input_ids'])}  <->  "
             f"{tokenizer.decode(row['pair_input_ids'])}  ({row['labels']:g})"
         )
+
+
+def unit_vectors(outputs: Any, batch: dict[str, Any], pooling: str) -> Any:
+    """One vector of length 1 per text, `(texts, hidden)`, from the states of its tokens."""
+    from torch.nn import functional
+
+    states = outputs.last_hidden_state.float()
+    if pooling == "cls":
+        return functional.normalize(states[:, 0], dim=-1)
+    mask = batch["attention_mask"][..., None].to(states)
+    return functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
