@@ -69,7 +69,7 @@ def test_the_loss_is_that_of_each_rows_own_options(bert):
     task = Decide()
     rows = _rows(["red", "green"], ["blue", "red", "a dark green"])
     rows = [row | {"label": row["options"][-1]} for row in rows]
-    outputs, encoded, table = _outputs(task, rows, bert)
+    outputs, encoded, _ = _outputs(task, rows, bert)
     wanted = sum(
         torch.nn.functional.cross_entropy(torch.tensor(one[:n]), torch.tensor(n - 1))
         for one, n in zip(outputs, (2, 3), strict=True)
