@@ -29,12 +29,16 @@ if TYPE_CHECKING:
     from adaptkit.methods.base import Method as Method
     from adaptkit.methods.base import Param as Param
     from adaptkit.methods.base import rows as rows
+    from adaptkit.methods.bias import Bias as Bias
     from adaptkit.methods.bottleneck import Bottleneck as Bottleneck
     from adaptkit.methods.grammar import parse_method as parse_method
     from adaptkit.methods.ia3 import IA3 as IA3
     from adaptkit.methods.lora import LoRA as LoRA
+    from adaptkit.methods.miss import MiSS as MiSS
     from adaptkit.methods.prefix import Prefix as Prefix
+    from adaptkit.methods.reft import ReFT as ReFT
     from adaptkit.methods.registry import register as register
+    from adaptkit.methods.vera import VeRA as VeRA
     from adaptkit.models.architectures import register_architecture as register_architecture
     from adaptkit.models.find_sites import find_sites as find_sites
     from adaptkit.models.fingerprint import fingerprint as fingerprint
@@ -81,12 +85,16 @@ _HOME = {
     "Method": "adaptkit.methods.base",
     "Param": "adaptkit.methods.base",
     "rows": "adaptkit.methods.base",
+    "Bias": "adaptkit.methods.bias",
     "Bottleneck": "adaptkit.methods.bottleneck",
     "parse_method": "adaptkit.methods.grammar",
     "IA3": "adaptkit.methods.ia3",
     "LoRA": "adaptkit.methods.lora",
+    "MiSS": "adaptkit.methods.miss",
     "Prefix": "adaptkit.methods.prefix",
+    "ReFT": "adaptkit.methods.reft",
     "register": "adaptkit.methods.registry",
+    "VeRA": "adaptkit.methods.vera",
     "register_architecture": "adaptkit.models.architectures",
     "find_sites": "adaptkit.models.find_sites",
     "fingerprint": "adaptkit.models.fingerprint",

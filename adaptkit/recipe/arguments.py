@@ -26,8 +26,9 @@ class RecipeArguments:
     model_revision: str | None = flag(None, "branch, tag or commit of the model on the Hub")
     method: str | None = flag(
         None,
-        "method to inject: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME; "
-        "full: all weights (default: that of the --warm_start adapter, else lora)",
+        "method to inject: lora, bottleneck, prefix, ia3, bias, reft, miss, vera, a union a+b, "
+        "mam, unipelt, peft:NAME; full: all weights (default: that of the --warm_start adapter, "
+        "else lora)",
     )
     train: str = flag(
         "adapter",
