@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from adaptkit.adapters.card import TaskCard as TaskCard
     from adaptkit.adapters.card import read_card as read_card
     from adaptkit.adapters.inject import adapt as adapt
+    from adaptkit.adapters.low_rank.shrink import shrink as shrink
     from adaptkit.adapters.save_load import load_adapter as load_adapter
     from adaptkit.adapters.save_load import save_adapter as save_adapter
     from adaptkit.adapters.tuner import AdaptConfig as AdaptConfig
@@ -68,6 +69,7 @@ _HOME = {
     "TaskCard": "adaptkit.adapters.card",
     "read_card": "adaptkit.adapters.card",
     "adapt": "adaptkit.adapters.inject",
+    "shrink": "adaptkit.adapters.low_rank.shrink",
     "load_adapter": "adaptkit.adapters.save_load",
     "save_adapter": "adaptkit.adapters.save_load",
     "AdaptConfig": "adaptkit.adapters.tuner",

@@ -4,8 +4,8 @@
                            s(x): (r,), the sum of the blocks of x, each r numbers long
 
 Block k holds the numbers k r to k r + r - 1 of x; the last one is filled up with zeros. It is LoRA
-with A = [I I ... I], which is neither stored nor multiplied, so a layer keeps r (and not in) numbers
-a token for its backward pass. As in PEFT, there is no scale; the forms `bat` and `mini` are left
+with A = [I I ... I], neither stored nor multiplied, so a layer keeps r (and not in) numbers of
+each token for its backward pass. As in PEFT, there is no scale; the forms `bat` and `mini` are left
 out.
 """
 
