@@ -40,6 +40,7 @@ from adaptkit.methods.lora import LoRA
 from adaptkit.models.backbone import backbone_of, base_modules
 from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.load import load_base
+from adaptkit.models.pooled import auto_mapping
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
@@ -83,9 +84,8 @@ def save_adapter(
     else:
         method, settings = f"peft:{config.peft_type.value}", _settings(config)
     card = _complete(card or TaskCard(), base, method)
-    task_type = peft_task_type(base)
     settings |= {"base_model_name_or_path": card.base, "revision": card.revision}
-    settings |= {"task_type": settings.get("task_type") or (task_type and task_type.value)}
+    settings |= _class_for_peft(base, settings)
     with new_version(folder) as staged:
         save_file(tensors, staged / WEIGHTS, metadata={"format": "pt"})
         card.weights_sha256 = hashlib.sha256((staged / WEIGHTS).read_bytes()).hexdigest()
@@ -303,6 +303,16 @@ def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
     )  # PEFT has methods that train or split base weights
     known["fingerprint"] = record.fingerprint if edited else _fingerprint(base)
     return dataclasses.replace(card, **known)
+
+
+def _class_for_peft(base: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """How PEFT finds the class of the model: by its task, or by name where it is not one of
+    transformers'.
+    """
+    if own := auto_mapping(base):
+        return {"task_type": None, "auto_mapping": own}
+    task_type = peft_task_type(base)
+    return {"task_type": settings.get("task_type") or (task_type and task_type.value)}
 
 
 def _settings(config: peft.PeftConfig) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from transformers import PreTrainedModel
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.backbone import Backbone
 from adaptkit.models.backbone import backbone_of
 from adaptkit.models.load import load_base
+from adaptkit.models.pooled import find_class
 
 
 class Replay(nn.Module):
@@ -108,15 +110,11 @@ class Heads:
 
     def fresh(self, model_class: str, labels: int = 2) -> Any:
         """A task model without memory for its parameters."""
-        import transformers
-
         config = copy.deepcopy(self.backbone.model.config)
         config.num_labels = labels
-        make: Any = getattr(transformers, model_class, None)
+        make: Any = find_class(model_class)
         is_auto = model_class.startswith("AutoModel")
-        if not is_auto and not (
-            isinstance(make, type) and issubclass(make, transformers.PreTrainedModel)
-        ):
+        if not is_auto and not (isinstance(make, type) and issubclass(make, PreTrainedModel)):
             raise AdaptkitError(f"{model_class} is no model of transformers.")
         try:
             with torch.device("meta"):

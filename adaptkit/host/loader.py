@@ -222,7 +222,7 @@ class AdapterLoader:
                 )
             if files.is_ours and not card.labels and _needs_labels(task):
                 raise AdaptkitError("its card names no labels: its head's outputs mean nothing.")
-            return (task if task.answers else None), own_class or task.auto_class
+            return (task if task.answers else None), task.auto_class
         own_class = own_class or (files.settings.get("auto_mapping") or {}).get("base_model_class")
         kind = (
             files.settings.get("task_type")

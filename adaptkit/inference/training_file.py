@@ -18,7 +18,7 @@ from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.read import read
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
-from adaptkit.tasks.label_checks import labels_of
+from adaptkit.tasks.labels.checks import labels_of
 from adaptkit.utils.atomic_files import without_parts
 
 PACKED = (".gz", ".bz2", ".xz", ".zip")

@@ -14,6 +14,7 @@ from adaptkit.errors import AdaptkitError, nearest, unknown
 from adaptkit.models.fingerprint import checkpoint_files, fingerprint
 from adaptkit.models.names import folder_of, full_name, load_config, loaded_or_refused, resolve
 from adaptkit.models.new_modules import new_modules, quantized_maps
+from adaptkit.models.pooled import find_class
 from adaptkit.models.quantization import (
     AUTO,
     QUANTIZE,
@@ -105,21 +106,12 @@ def load_base(
         AdaptkitError: the model does not exist, the task or quantization is unknown, or the
             checkpoint holds only part of the head.
     """
-    import transformers
-
     from adaptkit.tasks.registry import find_task
 
     quantize = None if quantize == "none" else quantize
     if quantize not in (None, *QUANTIZE):
         raise unknown("quantization", str(quantize), QUANTIZE)
-    class_name = (
-        task
-        if task and hasattr(transformers, task)
-        else find_task(task).auto_class
-        if task
-        else "AutoModel"
-    )
-    auto_class = getattr(transformers, class_name)
+    auto_class = find_class(task := task or "AutoModel") or find_class(find_task(task)().auto_class)
     source = resolve(name_or_path)
     settings = load_config(name_or_path, revision)
     if labels is not None:

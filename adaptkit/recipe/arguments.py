@@ -53,6 +53,14 @@ class RecipeArguments:
     fuse: list[str] | None = flag(
         None, "folders of bottleneck adapters (pfeiffer) to combine with AdapterFusion"
     )
+    head_start: str = flag(
+        "probe",
+        "where the task's new head starts: probe (a regularised linear map fitted on the frozen "
+        "base's features), prior (the frequencies of the labels), random",
+    )
+    head_learning_rate: float | None = flag(
+        None, "learning rate of the task's new head (default: --learning_rate)"
+    )
     quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
     attn_implementation: str | None = flag(

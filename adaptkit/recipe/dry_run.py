@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from adaptkit.adapters.full import FULL
 from adaptkit.adapters.save_load import load_adapter
 from adaptkit.adapters.tensors import adapter_tensors
 from adaptkit.errors import AdaptkitError
 from adaptkit.inference.predict import predict
+from adaptkit.models.pooled import find_class
 from adaptkit.recipe.data_checks import check_data
 from adaptkit.recipe.encode import encode
 from adaptkit.recipe.finish import save
@@ -84,7 +84,7 @@ def estimate(encoded: Encoded) -> str:
     """
     task, training, config = encoded.prepared.task, encoded.prepared.training, encoded.config
     with torch.device("meta"):
-        model = getattr(transformers, task.auto_class).from_config(config)
+        model = find_class(task.auto_class).from_config(config)
     weights = sum(parameter.numel() for parameter in model.parameters())
     matrices = (p for name, p in model.named_parameters() if p.dim() == 2 and "embed" not in name)
     dense = sum(parameter.numel() for parameter in matrices)

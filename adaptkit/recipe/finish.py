@@ -48,6 +48,8 @@ def finish(fitted: Fitted) -> dict[str, Any]:
         metrics |= {f"{SHORT[split]}_{name}": value for name, value in found.items()}
     table = loaded.encoded.splits[shown].table.take(range(len(answers)))
     parameters = loaded.model.parameters()
+    if loaded.head_start and loaded.head_start.score is not None:
+        metrics[f"eval_probe_{loaded.prepared.task.best_metric}"] = loaded.head_start.score
     metrics["trainable_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
     save(loaded, folder, metrics, stopped=str(stop) if stop else None)
     weights = Path(MODEL if loaded.prepared.arguments.method == FULL else WEIGHTS)
@@ -55,6 +57,7 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     metrics["adapter_bytes"] = sum(path.stat().st_size for path in files)
     task = loaded.prepared.task
     warnings = task.warnings(answers, table) if answers else []
+    warnings += [*_beside_the_probe(fitted), *_trained_again(fitted)]
     warnings += [f"the training was stopped {stop}, and nothing was evaluated"] if stop else []
     _write_reports(fitted, metrics, shown, table, answers, warnings)
     closing = report.closing_table(_closing(task, metrics))
@@ -62,6 +65,30 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     for warning in (*warnings, *_untrained(loaded)):
         log_main(f"warning: {warning}")
     return metrics
+
+
+def _beside_the_probe(fitted: Fitted) -> list[str]:
+    """What to know if the training made the head's linear probe no better."""
+    start = fitted.loaded.head_start
+    if not fitted.put_back or start is None:
+        return []
+    metric = fitted.loaded.prepared.task.best_metric
+    return [
+        f"no epoch was as good as the linear probe that the head started from (validation "
+        f"{metric} {start.score:.4f}): the probe is kept, and the adapter changes nothing. Try a "
+        "lower --learning_rate, more epochs or another --method"
+    ]
+
+
+def _trained_again(fitted: Fitted) -> list[str]:
+    """That a first training was given up, and with what this one was trained."""
+    if not fitted.dead:
+        return []
+    rate = fitted.loaded.prepared.training.learning_rate
+    return [
+        f"after the first evaluation of a first training: {fitted.dead}. This one was trained with "
+        f"--learning_rate {rate:g}"
+    ]
 
 
 def _untrained(loaded: Loaded) -> list[str]:

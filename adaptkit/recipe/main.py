@@ -42,12 +42,12 @@ def recipe(
             f"--check looks at rows: adaptkit check {name} does it, with the same flags for them."
         )
 
-    from adaptkit.recipe.cross_validation import train_each
     from adaptkit.recipe.dry_run import dry_run
     from adaptkit.recipe.encode import encode
     from adaptkit.recipe.prepare import prepare
-    from adaptkit.recipe.search import search
     from adaptkit.recipe.train import train_and_report
+    from adaptkit.recipe.trials.cross_validation import train_each
+    from adaptkit.recipe.trials.search import search
 
     if arguments.check:
         dry_run(parsed)

@@ -77,7 +77,7 @@ def prepare(parsed: Parsed) -> Prepared:
         for finding in [*findings, *check_one_text(task, splits)]:
             if finding.severity != "good":
                 log_main(f"warning: {finding.text}")
-    return Prepared(task, arguments, training, splits, output_dir)
+    return Prepared(task, arguments, training, splits, output_dir, given=parsed.given)
 
 
 RESUME_HINT = (

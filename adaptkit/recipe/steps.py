@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.data.splits import Splits
+from adaptkit.heads.start import HeadStart
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.tasks.base import Task
 from adaptkit.training.activation_cache import ActivationCache
@@ -27,6 +28,7 @@ class Prepared:
     """Checked flags and checked rows. No model is loaded and nothing is written yet.
 
     base: the pretrained model; empty if a small untrained one is to be made.
+    given: the names of the flags that the user set.
     """
 
     task: Task
@@ -35,6 +37,7 @@ class Prepared:
     splits: Splits
     output_dir: Path
     base: str = ""
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,15 @@ class Shared:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The base with its head and a fresh adapter."""
+    """The base with its head and a fresh adapter.
+
+    head_start: how the head was started from a probe; None if it is random.
+    """
 
     encoded: Encoded
     model: Any
     shared: Shared = Shared()
+    head_start: HeadStart | None = None
 
     @property
     def prepared(self) -> Prepared:
@@ -84,7 +91,7 @@ class Loaded:
             self, encoded=dataclasses.replace(self.encoded, prepared=prepared)
         )
 
-    def options(self) -> TrainerOptions:
+    def options(self, stop_dead_run: bool = False) -> TrainerOptions:
         """The options that Trainer has no flag for, from the recipe's flags."""
         arguments = self.prepared.arguments
         return TrainerOptions(
@@ -94,15 +101,24 @@ class Loaded:
             activation_cache=self.shared.cache,
             cut_last_layer=not arguments.whole_last_layer,
             cuda_graphs=arguments.cuda_graphs,
+            head_learning_rate=arguments.head_learning_rate,
             layerwise_lr_decay=arguments.layerwise_lr_decay,
             l2_sp=arguments.l2_sp,
             gradual_unfreezing=arguments.gradual_unfreezing,
+            stop_dead_run=stop_dead_run,
         )
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model and the log of its training."""
+    """A trained model and the log of its training.
+
+    put_back: no epoch was as good as the probe that the head started from, and the model is that
+        probe again.
+    dead: what was wrong with a first training that was given up; this is then the second.
+    """
 
     loaded: Loaded
     output: TrainOutput
+    put_back: bool = False
+    dead: str = ""

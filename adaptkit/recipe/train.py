@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from adaptkit.recipe.encode import encode
 from adaptkit.recipe.finish import finish
+from adaptkit.recipe.head import keep_the_better, trained_weights
 from adaptkit.recipe.load import load
 from adaptkit.recipe.steps import Encoded, Fitted, Loaded, Prepared, Shared
 from adaptkit.training.fastest_attention import keep_choice
@@ -15,23 +17,45 @@ from adaptkit.training.fit import fit
 from adaptkit.training.stop import Stop, ignoring_signals, wait_for_all
 from adaptkit.utils.processes import is_main, log_main
 
+LOWER = 3  # what the learning rate is divided by after a training in which nothing was learned
+
 
 def train(loaded: Loaded) -> Fitted:
-    """Train; the model ends with its best epoch, or its last if no epoch was evaluated."""
-    encoded, prepared = loaded.encoded, loaded.prepared
+    """Train; the model ends with its best epoch, or its last if no epoch was evaluated.
+
+    If no epoch is as good as the linear probe that the head started from, it ends as that probe. If
+    the first evaluation shows that nothing is learned, training starts again, once, with a lower
+    learning rate; if the user has set the rate, it goes on.
+    """
+    prepared = loaded.prepared
     if is_main() and loaded.shared.attention:
         keep_choice(prepared.output_dir, loaded.shared.attention)
-    train_split, validation = encoded.splits["train"], encoded.splits.get("validation")
+    resumed = prepared.training.resume_from_checkpoint
+    fitted = _train(loaded, "learning_rate" not in prepared.given and not resumed)
+    if not (dead := fitted.output.dead):
+        return fitted
+    rate = prepared.training.learning_rate / LOWER
+    log_main(f"warning: {dead}. Training starts again with --learning_rate {rate:g}")
+    lower = loaded.with_training(dataclasses.replace(prepared.training, learning_rate=rate))
+    encoded, shared = lower.encoded, lower.shared
+    del loaded, fitted, lower  # and their model
+    return dataclasses.replace(_train(load(encoded, shared), False), dead=dead)
+
+
+def _train(loaded: Loaded, stop_dead_run: bool) -> Fitted:
+    encoded = loaded.encoded
+    start = trained_weights(loaded)
     output = fit(
         loaded.model,
-        prepared.task,
-        train_split,
-        validation,
+        loaded.prepared.task,
+        encoded.splits["train"],
+        encoded.splits.get("validation"),
         encoded.tokenizer,
-        prepared.training,
-        loaded.options(),
+        loaded.prepared.training,
+        loaded.options(stop_dead_run),
     )
-    return Fitted(loaded, output)
+    ended = not output.stopped and not output.dead
+    return Fitted(loaded, output, ended and keep_the_better(loaded, output.history, start))
 
 
 def train_and_report(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from adaptkit.tasks.finding import Finding
 
+TRY = "Try another --seed, a lower --learning_rate (a third of it), more epochs or another --method"
+
 
 @dataclass(frozen=True)
 class Task:
@@ -70,6 +72,7 @@ class Task:
     # The loss does the same for every batch of one shape, whatever its content and time.
     recordable: ClassVar[bool] = False
     reads_padding: ClassVar[bool] = False  # the loss depends on the padded length
+    linear_head: ClassVar[bool] = False  # from one vector to the scores of one label
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads per row
 
     # The kind of small model to create if no model is given, and whether all its weights train.
@@ -232,15 +235,13 @@ class Task:
         import torch
 
         logits = outputs.logits
-        return (
-            torch.nn.functional.cross_entropy(
-                logits.reshape(-1, logits.shape[-1]).float(),
-                labels.reshape(-1),
-                reduction="sum",
-                label_smoothing=smoothing,
-            )
-            / items
+        total = torch.nn.functional.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]).float(),
+            labels.reshape(-1),
+            reduction="sum",
+            label_smoothing=smoothing,
         )
+        return total / items
 
     def postprocess(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
         """Reduce a batch's outputs to what `decode` and `metrics` need, `(rows, ...)`."""
@@ -304,11 +305,14 @@ class Task:
         """How sure an answer is, in a line; empty if the task does not say."""
         return str(answer.get("score", ""))
 
+    def learned_nothing(self, answers: list[dict[str, Any]], table: Table) -> str:
+        """What shows that a model has learned nothing, such as one answer to all rows; or empty."""
+        return ""
+
     def warnings(self, answers: list[dict[str, Any]], table: Table) -> list[str]:
-        """What is wrong with the answers of a trained model, whatever their scores: what was seen,
-        and what to try.
-        """
-        return []
+        """What is wrong with a trained model's answers, whatever their scores; what to try."""
+        nothing = self.learned_nothing(answers, table)
+        return [f"{nothing}. {TRY}"] if nothing else []
 
     def details(self, answers: list[dict[str, Any]], table: Table) -> list[dict[str, Any]]:
         """Rows of a table of scores by label, for `per_label.tsv`."""
@@ -329,17 +333,11 @@ class Task:
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
         """An encoded row as the model reads it: tokens with loss in brackets, or `-> label`."""
         labels = row["labels"]
-        if isinstance(labels, list):
-            return " ".join(
-                f"[{token}]" if label != -100 else token
-                for token, label in zip(
-                    tokenizer.convert_ids_to_tokens(row["input_ids"]), labels, strict=True
-                )
-            )
-        return (
-            f"{tokenizer.decode(row['input_ids'])}  ->  "
-            f"{self.labels[labels] if self.labels else labels}"
-        )
+        if not isinstance(labels, list):
+            label = self.labels[labels] if self.labels else labels
+            return f"{tokenizer.decode(row['input_ids'])}  ->  {label}"
+        tokens = zip(tokenizer.convert_ids_to_tokens(row["input_ids"]), labels, strict=True)
+        return " ".join(token if label == -100 else f"[{token}]" for token, label in tokens)
 
     def settings(self) -> dict[str, Any]:
         """The task's own settings, as stored in its card."""

@@ -19,9 +19,10 @@ from adaptkit.data.texts import unknown_label
 from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
-from adaptkit.tasks.label_checks import label_findings, labels_of, majority
-from adaptkit.tasks.read_labels import all_labels, read_labels, with_label_columns
+from adaptkit.tasks.labels.checks import label_findings, labels_of, majority
+from adaptkit.tasks.labels.read import all_labels, read_labels, with_label_columns
 from adaptkit.tasks.registry import register_task
+from adaptkit.tasks.sequence import SequenceTask
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 @register_task
 @dataclass(frozen=True)
-class Classify(Task):
+class Classify(SequenceTask):
     """One of n labels for a text or a text pair; with `multi_label` any number of labels.
 
     label_delimiter: separates several labels in one field.
@@ -57,7 +58,6 @@ class Classify(Task):
     top_k: int | None = flag(None, stored=False)
 
     name = "classify"
-    auto_class = "AutoModelForSequenceClassification"
     recordable = True
     parts = {"text": "text", "text_pair": None, "label": "label"}
     embedded = {"label": "intent"}
@@ -76,6 +76,7 @@ class Classify(Task):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("label_names", "label_columns"):
             names = getattr(self, name)
             if names is not None and (
@@ -153,21 +154,7 @@ class Classify(Task):
         names = {row["name"] for row in chosen.rows}
         return divide(table, {index for index, name in enumerate(groups) if name in names})
 
-    def features(
-        self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
-    ):
-        texts = [
-            [row[part] for row in table.rows]
-            for part in ("text", "text_pair")
-            if part in table.columns
-        ]
-        encoded = dict(tokenizer(*texts, truncation=True, max_length=max_length))
-        encoded["length"] = [len(ids) for ids in encoded["input_ids"]]
-        if labelled:
-            encoded["labels"] = [self._target(row) for row in table.rows]
-        return encoded
-
-    def _target(self, row: dict[str, Any]) -> Any:
+    def target(self, row: dict[str, Any]) -> Any:
         if self.multi_label:
             return [float(label in row["label"]) for label in self.labels]
         return self.labels.index(row["label"])
@@ -264,16 +251,12 @@ class Classify(Task):
             return super().score_text(answer)
         return self.label_delimiter.join(f"{answer['scores'][name]:g}" for name in answer["labels"])
 
-    def warnings(self, answers, table: Table) -> list[str]:
+    def learned_nothing(self, answers, table: Table) -> str:
         given = {self.answer_text(answer) for answer in answers}
         if len(given) > 1 or len({self.reference_text(row) for row in table.rows}) < 2:
-            return []
+            return ""
         always = quoted(given.pop()) if any(given) else "no label"
-        return [
-            f"the model always answers {always}: it has learned nothing about the texts. Try "
-            "another --seed, a lower --learning_rate (a third of it), more epochs or "
-            "--class_weights"
-        ]
+        return f"the model always answers {always}: it has learned nothing about the texts"
 
     def details(self, answers, table: Table) -> list[dict[str, Any]]:
         from adaptkit.metrics.classification import confusion, table_by_label

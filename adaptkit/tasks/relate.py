@@ -12,7 +12,7 @@ from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.flags import flag
-from adaptkit.tasks.read_labels import read_labels
+from adaptkit.tasks.labels.read import read_labels
 from adaptkit.tasks.registry import register_task
 
 # Typed punctuation around the entities, from tokens that the base already knows (Zhou and Chen

@@ -12,14 +12,13 @@ import numpy as np
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import quoted
-from adaptkit.tasks.base import Task
-from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.registry import register_task
+from adaptkit.tasks.sequence import SequenceTask
 
 
 @register_task
 @dataclass(frozen=True)
-class Score(Task):
+class Score(SequenceTask):
     """A number for a text or a text pair; the head learns it scaled to mean 0 and spread 1.
 
     mean, spread: of the training scores. low, high: the smallest and largest training score,
@@ -33,7 +32,6 @@ class Score(Task):
     high: float = math.inf
 
     name = "score"
-    auto_class = "AutoModelForSequenceClassification"
     problem_type = "regression"
     recordable = True
     parts = {"text": "text", "text_pair": None, "score": "score"}
@@ -65,13 +63,8 @@ class Score(Task):
             self, labels=["score"], mean=float(scores.mean()), spread=spread, **edges
         )
 
-    def features(
-        self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
-    ):
-        encoded = Classify().features(table, tokenizer, max_length, labelled=False)
-        if labelled:
-            encoded["labels"] = [(row["score"] - self.mean) / self.spread for row in table.rows]
-        return encoded
+    def target(self, row: dict[str, Any]) -> float:
+        return (row["score"] - self.mean) / self.spread
 
     def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
         return ((outputs.logits.float().squeeze(-1) - labels) ** 2).sum() / items

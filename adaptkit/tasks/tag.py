@@ -67,6 +67,7 @@ class Tag(Task):
     name = "tag"
     auto_class = "AutoModelForTokenClassification"
     recordable = True
+    linear_head = True
     parts = {"text": "text", "entities": "entities", "tokens": "tokens", "tags": "tags"}
     label_parts = ("entities", "tags")
     column_helps = {
@@ -230,14 +231,11 @@ class Tag(Task):
 
         return span_table(*_both(answers, table))
 
-    def warnings(self, answers, table: Table) -> list[str]:
+    def learned_nothing(self, answers, table: Table) -> str:
         found = any(answer["entities"] for answer in answers)
         if found or not any(row["entities"] for row in table.rows):
-            return []
-        return [
-            "the model never predicts an entity: it has learned that most words are O. Try another "
-            "--seed, a lower --learning_rate (a third of it), more epochs or --method bottleneck"
-        ]
+            return ""
+        return "the model never predicts an entity: it has learned that most words are O"
 
     def reference_text(self, row: dict[str, Any]) -> str:
         return _shown(row["entities"], row["text"])

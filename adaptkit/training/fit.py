@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import (
@@ -21,12 +20,12 @@ from transformers import (
 
 from adaptkit.data.collate import Pad
 from adaptkit.data.encoded import Encoded
-from adaptkit.data.samplers import lengths_of, padding_share
+from adaptkit.data.samplers import padding_share
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.inference.predict import predict
 from adaptkit.models.backbone import bare_model
 from adaptkit.tasks.base import Task
-from adaptkit.training.callbacks import StopOnBadLoss
+from adaptkit.training.callbacks import Judge, StopDeadRun, StopOnBadLoss
 from adaptkit.training.frozen_layers import FrozenLayers
 from adaptkit.training.options import EncodedSplit, TrainerOptions
 from adaptkit.training.precision import Precision
@@ -45,11 +44,13 @@ class TrainOutput:
 
     stopped: the signal that ended it early, if one did. A checkpoint was written then, and the
         caller should end soon.
+    dead: why it was given up after its first evaluation, see `TrainerOptions.stop_dead_run`.
     """
 
     metrics: dict[str, float]
     history: list[dict[str, float]] = field(default_factory=list)
     stopped: Stop | None = None
+    dead: str = ""
 
 
 LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
@@ -90,9 +91,11 @@ def make_trainer(
         args.metric_for_best_model = task.best_metric
     args.greater_is_better = args.metric_for_best_model.removeprefix("eval_") not in LOWER_IS_BETTER
     args.remove_unused_columns, args.label_names = False, ["labels"]
-    judged = evaluation(task, validation) if validation else {}
+    judge = Judge(task, validation) if validation else None
+    stop_dead = StopDeadRun(judge) if judge and options.stop_dead_run else None
+    callbacks += [stop_dead] if stop_dead else []
     collate = task.collator(tokenizer)
-    return AdapterTrainer(
+    trainer = AdapterTrainer(
         model,
         args,
         task=task,
@@ -102,20 +105,11 @@ def make_trainer(
         processing_class=tokenizer,
         callbacks=callbacks,
         model_init=model_init,
-        **judged,
+        eval_dataset=judge.rows if judge else None,
+        compute_metrics=judge,
     )
-
-
-def evaluation(task: Task, validation: EncodedSplit) -> dict[str, Any]:
-    """Trainer's evaluation arguments: the rows, sorted by length, and how to score them."""
-    order = np.argsort(lengths_of(validation.encoded), kind="stable")
-    back = np.argsort(order, kind="stable")
-    return {
-        "eval_dataset": validation.encoded.select(order),
-        "compute_metrics": lambda result: task.metrics(
-            result.predictions[back], validation.encoded, validation.table
-        ),
-    }
+    trainer.stop_dead = stop_dead
+    return trainer
 
 
 def fit(
@@ -214,7 +208,8 @@ def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
             padding_share(trainer.buckets(), args.train_batch_size, width), 4
         )
     stopped = on_signal.stop_of(trainer.state)
-    return TrainOutput(metrics, trainer.state.log_history, stopped)
+    dead = trainer.stop_dead.found if trainer.stop_dead else ""
+    return TrainOutput(metrics, trainer.state.log_history, stopped, dead)
 
 
 def skip_frozen_layers(model: nn.Module, options: TrainerOptions) -> AbstractContextManager[Any]:

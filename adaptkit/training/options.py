@@ -49,8 +49,11 @@ class TrainerOptions:
         (`adaptkit.training.last_layer`).
     cuda_graphs: on one GPU, record a training step per batch shape and replay it, where possible
         (`adaptkit.training.cuda_graphs`).
+    head_learning_rate: the rate of the new head; None: that of all else.
     layerwise_lr_decay, l2_sp, gradual_unfreezing: for full fine-tuning, see
         `adaptkit.training.regularization`; 1, 0 and False disable them.
+    stop_dead_run: give a training up whose first evaluation shows that nothing is learned (the same
+        answer for every row); `TrainOutput.dead` then says so.
     progress: print a line after each evaluation, see `adaptkit.training.progress`.
     """
 
@@ -60,7 +63,9 @@ class TrainerOptions:
     activation_cache: ActivationCache | None = None
     cut_last_layer: bool = True
     cuda_graphs: bool = True
+    head_learning_rate: float | None = None
     layerwise_lr_decay: float = 1.0
     l2_sp: float = 0.0
     gradual_unfreezing: bool = False
+    stop_dead_run: bool = False
     progress: bool = True

@@ -1,4 +1,4 @@
-"""Regularization for fine-tuning pretrained weights, against forgetting.
+"""Rates by part, and regularization for fine-tuning pretrained weights, against forgetting.
 
 layer-wise rates      each layer's learning rate is a fraction of that of the layer above
                       (Howard and Ruder 2018, arXiv:1801.06146)
@@ -33,18 +33,29 @@ def depths(model: Any) -> dict[str, int]:
     return found
 
 
-def set_rates(optimizer: torch.optim.Optimizer, model: Any, decay: float) -> None:
-    """Split a fresh optimizer's groups by depth; each layer's rate is `decay` times the next."""
+def layer_factors(model: Any, decay: float) -> dict[int, float]:
+    """The factor on the rate of each parameter, by its id: `decay` times that of the next layer."""
     place = depths(model)
-    by_parameter = {id(parameter): place[name] for name, parameter in model.named_parameters()}
-    top = max(by_parameter.values())
+    top = max(place.values())
+    return {id(p): decay ** (top - place[name]) for name, p in model.named_parameters()}
+
+
+def head_factors(model: Any, factor: float) -> dict[int, float]:
+    """The factor on the rate of each parameter of the new head, by its id."""
+    record = getattr(model, "adaptkit_base", None)
+    new = [model.get_submodule(path) for path in (record.head if record else ())]
+    return {id(parameter): factor for part in new for parameter in part.parameters()}
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factors: dict[int, float]) -> None:
+    """Split a fresh optimizer's groups by the factor on the rate; without one it is 1."""
     groups = []
     for group in optimizer.param_groups:
-        by_depth: dict[int, list[nn.Parameter]] = {}
+        by_factor: dict[float, list[nn.Parameter]] = {}
         for parameter in group["params"]:
-            by_depth.setdefault(by_parameter.get(id(parameter), top), []).append(parameter)
-        for depth, found in sorted(by_depth.items()):
-            groups.append(group | {"params": found, "lr": group["lr"] * decay ** (top - depth)})
+            by_factor.setdefault(factors.get(id(parameter), 1.0), []).append(parameter)
+        for factor, found in sorted(by_factor.items()):
+            groups.append(group | {"params": found, "lr": group["lr"] * factor})
     optimizer.param_groups.clear()
     for group in groups:
         optimizer.add_param_group(group)

@@ -17,11 +17,12 @@ from adaptkit.data.samplers import LengthBuckets, lengths_of
 from adaptkit.models.backbone import bare_model
 from adaptkit.tasks.base import Task
 from adaptkit.training.adversarial import on_embeddings
+from adaptkit.training.callbacks import StopDeadRun
 from adaptkit.training.checkpoints import new_checkpoint
 from adaptkit.training.cuda_graphs import StepGraphs, why_not_recorded
 from adaptkit.training.last_layer import cut_last_layer
 from adaptkit.training.options import TrainerOptions
-from adaptkit.training.regularization import L2SPPenalty, set_rates
+from adaptkit.training.regularization import L2SPPenalty, head_factors, layer_factors, set_rates
 from adaptkit.training.run_record import FILE
 from adaptkit.training.zero_grad import quick_zero_grad
 from adaptkit.utils.cudnn import attention_for
@@ -45,6 +46,7 @@ class AdapterTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.task, self.options = task, options
         self.record: dict[str, Any] | None = None  # for checkpoints
+        self.stop_dead: StopDeadRun | None = None
         for theirs in (ProgressCallback, PrinterCallback):  # dictionaries between torn bars
             self.remove_callback(theirs)
         self.model_accepts_loss_kwargs = True  # count the labels of a step
@@ -71,9 +73,18 @@ class AdapterTrainer(Trainer):
 
     def create_optimizer(self, model=None):
         optimizer = super().create_optimizer(model)
-        if self.options.layerwise_lr_decay != 1:
-            set_rates(optimizer, bare_model(self.model), self.options.layerwise_lr_decay)
+        if factors := self._rate_factors():
+            set_rates(optimizer, factors)
         return optimizer
+
+    def _rate_factors(self) -> dict[int, float]:
+        """The factor on the learning rate of each parameter that has one, by its id."""
+        model, options = bare_model(self.model), self.options
+        decay = options.layerwise_lr_decay
+        factors = layer_factors(model, decay) if decay != 1 else {}
+        if options.head_learning_rate is not None:
+            factors |= head_factors(model, options.head_learning_rate / self.args.learning_rate)
+        return factors
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any):
         self.graphs = StepGraphs(self.model.parameters()) if self.why_not_recorded is None else None

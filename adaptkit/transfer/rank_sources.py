@@ -97,7 +97,9 @@ def rank(
 
 def task_model(base: str) -> Any:
     """A base with a new head, whatever head its checkpoint has."""
-    return load_base(base, task=Classify.auto_class, labels=load_config(base).num_labels + 1).eval()
+    return load_base(
+        base, task=Classify().auto_class, labels=load_config(base).num_labels + 1
+    ).eval()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from adaptkit.data.readers.options import Reading
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.tasks.classify import Classify
-from adaptkit.tasks.label_checks import label_findings
+from adaptkit.tasks.labels.checks import label_findings
 from adaptkit.tasks.relate import Relate
 from adaptkit.tasks.tag import Tag
 from tests.helpers.files import write

@@ -6,9 +6,16 @@ from adaptkit.recipes import classify
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from adaptkit import AdaptkitError, load_base
+from adaptkit import AdaptkitError, adapt, load_base
 from adaptkit.adapters.full import unfreeze
-from adaptkit.training.regularization import GradualUnfreezing, L2SPPenalty, depths, set_rates
+from adaptkit.training.regularization import (
+    GradualUnfreezing,
+    L2SPPenalty,
+    depths,
+    head_factors,
+    layer_factors,
+    set_rates,
+)
 from tests.helpers.minilm import BASE, HEAD
 from tests.tiny import tiny
 
@@ -35,7 +42,7 @@ def test_rates_fall_from_layer_to_layer():
     optimizer = torch.optim.AdamW(
         [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}], lr=0.8
     )
-    set_rates(optimizer, model, 0.5)
+    set_rates(optimizer, layer_factors(model, 0.5))
     rates = {
         id(p): (group["lr"], group["weight_decay"])
         for group in optimizer.param_groups
@@ -47,6 +54,18 @@ def test_rates_fall_from_layer_to_layer():
             0.8 * 0.5 ** (3 - place[name]),
             0.1 if parameter.ndim > 1 else 0.0,
         )
+
+
+def test_the_new_head_has_a_rate_of_its_own(base):
+    model = adapt(base, "lora[r=2]")
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    set_rates(optimizer, head_factors(model.get_base_model(), 5.0))
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    names = {name: rates[id(p)] for name, p in model.named_parameters() if p.requires_grad}
+    assert {name for name, rate in names.items() if rate == pytest.approx(5e-3)} == {
+        name for name in names if ".classifier." in name
+    }
+    assert {rate for name, rate in names.items() if ".classifier." not in name} == {1e-3}
 
 
 def test_the_pull_is_half_the_squared_distance(base):

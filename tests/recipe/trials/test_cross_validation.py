@@ -6,7 +6,7 @@ import pytest
 from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError
-from adaptkit.recipe.cross_validation import summarize
+from adaptkit.recipe.trials.cross_validation import summarize
 from tests.helpers.rows import TWO_STEPS
 from tests.helpers.small import CLASSIFY, flags
 

@@ -61,7 +61,7 @@ def _search(loaded: Loaded, args: Any) -> tuple[Encoded, Shared]:
 
     def model_init(trial: Any = None) -> Any:
         if trial is None:
-            return new_model(encoded, str(arguments.method), loaded.shared.attention)
+            return new_model(encoded, str(arguments.method), loaded.shared.attention)[0]
         trials.append(trial)
         _space(
             prepared,
@@ -71,7 +71,7 @@ def _search(loaded: Loaded, args: Any) -> tuple[Encoded, Shared]:
         )
         method = _with_rank(str(arguments.method), trial.params.get("rank"))
         model = precision(args, loaded.options()).set(
-            new_model(encoded, method, loaded.shared.attention)
+            new_model(encoded, method, loaded.shared.attention)[0]
         )
         if loaded.shared.cache is not None:
             FrozenLayers(

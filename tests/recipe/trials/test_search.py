@@ -7,7 +7,7 @@ import pytest
 from adaptkit.recipes import classify, score
 
 from adaptkit.methods.grammar import parse_method
-from adaptkit.recipe.search import _with_rank
+from adaptkit.recipe.trials.search import _with_rank
 from tests.helpers.small import CLASSIFY, flags
 
 

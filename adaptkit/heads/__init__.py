@@ -1,0 +1,1 @@
+"""Where a task's head starts: what frozen features know of the labels."""

@@ -1,0 +1,130 @@
+"""Regularised linear maps from frozen features to labels: what a task's head can know at once.
+
+The objective is that of a logistic or ridge regression, mean loss + strength / 2 |W|^2, over
+features that are centred and divided by their spread; bias and scale are folded back into the map.
+L-BFGS minimises it (Liu and Nocedal 1989, as in torch), along a path from strong to weak, and the
+strength is the one with the smallest loss on rows left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))  # 1 to 1e-4
+FOLDS = 4
+ONE_FOLD = 4000  # rows from which on a single fold tells strengths apart
+STEPS = 100  # of L-BFGS for each strength
+LEAST = 1e-6  # of all weights and biases: a label may not occur in the rows
+
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A fitted map: scores are `features @ weight.T + bias`.
+
+    weight: `(outputs, width)`. bias: `(outputs,)`. strength: of the regularisation, as chosen.
+    held_out: the mean loss of rows left out, with that strength.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    strength: float
+    held_out: float
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Scores `(rows, outputs)` of features `(rows, width)`."""
+        return features.to(self.weight) @ self.weight.T + self.bias
+
+
+def fit_linear_probe(
+    features: Tensor, targets: Tensor, loss: Loss, outputs: int, seed: int = 0
+) -> LinearProbe:
+    """Fit a map from features `(rows, width)` to targets, with a cross-validated strength.
+
+    Args:
+        targets: `(rows, ...)`, as the loss takes them.
+        loss: the mean loss of scores `(rows, outputs)`.
+        outputs: the number of scores a row.
+        seed: of the folds.
+    """
+    features = features.float()
+    centre = features.mean(0)
+    spread = float((features - centre).std()) or 1.0
+    scaled = (features - centre) / spread
+    strength, held_out = choose_strength(scaled, targets, loss, outputs, seed)
+    start = torch.zeros(outputs, features.shape[1] + 1, device=features.device)
+    for one in (s for s in STRENGTHS if s >= strength):
+        start = _fit(scaled, targets, loss, one, start)
+    weight = start[:, :-1] / spread
+    return LinearProbe(weight, start[:, -1] - weight @ centre, strength, held_out)
+
+
+def fit_bias(targets: Tensor, loss: Loss, outputs: int) -> Tensor:
+    """The scores `(outputs,)` that suit all targets best, whatever the features."""
+    nothing = torch.zeros(len(targets), 0, device=targets.device)
+    return _fit(nothing, targets, loss, 0.0, torch.zeros(outputs, 1, device=targets.device))[:, 0]
+
+
+def choose_strength(
+    features: Tensor, targets: Tensor, loss: Loss, outputs: int, seed: int
+) -> tuple[float, float]:
+    """The strength with the smallest mean loss on rows left out, and that loss."""
+    totals = torch.zeros(len(STRENGTHS))
+    folds = list(_folds(targets, seed))
+    for fitted, held in folds:
+        map_ = torch.zeros(outputs, features.shape[1] + 1, device=features.device)
+        for index, strength in enumerate(STRENGTHS):
+            map_ = _fit(features[fitted], targets[fitted], loss, strength, map_)
+            totals[index] += float(loss(_scores(features[held], map_), targets[held]))
+            if totals[index] > 2 * totals[: index + 1].min():  # weaker ones only get worse
+                totals[index + 1 :] = torch.inf
+                break
+    best = int(totals.argmin())
+    return STRENGTHS[best], float(totals[best]) / max(1, len(folds))
+
+
+def _folds(targets: Tensor, seed: int) -> Iterator[tuple[Tensor, ...]]:
+    """Rows to fit and rows held out; each label is spread over the folds."""
+    draw = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(targets), generator=draw)
+    if targets.ndim == 1 and not targets.is_floating_point():
+        order = order[torch.argsort(targets.cpu()[order], stable=True)]
+    fold = torch.empty(len(targets), dtype=torch.long)
+    fold[order] = torch.arange(len(targets)) % FOLDS
+    for number in range(1 if len(targets) >= ONE_FOLD else FOLDS):
+        held = fold == number
+        if held.any() and not held.all():
+            yield tuple(rows.nonzero()[:, 0].to(targets.device) for rows in (~held, held))
+
+
+def _scores(features: Tensor, map_: Tensor) -> Tensor:
+    return torch.addmm(map_[:, -1], features, map_[:, :-1].T)
+
+
+def _fit(features: Tensor, targets: Tensor, loss: Loss, strength: float, start: Tensor) -> Tensor:
+    """The map `(outputs, width + 1)`, bias last, that minimises the objective; `start` is near."""
+    map_ = start.clone().requires_grad_()
+    search = torch.optim.LBFGS(
+        [map_],
+        max_iter=STEPS,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-7,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> Tensor:
+        search.zero_grad()
+        value = loss(_scores(features, map_), targets)
+        value = value + strength / 2 * map_[:, :-1].square().sum() + LEAST * map_.square().sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        search.step(objective)
+    return map_.detach()

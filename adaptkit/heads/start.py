@@ -1,0 +1,148 @@
+"""Start the head of a task from a linear probe of the frozen base.
+
+A fresh random head spends the first epochs of a training finding what a logistic regression on
+frozen features knows at once, and while it does, it pushes the adapter about. So the head starts
+as that regression. The loss is the task's own, which covers class weights, several labels, scores
+and tags alike.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import islice
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptkit.data.collate import IGNORED
+from adaptkit.heads.features import MOST_TOKENS, head_features
+from adaptkit.heads.linear_probe import LinearProbe, fit_bias, fit_linear_probe
+from adaptkit.models.pooled import Pool
+from adaptkit.models.probe import evaluating
+from adaptkit.tasks.base import Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+MOST_ROWS = 4000  # rows of the probe
+
+
+@dataclass(frozen=True)
+class HeadStart:
+    """How a head was started.
+
+    rows: that the probe saw. strength: of its regularisation. pooling: what a pooling head reads,
+        as chosen; empty for other heads. score: the task's metric of the probe alone on
+        validation rows; None if there are none.
+    """
+
+    rows: int
+    strength: float
+    seconds: float
+    pooling: str = ""
+    score: float | None = None
+
+
+def linear_head(model: Any) -> nn.Linear | None:
+    """The linear map that is all that is new in a task model; None if the head is anything else."""
+    new = [model.get_submodule(path) for path in model.adaptkit_base.head]
+    maps = [module for part in new for module in part.modules() if isinstance(module, nn.Linear)]
+    numbers = sum(parameter.numel() for part in new for parameter in part.parameters())
+    if len(maps) != 1 or sum(parameter.numel() for parameter in maps[0].parameters()) != numbers:
+        return None
+    return maps[0]
+
+
+def start_from_probe(
+    model: Any,
+    task: Task,
+    encoded: Dataset,
+    tokenizer: Any,
+    poolings: tuple[str, ...] = (),
+    seed: int = 0,
+) -> HeadStart | None:
+    """Fit a probe on training rows and write it into the model's head.
+
+    Args:
+        model: from `load_base`, without an adapter; its head is new.
+        encoded: training rows, from `Task.encode` with labels.
+        poolings: those to choose from, by the loss of rows left out; for pooling classifiers.
+        seed: of the rows and folds.
+
+    Returns:
+        None if the head is more than a linear map from one vector to the labels.
+    """
+    began = time.perf_counter()
+    head = linear_head(model) if task.linear_head else None
+    if head is None:
+        return None
+    rows = encoded
+    if len(encoded) > MOST_ROWS:
+        draw = torch.Generator().manual_seed(seed)
+        rows = encoded.select(torch.randperm(len(encoded), generator=draw)[:MOST_ROWS].tolist())
+    pools = [module for module in model.modules() if isinstance(module, Pool)]
+    reader = pools[0] if pools else head
+    with evaluating(model):
+        features, targets = head_features(
+            model, task, rows, tokenizer, reader, poolings or [one.pooling for one in pools]
+        )
+    probes = {
+        name: fit_linear_probe(one, targets, task_loss(task), head.out_features, seed)
+        for name, one in features.items()
+    }
+    pooling = min(probes, key=lambda name: probes[name].held_out)
+    probe = probes[pooling]
+    fill(head, probe)
+    if pools:
+        pools[0].pooling = model.config.adaptkit_pooling = pooling
+    return HeadStart(len(rows), probe.strength, time.perf_counter() - began, pooling)
+
+
+def start_from_prior(model: Any, task: Task, encoded: Dataset) -> bool:
+    """Start a head of any form from the frequencies of the labels: no weights, only its last bias.
+
+    Where one label is most of all, as O is among tags, a random head spends its first steps on
+    that, and the gradients of those steps can push an adapter where it sees no words any more.
+
+    Returns:
+        False if the head does not end in a linear map with a bias to the labels.
+    """
+    new = [model.get_submodule(path) for path in model.adaptkit_base.head]
+    maps = [module for part in new for module in part.modules() if isinstance(module, nn.Linear)]
+    last = maps[-1] if maps else None
+    if last is None or last.bias is None or last.out_features != (len(task.labels) or 1):
+        return False
+    targets = _targets(encoded)
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(fit_bias(targets, task_loss(task), last.out_features))
+    return True
+
+
+def _targets(encoded: Dataset) -> Tensor:
+    """The labels of all rows; of tagged rows those of the first tokens that are not ignored."""
+    first = encoded[0]["labels"]
+    if not isinstance(first, list) or isinstance(first[0], float):
+        return torch.tensor(encoded["labels"])
+    of_tokens = (label for labels in encoded["labels"] for label in labels if label != IGNORED)
+    return torch.tensor(list(islice(of_tokens, MOST_TOKENS)))
+
+
+def task_loss(task: Task) -> Any:
+    """The task's mean loss of scores `(rows, outputs)`."""
+
+    def loss(scores: Tensor, targets: Tensor) -> Tensor:
+        return task.loss(SimpleNamespace(logits=scores), {}, targets, len(targets))
+
+    return loss
+
+
+@torch.no_grad()
+def fill(head: nn.Linear, probe: LinearProbe) -> None:
+    """Write a probe into a linear map; one without bias gets the weights alone."""
+    head.weight.copy_(probe.weight)
+    if head.bias is not None:
+        head.bias.copy_(probe.bias)

@@ -1,0 +1,124 @@
+"""The head of a recipe's model: which tokens it reads, and from where it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adaptkit.errors import unknown
+from adaptkit.heads.pooling import poolings_for
+from adaptkit.heads.start import HeadStart, start_from_prior, start_from_probe
+from adaptkit.inference.predict import predict
+from adaptkit.recipe.steps import Encoded, Loaded
+from adaptkit.tasks.sequence import AUTO, NATIVE, SequenceTask
+from adaptkit.utils.processes import log_main
+
+STARTS = ("probe", "prior", "random")
+
+
+def settle_pooling(encoded: Encoded) -> tuple[Encoded, tuple[str, ...]]:
+    """The task with a pooling to load the model with, and the poolings to choose from."""
+    task, arguments = encoded.prepared.task, encoded.prepared.arguments
+    if not isinstance(task, SequenceTask) or task.pooling != AUTO:
+        return encoded, ()
+    poolings = poolings_for(encoded.prepared.base, arguments.model_revision, encoded.config)
+    if len(poolings) > 1 and _how(encoded) != "probe":
+        poolings = (NATIVE,)
+    return with_pooling(encoded, poolings[0]), poolings if poolings[0] != NATIVE else ()
+
+
+def with_pooling(encoded: Encoded, pooling: str) -> Encoded:
+    """The same rows, of a task with this pooling."""
+    task = dataclasses.replace(encoded.prepared.task, pooling=pooling)  # type: ignore[call-arg]
+    prepared = dataclasses.replace(encoded.prepared, task=task)
+    return dataclasses.replace(encoded, prepared=prepared)
+
+
+def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadStart | None:
+    """Start the head from a linear probe, and score the probe on the validation rows.
+
+    A head that is more than a linear map starts from the frequencies of the labels.
+
+    Args:
+        base: with a new head and without an adapter.
+
+    Raises:
+        AdaptkitError: `--head_start` is unknown.
+    """
+    how = _how(encoded)
+    if how == "random":
+        return None
+    task, splits = encoded.prepared.task, encoded.splits
+    seed = encoded.prepared.training.seed
+    train = splits["train"].encoded
+    start = None
+    if how == "probe":
+        start = start_from_probe(base, task, train, encoded.tokenizer, poolings, seed)
+    if start is None:
+        if start_from_prior(base, task, train):
+            log_main("head: starts from the frequencies of the labels")
+        return None
+    reads = f", pooling {start.pooling}" if start.pooling else ""
+    how = f"a linear probe of {start.rows} frozen rows ({start.seconds:.1f} s{reads})"
+    if (validation := splits.get("validation")) is None:
+        log_main(f"head: starts from {how}")
+        return start
+    outputs = predict(base, task, validation.encoded, encoded.tokenizer)
+    score = task.metrics(outputs, validation.encoded, validation.table)[task.best_metric]
+    log_main(f"head: starts from {how}; alone its validation {task.best_metric} is {score:.4f}")
+    return dataclasses.replace(start, score=score)
+
+
+def trained_weights(loaded: Loaded) -> dict[str, Tensor]:
+    """A copy of what trains, to go back to; empty if `keep_the_better` would not."""
+    if not _can_go_back(loaded):
+        return {}
+    named = loaded.model.named_parameters()
+    return {name: one.detach().clone() for name, one in named if one.requires_grad}
+
+
+def _can_go_back(loaded: Loaded) -> bool:
+    """True if the best epoch is chosen, and a probe was scored on the same rows."""
+    scored = loaded.head_start is not None and loaded.head_start.score is not None
+    return scored and loaded.prepared.training.load_best_model_at_end
+
+
+@torch.no_grad()
+def keep_the_better(
+    loaded: Loaded, history: list[dict[str, float]], start: dict[str, Tensor]
+) -> bool:
+    """Go back to the start if no epoch of a training scored as well as its probe alone.
+
+    Only where the best epoch is chosen: few validation rows cannot tell the two apart.
+
+    Args:
+        history: Trainer's log.
+        start: `trained_weights` from before the training.
+
+    Returns:
+        Whether the model was put back.
+    """
+    head = loaded.head_start
+    if not _can_go_back(loaded) or head is None or head.score is None:
+        return False
+    sign = -1 if loaded.prepared.task.lower_is_better else 1
+    name = f"eval_{loaded.prepared.task.best_metric}"
+    scores = [entry[name] for entry in history if name in entry]
+    if not scores or max(sign * score for score in scores) >= sign * head.score:
+        return False
+    for key, parameter in loaded.model.named_parameters():
+        if key in start:
+            parameter.copy_(start[key].to(parameter))
+    return True
+
+
+def _how(encoded: Encoded) -> str:
+    """Where the head starts: as asked for, if the base is pretrained and the head is new."""
+    arguments = encoded.prepared.arguments
+    if arguments.head_start not in STARTS:
+        raise unknown("--head_start", str(arguments.head_start), STARTS)
+    new = arguments.model_name_or_path and not arguments.warm_start
+    return arguments.head_start if new and encoded.prepared.task.linear_head else "random"

@@ -1,0 +1,1 @@
+"""Several trainings of one recipe: a search of settings, folds, seeds."""

@@ -1,0 +1,91 @@
+"""Linear probes: against scikit-learn and closed forms."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from adaptkit.heads.linear_probe import STRENGTHS, LinearProbe, fit_linear_probe
+
+
+def _rows(count=300, width=12, labels=3, seed=0):
+    """Features around a centre far from 0, and the labels of a random map with noise."""
+    draw = torch.Generator().manual_seed(seed)
+    features = torch.randn(count, width, generator=draw) * 3 + 10
+    map_ = torch.randn(labels, width, generator=draw)
+    scores = (features - 10) @ map_.T / 3 + torch.randn(count, labels, generator=draw)
+    return features, scores
+
+
+def test_labels_are_those_of_scikit_learn_with_the_same_strength():
+    from sklearn.linear_model import LogisticRegression
+
+    features, scores = _rows()
+    targets = scores.argmax(1)
+    probe = fit_linear_probe(features, targets, F.cross_entropy, 3)
+    assert probe.strength in STRENGTHS
+    spread = float((features - features.mean(0)).std())
+    scaled = ((features - features.mean(0)) / spread).numpy()
+    theirs = LogisticRegression(C=1 / (probe.strength * len(features)), tol=1e-8, max_iter=5000)
+    theirs.fit(scaled, targets.numpy())
+    shares = probe(features).softmax(-1).numpy()
+    np.testing.assert_allclose(shares, theirs.predict_proba(scaled), atol=2e-3)
+
+
+def test_numbers_are_a_ridge_regression():
+    features, scores = _rows()
+    targets = scores[:, 0]
+
+    def loss(given, wanted):
+        return F.mse_loss(given[:, 0], wanted) / 2
+
+    probe = fit_linear_probe(features, targets, loss, 1)
+    centre = features.mean(0)
+    spread = float((features - centre).std())
+    x, y = (features - centre) / spread, targets - targets.mean()
+    ridge = torch.linalg.solve(
+        x.T @ x / len(x) + probe.strength * torch.eye(x.shape[1]), x.T @ y / len(x)
+    )
+    torch.testing.assert_close(
+        probe(features)[:, 0], x @ ridge + targets.mean(), atol=2e-3, rtol=1e-3
+    )
+
+
+def test_several_labels_are_fitted_each_on_its_own():
+    features, scores = _rows()
+    targets = (scores > 0).float()
+
+    def loss(given, wanted):
+        return F.binary_cross_entropy_with_logits(given, wanted, reduction="sum") / len(wanted)
+
+    probe = fit_linear_probe(features, targets, loss, 3)
+    right = ((probe(features) > 0) == (targets > 0)).float().mean(0)
+    assert right.min() > 0.85
+
+
+def test_noise_is_regularised_away_and_what_is_clear_is_not():
+    features, scores = _rows(width=60)
+    noise = torch.randint(0, 3, (300,), generator=torch.Generator().manual_seed(1))
+    weak = fit_linear_probe(features, scores.argmax(1), F.cross_entropy, 3)
+    strong = fit_linear_probe(features, noise, F.cross_entropy, 3)
+    assert strong.strength > 10 * weak.strength
+    assert weak.held_out < strong.held_out
+    assert strong.held_out == pytest.approx(np.log(3), rel=0.1)  # no better than guessing
+
+
+def test_a_label_of_one_row_and_features_without_spread_are_no_trouble():
+    features = torch.ones(5, 4)
+    probe = fit_linear_probe(features, torch.tensor([0, 0, 0, 0, 1]), F.cross_entropy, 2)
+    torch.testing.assert_close(
+        probe(features)[0].softmax(-1), torch.tensor([0.8, 0.2]), atol=1e-3, rtol=0
+    )
+    assert isinstance(probe, LinearProbe)
+    one = fit_linear_probe(torch.randn(1, 4), torch.tensor([1]), F.cross_entropy, 2)
+    assert one.weight.isfinite().all()
+
+
+def test_the_same_seed_gives_the_same_probe():
+    features, scores = _rows()
+    two = [fit_linear_probe(features, scores.argmax(1), F.cross_entropy, 3, seed=4) for _ in "ab"]
+    assert torch.equal(two[0].weight, two[1].weight)
+    assert two[0].held_out == two[1].held_out

@@ -1,0 +1,42 @@
+"""A training in which nothing is learned is noticed after its first evaluation."""
+
+import json
+
+from adaptkit.recipes import classify
+
+from tests.helpers.small import flags
+
+# the rate rises so slowly that the first epoch changes nothing, and a prior has one answer
+SLOW = ["--head_start", "prior", "--lr_scheduler_type", "constant_with_warmup"]
+SLOW += ["--warmup_steps", "1000000", "--num_train_epochs", "2", "--logging_steps", "1"]
+
+
+def _train(small, out, *more):
+    words = ["--label_column", "sentiment", "--max_seq_length", "64"]
+    classify.main(flags(small, out, *words, *SLOW, *more))
+    state = json.loads(next(out.glob("checkpoint-*/trainer_state.json")).read_text())
+    return state, (out / "README.md").read_text()
+
+
+def test_it_starts_again_with_a_lower_rate_and_says_so(small, tmp_path, capsys):
+    state, card = _train(small, tmp_path / "out")
+    printed = capsys.readouterr().out
+    assert "has learned nothing about the texts. Training starts again" in printed
+    assert "--learning_rate 0.000333333" in printed
+    assert card.count("This one was trained with --learning_rate 0.000333333") == 1
+    assert state["epoch"] == 2.0  # the second one goes to its end, whatever it learns
+    rates = [entry["learning_rate"] for entry in state["log_history"] if "learning_rate" in entry]
+    steps = state["global_step"]
+    assert max(rates) == (steps - 1) / 1_000_000 * 1e-3 / 3
+
+
+def test_a_rate_of_the_user_is_kept(small, tmp_path, capsys):
+    state, card = _train(small, tmp_path / "out", "--learning_rate", "1e-3")
+    assert "starts again" not in capsys.readouterr().out
+    assert "This one was trained with" not in card
+    assert state["epoch"] == 2.0
+
+
+def test_a_run_that_learns_goes_on(small, tmp_path, capsys):
+    _train(small, tmp_path / "out", "--warmup_steps", "0", "--head_start", "probe")
+    assert "starts again" not in capsys.readouterr().out
