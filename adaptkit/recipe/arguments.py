@@ -61,6 +61,9 @@ class RecipeArguments:
     head_learning_rate: float | None = flag(
         None, "learning rate of the task's new head (default: --learning_rate)"
     )
+    lora_plus_ratio: float = flag(
+        1.0, "with lora: learning rate of its matrices B over that of all else (LoRA+)"
+    )
     quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
     attn_implementation: str | None = flag(
