@@ -1,7 +1,7 @@
 """LoRA of rank 64, cut down to rank 16 by `adaptkit shrink`, beside LoRA trained with rank 16.
 
     ADAPTKIT_DATA=... python benchmarks/shrink.py [--sets sentences intents] [--seeds 1 2 3]
-        [--rank 64] [--to 16] [--train_rows 6000] [--work DIR]
+        [--rank 64] [--to 16] [--train_rows 3000] [--work DIR]
 
 Base all-MiniLM-L6-v2, `recipes/classify.py` with its defaults and every linear map. All test rows.
 The variance kept is the share of the squared singular values of a map's change: the mean over the
@@ -95,7 +95,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--rank", type=int, default=64)
     parser.add_argument("--to", type=int, default=16)
-    parser.add_argument("--train_rows", type=int, default=6000)
+    parser.add_argument("--train_rows", type=int, default=3000)
     parser.add_argument("--work", help="folder to keep all results in (default: none)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

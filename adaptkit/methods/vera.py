@@ -25,7 +25,8 @@ from adaptkit.methods.base import Method, Param, require, rows
 from adaptkit.methods.registry import register
 from adaptkit.models.sites import LINEAR_SITES, Site
 
-MOST_KEPT = 256  # pairs of projections in memory, one for each shape, seed, dtype and device
+LARGEST_RANK = 4096  # a file of r numbers asks for r times the widths of memory
+MOST_KEPT = 64  # pairs of projections in memory, one for each shape, seed, dtype and device
 
 
 @register
@@ -49,7 +50,11 @@ class VeRA(Method):
 
     def __post_init__(self):
         super().__post_init__()
-        require(self.r >= 1, self, f"r is a rank, 1 or more; it got {self.r}.")
+        require(
+            1 <= self.r <= LARGEST_RANK,
+            self,
+            f"r is a rank, 1 or more and up to {LARGEST_RANK:,}; it got {self.r}.",
+        )
         require(self.seed >= 0, self, f"seed is 0 or more; it got {self.seed}.")
         require(self.start != 0, self, "start is not 0: nothing would train.")
         require(0 <= self.dropout < 1, self, f"dropout is in [0, 1); it got {self.dropout}.")

@@ -220,7 +220,8 @@ def test_vectors_of_one_adapter_and_of_many():
         ("reft[r=0]", "r is a rank, 1 or more; it got 0"),
         ("miss[r=0]", "r is a rank, 1 or more; it got 0"),
         ("miss[dropout=1]", "dropout is in [0, 1); it got 1.0"),
-        ("vera[r=0]", "r is a rank, 1 or more; it got 0"),
+        ("vera[r=0]", "r is a rank, 1 or more and up to 4,096; it got 0"),
+        ("vera[r=4097]", "r is a rank, 1 or more and up to 4,096; it got 4097"),
         ("vera[seed=-1]", "seed is 0 or more; it got -1"),
         ("vera[start=0]", "start is not 0: nothing would train"),
         ("vera[dropout=1]", "dropout is in [0, 1); it got 1.0"),
@@ -256,6 +257,7 @@ def test_a_setting_out_of_bounds_is_named(text, message):
         "reft[r=1]",
         "miss[r=1,dropout=0.99]",
         "vera[r=1,seed=0,dropout=0.99]",
+        "vera[r=4096]",
     ],
 )
 def test_the_bounds_themselves_are_allowed(text):
