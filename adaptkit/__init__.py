@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from adaptkit.errors import AdaptkitError as AdaptkitError
     from adaptkit.host.api import Host as Host
     from adaptkit.host.batcher import HostBusyError as HostBusyError
+    from adaptkit.inference.compare import Comparison as Comparison
+    from adaptkit.inference.compare import compare as compare
     from adaptkit.inference.pipeline import pipeline as pipeline
     from adaptkit.inference.predictor import Predictor as Predictor
     from adaptkit.methods.base import Method as Method
@@ -82,6 +84,8 @@ _HOME = {
     "AdaptkitError": "adaptkit.errors",
     "Host": "adaptkit.host.api",
     "HostBusyError": "adaptkit.host.batcher",
+    "Comparison": "adaptkit.inference.compare",
+    "compare": "adaptkit.inference.compare",
     "pipeline": "adaptkit.inference.pipeline",
     "Predictor": "adaptkit.inference.predictor",
     "Method": "adaptkit.methods.base",

@@ -34,6 +34,7 @@ EPILOG = """examples:
   adaptkit list runs
 """
 RECIPE_COMMANDS = ("train", "check")
+SEVERAL = {"predict": "text", "evaluate": "folder"}  # what may stand behind flags, too
 COMMANDS: dict[str, ModuleType] = {
     "predict": predict,
     "evaluate": evaluate,
@@ -69,8 +70,9 @@ def main(argv: list[str] | None = None) -> None:
     argv, columns = _take_columns(argv)
     given, left = parser.parse_known_args(argv)
     given.columns = columns
-    if left and given.command == "predict" and not any(word.startswith("-") for word in left):
-        given.text += left  # argparse assigns words behind a flag to no positional
+    several = SEVERAL.get(given.command)
+    if left and several and not any(word.startswith("-") for word in left):
+        vars(given)[several] += left  # argparse assigns words behind a flag to no positional
     elif left:
         raise unknown_flag(left[0], flags_of_command(parser, given.command))
     given.run(given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from adaptkit.adapters.card import existing_card
@@ -49,11 +50,21 @@ def add_row_arguments(parser: argparse.ArgumentParser, need_file: bool) -> None:
 
 
 def read_rows(
-    given: argparse.Namespace, labelled: bool, by: str | None = None, tag_column: int | None = None
+    given: argparse.Namespace,
+    folders: Sequence[str],
+    labelled: bool,
+    by: str | None = None,
+    tag_column: int | None = None,
 ) -> Table:
-    """The rows of --file; the adapter's card gives the possible column names."""
-    card = existing_card(Path(given.folder))
-    wanted = (*(card.columns | given.columns).values(), *([by] if by else []))
+    """The rows of --file, read as the first adapter's training file was.
+
+    The cards of all adapters give the possible column names.
+    """
+    card, *others = (existing_card(Path(folder)) for folder in folders)
+    columns = [
+        column for one in (card, *others) for column in (one.columns | given.columns).values()
+    ]
+    wanted = (*dict.fromkeys(columns), *([by] if by else []))
     source, target = card.settings.get("source_lang"), card.settings.get("target_lang")
     reading = Reading(
         format=given.format,

@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Write the merged model."""
     from adaptkit.adapters.export import export
+    from adaptkit.models.pooled import PooledClassifier
 
     whole = export(given.folder, given.output_dir, given.dtype)
     say(f"{type(whole).__name__} in {str(whole.dtype)[6:]} is in {given.output_dir}")
+    if isinstance(whole, PooledClassifier):
+        say("it pools, which no class of transformers does: load it with trust_remote_code=True")

@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> None:
 
     if "-" in given.text and given.text != ["-"]:
         raise AdaptkitError("- reads the texts from standard input; it stands alone.")
-    table = read_rows(given, labelled=False) if given.file else None
+    table = read_rows(given, [given.folder], labelled=False) if given.file else None
     predictor = Predictor(given.folder, quantize=given.quantize)
     if table is None:
         texts = _lines(sys.stdin) if given.text == ["-"] else given.text

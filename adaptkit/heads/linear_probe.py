@@ -17,7 +17,8 @@ from torch import Tensor
 STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))  # 1 to 1e-4
 FOLDS = 4
 ONE_FOLD = 4000  # rows from which on a single fold tells strengths apart
-STEPS = 100  # of L-BFGS for each strength
+STEPS = 100  # of L-BFGS at the end
+PATH_STEPS = 25  # for each strength: each starts where the one before ended
 LEAST = 1e-6  # of all weights and biases: a label may not occur in the rows
 
 
@@ -57,12 +58,10 @@ def fit_linear_probe(
     centre = features.mean(0)
     spread = float((features - centre).std()) or 1.0
     scaled = (features - centre) / spread
-    strength, held_out = choose_strength(scaled, targets, loss, outputs, seed)
-    start = torch.zeros(outputs, features.shape[1] + 1, device=features.device)
-    for one in (s for s in STRENGTHS if s >= strength):
-        start = _fit(scaled, targets, loss, one, start)
-    weight = start[:, :-1] / spread
-    return LinearProbe(weight, start[:, -1] - weight @ centre, strength, held_out)
+    strength, held_out, near = choose_strength(scaled, targets, loss, outputs, seed)
+    map_ = _fit(scaled, targets, loss, strength, near)
+    weight = map_[:, :-1] / spread
+    return LinearProbe(weight, map_[:, -1] - weight @ centre, strength, held_out)
 
 
 def fit_bias(targets: Tensor, loss: Loss, outputs: int) -> Tensor:
@@ -73,20 +72,22 @@ def fit_bias(targets: Tensor, loss: Loss, outputs: int) -> Tensor:
 
 def choose_strength(
     features: Tensor, targets: Tensor, loss: Loss, outputs: int, seed: int
-) -> tuple[float, float]:
-    """The strength with the smallest mean loss on rows left out, and that loss."""
+) -> tuple[float, float, Tensor]:
+    """The strength with the smallest mean loss on rows left out, that loss, and a map near it."""
     totals = torch.zeros(len(STRENGTHS))
+    path = [torch.zeros(outputs, features.shape[1] + 1, device=features.device)] * len(STRENGTHS)
     folds = list(_folds(targets, seed))
     for fitted, held in folds:
         map_ = torch.zeros(outputs, features.shape[1] + 1, device=features.device)
         for index, strength in enumerate(STRENGTHS):
-            map_ = _fit(features[fitted], targets[fitted], loss, strength, map_)
+            map_ = _fit(features[fitted], targets[fitted], loss, strength, map_, PATH_STEPS)
+            path[index] = map_
             totals[index] += float(loss(_scores(features[held], map_), targets[held]))
             if totals[index] > 2 * totals[: index + 1].min():  # weaker ones only get worse
                 totals[index + 1 :] = torch.inf
                 break
     best = int(totals.argmin())
-    return STRENGTHS[best], float(totals[best]) / max(1, len(folds))
+    return STRENGTHS[best], float(totals[best]) / max(1, len(folds)), path[best]
 
 
 def _folds(targets: Tensor, seed: int) -> Iterator[tuple[Tensor, ...]]:
@@ -107,12 +108,19 @@ def _scores(features: Tensor, map_: Tensor) -> Tensor:
     return torch.addmm(map_[:, -1], features, map_[:, :-1].T)
 
 
-def _fit(features: Tensor, targets: Tensor, loss: Loss, strength: float, start: Tensor) -> Tensor:
+def _fit(
+    features: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    strength: float,
+    start: Tensor,
+    steps: int = STEPS,
+) -> Tensor:
     """The map `(outputs, width + 1)`, bias last, that minimises the objective; `start` is near."""
     map_ = start.clone().requires_grad_()
     search = torch.optim.LBFGS(
         [map_],
-        max_iter=STEPS,
+        max_iter=steps,
         tolerance_grad=1e-5,
         tolerance_change=1e-7,
         line_search_fn="strong_wolfe",

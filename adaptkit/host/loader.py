@@ -213,12 +213,13 @@ class AdapterLoader:
         own_class = card.model_class if card is not None else None
         if card is not None and card.task is not None:
             task = task_of(card)
+            if not task.hosted:
+                raise AdaptkitError(f"no host answers {card.task}: take adaptkit.Predictor.")
             if own_class is not None and own_class != self.heads.class_name(task.auto_class):
                 wanted = self.heads.class_name(task.auto_class)
                 raise AdaptkitError(
                     f"it was trained as {quoted(own_class)}, {card.task} over this base is "
-                    f"{wanted}: "
-                    "another base, or a wrong card."
+                    f"{wanted}: another base, or a wrong card."
                 )
             if files.is_ours and not card.labels and _needs_labels(task):
                 raise AdaptkitError("its card names no labels: its head's outputs mean nothing.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from adaptkit.adapters.card import read_card, task_of
 from adaptkit.adapters.save_load import load_adapter
@@ -13,11 +13,18 @@ from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.inference.confusions import confusions
 from adaptkit.inference.predict import predict
-from adaptkit.inference.slices import Slice, check_values, slices
+from adaptkit.inference.scored import Group, Scored, digest_of_tokens
+from adaptkit.inference.slices import Slice, groups, scores_of, slices, values_of
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.models.backbone import bare_model
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
+from adaptkit.tasks.language import Language, perplexity
+
+if TYPE_CHECKING:
+    import numpy as np
+    from datasets import Dataset
 
 
 class Predictor:
@@ -67,7 +74,7 @@ class Predictor:
             AdaptkitError: a column is missing, or a row cannot be read; by file and line. Or the
                 task does not have such an option.
         """
-        task = self._with(columns)
+        task = with_columns(self.task, columns)
         if threshold is not None:
             if not getattr(task, "multi_label", False) or not 0 <= threshold <= 1:
                 raise AdaptkitError(
@@ -81,15 +88,6 @@ class Predictor:
             task = dataclasses.replace(task, top_k=top_k)
         return self._answers(task, task.read(table, labelled=False), batch_size)
 
-    def _with(self, columns: dict[str, str] | None) -> Task:
-        given = {part: column for part, column in (columns or {}).items() if column}
-        if strange := given.keys() - self.task.parts.keys():
-            raise AdaptkitError(
-                f"{self.task.name} knows no {', '.join(strange)}; it knows "
-                f"{', '.join(self.task.parts)}."
-            )
-        return dataclasses.replace(self.task, columns=self.task.columns | given)
-
     def _answers(
         self, task: Task, rows: Table, batch_size: int, labelled: bool = False
     ) -> list[dict[str, Any]]:
@@ -100,10 +98,15 @@ class Predictor:
             )
         if task.generates:
             return task.generate(self.model, rows, self.tokenizer, self.max_length, batch_size)
+        outputs, encoded = self._outputs(task, rows, batch_size, labelled)
+        return task.decode(outputs, encoded, rows)
+
+    def _outputs(
+        self, task: Task, rows: Table, batch_size: int, labelled: bool = True
+    ) -> tuple[np.ndarray, Dataset]:
+        """The postprocessed outputs, and the encoded rows that they are of."""
         encoded = task.encode(rows, self.tokenizer, self.max_length, labelled=labelled)
-        return task.decode(
-            predict(self.model, task, encoded, self.tokenizer, batch_size), encoded, rows
-        )
+        return predict(self.model, task, encoded, self.tokenizer, batch_size), encoded
 
     def evaluate(
         self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64
@@ -115,10 +118,7 @@ class Predictor:
                 adapter's.
         """
         task, rows = self._labelled(table, columns)
-        encoded = task.encode(rows, self.tokenizer, self.max_length)
-        metrics = task.metrics(
-            predict(self.model, task, encoded, self.tokenizer, batch_size), encoded, rows
-        )
+        metrics = task.metrics(*self._outputs(task, rows, batch_size), rows)
         if task.generates:
             metrics |= task.score(self._answers(task, rows, batch_size), rows)
         return metrics
@@ -133,16 +133,51 @@ class Predictor:
         Raises:
             AdaptkitError: as in `evaluate`, or the column does not exist.
         """
-        table.need(by, "by")
         task, rows = self._labelled(table, columns)
-        values = [str(row.get(by)) for row in table.rows]
-        if len(values) != len(rows):
-            raise AdaptkitError(
-                f"{task.name} reads {len(rows)} questions in {len(values)} rows: slices want one "
-                "in each."
-            )
-        check_values(table, values)
+        values = values_of(task, by, table, rows)
         return slices(task, self._answers(task, rows, batch_size, labelled=True), rows, values)
+
+    def row_scores(
+        self,
+        table: Table,
+        columns: dict[str, str] | None = None,
+        batch_size: int = 64,
+        *,
+        by: str | None = None,
+        scorer: Task | None = None,
+    ) -> Scored:
+        """What the answer to each labelled row adds to the metrics, for `adaptkit.compare`.
+
+        Args:
+            by: a column whose values are groups.
+            scorer: the task that scores, by default the adapter's own.
+
+        Raises:
+            AdaptkitError: as in `evaluate` and `slices`.
+        """
+        task, rows = self._labelled(table, columns)
+        if by and not task.answers:
+            raise AdaptkitError(f"{task.name} joins rows into blocks, which have no groups.")
+        chosen = groups(values_of(task, by, table, rows) if by else [], len(rows))
+        losses, tokens = None, ""
+        if isinstance(task, Language):
+            losses, encoded = self._outputs(task, rows, batch_size)
+            tokens = digest_of_tokens(encoded, self.tokenizer)
+        if not task.answers:
+            return Scored(rows, [Group("all", None, RowScores((losses,), perplexity))], tokens)
+        answers = self._answers(task, rows, batch_size, labelled=True)
+        return Scored(
+            rows,
+            [
+                Group(
+                    name,
+                    scores_of(scorer or task, answers, rows, own),
+                    None if losses is None else RowScores((losses[own],), perplexity),
+                )
+                for name, own in chosen
+            ],
+            tokens,
+        )
 
     def confusions(
         self, table: Table, columns: dict[str, str] | None = None, batch_size: int = 64
@@ -163,7 +198,7 @@ class Predictor:
         return confusions(task, self._answers(task, rows, batch_size, labelled=True), rows)
 
     def _labelled(self, table: Table, columns: dict[str, str] | None) -> tuple[Task, Table]:
-        task = self._with(columns)
+        task = with_columns(self.task, columns)
         rows = task.read(table)
         task.check_labels(rows)
         return task, rows
@@ -199,3 +234,17 @@ class Predictor:
             ),
             columns,
         )
+
+
+def with_columns(task: Task, columns: dict[str, str] | None) -> Task:
+    """The task, reading some of its parts from other columns.
+
+    Raises:
+        AdaptkitError: the task does not have such a part.
+    """
+    given = {part: column for part, column in (columns or {}).items() if column}
+    if strange := given.keys() - task.parts.keys():
+        raise AdaptkitError(
+            f"{task.name} knows no {', '.join(strange)}; it knows {', '.join(task.parts)}."
+        )
+    return dataclasses.replace(task, columns=task.columns | given)

@@ -10,21 +10,14 @@ import numpy as np
 
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
+from adaptkit.metrics.bootstrap import Interval, intervals
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.utils.terminal import format_table
 
 MOST_SLICES = 100
 
 RESAMPLES = 200
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A value with its 95 % interval when rows are resampled (percentile bootstrap, Efron 1979)."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -47,18 +40,45 @@ def slices(
     Raises:
         AdaptkitError: the column has too many different values.
     """
-    names = np.asarray(values)
     check_values(table, values)
-    found, counts = np.unique(names, return_counts=True)
-    order = [str(found[i]) for i in np.argsort(-counts, kind="stable")]
-    whole = _slice("all", task, answers, table, np.arange(len(table)), seed)
     return [
-        whole,
-        *(
-            _slice(name, task, answers, table, np.flatnonzero(names == name), seed)
-            for name in order
-        ),
+        Slice(name, len(rows), intervals(scores_of(task, answers, table, rows), RESAMPLES, seed))
+        for name, rows in groups(values, len(table))
     ]
+
+
+def groups(values: Sequence[str], rows: int) -> list[tuple[str, np.ndarray]]:
+    """The indexes of all rows, and of those with each value, the largest group first."""
+    names = np.asarray(values)
+    found, counts = np.unique(names, return_counts=True)
+    order = [found[i] for i in np.argsort(-counts, kind="stable")]
+    parts = [(str(name), np.flatnonzero(names == name)) for name in order]
+    return [("all", np.arange(rows)), *parts]
+
+
+def scores_of(
+    task: Task, answers: list[dict[str, Any]], table: Table, rows: np.ndarray
+) -> RowScores:
+    """What some of the rows add to the metrics."""
+    return task.row_scores([answers[i] for i in rows], table.take(rows))
+
+
+def values_of(task: Task, by: str, table: Table, rows: Table) -> list[str]:
+    """The value of a column in each row of a file, checked to be those of the rows that were read.
+
+    Raises:
+        AdaptkitError: the column does not exist, or has too many different values; or the task
+            reads several rows, or a part of one, where the file has one.
+    """
+    table.need(by, "by")
+    values = [str(row.get(by)) for row in table.rows]
+    if len(values) != len(rows):
+        raise AdaptkitError(
+            f"{task.name} reads {len(rows)} questions in {len(values)} rows: slices want one "
+            "in each."
+        )
+    check_values(table, values)
+    return values
 
 
 def check_values(table: Table, values: Sequence[str]) -> None:
@@ -68,31 +88,6 @@ def check_values(table: Table, values: Sequence[str]) -> None:
             f"{table.source}: {count} different values are no slices; at most {MOST_SLICES} are "
             "shown."
         )
-
-
-def _slice(
-    name: str,
-    task: Task,
-    answers: list[dict[str, Any]],
-    table: Table,
-    chosen: np.ndarray,
-    seed: int,
-) -> Slice:
-    def score(indexes: np.ndarray) -> dict[str, float]:
-        return task.score([answers[i] for i in indexes], table.take(indexes))
-
-    values = score(chosen)
-    random = np.random.default_rng(seed)
-    again = [
-        score(random.choice(chosen, len(chosen)))
-        for _ in range(RESAMPLES if len(chosen) > 1 else 1)
-    ]
-    metrics = {}
-    for metric, value in values.items():
-        drawn = [one[metric] for one in again if metric in one and np.isfinite(one[metric])]
-        low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (np.nan, np.nan)
-        metrics[metric] = Interval(float(value), float(low), float(high))
-    return Slice(name, len(chosen), metrics)
 
 
 def largest_gap(found: list[Slice], metric: str) -> tuple[Slice, Slice] | None:

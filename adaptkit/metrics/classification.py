@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.metrics.counts import precision_recall_f1
+from adaptkit.metrics.row_scores import Counts, RowScores
 
 
 def classification(predictions, references) -> dict[str, float]:
@@ -23,8 +24,13 @@ def classification(predictions, references) -> dict[str, float]:
             precision 0, one that never occurs has recall 0; labels that neither occur nor are
             predicted do not count.
     """
-    matrix = confusion(np.asarray(references), np.asarray(predictions))
-    hits, wanted, answers, total = np.diag(matrix), matrix.sum(1), matrix.sum(0), matrix.sum()
+    predictions, references = np.asarray(predictions), np.asarray(references)
+    size = int(max(references.max(initial=0), predictions.max(initial=0))) + 1
+    hits, wanted, answers = (
+        np.bincount(labels, minlength=size)
+        for labels in (references[predictions == references], references, predictions)
+    )
+    total = len(references)
     used = (wanted + answers) > 0
     precision, recall, f1 = (values[used] for values in precision_recall_f1(hits, answers, wanted))
     covariance = hits.sum() * total - (wanted * answers).sum()
@@ -44,12 +50,21 @@ def multi_label(predictions, references) -> dict[str, float]:
     Args:
         predictions, references: 0 or 1 per label `(rows, labels)`.
     """
-    predictions, references = np.asarray(predictions), np.asarray(references)
-    counts = ((predictions & references).sum(0), predictions.sum(0), references.sum(0))
+    return multi_label_rows(np.asarray(predictions), np.asarray(references))()
+
+
+def multi_label_rows(predictions: np.ndarray, references: np.ndarray) -> RowScores:
+    """`multi_label` of any rows."""
+    counts = Counts.of(predictions & references, predictions, references)
+    return RowScores(((predictions == references).all(1), counts), _multi_label)
+
+
+def _multi_label(right: np.ndarray, totals: np.ndarray) -> dict[str, float]:
+    counts = totals.reshape(3, -1)  # hits, predictions, references of each label
     precision, recall, f1 = precision_recall_f1(*counts)
-    micro = precision_recall_f1(*(np.asarray([count.sum()]) for count in counts))[2]
+    micro = precision_recall_f1(*counts.sum(1, keepdims=True))[2]
     return {
-        "accuracy": float((predictions == references).all(1).mean()),
+        "accuracy": float(right.mean()),
         "f1": float(f1.mean()),
         "f1_micro": float(micro[0]),
         "precision": float(precision.mean()),

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from adaptkit.metrics.chrf import chrf, chrf_counts
+from adaptkit.metrics.row_scores import RowScores, Sums, mean_rows
 from adaptkit.metrics.scripts import written_in_characters
 from adaptkit.metrics.squad import words
 
@@ -28,18 +30,36 @@ def bleu_chrf(
         references;
     otherwise 13a.
     """
+    return bleu_chrf_rows(predictions, references, language)()
+
+
+def bleu_chrf_rows(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], language: str | None = None
+) -> RowScores:
+    """`bleu_chrf` of any rows; the tokenizer is chosen by all."""
     import sacrebleu
 
-    most = max(len(texts) for texts in references)
-    columns: Any = [
-        [texts[i] if i < len(texts) else None for texts in references] for i in range(most)
-    ]
     characters = (
         written_in_characters([texts[0] for texts in references]) if language is None else False
     )
     tokenizer = "zh" if language == "zh" or characters else "char" if language == "ja" else "13a"
-    bleu = sacrebleu.corpus_bleu(list(predictions), columns, tokenize=tokenizer)
-    return {"bleu": bleu.score, "chrf": sacrebleu.corpus_chrf(list(predictions), columns).score}
+    metric = sacrebleu.BLEU(tokenize=tokenizer, effective_order=True)  # for single sentences
+
+    def counts(text: str, wanted: Sequence[str]) -> list[int]:
+        found: Any = metric.sentence_score(text, list(wanted))
+        return [found.sys_len, found.ref_len, *found.counts, *found.totals]
+
+    pairs = list(zip(predictions, references, strict=True))
+    tables = [np.asarray([of(*p) for p in pairs], float) for of in (counts, chrf_counts)]
+    return RowScores(tuple(Sums(table.reshape(len(pairs), -1)) for table in tables), _bleu_chrf)
+
+
+def _bleu_chrf(by_word: np.ndarray, by_character: np.ndarray) -> dict[str, float]:
+    import sacrebleu
+
+    ours, theirs, *counts = by_word.astype(int).tolist()
+    bleu = sacrebleu.BLEU.compute_bleu(counts[:4], counts[4:], ours, theirs, smooth_method="exp")
+    return {"bleu": bleu.score, "chrf": chrf(by_character.reshape(3, -1))}
 
 
 def rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
@@ -48,6 +68,11 @@ def rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> di
     rouge-score drops every character except a-z and 0-9. If most letters of the references are
     others, words are separated by blanks, and in scripts without blanks each character is a word.
     """
+    return rouge_rows(predictions, references)()
+
+
+def rouge_rows(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> RowScores:
+    """`rouge` of any rows; how words are separated is chosen by all."""
     from rouge_score import rouge_scorer
 
     letters = re.findall(r"\w", "".join(texts[0] for texts in references[:200]))
@@ -59,7 +84,7 @@ def rouge(predictions: Sequence[str], references: Sequence[Sequence[str]]) -> di
         scorer.score_multi(list(texts), predictions)
         for predictions, texts in zip(predictions, references, strict=True)
     ]
-    return {name: float(np.mean([score[name].fmeasure for score in scores])) for name in ROUGES}
+    return mean_rows({name: [score[name].fmeasure for score in scores] for name in ROUGES})
 
 
 class _AnyScript:

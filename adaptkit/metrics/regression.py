@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from adaptkit.metrics.row_scores import Ranked, RowScores
+
+Pair = tuple[np.ndarray, np.ndarray]  # numbers and their ranks, `(rows,)`
+
 
 def regression(predictions, references) -> dict[str, float]:
     """Pearson and Spearman correlation, mean absolute error and root mean squared error.
@@ -17,12 +21,19 @@ def regression(predictions, references) -> dict[str, float]:
     Args:
         predictions, references: numbers `(rows,)`.
     """
-    predictions, references = (
-        np.asarray(predictions, dtype=np.float64),
-        np.asarray(references, dtype=np.float64),
-    )
+    return regression_rows(predictions, references)()
+
+
+def regression_rows(predictions, references) -> RowScores:
+    """`regression` of any rows."""
+    pair = (np.asarray(values, dtype=np.float64) for values in (predictions, references))
+    return RowScores(tuple(map(Ranked, pair)), _scores)
+
+
+def _scores(predicted: Pair, wanted: Pair) -> dict[str, float]:
+    predictions, references = predicted[0], wanted[0]
     return {
-        "spearmanr": correlation(ranks(predictions), ranks(references)),
+        "spearmanr": correlation(predicted[1], wanted[1]),
         "pearson": correlation(predictions, references),
         "mae": float(np.abs(predictions - references).mean()),
         "rmse": float(np.sqrt(((predictions - references) ** 2).mean())),
@@ -34,9 +45,3 @@ def correlation(one: np.ndarray, two: np.ndarray) -> float:
     one, two = one - one.mean(), two - two.mean()
     size = np.sqrt((one**2).sum() * (two**2).sum())
     return float((one * two).sum() / size) if size else 0.0
-
-
-def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1; equal values share their mean rank."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]

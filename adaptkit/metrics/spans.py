@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from adaptkit.metrics.classification import table_by_label
 from adaptkit.metrics.counts import precision_recall_f1
+from adaptkit.metrics.row_scores import Counts, RowScores
 
 Span = tuple[int, int, str]
 
@@ -21,18 +21,28 @@ def span_scores(
     predictions: Sequence[Iterable[Span]], references: Sequence[Iterable[Span]]
 ) -> dict[str, float]:
     """Micro precision, recall and F1, and macro F1 over types, of (start, end, type) per row."""
-    counts = _counts(predictions, references)
-    hits, answers, wanted = (sum(count.values()) for count in counts)
-    precision, recall, f1 = (
-        float(value[0])
-        for value in precision_recall_f1(*(np.asarray([n]) for n in (hits, answers, wanted)))
-    )
-    by_type = [row["f1"] for row in span_table(predictions, references)]
+    return span_rows(predictions, references)()
+
+
+def span_rows(
+    predictions: Sequence[Iterable[Span]],
+    references: Sequence[Iterable[Span]],
+    types: Iterable[str] = (),
+) -> RowScores:
+    """`span_scores` of any rows. types: those of the task; others that occur are added."""
+    counts, _ = _counts(predictions, references, types)
+    return RowScores((counts,), _scores)
+
+
+def _scores(totals: np.ndarray) -> dict[str, float]:
+    counts = totals.reshape(3, -1)  # hits, predictions, references of each type
+    precision, recall, f1 = precision_recall_f1(*counts.sum(1, keepdims=True))
+    by_type = precision_recall_f1(*counts)[2][counts[1] + counts[2] > 0]
     return {
-        "f1": f1,
-        "precision": precision,
-        "recall": recall,
-        "f1_macro": float(np.mean(by_type)) if by_type else 0.0,
+        "f1": float(f1[0]),
+        "precision": float(precision[0]),
+        "recall": float(recall[0]),
+        "f1_macro": float(by_type.mean()) if len(by_type) else 0.0,
     }
 
 
@@ -40,19 +50,31 @@ def span_table(
     predictions: Sequence[Iterable[Span]], references: Sequence[Iterable[Span]]
 ) -> list[dict]:
     """Precision, recall, F1 and the number of reference entities of each type."""
-    hits, answers, wanted = _counts(predictions, references)
-    labels = sorted(answers.keys() | wanted.keys())
-    return table_by_label(
-        labels, *([count[label] for label in labels] for count in (hits, answers, wanted))
-    )
+    counts, types = _counts(predictions, references)
+    totals = counts[np.arange(len(counts))].astype(int)
+    return table_by_label(types, *totals.reshape(3, -1))
 
 
 def _counts(
-    predictions: Sequence[Iterable[Span]], references: Sequence[Iterable[Span]]
-) -> tuple[Counter, Counter, Counter]:
-    hits, answers, wanted = (Counter[str]() for _ in range(3))
-    for one, two in zip(predictions, references, strict=True):
-        one, two = set(one), set(two)
-        for count, spans in ((hits, one & two), (answers, one), (wanted, two)):
-            count.update(kind for *_, kind in spans)
-    return hits, answers, wanted
+    predictions: Sequence[Iterable[Span]],
+    references: Sequence[Iterable[Span]],
+    types: Iterable[str] = (),
+) -> tuple[Counts, list[str]]:
+    """The hits, predictions and references of each type in each row; and the types."""
+    pairs = [(set(one), set(two)) for one, two in zip(predictions, references, strict=True)]
+    found = [
+        (row, kind, which)
+        for row, (one, two) in enumerate(pairs)
+        for which, spans in enumerate((one & two, one, two))
+        for *_, kind in spans
+    ]
+    names = sorted({*types, *(kind for _, kind, _ in found)})
+    number = {name: index for index, name in enumerate(names)}
+    rows, columns = (
+        np.asarray(values, dtype=int)
+        for values in (
+            [row for row, _, _ in found],
+            [which * len(names) + number[kind] for _, kind, which in found],
+        )
+    )
+    return Counts(rows, columns, (len(pairs), 3 * len(names))), names

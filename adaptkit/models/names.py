@@ -23,14 +23,21 @@ def full_name(name_or_path: str) -> str:
 
 def load_config(name_or_path: str, revision: str | None = None) -> Any:
     """The configuration of a base."""
-    from transformers import AutoConfig
+    from transformers import AutoConfig, PretrainedConfig
 
     # Its architecture becomes one of transformers'.
     import adaptkit.models.untrained.small_networks  # noqa: F401
+    from adaptkit.models.pooled_files import MODEL_TYPE, family_config
 
-    return loaded_or_refused(
-        lambda: AutoConfig.from_pretrained(resolve(name_or_path), revision=revision), name_or_path
-    )
+    def load() -> Any:
+        source = resolve(name_or_path)
+        found, _ = PretrainedConfig.get_config_dict(source, revision=revision)
+        if found.get("model_type") != MODEL_TYPE:
+            return AutoConfig.from_pretrained(source, revision=revision)
+        found = family_config(found)
+        return type(AutoConfig.for_model(found["model_type"])).from_dict(found)
+
+    return loaded_or_refused(load, name_or_path)
 
 
 def resolve(name_or_path: str) -> str:

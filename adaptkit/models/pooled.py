@@ -21,11 +21,11 @@ from typing import Any, cast
 import torch
 import transformers
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PreTrainedModel
+from transformers import MODEL_MAPPING, AutoConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.tasks.sequence import POOLINGS, sequence_class
+from adaptkit.errors import AdaptkitError
+from adaptkit.tasks.sequence import sequence_class
 
 
 def pool(states: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
@@ -34,7 +34,7 @@ def pool(states: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
     Padding may be on either side.
 
     Raises:
-        AdaptkitError: the pooling is unknown, or needs weights.
+        ValueError: the pooling is unknown, or needs weights.
     """
     if mask is None:
         mask = states.new_ones(states.shape[:2])
@@ -45,7 +45,7 @@ def pool(states: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
     if pooling == "max":
         return states.masked_fill(mask[..., None] == 0, torch.finfo(states.dtype).min).amax(1)
     if pooling not in ("first", "last"):
-        raise unknown("pooling", pooling, POOLINGS)
+        raise ValueError(f"{pooling!r} is none of first, mean, last and max")
     places = torch.arange(mask.shape[1], device=states.device)
     read = mask != 0
     chosen = (
@@ -76,14 +76,18 @@ class Pool(nn.Module):
 
 
 class PooledClassifier:
-    """What every pooling classifier does; see `pooled_class`."""
+    """What every pooling classifier does, over the bare model of class `network`."""
+
+    network: Any
 
     def __init__(self, config: Any):
         me: Any = self
         super().__init__(config)  # type: ignore[call-arg]
         text = config.get_text_config()
         me.num_labels = config.num_labels
-        setattr(me, me.base_model_prefix, _network(config))
+        takes = inspect.signature(self.network).parameters
+        without = {"add_pooling_layer": False} if "add_pooling_layer" in takes else {}
+        setattr(me, me.base_model_prefix, self.network(config, **without))
         me.pool = Pool(text.hidden_size, config.adaptkit_pooling)
         me.dropout = nn.Dropout(getattr(config, "classifier_dropout", None) or 0.0)
         me.score = nn.Linear(text.hidden_size, config.num_labels)
@@ -117,14 +121,6 @@ class PooledClassifier:
         )
 
 
-def _network(config: Any) -> nn.Module:
-    """The bare model, without a pooler of its own where it can do without."""
-    kind: Any = MODEL_MAPPING[type(config)]
-    takes = inspect.signature(kind).parameters
-    more = {"add_pooling_layer": False} if "add_pooling_layer" in takes else {}
-    return AutoModel.from_config(config, **more)
-
-
 @functools.cache
 def pooled_class(config_class: type) -> type[PreTrainedModel]:
     """The pooling classifier of the architecture with this class of configuration.
@@ -136,17 +132,17 @@ def pooled_class(config_class: type) -> type[PreTrainedModel]:
         network = MODEL_MAPPING[config_class]
     except KeyError:
         network = None
-    family = _family(network) if isinstance(network, type) else None
+    family = family_of(network) if isinstance(network, type) else None
     if family is None or not family.base_model_prefix:
         raise AdaptkitError(
             f"{config_class.__name__} has no model that reads text and can be pooled: choose "
             "--pooling native."
         )
     name = f"{network.__name__.removesuffix('Model')}PooledForSequenceClassification"
-    return type(name, (PooledClassifier, family), {"__module__": __name__})
+    return type(name, (PooledClassifier, family), {"__module__": __name__, "network": network})
 
 
-def _family(network: type) -> type[PreTrainedModel] | None:
+def family_of(network: type) -> type[PreTrainedModel] | None:
     """The abstract class of a network's family, `BertPreTrainedModel`."""
     below = network.__mro__[: network.__mro__.index(PreTrainedModel)]
     return below[-1] if len(below) > 1 and below[-1] is not network else None

@@ -16,6 +16,7 @@ from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import normalize_text, visible_part
 from adaptkit.errors import quoted
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.registry import register_task
@@ -203,7 +204,7 @@ class Answer(Task):
         i, j = np.unravel_index(scores.argmax(), scores.shape)
         return int(offsets[first[i], 0]), int(offsets[last[j], 1]), float(scores[i, j])
 
-    def score(self, answers, table: Table) -> dict[str, float]:
+    def row_scores(self, answers, table: Table) -> RowScores:
         from adaptkit.metrics.squad import exact_match, f1
 
         references = [list(map(_visible, _references(row))) for row in table.rows]
@@ -216,8 +217,11 @@ class Answer(Task):
         overlap = np.asarray(
             [f1(answer["text"], texts) for answer, texts in zip(answers, references, strict=True)]
         )
-        scores = {"exact_match": float(exact.mean()), "f1": float(overlap.mean())}
         has_answer = np.asarray([bool(texts) for texts in references])
+        return RowScores((exact, overlap, has_answer), self._means)
+
+    def _means(self, exact, overlap, has_answer) -> dict[str, float]:
+        scores = {"exact_match": float(exact.mean()), "f1": float(overlap.mean())}
         if self.unanswerable and has_answer.any() and not has_answer.all():
             scores |= {
                 "has_answer_f1": float(overlap[has_answer].mean()),

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
+    from adaptkit.metrics.row_scores import RowScores
     from adaptkit.tasks.finding import Finding
 
 TRY = "Try another --seed, a lower --learning_rate (a third of it), more epochs or another --method"
@@ -44,8 +45,7 @@ class Task:
     name: ClassVar[str]
     # The transformers Auto class that builds the model with this task's head.
     auto_class: ClassVar[str]
-    # The name in transformers, where transformers would assume another.
-    problem_type: ClassVar[str | None] = None
+    problem_type: ClassVar[str | None] = None  # in transformers, if it would assume another
 
     # Part of a row -> its default column, or None for a part used only if named.
     parts: ClassVar[dict[str, str | None]]
@@ -63,9 +63,11 @@ class Task:
     best_metric: ClassVar[str]  # selects the best epoch
     lower_is_better: ClassVar[bool] = False
     reported: ClassVar[tuple[str, ...]]  # the metrics to print, the most important first
+    counted_by: ClassVar[tuple[str, ...]] = ()  # the settings that change what metrics count
     answers: ClassVar[bool] = True  # the task gives answers
     generates: ClassVar[bool] = False  # answers are generated token by token, see `generate`
     base_knows: ClassVar[bool] = False  # the frozen base can do this too, and is scored beside it
+    hosted: ClassVar[bool] = True  # a host can answer for it
 
     smooths: ClassVar[bool] = True  # the loss supports label smoothing
     same_inputs: ClassVar[bool] = True  # the model reads the same tokens in every epoch
@@ -165,8 +167,7 @@ class Task:
             if not len(tables[name]) or not len(train):
                 raise AdaptkitError(
                     f"{splits.train.source}: {count} rows (equal ones count as one) are too few "
-                    f"to cut a {name} split from; "
-                    f"give --{name}_file."
+                    f"to cut a {name} split from; give --{name}_file."
                 )
             cut = f"{len(tables[name])} of {count} training rows cut off for it"
             notes.append(f"no {name} data given: {cut} ({task.how_split}, seed {wish})")
@@ -232,16 +233,10 @@ class Task:
 
         `items`: the number of such labels in the whole optimizer step.
         """
-        import torch
+        from torch.nn.functional import cross_entropy
 
-        logits = outputs.logits
-        total = torch.nn.functional.cross_entropy(
-            logits.reshape(-1, logits.shape[-1]).float(),
-            labels.reshape(-1),
-            reduction="sum",
-            label_smoothing=smoothing,
-        )
-        return total / items
+        logits, flat = outputs.logits.flatten(0, -2).float(), labels.flatten()
+        return cross_entropy(logits, flat, reduction="sum", label_smoothing=smoothing) / items
 
     def postprocess(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
         """Reduce a batch's outputs to what `decode` and `metrics` need, `(rows, ...)`."""
@@ -261,7 +256,15 @@ class Task:
 
     def score(self, answers: list[dict[str, Any]], table: Table) -> dict[str, float]:
         """The metrics of answers against the references in the rows."""
-        raise NotImplementedError
+        return self.row_scores(answers, table)()
+
+    def row_scores(self, answers: list[dict[str, Any]], table: Table) -> RowScores:
+        """The metrics of any of the rows, for intervals; a task defines this, or only `score`."""
+        from adaptkit.metrics.row_scores import scored_anew
+
+        if type(self).score is Task.score:
+            raise NotImplementedError
+        return scored_anew(lambda chosen, rows: self.score(chosen, table.take(rows)), answers)
 
     def metrics(self, outputs: np.ndarray, encoded: Dataset, table: Table) -> dict[str, float]:
         """The metrics of a whole split, from postprocessed outputs."""
@@ -289,9 +292,8 @@ class Task:
     def text(self, row: dict[str, Any]) -> str:
         """The text of a row, or both texts of a pair."""
         pair = row.get("text_pair") if "text_pair" in self.parts else None
-        return " | ".join(
-            str(text) for text in (row[next(iter(self.parts))], pair) if text is not None
-        )
+        texts = (row[next(iter(self.parts))], pair)
+        return " | ".join(str(text) for text in texts if text is not None)
 
     def reference_text(self, row: dict[str, Any]) -> str:
         """The reference answer on one line."""
@@ -332,12 +334,12 @@ class Task:
 
     def render(self, row: dict[str, Any], tokenizer: Any) -> str:
         """An encoded row as the model reads it: tokens with loss in brackets, or `-> label`."""
-        labels = row["labels"]
-        if not isinstance(labels, list):
-            label = self.labels[labels] if self.labels else labels
-            return f"{tokenizer.decode(row['input_ids'])}  ->  {label}"
-        tokens = zip(tokenizer.convert_ids_to_tokens(row["input_ids"]), labels, strict=True)
-        return " ".join(token if label == -100 else f"[{token}]" for token, label in tokens)
+        labels, ids = row["labels"], row["input_ids"]
+        if isinstance(labels, list):
+            pairs = zip(tokenizer.convert_ids_to_tokens(ids), labels, strict=True)
+            return " ".join(f"[{token}]" if label != -100 else token for token, label in pairs)
+        label = self.labels[labels] if self.labels else labels
+        return f"{tokenizer.decode(ids)}  ->  {label}"
 
     def settings(self) -> dict[str, Any]:
         """The task's own settings, as stored in its card."""

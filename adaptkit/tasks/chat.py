@@ -26,6 +26,7 @@ from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import text_at
 from adaptkit.errors import AdaptkitError
+from adaptkit.metrics.row_scores import RowScores, mean_rows
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
 from adaptkit.tasks.registry import register_task
@@ -225,17 +226,18 @@ class Chat(Language):
             "eos_token_id": sorted(ends) or None,
         }
 
-    def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.generation import rouge
+    def row_scores(self, answers, table: Table) -> RowScores:
+        from adaptkit.metrics.generation import rouge_rows
 
         predictions, references = (
             [answer["text"] for answer in answers],
             [self.reference_text(row) for row in table.rows],
         )
-        exact = sum(
+        exact = [
             one.split() == two.split() for one, two in zip(predictions, references, strict=True)
-        ) / len(references)
-        return rouge(predictions, [[text] for text in references]) | {"exact_match": exact}
+        ]
+        rouge = rouge_rows(predictions, [[text] for text in references])
+        return rouge.beside(mean_rows({"exact_match": exact}))
 
     def text(self, row: dict[str, Any]) -> str:
         return " | ".join(content_of(message) for message in without_answer(row["messages"]))

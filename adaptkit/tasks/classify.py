@@ -17,6 +17,7 @@ from adaptkit.data.splits import Splits, divide, split_validation
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import unknown_label
 from adaptkit.errors import AdaptkitError, quoted
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.labels.checks import label_findings, labels_of, majority
@@ -65,6 +66,7 @@ class Classify(SequenceTask):
     how_split = "stratified"
     changeable: ClassVar[tuple[str, ...]] = ("text", "text_pair")
     best_metric = "accuracy"
+    counted_by: ClassVar[tuple[str, ...]] = ("multi_label",)
     reported: ClassVar[tuple[str, ...]] = (
         "accuracy",
         "majority_baseline",
@@ -210,11 +212,11 @@ class Classify(SequenceTask):
             "scores": {n: round(float(s), 6) for n, s in zip(self.labels, shares, strict=True)},
         }
 
-    def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.classification import classification, multi_label
+    def row_scores(self, answers, table: Table) -> RowScores:
+        from adaptkit.metrics.classification import classification, multi_label_rows
 
-        predictions, references = self._numbers(answers, table)
-        return (multi_label if self.multi_label else classification)(predictions, references)
+        pair = self._numbers(answers, table)
+        return multi_label_rows(*pair) if self.multi_label else RowScores(pair, classification)
 
     def _numbers(self, answers, table: Table) -> tuple[np.ndarray, np.ndarray]:
         """Predictions and references as class indices `(rows,)`, or as 0 and 1 `(rows, labels)`."""

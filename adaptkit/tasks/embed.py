@@ -12,6 +12,7 @@ from adaptkit.data.collate import Pad
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import unknown
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
@@ -146,13 +147,7 @@ class Embed(Task):
 
     def pool(self, outputs, batch):
         """One vector of length 1 per text, `(texts, hidden)`."""
-        from torch.nn import functional
-
-        states = outputs.last_hidden_state.float()
-        if self.pooling == "cls":
-            return functional.normalize(states[:, 0], dim=-1)
-        mask = batch["attention_mask"][..., None].to(states)
-        return functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)
+        return unit_vectors(outputs, batch, self.pooling)
 
     def postprocess(self, outputs, batch, labels):
         """`(rows, 2, hidden)`, or `(rows, 1, hidden)` without pairs."""
@@ -172,22 +167,27 @@ class Embed(Task):
             ]
         return answers
 
-    def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.regression import regression
-        from adaptkit.metrics.retrieval import retrieval
+    def row_scores(self, answers, table: Table) -> RowScores:
+        from adaptkit.metrics.regression import regression_rows
+        from adaptkit.metrics.retrieval import retrieval_rows
 
         if self.column("score"):
             predictions, references = (
                 [answer["similarity"] for answer in answers],
                 [row["score"] for row in table.rows],
             )
-            scores = regression(predictions, references)
-            return {name: scores[name] for name in ("spearmanr", "pearson")}
+            every = regression_rows(predictions, references)
+
+            def correlations(*parts) -> dict[str, float]:
+                scores = every.combine(*parts)
+                return {name: scores[name] for name in ("spearmanr", "pearson")}
+
+            return RowScores(every.parts, correlations)
         one, two = (
             np.asarray([answer[key] for answer in answers])
             for key in ("embedding", "pair_embedding")
         )
-        return retrieval(one, two, [row["text_pair"] for row in table.rows])
+        return retrieval_rows(one, two, [row["text_pair"] for row in table.rows])
 
     def reference_text(self, row: dict[str, Any]) -> str:
         return row["text_pair"] if "score" not in row else f"{row['score']:g}"
@@ -219,3 +219,14 @@ class Embed(Task):
             f"{tokenizer.decode(row['input_ids'])}  <->  "
             f"{tokenizer.decode(row['pair_input_ids'])}  ({row['labels']:g})"
         )
+
+
+def unit_vectors(outputs: Any, batch: dict[str, Any], pooling: str) -> Any:
+    """One vector of length 1 per text, `(texts, hidden)`, from the states of its tokens."""
+    from torch.nn import functional
+
+    states = outputs.last_hidden_state.float()
+    if pooling == "cls":
+        return functional.normalize(states[:, 0], dim=-1)
+    mask = batch["attention_mask"][..., None].to(states)
+    return functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)

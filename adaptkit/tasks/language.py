@@ -11,6 +11,7 @@ import numpy as np
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.tables import Table
 from adaptkit.tasks.base import Task
+from adaptkit.utils.terminal import progress
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,7 @@ class Language(Task):
         return torch.stack([losses.sum(1), (labels != IGNORED).sum(1).float()], 1)
 
     def metrics(self, outputs: np.ndarray, encoded, table: Table) -> dict[str, float]:
-        """Perplexity over all tokens that carry loss, each counted once."""
-        losses, tokens = outputs.astype(np.float64).sum(0)
-        return {"perplexity": math.exp(min(losses / max(tokens, 1), 100))}
+        return perplexity(outputs)
 
     def prompts(self, model: Any, table: Table, tokenizer: Any, max_length: int) -> list[list[int]]:
         """The prompts for generation, as ids without padding."""
@@ -84,6 +83,15 @@ class Language(Task):
 
     def answer_text(self, answer: dict[str, Any]) -> str:
         return answer["text"]
+
+
+def perplexity(outputs: np.ndarray) -> dict[str, float]:
+    """Perplexity over all tokens that carry loss, each counted once.
+
+    outputs: the summed loss of each row's tokens, and their number, `(rows, 2)`.
+    """
+    losses, tokens = outputs.astype(np.float64).sum(0)
+    return {"perplexity": math.exp(min(losses / max(tokens, 1), 100))}
 
 
 def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, Any]) -> Any:
@@ -121,12 +129,6 @@ def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, An
 
 def batches(lengths: list[int], size: int):
     """Row indices in batches of similar lengths, the longest first, with a progress bar."""
-    import sys
-
-    from tqdm.auto import tqdm
-
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     parts = [order[i : i + size] for i in range(0, len(order), size)]
-    yield from tqdm(
-        parts, desc="writing", unit="batch", disable=not sys.stderr.isatty(), leave=False
-    )
+    yield from progress(parts, "writing", "batch")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Names alone, so that no task is imported before it is asked for. A name is that of its file here;
 # the class registers itself.
 TASKS = (
-    *("classify", "score", "tag", "answer", "relate"),
+    *("classify", "decide", "score", "tag", "answer", "relate"),
     *("translate", "summarize", "chat", "embed", "pretrain"),
 )
 RECIPES = ("distill", "multitask")  # recipes of several tasks, each with a script

@@ -9,6 +9,7 @@ from typing import Any
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import normalize_text, text_at
 from adaptkit.errors import AdaptkitError, quoted
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.flags import flag
@@ -43,6 +44,7 @@ class Relate(Classify):
     }
     how_split = Task.how_split
     best_metric = "f1"
+    counted_by = ("multi_label", "no_relation")
     reported = ("f1_semeval", "f1", "accuracy", "majority_baseline", "precision", "recall")
     changeable = ()
 
@@ -73,16 +75,16 @@ class Relate(Classify):
         found = [row | {"label": label} for row, label in zip(rows, labels, strict=True)]
         return dataclasses.replace(table.with_rows(found), notes=notes)
 
-    def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.relations import semeval_f1
+    def row_scores(self, answers, table: Table) -> RowScores:
+        from adaptkit.metrics.relations import relation_f1, relations_of
 
-        predictions, references = (
-            [answer["label"] for answer in answers],
-            [row["label"] for row in table.rows],
-        )
-        return super().score(answers, table) | {
-            "f1_semeval": semeval_f1(predictions, references, self.no_relation)
-        }
+        relations = relations_of(self.labels, self.no_relation)
+
+        def official(predictions, references) -> dict[str, float]:
+            return {"f1_semeval": relation_f1(predictions, references, *relations)}
+
+        plain = super().row_scores(answers, table)
+        return plain.beside(RowScores(plain.parts, official))
 
     def split(self, table: Table, seed: int, share: float) -> tuple[Table, Table]:
         """Split by whole texts, which may hold several relations."""

@@ -12,6 +12,7 @@ import numpy as np
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import quoted
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.registry import register_task
 from adaptkit.tasks.sequence import SequenceTask
 
@@ -75,10 +76,10 @@ class Score(SequenceTask):
         )
         return [{"score": float(score)} for score in scores]
 
-    def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.regression import regression
+    def row_scores(self, answers, table: Table) -> RowScores:
+        from adaptkit.metrics.regression import regression_rows
 
-        return regression(
+        return regression_rows(
             [answer["score"] for answer in answers], [row["score"] for row in table.rows]
         )
 

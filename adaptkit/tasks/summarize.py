@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from adaptkit.data.tables import Table
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.registry import register_task
 from adaptkit.tasks.rewrite import Rewrite
@@ -39,10 +40,10 @@ class Summarize(Rewrite):
         "first_sentence_baseline_rougeL",
     )
 
-    def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.generation import rouge
+    def row_scores(self, answers, table: Table) -> RowScores:
+        from adaptkit.metrics.generation import rouge_rows
 
-        return rouge(
+        return rouge_rows(
             [answer["text"] for answer in answers], [row["references"] for row in table.rows]
         )
 

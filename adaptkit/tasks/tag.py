@@ -35,6 +35,7 @@ from adaptkit.data.word_pieces import (
     units_by_row,
 )
 from adaptkit.errors import AdaptkitError
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
@@ -221,10 +222,10 @@ class Tag(Task):
             answers.append({"entities": named} | ({"tags": found} if "tokens" in row else {}))
         return answers
 
-    def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.spans import span_scores
+    def row_scores(self, answers, table: Table) -> RowScores:
+        from adaptkit.metrics.spans import span_rows
 
-        return span_scores(*_both(answers, table))
+        return span_rows(*_both(answers, table), self._kinds())
 
     def details(self, answers, table: Table) -> list[dict[str, Any]]:
         from adaptkit.metrics.spans import span_table

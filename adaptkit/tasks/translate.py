@@ -7,6 +7,7 @@ from typing import Any
 
 from adaptkit.data.tables import Table
 from adaptkit.errors import unknown
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
 from adaptkit.tasks.rewrite import Rewrite
@@ -82,12 +83,12 @@ class Translate(Rewrite):
                 _language_id(tokenizer, language)
                 setattr(tokenizer, name, language)
 
-    def score(self, answers, table: Table) -> dict[str, float]:
-        from adaptkit.metrics.generation import bleu_chrf
+    def row_scores(self, answers, table: Table) -> RowScores:
+        from adaptkit.metrics.generation import bleu_chrf_rows
 
         code = (self.target_lang or "").replace("-", "_").split("_")[0].lower()
         language = {"zho": "zh", "jpn": "ja"}.get(code, code) or None
-        return bleu_chrf(
+        return bleu_chrf_rows(
             [answer["text"] for answer in answers],
             [row["references"] for row in table.rows],
             language,

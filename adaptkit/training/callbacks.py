@@ -38,6 +38,9 @@ class Judge:
         return task.learned_nothing(task.decode(self._last, self.validation.encoded, table), table)
 
 
+ENOUGH_STEPS = 20  # fewer than these teach nothing anyway
+
+
 class StopDeadRun(TrainerCallback):
     """Gives a training up, without a checkpoint, if nothing is learned at its first evaluation.
 
@@ -48,7 +51,7 @@ class StopDeadRun(TrainerCallback):
         self.judge, self.found, self._looked = judge, "", False
 
     def on_evaluate(self, args, state, control, **kwargs):
-        if self._looked or not state.global_step:  # before the first step nothing is known
+        if self._looked or state.global_step < ENOUGH_STEPS:
             return
         self._looked = True
         self.found = self.judge.learned_nothing()

@@ -23,6 +23,7 @@ from adaptkit.data.encoded import Encoded
 from adaptkit.data.samplers import padding_share
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.inference.predict import predict
+from adaptkit.metrics.units import LOWER_IS_BETTER
 from adaptkit.models.backbone import bare_model
 from adaptkit.tasks.base import Task
 from adaptkit.training.callbacks import Judge, StopDeadRun, StopOnBadLoss
@@ -52,8 +53,6 @@ class TrainOutput:
     stopped: Stop | None = None
     dead: str = ""
 
-
-LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
 
 FEW = 8  # rows to find out which metrics a task has
 

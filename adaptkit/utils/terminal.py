@@ -6,8 +6,8 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import TextIO
+from collections.abc import Callable, Iterable, Sequence
+from typing import TextIO, TypeVar
 
 from tabulate import tabulate
 
@@ -15,6 +15,7 @@ from adaptkit.errors import AdaptkitError, escaped
 from adaptkit.utils.writing import why_not_written
 
 NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+T = TypeVar("T")
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:
@@ -37,6 +38,14 @@ def _printable(character: str) -> str:
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print a text that may hold names, labels and texts of others."""
     print(escaped(text), file=stream)
+
+
+def progress(items: Iterable[T], title: str, unit: str, total: int | None = None) -> Iterable[T]:
+    """The items, with a bar on stderr while they are taken, if that is a terminal."""
+    from tqdm.auto import tqdm
+
+    shown = sys.stderr.isatty()
+    return tqdm(items, title, total, unit=unit, disable=not shown, leave=False)
 
 
 def guarded(main: Callable[[], object]) -> None:

@@ -1,4 +1,4 @@
-"""adaptkit evaluate: slices, mistakes, and files as the adapter was trained on them."""
+"""adaptkit evaluate: slices, mistakes, two adapters, and files as they were trained on them."""
 
 import csv
 import json
@@ -10,6 +10,7 @@ from adaptkit import AdaptkitError, Predictor, cli
 from adaptkit.cli import main
 from adaptkit.data.tables import Table
 from adaptkit.models.untrained.scratch import make_model
+from tests.helpers.constant import always
 from tests.helpers.files import write
 from tests.helpers.rows import TWO_STEPS, bert
 
@@ -252,3 +253,41 @@ def test_a_file_like_the_training_file_needs_none_of_its_flags(tmp_path, capsys,
     other = str(write(tmp_path / "new.csv", "words,kind\nso,good\n"))
     main(["evaluate", out, "--file", other])
     assert json.loads(capsys.readouterr().out)["samples"] == 1
+
+
+def test_the_command_compares_adapters(tmp_path, capsys, bert):
+    one = always(tmp_path / "one", "yes")
+    two = always(tmp_path / "two", "no", ("yes", "no"), bert)
+    rows = "".join(f"row {i},{('yes', 'no')[i % 4 == 0]},{'xy'[i % 2]}\n" for i in range(80))
+    file = str(write(tmp_path / "rows.csv", f"text,label,shop\n{rows}"))
+    main(["evaluate", one, "--file", file, "--resamples", "200", two])  # behind flags, too
+    head, first, *_, last = capsys.readouterr().out.splitlines()
+    assert head.split() == ["metric", "one", "two", "difference", "95", "%", "interval"]
+    assert first.split()[:4] == ["accuracy", "0.7500", "0.2500", "-0.5000"]
+    assert "one is better: its accuracy is higher by 50.00 points (" in last
+    assert last.endswith("p = 0.005")
+    main(["evaluate", one, two, "--file", file, "--resamples", "200", "--by", "shop"])
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in out[1:4]] == [["all", "80"], ["x", "40"], ["y", "40"]]
+    assert out[-1] == last
+    for flags, message in (
+        ([one, two, "--confusions", "3"], "--confusions is for one adapter"),
+        ([one, "--resamples", "200"], "--resamples is for two adapters or more"),
+        ([one, one], "given 2 times"),
+        ([one, str(tmp_path / "tow")], "Did you mean .*two"),
+    ):
+        with pytest.raises(AdaptkitError, match=message):
+            main(["evaluate", *flags, "--file", file])
+
+
+def test_columns_of_every_adapter_are_read(tmp_path, capsys):
+    one = always(tmp_path / "one", "yes", columns={"text": "title", "label": "kind"})
+    two = always(tmp_path / "two", "no", columns={"text": "body", "label": "kind"})
+    rows = "".join(f"a,b {i},{('yes', 'no')[i % 4 == 0]}\n" for i in range(20))
+    file = str(write(tmp_path / "rows.csv", f"title,body,kind\n{rows}"))
+    main(["evaluate", one, two, "--file", file, "--resamples", "100"])
+    accuracy = capsys.readouterr().out.splitlines()[1].split()
+    assert accuracy[:4] == ["accuracy", "0.7500", "0.2500", "-0.5000"]
+    three = always(tmp_path / "three", "no", columns={"text": "body", "label": "sort"})
+    with pytest.raises(AdaptkitError, match="the label from column 'kind', the second from column"):
+        main(["evaluate", one, three, "--file", file])

@@ -9,6 +9,7 @@ from tests.helpers.small import flags
 # the rate rises so slowly that the first epoch changes nothing, and a prior has one answer
 SLOW = ["--head_start", "prior", "--lr_scheduler_type", "constant_with_warmup"]
 SLOW += ["--warmup_steps", "1000000", "--num_train_epochs", "2", "--logging_steps", "1"]
+SLOW += ["--per_device_train_batch_size", "2"]
 
 
 def _train(small, out, *more):

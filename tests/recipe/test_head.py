@@ -1,0 +1,77 @@
+"""The head of a recipe's model starts from what the frozen base knows, on real parts."""
+
+import json
+from pathlib import Path
+
+import pytest
+from adaptkit.recipes import classify, tag
+
+from adaptkit import AdaptkitError
+from adaptkit.models.untrained.scratch import make_model
+from tests.helpers.messages import messages
+
+
+def _write(folder, **splits):
+    words = []
+    for split, rows in splits.items():
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        words += [f"--{split}_file", str(folder / f"{split}.jsonl")]
+    return [*words, "--output_dir", str(folder / "out"), "--disable_tqdm", "true"]
+
+
+@pytest.mark.slow
+def test_rare_tags_do_not_end_at_zero(tmp_path):
+    """From random weights this training ends at 0.000 after five epochs, at this rate and seed."""
+    splits = {"train": messages(1000, 1), "validation": messages(150, 2)}
+    of_all = [one for row in splits["train"] for one in row["tags"]]
+    assert of_all.count("O") / len(of_all) > 0.95
+    tag.main([*_write(tmp_path, **splits), "--num_train_epochs", "3", "--seed", "0"])
+    found = json.loads((tmp_path / "out/all_results.json").read_text())
+    assert found["eval_f1"] > found["eval_probe_f1"] + 0.1
+    assert found["eval_f1"] > 0.3
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory):
+    """A random BERT that knows words apart, and labels that need no more."""
+    root = tmp_path_factory.mktemp("colours")
+    rows = [
+        {"text": f"the {thing} of {place} is {colour}", "label": colour}
+        for thing in ("lamp", "door", "boat", "coat")
+        for place in ("Anna", "Ben", "Cleo")
+        for colour in ("red", "green", "blue")
+    ]
+    make_model("bert", [row["text"] for row in rows], root / "bert", vocab_size=300)
+    words = ["--model_name_or_path", str(root / "bert"), "--load_best_model_at_end", "true"]
+    return [*words, *_write(root, train=rows, validation=rows[::3] + rows[1::3])]
+
+
+def _results(flags):
+    return json.loads(
+        (Path(flags[flags.index("--output_dir") + 1]) / "all_results.json").read_text()
+    )
+
+
+def test_the_probe_is_kept_where_training_only_harms(coloured, capsys):
+    words = ["--learning_rate", "1.0", "--num_train_epochs", "1", "--max_grad_norm", "100"]
+    classify.main([*coloured, *words, "--overwrite_output_dir"])
+    found, printed = _results(coloured), capsys.readouterr().out
+    assert "alone its validation accuracy is 1.0000" in printed
+    assert "the probe is kept, and the adapter changes nothing" in printed
+    assert found["eval_accuracy"] == found["eval_probe_accuracy"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "start, said", [("prior", "the frequencies of the labels"), ("random", "")]
+)
+def test_other_starts(coloured, capsys, start, said):
+    words = ["--head_start", start, "--num_train_epochs", "1", "--max_steps", "1"]
+    classify.main([*coloured, *words, "--overwrite_output_dir"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("head:")]
+    assert lines == ([f"head: starts from {said}"] if said else [])
+    assert "eval_probe_accuracy" not in _results(coloured)
+
+
+def test_an_unknown_start_is_refused(coloured):
+    with pytest.raises(AdaptkitError, match="did you mean 'probe'"):
+        classify.main([*coloured, "--head_start", "prob", "--overwrite_output_dir"])
