@@ -26,6 +26,7 @@ class Bias(Method):
     name = "bias"
     default_sites = tuple(site for site in LINEAR_SITES if not site.endswith(".k"))
     affine = True
+    learning_rate = 3e-3
 
     def spec(self, site: Site) -> dict[str, Param]:
         return {"b": Param((site.width_out,))}

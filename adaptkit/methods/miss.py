@@ -35,6 +35,7 @@ class MiSS(Method):
     name = "miss"
     default_sites = LINEAR_SITES
     affine = True
+    learning_rate = 1e-4  # at r = 64, a step of D moves y some ten times as far as one of LoRA's B
 
     r: int = 64
     dropout: float = 0.0

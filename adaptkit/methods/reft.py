@@ -44,6 +44,7 @@ class ReFT(Method):
     default_sites = ("layer",)
     needs = ("layer",)
     reads_output = True
+    learning_rate = 3e-3
 
     r: int = 4
     orthonormal: bool = True
