@@ -17,6 +17,7 @@ from adaptkit.commands import (
     mix,
     predict,
     show,
+    shrink,
     sources,
     train,
 )
@@ -39,6 +40,7 @@ COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "mix": mix,
     "combine": combine,
+    "shrink": shrink,
     "sources": sources,
     "explain": explain,
     "forgetting": forgetting,
