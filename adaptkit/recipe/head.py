@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from adaptkit.adapters.card import read_card, task_of
 from adaptkit.adapters.full import FULL
 from adaptkit.errors import unknown
 from adaptkit.heads.pooling import poolings_for
@@ -30,10 +32,19 @@ def settle_pooling(encoded: Encoded) -> tuple[Encoded, tuple[str, ...]]:
         return encoded, ()
     if arguments.method == FULL:
         return with_pooling(encoded, NATIVE), ()
+    if arguments.warm_start and (pooling := _pooling_of(arguments.warm_start)):
+        return with_pooling(encoded, pooling), ()
     poolings = poolings_for(encoded.prepared.base, arguments.model_revision, encoded.config)
     if len(poolings) > 1 and _how(encoded) != "probe":
         poolings = (NATIVE,)
     return with_pooling(encoded, poolings[0]), poolings if poolings[0] != NATIVE else ()
+
+
+def _pooling_of(folder: str) -> str | None:
+    """What the head of a stored adapter reads; None if its task has one of another kind."""
+    card = read_card(Path(folder))
+    task = task_of(card) if card is not None and card.task else None
+    return task.pooling if isinstance(task, SequenceTask) else None
 
 
 def with_pooling(encoded: Encoded, pooling: str) -> Encoded:

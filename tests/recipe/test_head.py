@@ -75,3 +75,13 @@ def test_other_starts(coloured, capsys, start, said):
 def test_an_unknown_start_is_refused(coloured):
     with pytest.raises(AdaptkitError, match="did you mean 'probe'"):
         classify.main([*coloured, "--head_start", "prob", "--overwrite_output_dir"])
+
+
+def test_a_warm_start_reads_what_its_head_reads(coloured, tmp_path, capsys):
+    once = [*coloured, "--num_train_epochs", "1", "--overwrite_output_dir"]
+    classify.main([*once, "--pooling", "max", "--output_dir", str(tmp_path / "first")])
+    words = ["--warm_start", str(tmp_path / "first"), "--output_dir", str(tmp_path / "second")]
+    classify.main([*once, *words])
+    assert "its head is not used" not in capsys.readouterr().out
+    card = json.loads((tmp_path / "second/task.json").read_text())
+    assert card["settings"]["pooling"] == "max"
