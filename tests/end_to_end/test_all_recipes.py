@@ -85,7 +85,7 @@ def test_a_recipe_leaves_an_adapter_its_reports_and_a_pipeline(outputs, name):
 
 @pytest.mark.slow
 def test_every_recipe_runs_in_two_processes_and_talks_train_as_in_one(outputs, tmp_path):
-    """All ten by one accelerate launch.
+    """All by one accelerate launch.
 
     Conversations, with twice the batch in one process, end with the same weights.
     """

@@ -8,7 +8,7 @@ SCRIPTS = sorted(path for path in (ROOT / "recipes").glob("*.py") if path.stem !
 
 
 def test_there_are_scripts():
-    assert len(SCRIPTS) == 13
+    assert len(SCRIPTS) == 14
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)

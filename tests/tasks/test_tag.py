@@ -147,14 +147,19 @@ STRANGE = st.sampled_from(
 
 
 def _begun_in_tokens(units, offsets) -> list[int]:
-    """The units of which a token holds the beginning and nothing of the unit before.
+    """The units of which a token holds the beginning and nothing new of the unit before.
 
-    One that begins inside a token of the unit before continues with the tag of that one.
+    One that begins inside a token of the unit before continues with the tag of that one. What an
+    earlier token holds (the first bytes of a character) is not new.
     """
-    found, before = [], 0
+    found, before, ended = [], 0, 0
+    new = []
+    for one, two in offsets:
+        new.append((max(one, ended), two))
+        ended = max(ended, two)
     for unit, (start, end) in enumerate(units):
         held = {place for one, two in offsets for place in range(max(one, start), min(two, end))}
-        if held and any(before <= one <= min(held) < two for one, two in offsets):
+        if held and any(before <= one <= min(held) < two for one, two in new):
             found.append(unit)
         before = end
     return found
