@@ -99,13 +99,17 @@ def _evaluated(method: Method, p: dict[str, Tensor], site: Site) -> tuple[Tensor
     None if it is not y plus a linear map of x: at x = 0 it should leave y as it is.
     """
     one = next(iter(p.values()))
-    unit = torch.eye(site.width_in, dtype=one.dtype, device=one.device)
-    nothing = unit.new_zeros(site.width_in, site.width_out)
-    y = torch.linspace(-1, 1, nothing.numel(), dtype=one.dtype, device=one.device)
-    y = y.view(nothing.shape)
-    if not torch.equal(method.apply(p, torch.zeros_like(unit), y), y):
+    inputs, outputs = (
+        torch.eye(width, dtype=one.dtype, device=one.device)
+        for width in (site.width_in, site.width_out)
+    )
+    no_input, no_output = (
+        one.new_zeros(len(outputs), len(inputs)),
+        one.new_zeros(len(inputs), len(outputs)),
+    )
+    if not torch.equal(method.apply(p, no_input, outputs), outputs):
         return None
-    return unit, method.apply(p, unit, nothing).mT
+    return inputs, method.apply(p, inputs, no_output).mT
 
 
 def _not_linear(files: AdapterFiles, method: Method, why: str) -> AdaptkitError:

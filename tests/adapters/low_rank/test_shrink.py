@@ -188,7 +188,7 @@ def test_a_lora_of_peft_with_ranks_and_scales_of_its_own(tmp_path):
 
 
 def test_a_method_from_outside_is_evaluated(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
+    monkeypatch.setattr(registry, "METHODS", registry.known_methods())
 
     @register
     @dataclass(frozen=True)
