@@ -22,13 +22,13 @@ def _write(folder, **splits):
 @pytest.mark.slow
 def test_rare_tags_do_not_end_at_zero(tmp_path):
     """From random weights this training ends at 0.000 after five epochs, at this rate and seed."""
-    splits = {"train": messages(1000, 1), "validation": messages(150, 2)}
+    splits = {"train": messages(1000, 1), "validation": messages(100, 2)}
     of_all = [one for row in splits["train"] for one in row["tags"]]
     assert of_all.count("O") / len(of_all) > 0.95
-    tag.main([*_write(tmp_path, **splits), "--num_train_epochs", "3", "--seed", "0"])
+    tag.main([*_write(tmp_path, **splits), "--num_train_epochs", "2", "--seed", "0"])
     found = json.loads((tmp_path / "out/all_results.json").read_text())
     assert found["eval_f1"] > found["eval_probe_f1"] + 0.1
-    assert found["eval_f1"] > 0.3
+    assert found["eval_f1"] > 0.2
 
 
 @pytest.fixture(scope="module")
