@@ -25,7 +25,7 @@ from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.tasks.classify import Classify
 
 MOST_ROWS = 10_000  # of a pool; more hardly give better proposals
-FEWEST_LABELLED = 10  # rows from which on a probe is asked
+FEWEST_LABELLED = 5  # rows from which on a probe is asked
 MINILM = "all-MiniLM-L6-v2"
 Guess = tuple[str, float] | tuple[()]
 
@@ -176,7 +176,7 @@ def propose_rows(
 ) -> list[Proposal]:
     """The rows of a table whose labels would teach a classifier most, best first.
 
-    Without labels these are typical rows that differ from each other. With ten labelled rows of
+    Without labels these are typical rows that differ from each other. With five labelled rows of
     two labels or more, or with an adapter, they are rows that the classifier is unsure of and that
     differ from each other. See `adaptkit.labelling.select`.
 
