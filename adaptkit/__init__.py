@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from adaptkit.adapters.card import TaskCard as TaskCard
     from adaptkit.adapters.card import read_card as read_card
     from adaptkit.adapters.inject import adapt as adapt
+    from adaptkit.adapters.low_rank.shrink import shrink as shrink
     from adaptkit.adapters.save_load import load_adapter as load_adapter
     from adaptkit.adapters.save_load import save_adapter as save_adapter
     from adaptkit.adapters.tuner import AdaptConfig as AdaptConfig
@@ -33,12 +34,16 @@ if TYPE_CHECKING:
     from adaptkit.methods.base import Method as Method
     from adaptkit.methods.base import Param as Param
     from adaptkit.methods.base import rows as rows
+    from adaptkit.methods.bias import Bias as Bias
     from adaptkit.methods.bottleneck import Bottleneck as Bottleneck
     from adaptkit.methods.grammar import parse_method as parse_method
     from adaptkit.methods.ia3 import IA3 as IA3
     from adaptkit.methods.lora import LoRA as LoRA
+    from adaptkit.methods.miss import MiSS as MiSS
     from adaptkit.methods.prefix import Prefix as Prefix
+    from adaptkit.methods.reft import ReFT as ReFT
     from adaptkit.methods.registry import register as register
+    from adaptkit.methods.vera import VeRA as VeRA
     from adaptkit.models.architectures import register_architecture as register_architecture
     from adaptkit.models.find_sites import find_sites as find_sites
     from adaptkit.models.fingerprint import fingerprint as fingerprint
@@ -62,12 +67,13 @@ if TYPE_CHECKING:
 # quantized.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-__version__ = "0.3.1"
+__version__ = "0.4.0"
 
 _HOME = {
     "TaskCard": "adaptkit.adapters.card",
     "read_card": "adaptkit.adapters.card",
     "adapt": "adaptkit.adapters.inject",
+    "shrink": "adaptkit.adapters.low_rank.shrink",
     "load_adapter": "adaptkit.adapters.save_load",
     "save_adapter": "adaptkit.adapters.save_load",
     "AdaptConfig": "adaptkit.adapters.tuner",
@@ -89,12 +95,16 @@ _HOME = {
     "Method": "adaptkit.methods.base",
     "Param": "adaptkit.methods.base",
     "rows": "adaptkit.methods.base",
+    "Bias": "adaptkit.methods.bias",
     "Bottleneck": "adaptkit.methods.bottleneck",
     "parse_method": "adaptkit.methods.grammar",
     "IA3": "adaptkit.methods.ia3",
     "LoRA": "adaptkit.methods.lora",
+    "MiSS": "adaptkit.methods.miss",
     "Prefix": "adaptkit.methods.prefix",
+    "ReFT": "adaptkit.methods.reft",
     "register": "adaptkit.methods.registry",
+    "VeRA": "adaptkit.methods.vera",
     "register_architecture": "adaptkit.models.architectures",
     "find_sites": "adaptkit.models.find_sites",
     "fingerprint": "adaptkit.models.fingerprint",

@@ -18,6 +18,7 @@ from adaptkit.commands import (
     mix,
     predict,
     show,
+    shrink,
     sources,
     train,
 )
@@ -40,6 +41,7 @@ COMMANDS: dict[str, ModuleType] = {
     "evaluate": evaluate,
     "mix": mix,
     "combine": combine,
+    "shrink": shrink,
     "sources": sources,
     "label": label,
     "explain": explain,

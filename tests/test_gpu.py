@@ -40,6 +40,7 @@ METHODS = (
     "bottleneck",
     "prefix[length=4]",
     "ia3",
+    "bias+miss[r=8]+vera[r=8]",
     "unipelt",
     "peft:LoHa[r=4]",
 )

@@ -49,13 +49,17 @@ def transform(
     x `(..., in)`: its input. y `(..., out)`: its output. `stream`: the residual stream as it
     entered the block, for block and stream sites. Returns `(..., out)`.
     """
+    moved = False  # a method has changed what the norm gave
     for attachment, weights in attached:
         kind = attachment.site.kind
         if kind == "map":
             y = _at_part(attachment, weights, x, y, training)
+        elif kind == "norm" and attachment.method.reads_output:
+            y, moved = change(attachment, weights, y, y, training), True
         elif kind == "norm":
+            added = y - base(x) if moved else None
             x = change(attachment, weights, y, x, training)
-            y = base(x)
+            y = base(x) if added is None else base(x) + added
         else:
             y = change(
                 attachment,
@@ -88,8 +92,11 @@ def change(attachment: Attachment, weights: Weights, x: Tensor, y, training: boo
 def _at_part(
     attachment: Attachment, weights: Weights, x: Tensor, y: Tensor, training: bool
 ) -> Tensor:
-    if attachment.site.part is None:
-        return change(attachment, weights, x, y, training)
-    start, end = attachment.site.part
-    changed = change(attachment, weights, x, y[..., start:end], training)
-    return torch.cat([y[..., :start], changed, y[..., end:]], -1)
+    part = attachment.site.part
+    own = y if part is None else y[..., slice(*part)]
+    changed = change(
+        attachment, weights, own if attachment.method.reads_output else x, own, training
+    )
+    if part is None:
+        return changed
+    return torch.cat([y[..., : part[0]], changed, y[..., part[1] :]], -1)

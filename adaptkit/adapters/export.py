@@ -13,6 +13,7 @@ from adaptkit.adapters.files import all_finite
 from adaptkit.adapters.full import save_full
 from adaptkit.adapters.save_load import load_adapter
 from adaptkit.errors import AdaptkitError
+from adaptkit.models.backbone import base_modules
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.utils.output_folder import check_empty
 
@@ -52,6 +53,8 @@ def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> A
         raise AdaptkitError(
             f"{folder} cannot be merged: {card.method} adds to what the model reads."
         )
+    modules = base_modules(model.get_base_model())
+    without_bias = [path for path, one in modules.items() if getattr(one, "bias", 0) is None]
     try:
         whole = model.float().merge_and_unload()
     except (NotImplementedError, ValueError) as problem:  # some of PEFT's other methods cannot
@@ -59,6 +62,12 @@ def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> A
             f"{folder} cannot be merged: {card.method} is no change of the base's weights "
             f"({problem})."
         ) from problem
+    if new := [path for path in without_bias if modules[path].bias is not None]:
+        raise AdaptkitError(
+            f"{folder} cannot be exported: {card.method} gives {new[0]} a bias, and "
+            f"{type(whole).__name__} has none there, so transformers would leave it out. Keep it "
+            "as an adapter, or train one that adds no bias, such as lora."
+        )
     whole = whole.to(stored if wanted is None else wanted)
     if bad := [name for name, one in whole.named_parameters() if not all_finite(one.detach())]:
         raise AdaptkitError(

@@ -9,6 +9,9 @@ Methods attach to sites; a site's kind defines what the formula reads and change
     norm        x = the norm's output, y = its input; the norm then runs again on the result
     attention   x = the hidden states of the queries, y = keys and values; the module here is the
                 one that computes the queries
+
+Of methods that read the output of their site (`Method.reads_output`), x and y are both the output
+of the map or of the norm.
 """
 
 from __future__ import annotations

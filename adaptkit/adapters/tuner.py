@@ -26,6 +26,7 @@ from adaptkit.adapters.layer import AdaptLayer
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method, parse_method
+from adaptkit.methods.registry import known_methods
 from adaptkit.models.backbone import base_modules
 from adaptkit.models.find_sites import find_sites, missing_sites
 from adaptkit.models.frozen_statistics import freeze_statistics
@@ -171,7 +172,7 @@ class AdaptTuner(BaseTuner):
                     raise AdaptkitError(
                         f"adapter {adapter!r} cannot be merged: {method} is not a linear change "
                         "of the base's weights. "
-                        "Keep it as an adapter; only lora and ia3 without gates can be merged."
+                        f"Keep it as an adapter; {_mergeable()} without gates can be merged."
                     )
         for name, module in self.model.named_modules():
             if (
@@ -196,6 +197,11 @@ class AdaptTuner(BaseTuner):
         if merge:
             self._check_can_merge(adapter_names)
         return super()._unload_and_optionally_merge(merge, progressbar, safe_merge, adapter_names)
+
+
+def _mergeable() -> str:
+    """The methods that can be merged, some of them depending on their settings."""
+    return ", ".join(sorted(name for name, kind in known_methods().items() if kind.affine))
 
 
 def check_adapter_name(name: str) -> None:

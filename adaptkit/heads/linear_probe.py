@@ -19,6 +19,7 @@ FOLDS = 4
 ONE_FOLD = 4000  # rows from which on a single fold tells strengths apart
 STEPS = 100  # of L-BFGS at the end
 PATH_STEPS = 25  # for each strength: each starts where the one before ended
+LEAST_SPREAD = 1e-3  # of the size of the features: below, it is rounding
 LEAST = 1e-6  # of all weights and biases: a label may not occur in the rows
 
 
@@ -56,7 +57,8 @@ def fit_linear_probe(
     """
     features = features.float()
     centre = features.mean(0)
-    spread = float((features - centre).std()) or 1.0
+    least = LEAST_SPREAD * float(features.square().mean().sqrt()) or 1.0
+    spread = max(float((features - centre).std()), least)
     scaled = (features - centre) / spread
     strength, held_out, near = choose_strength(scaled, targets, loss, outputs, seed)
     map_ = _fit(scaled, targets, loss, strength, near)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -191,20 +192,23 @@ class HostLayer(Wrapper):
         stream: Tensor | None,
     ) -> Tensor:
         times = batch.times(x)
-        for step in steps:
+        for low_rank, run in groupby(steps, lambda step: step.product is not None):
             own = part.of(y, times)
-            if step.product is not None:
-                part.add(step, x, own, times)
-            elif step.attachment.site.kind != "attention":
-                attached = [(step.attachment, part.weights(step, times))]
-                entered = None if stream is None else part.of(stream, times)
-                changed = transform(
-                    self.base_layer, attached, part.of(x, times), own, entered, False
-                )
-                if own is y:
-                    y = changed
-                else:
-                    own.copy_(changed)
+            if low_rank:
+                for step in run:
+                    part.add(step, x, own, times)
+                continue
+            attached = [
+                (step.attachment, part.weights(step, times))
+                for step in run
+                if step.attachment.site.kind != "attention"
+            ]
+            entered = None if stream is None else part.of(stream, times)
+            changed = transform(self.base_layer, attached, part.of(x, times), own, entered, False)
+            if own is y:
+                y = changed
+            elif attached:
+                own.copy_(changed)
         return y
 
     def join(self, y: KeyValues) -> KeyValues:

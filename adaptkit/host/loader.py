@@ -14,6 +14,7 @@ from adaptkit.adapters.attachments import Attachment
 from adaptkit.adapters.card import CONFIG, TaskCard, task_of
 from adaptkit.adapters.files import AdapterFiles, all_finite, check_shapes, read_adapter
 from adaptkit.adapters.full import FULL
+from adaptkit.adapters.peft_files.read_lora import check_plain, read_peft_lora
 from adaptkit.adapters.peft_files.shapes import expected_tensors
 from adaptkit.adapters.peft_lora import PREFIX, from_peft_lora, is_plain_lora
 from adaptkit.adapters.peft_methods import task_type_of_class
@@ -22,7 +23,6 @@ from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.heads import Head, Heads
 from adaptkit.host.layout import Layout
-from adaptkit.host.peft_lora_read import check_plain, read_peft_lora
 from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.models.backbone import linear_shape

@@ -35,7 +35,8 @@ LARGEST_COUNT, LARGEST_FACTOR = 2**31, 1e6  # of settings that are whole numbers
 class Param:
     """One parameter: its shape and its initialization.
 
-    init: zeros, ones, identity, kaiming (uniform, a = sqrt 5) or normal with `std`.
+    init: zeros, ones, identity, kaiming (uniform, a = sqrt 5), orthogonal, normal with `std`, or
+        constant with `value`.
     frozen: part of the adapter, but not trained.
     """
 
@@ -43,6 +44,7 @@ class Param:
     init: str = "zeros"
     std: float = 0.02
     frozen: bool = False
+    value: float = 0.0
 
     def new(self) -> Tensor:
         """A fresh fp32 tensor of this shape."""
@@ -56,8 +58,12 @@ class Param:
             init.eye_(tensor)
         elif self.init == "kaiming":
             init.kaiming_uniform_(tensor, a=math.sqrt(5))
+        elif self.init == "orthogonal":
+            init.orthogonal_(tensor)
         elif self.init == "normal":
             init.normal_(tensor, std=self.std)
+        elif self.init == "constant":
+            init.constant_(tensor, self.value)
         return tensor
 
 
@@ -99,6 +105,8 @@ class Method:
     affine: ClassVar[bool] = (
         False  # apply is affine in (x, y): the method can be merged into linear maps
     )
+    # x is what leaves the site, and y too: of a map its output, of a norm what it has normed
+    reads_output: ClassVar[bool] = False
     identity_at_start: ClassVar[bool] = True  # a fresh adapter changes nothing
     learning_rate: ClassVar[float] = 1e-3  # the default learning rate
 
@@ -134,6 +142,17 @@ class Method:
         The caller may then add in place, and compute `x @ A.mT` once for all maps that read the
         same x.
         """
+        return None
+
+    def factors(self, p: dict[str, Tensor], site: Site) -> tuple[Tensor, Tensor] | None:
+        """A `(r, in)` and B `(out, r)` if the formula at a map is `y + (x @ A.mT) @ B.mT`.
+
+        None if it is another formula, or if no such pair is known.
+        """
+        served = self.served()
+        if names := served.low_rank():
+            weights = self.to_served(p)
+            return weights[names[0]], weights[names[1]]
         return None
 
     def place(self, available: list[Site]) -> list[Site]:
@@ -216,3 +235,17 @@ def require(condition: bool, method: Method, problem: str) -> None:
     """Raise an error that names `method` and what is wrong with a setting."""
     if not condition:
         raise AdaptkitError(f"{method.name}: {problem}")
+
+
+def check_rank(method: Method, rank: int, widths: dict[str, int]) -> None:
+    """Refuse a rank above the width that it is taken of, at any site.
+
+    widths: by the names of the sites.
+    """
+    name, width = min(widths.items(), key=lambda item: item[1])
+    require(
+        rank <= width,
+        method,
+        f"r is at most the width of what it reads, and {name} of this model is {width} wide; it "
+        f"got {rank}. Write {method.name}[r={width}], or choose other sites.",
+    )

@@ -26,8 +26,9 @@ class RecipeArguments:
     model_revision: str | None = flag(None, "branch, tag or commit of the model on the Hub")
     method: str | None = flag(
         None,
-        "method to inject: lora, bottleneck, prefix, ia3, a union a+b, mam, unipelt, peft:NAME; "
-        "full: all weights (default: that of the --warm_start adapter, else lora)",
+        "method to inject: lora, bottleneck, prefix, ia3, bias, reft, miss, vera, a union a+b, "
+        "mam, unipelt, peft:NAME; full: all weights (default: that of the --warm_start adapter, "
+        "else lora)",
     )
     train: str = flag(
         "adapter",
@@ -59,6 +60,9 @@ class RecipeArguments:
     )
     head_learning_rate: float | None = flag(
         None, "learning rate of the task's new head (default: --learning_rate)"
+    )
+    lora_plus_ratio: float = flag(
+        1.0, "with lora: learning rate of its matrices B over that of all else (LoRA+)"
     )
     quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")

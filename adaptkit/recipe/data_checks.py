@@ -106,7 +106,10 @@ def check_unknown(name: str, rows: Dataset, tokenizer: Any) -> list[Finding]:
     if tokenizer.unk_token_id in (None, *marks) or "input_ids" not in rows.column_names:
         return []
     first = rows.select(range(min(LOOKED_AT, len(rows))))["input_ids"]
-    counts = Counter(chain.from_iterable(first))
+    tokens_of = chain.from_iterable(first)
+    if first and first[0] and isinstance(first[0][0], list):  # several texts a row
+        tokens_of = chain.from_iterable(tokens_of)
+    counts = Counter(tokens_of)
     tokens = sum(count for token, count in counts.items() if token not in others)
     unknown = counts[tokenizer.unk_token_id]
     if unknown <= MOST_UNKNOWN * tokens:

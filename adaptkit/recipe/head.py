@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adaptkit.adapters.full import FULL
 from adaptkit.errors import unknown
 from adaptkit.heads.pooling import poolings_for
 from adaptkit.heads.start import HeadStart, start_from_prior, start_from_probe
@@ -20,10 +21,15 @@ STARTS = ("probe", "prior", "random")
 
 
 def settle_pooling(encoded: Encoded) -> tuple[Encoded, tuple[str, ...]]:
-    """The task with a pooling to load the model with, and the poolings to choose from."""
+    """The task with a pooling to load the model with, and the poolings to choose from.
+
+    What trains the base's own weights stays an ordinary model of transformers'.
+    """
     task, arguments = encoded.prepared.task, encoded.prepared.arguments
     if not isinstance(task, SequenceTask) or task.pooling != AUTO:
         return encoded, ()
+    if arguments.method == FULL:
+        return with_pooling(encoded, NATIVE), ()
     poolings = poolings_for(encoded.prepared.base, arguments.model_revision, encoded.config)
     if len(poolings) > 1 and _how(encoded) != "probe":
         poolings = (NATIVE,)

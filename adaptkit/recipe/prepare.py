@@ -26,6 +26,7 @@ from adaptkit.recipe.steps import Prepared
 from adaptkit.tasks.base import Task
 from adaptkit.training.checkpoints import STATE, is_whole, last_whole_checkpoint
 from adaptkit.training.defaults import DEFAULTS, data_defaults, machine_defaults, machine_notes
+from adaptkit.training.regularization import check_lora_plus
 from adaptkit.training.sharding import leave_out_fsdp
 from adaptkit.utils.output_folder import check_empty, check_writable
 from adaptkit.utils.processes import is_main, log_main, start_all_processes
@@ -119,6 +120,7 @@ def _checked(parsed: Parsed) -> RecipeArguments:
         )
     check_part(arguments.train)
     method = choose_method(arguments, parsed.task.from_nothing)
+    check_lora_plus(arguments.lora_plus_ratio, method)
     regularized = (
         arguments.l2_sp or arguments.gradual_unfreezing or arguments.layerwise_lr_decay != 1
     )

@@ -102,6 +102,7 @@ class Loaded:
             cut_last_layer=not arguments.whole_last_layer,
             cuda_graphs=arguments.cuda_graphs,
             head_learning_rate=arguments.head_learning_rate,
+            lora_plus_ratio=arguments.lora_plus_ratio,
             layerwise_lr_decay=arguments.layerwise_lr_decay,
             l2_sp=arguments.l2_sp,
             gradual_unfreezing=arguments.gradual_unfreezing,

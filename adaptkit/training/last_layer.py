@@ -150,9 +150,8 @@ def cut_last_layer(trainer: Any) -> AbstractContextManager[Any]:
     trainer.model.eval()
     try:
         cut = LastLayer(model)
-        return (
-            cut if cut.find(lambda: trainer.outcome(batch), batch["input_ids"]) else nullcontext()
-        )
+        ids = batch["input_ids"].flatten(0, -2)  # of multiple choice: a row for each option
+        return cut if cut.find(lambda: trainer.outcome(batch), ids) else nullcontext()
     except AdaptkitError:
         return nullcontext()
     finally:

@@ -50,6 +50,7 @@ class TrainerOptions:
     cuda_graphs: on one GPU, record a training step per batch shape and replay it, where possible
         (`adaptkit.training.cuda_graphs`).
     head_learning_rate: the rate of the new head; None: that of all else.
+    lora_plus_ratio: the rate of LoRA's matrices B over that of all else (LoRA+).
     layerwise_lr_decay, l2_sp, gradual_unfreezing: for full fine-tuning, see
         `adaptkit.training.regularization`; 1, 0 and False disable them.
     stop_dead_run: give a training up whose first evaluation shows that nothing is learned (the same
@@ -64,6 +65,7 @@ class TrainerOptions:
     cut_last_layer: bool = True
     cuda_graphs: bool = True
     head_learning_rate: float | None = None
+    lora_plus_ratio: float = 1.0
     layerwise_lr_decay: float = 1.0
     l2_sp: float = 0.0
     gradual_unfreezing: bool = False

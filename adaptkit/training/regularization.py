@@ -3,12 +3,15 @@
 layer-wise rates      each layer's learning rate is a fraction of that of the layer above
                       (Howard and Ruder 2018, arXiv:1801.06146)
 gradual unfreezing    one more layer from the top trains in each epoch (the same paper)
+LoRA+                 the matrices B of LoRA have a larger rate than all else
+                      (Hayou et al. 2024, arXiv:2402.12354)
 L2-SP                 the loss grows with the squared distance from the initial weights
                       (Li et al. 2018, arXiv:1802.01483)
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,9 +19,16 @@ import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback
 
+from adaptkit.adapters.full import FULL
+from adaptkit.adapters.layer import AdaptLayer
+from adaptkit.errors import AdaptkitError, quoted
+from adaptkit.methods.grammar import parse_method
+from adaptkit.methods.lora import LoRA
 from adaptkit.models.backbone import backbone_of
 from adaptkit.models.find_sites import layer_paths
 from adaptkit.models.probe import parameters_called_after
+
+NO_LORA = "--lora_plus_ratio is the rate of LoRA's matrices B over that of A, and no LoRA trains."
 
 
 def depths(model: Any) -> dict[str, int]:
@@ -45,6 +55,38 @@ def head_factors(model: Any, factor: float) -> dict[int, float]:
     record = getattr(model, "adaptkit_base", None)
     new = [model.get_submodule(path) for path in (record.head if record else ())]
     return {id(parameter): factor for part in new for parameter in part.parameters()}
+
+
+def lora_plus_factors(model: Any, ratio: float) -> dict[int, float]:
+    """The factor on the rate of each matrix B of LoRA, ours and PEFT's, by its id.
+
+    Raises:
+        AdaptkitError: the model has no LoRA that trains.
+    """
+    found = []
+    for module in model.modules():
+        if isinstance(module, AdaptLayer):
+            found += [
+                module.adaptkit_weights[adapter][attachment.weight_name("B")]
+                for adapter, attachments in module.adaptkit_attachments.items()
+                for attachment in attachments
+                if isinstance(attachment.method, LoRA)
+            ]
+    found += [parameter for name, parameter in model.named_parameters() if "lora_B" in name]
+    if not any(parameter.requires_grad for parameter in found):
+        raise AdaptkitError(NO_LORA)
+    return {id(parameter): ratio for parameter in found}
+
+
+def check_lora_plus(ratio: float, method: str) -> None:
+    """Refuse a ratio that is no factor, and one for a method without LoRA."""
+    if not 0 < ratio < math.inf:
+        raise AdaptkitError(f"--lora_plus_ratio is a factor above 0; it got {ratio:g}.")
+    if ratio == 1 or method.startswith("peft:"):  # what PEFT injects is seen once it is there
+        return
+    union = () if method == FULL else parse_method(method)
+    if not any(isinstance(one, LoRA) for one in union):
+        raise AdaptkitError(f"{NO_LORA} This method is {quoted(method)}.")
 
 
 def set_rates(optimizer: torch.optim.Optimizer, factors: dict[int, float]) -> None:

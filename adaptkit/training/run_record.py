@@ -28,7 +28,10 @@ SAME = (
     *("weight_decay", "optim", "optim_args"),
     *("adam_beta1", "adam_beta2", "adam_epsilon", "seed", "data_seed", "train_sampling_strategy"),
 )
-SAME_OPTIONS = ("head_learning_rate", "layerwise_lr_decay", "gradual_unfreezing")
+SAME_OPTIONS = (
+    *("head_learning_rate", "lora_plus_ratio"),
+    *("layerwise_lr_decay", "gradual_unfreezing"),
+)
 # What counts from the next step on, if it changes.
 MAY_CHANGE = (
     *("num_train_epochs", "max_steps", "label_smoothing_factor", "max_grad_norm"),

@@ -22,7 +22,13 @@ from adaptkit.training.checkpoints import new_checkpoint
 from adaptkit.training.cuda_graphs import StepGraphs, why_not_recorded
 from adaptkit.training.last_layer import cut_last_layer
 from adaptkit.training.options import TrainerOptions
-from adaptkit.training.regularization import L2SPPenalty, head_factors, layer_factors, set_rates
+from adaptkit.training.regularization import (
+    L2SPPenalty,
+    head_factors,
+    layer_factors,
+    lora_plus_factors,
+    set_rates,
+)
 from adaptkit.training.run_record import FILE
 from adaptkit.training.zero_grad import quick_zero_grad
 from adaptkit.utils.cudnn import attention_for
@@ -84,6 +90,8 @@ class AdapterTrainer(Trainer):
         factors = layer_factors(model, decay) if decay != 1 else {}
         if options.head_learning_rate is not None:
             factors |= head_factors(model, options.head_learning_rate / self.args.learning_rate)
+        if options.lora_plus_ratio != 1:
+            factors |= lora_plus_factors(model, options.lora_plus_ratio)
         return factors
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any):

@@ -67,7 +67,9 @@ def adapter(folder, base, method="lora[r=4]", task="classify", labels=LABELS, **
     return folder
 
 
-@pytest.mark.parametrize("method", ["lora[r=4]", "ia3", "lora[r=2]+ia3[sites=attn.k]"])
+@pytest.mark.parametrize(
+    "method", ["lora[r=4]", "ia3", "lora[r=2]+ia3[sites=attn.k]", "bias+miss[r=8]+vera[r=8]"]
+)
 def test_what_is_exported_answers_as_the_adapter_does(method, bases, tmp_path, capsys):
     folder = adapter(tmp_path / "a", bases / "bert", method)
     main(["export", str(folder), "--output_dir", str(tmp_path / "whole")])
@@ -207,6 +209,14 @@ def test_what_cannot_be_exported_leaves_nothing(bases, tmp_path):
         assert not (tmp_path / "whole").exists()
     with pytest.raises(AdaptkitError, match="is not empty"):
         main(["export", str(adapter(tmp_path / "c", bases / "bert")), "--output_dir", str(bases)])
+
+
+def test_a_bias_that_the_class_has_no_place_for_is_refused(bases, tmp_path):
+    """transformers would drop it while loading, with a warning at most."""
+    folder = adapter(tmp_path / "a", bases / "llama", "bias+lora[r=2]")
+    with pytest.raises(AdaptkitError, match=r"q_proj a bias, and Llama\w+ has none there"):
+        export(folder, tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
 
 
 def test_a_base_that_is_stored_quantized_takes_no_adapter_in(bases, tmp_path):

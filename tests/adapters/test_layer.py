@@ -47,6 +47,25 @@ def test_only_the_named_adapters_are_merged():
     assert torch.equal(layer.base_layer.weight, before[0] + 1.0)
 
 
+def test_a_method_behind_a_norm_and_one_that_it_follows():
+    """What the first has added to the norm's output is added again once the norm has run."""
+    model = adapt(tiny("bert"), "reft[r=3]+bottleneck[placement=pfeiffer,reduction=4]").eval()
+    randomize(model)
+    layer = next(module for module in model.modules() if isinstance(module, AdaptLayer))
+    reft, bottleneck = (at.method for at in layer.adaptkit_attachments["default"])
+    weights = layer.adaptkit_weights["default"]
+    p, q = (
+        {key.removeprefix(f"{i}_layer_"): w for key, w in weights.items() if key[0] == str(i)}
+        for i in (0, 1)
+    )
+    x = torch.randn(2, 5, 32)
+    with torch.no_grad():
+        normed = layer.base_layer(x)
+        moved = reft.apply(p, normed, normed)
+        wanted = layer.base_layer(bottleneck.apply(q, moved, x)) + (moved - normed)
+        torch.testing.assert_close(layer(x), wanted)
+
+
 def test_two_adapters_merged_are_both():
     model = _with_two_adapters()
     apart = first(model(**inputs("bert")))

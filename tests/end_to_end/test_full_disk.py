@@ -13,6 +13,7 @@ RECIPE = str(processes.ROOT / "recipes/classify.py")
 
 
 SHORT = [*CLASSIFY, "--num_train_epochs", "1", "--per_device_train_batch_size", "8"]
+SHORT += ["--pooling", "native"]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,11 @@ METHODS = (
     "prefix[length=5]",
     "prefix[length=3,mlp=8,gate=true]",
     "ia3",
+    "bias",
+    "reft[r=3]",
+    "miss[r=5]+bias",
+    "vera[r=6]",
+    "bottleneck[placement=pfeiffer,reduction=8]+reft[r=2]+bottleneck[placement=pfeiffer]",
     "mam",
     "unipelt",
 )

@@ -34,9 +34,18 @@ from tests.helpers.architectures import (
 from tests.processes import start
 from tests.tiny import randomize
 
-METHODS = ("lora[r=2]", "bottleneck[reduction=4,activation=gelu]", "prefix[length=2]", "ia3")
+METHODS = (
+    "lora[r=2]",
+    "bottleneck[reduction=4,activation=gelu]",
+    "prefix[length=2]",
+    "ia3",
+    "bias",
+    "reft[r=2]",
+    "miss[r=3]",
+    "vera[r=4]",
+)
 PREFIX = "base_model.model."
-MERGED = ("lora[r=2]", "ia3")
+MERGED = ("lora[r=2]", "ia3", "bias", "miss[r=3]", "vera[r=4]")
 ACROSS = 20  # architectures whose adapters one new process loads
 
 

@@ -17,6 +17,8 @@ METHODS = (
     "bottleneck[layers=last[1]]",
     "prefix[length=3,layers=1]+lora[layers=1]",
     "ia3[layers=1]",
+    "bias[layers=1]+reft[layers=1]",
+    "miss[r=8,layers=1]+vera[r=8,layers=1]",
 )
 
 

@@ -26,6 +26,10 @@ METHODS = (
     "bottleneck[placement=parallel]",
     "prefix[length=3]+lora",
     "ia3",
+    "bias",
+    "reft",
+    "miss[r=8]",
+    "vera[r=8]",
     "mam",
     "unipelt",
 )

@@ -31,6 +31,10 @@ METHODS = (
     "prefix[length=5]",
     "prefix[length=3,mlp=8,gate=true]",
     "ia3",
+    "bias",
+    "reft[r=3]",
+    "miss[r=5]",
+    "vera[r=6]",
     "mam",
     "unipelt",
     "fusion[adapters=3,reduction=4]",
@@ -44,7 +48,16 @@ for _name in LAW_ARCHITECTURES:
         }.get(_method, ""):
             continue  # computes its own scores: refused, see test_deberta_refuses_prefixes
         CASES.append((_name, _method))
-AFFINE = ("lora[r=4,alpha=12]", "lora[r=4,alpha=3,rslora=true]", "ia3", "lora[r=2]+ia3")
+AFFINE = (
+    "lora[r=4,alpha=12]",
+    "lora[r=4,alpha=3,rslora=true]",
+    "ia3",
+    "bias",
+    "miss[r=5]",
+    "vera[r=6]",
+    "lora[r=2]+ia3",
+    "bias+vera[r=6]+miss[r=5]",
+)
 
 every_case = pytest.mark.parametrize("name, method", CASES)
 

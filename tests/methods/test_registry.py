@@ -25,6 +25,10 @@ def test_parameter_counts_at_bert_base_size():
         "lora[sites=attn.q|attn.v]": 294_912,
         "prefix[length=10]": 184_320,
         "ia3": 55_296,
+        "bias": 73_728,
+        "reft": 12 * (2 * 4 * 768 + 4),
+        "miss[sites=attn.q|attn.v]": 12 * 2 * 64 * 768,
+        "vera[r=1024,sites=attn.q|attn.v]": 43_008,
     }
     for method, count in counts.items():
         assert adapt(tiny("bert", **size), method).get_nb_trainable_parameters()[0] == count

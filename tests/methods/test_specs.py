@@ -24,6 +24,16 @@ SPECS = {
         },
     ),
     "ia3": (MAP, {"scale": Param((48,), "ones")}),
+    "bias": (MAP, {"b": Param((48,))}),
+    "reft[r=3]": (
+        LEAVING,
+        {"R": Param((3, 32), "orthogonal"), "V": Param((3, 32)), "b": Param((3,))},
+    ),
+    "miss[r=5]": (MAP, {"D": Param((5, 48))}),
+    "vera[r=6,start=0.2]": (
+        MAP,
+        {"d": Param((6,), "constant", value=0.2), "b": Param((48,))},
+    ),
     "bottleneck[placement=pfeiffer,reduction=5,scale=learned,gate=true]": (
         LEAVING,
         {
@@ -163,6 +173,9 @@ def test_fresh_parameters():
     assert torch.equal(Param((2, 2), "identity").new(), torch.eye(2))
     assert Param((200, 200), "normal", 0.5).new().std().item() == pytest.approx(0.5, rel=0.02)
     assert Param((200, 200), "normal").new().std().item() == pytest.approx(0.02, rel=0.02)
+    assert Param((2,), "constant", value=0.5).new().tolist() == [0.5, 0.5]
+    rows_of = Param((3, 16), "orthogonal").new()
+    torch.testing.assert_close(rows_of @ rows_of.T, torch.eye(3))
     kaiming = Param((300, 16), "kaiming").new()
     assert kaiming.abs().max().item() == pytest.approx(0.25, rel=0.01)  # 1 / sqrt(16)
     assert kaiming.std().item() == pytest.approx(0.25 / 3**0.5, rel=0.05)
@@ -204,6 +217,14 @@ def test_vectors_of_one_adapter_and_of_many():
         ("bottleneck[scale=much]", "scale is a number up to 1,000,000 or 'learned'; it got 'much'"),
         ("bottleneck[placement=pfeifer]", "did you mean 'pfeiffer'"),
         ("bottleneck[activation=rellu]", "did you mean 'relu'"),
+        ("reft[r=0]", "r is a rank, 1 or more; it got 0"),
+        ("miss[r=0]", "r is a rank, 1 or more; it got 0"),
+        ("miss[dropout=1]", "dropout is in [0, 1); it got 1.0"),
+        ("vera[r=0]", "r is a rank, 1 or more and up to 4,096; it got 0"),
+        ("vera[r=4097]", "r is a rank, 1 or more and up to 4,096; it got 4097"),
+        ("vera[seed=-1]", "seed is 0 or more; it got -1"),
+        ("vera[start=0]", "start is not 0: nothing would train"),
+        ("vera[dropout=1]", "dropout is in [0, 1); it got 1.0"),
         ("fusion[adapters=0]", "adapters is a number of adapters, 1 or more; it got 0"),
         ("fusion[reduction=0.9]", "reduction is 1 or more; it got 0.9"),
         ("fusion[activation=rellu]", "did you mean 'relu'"),
@@ -233,6 +254,10 @@ def test_a_setting_out_of_bounds_is_named(text, message):
         "bottleneck[dropout=0.99,scale=1000000.0]",
         "bottleneck[scale=-1000000.0]",
         "fusion[adapters=1,reduction=1]",
+        "reft[r=1]",
+        "miss[r=1,dropout=0.99]",
+        "vera[r=1,seed=0,dropout=0.99]",
+        "vera[r=4096]",
     ],
 )
 def test_the_bounds_themselves_are_allowed(text):
@@ -277,6 +302,10 @@ def test_what_a_host_computes_in_place_of_a_method():
         ),
         "prefix[length=3,mlp=5,dropout=0.1,std=0.5]": "prefix[length=3]",
         "ia3": "ia3",
+        "bias": "bias",
+        "reft[r=3]": "reft[orthonormal=false,r=3]",
+        "miss[r=5,dropout=0.5]": "miss[r=5]",
+        "vera[r=6,seed=3,start=0.2,dropout=0.5]": "vera[r=6,seed=3]",
     }.items():
         assert str(parse_method(text)[0].served()) == served
     (gated,) = parse_method("lora[gate=true,alpha=8]")
@@ -304,6 +333,8 @@ def test_a_method_is_described_with_what_was_chosen_or_with_everything():
 def test_where_a_method_goes():
     sites = [MAP, LEAVING, ATTENTION]
     assert parse_method("lora")[0].place(sites) == [MAP]
+    assert parse_method("bias")[0].place([MAP, dataclasses.replace(MAP, name="attn.k")]) == [MAP]
+    assert parse_method("reft")[0].place(sites) == [LEAVING]
     assert parse_method("prefix[sites=a*]")[0].place(sites) == [ATTENTION]
     assert parse_method("bottleneck[placement=pfeiffer,layers=0]")[0].place(sites) == [LEAVING]
     for text, message in {
@@ -314,6 +345,9 @@ def test_where_a_method_goes():
         "the sites yourself (ia3[sites=...]: ffn.in), or lora.",
         "bottleneck": "bottleneck acts at attn.out, ffn.out, and this model has no attn.out, "
         "ffn.out.",
+        "miss[r=33]": "r is at most the width of what it reads, and ffn.in of this model is 32 "
+        "wide; it got 33. Write miss[r=32], or choose other sites.",
+        "reft[r=49,sites=ffn.in]": "and ffn.in of this model is 48 wide; it got 49.",
     }.items():
         with pytest.raises(AdaptkitError) as refused:
             parse_method(text)[0].place(sites)

@@ -106,7 +106,7 @@ def test_with_few_validation_rows_the_last_epoch_is_kept(tmp_path, bert, rows):
         classify.main([*flags, *more, "--output_dir", str(tmp_path / name)])
         folders = (tmp_path / name, tmp_path / name / f"checkpoint-{step}")
         heads = [
-            load_file(folder / "adapter_model.safetensors")["base_model.model.classifier.weight"]
+            load_file(folder / "adapter_model.safetensors")["base_model.model.score.weight"]
             for folder in folders
         ]
         assert torch.equal(*heads)

@@ -50,7 +50,7 @@ def test_it_trains_answers_and_is_stored(shout, tmp_path, capsys):
     assert json.loads((tmp_path / "out/task.json").read_text())["settings"]["marks"] == 2
     predictor = Predictor(tmp_path / "out")
     assert predictor.task == shout(
-        columns={"text": "text", "label": "label"}, labels=["no", "yes"], marks=2
+        columns={"text": "text", "label": "label"}, labels=["no", "yes"], marks=2, pooling="mean"
     )
     assert predictor("good 3")[0]["label"] in ("no", "yes")
     assert "[CLS] good 1!! [SEP]" in _checked(tmp_path, flags, capsys)

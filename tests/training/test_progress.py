@@ -44,7 +44,7 @@ def test_a_training_prints_a_line_an_epoch_and_nothing_else(tmp_path, capfd, mor
     lines = [line for line in captured.out.splitlines() if line.startswith("epoch ")]
     assert [line.split()[1] for line in lines] == ["1/3", "2/3", "3/3"]
     assert ("accuracy" in lines[0]) is ("no" not in more)
-    assert re.search(r"loss [\d.]+ .* s left$", lines[1])
+    assert re.search(r"loss [\d.e-]+ .* s left$", lines[1])
     assert lines[2].endswith("done")
     assert "{'" not in captured.out + captured.err
     assert "it/s" not in captured.out + captured.err

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from adaptkit.recipes import classify
+from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
@@ -11,12 +12,15 @@ from adaptkit.adapters.full import unfreeze
 from adaptkit.training.regularization import (
     GradualUnfreezing,
     L2SPPenalty,
+    check_lora_plus,
     depths,
     head_factors,
     layer_factors,
+    lora_plus_factors,
     set_rates,
 )
 from tests.helpers.minilm import BASE, HEAD
+from tests.helpers.small import CLASSIFY, flags
 from tests.tiny import tiny
 
 
@@ -66,6 +70,60 @@ def test_the_new_head_has_a_rate_of_its_own(base):
         name for name in names if ".classifier." in name
     }
     assert {rate for name, rate in names.items() if ".classifier." not in name} == {1e-3}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("lora[r=2]+bias", None),
+        ("peft:LORA[r=2,target_modules=query|value]", "peft:LORA[r=2,target_modules=query|value]"),
+        ("lora[r=2,sites=attn.q|attn.v]", "peft:LORA[r=2,target_modules=query|value]"),
+    ],
+)
+def test_b_has_a_rate_of_its_own_as_in_pefts_lora_plus(ours, theirs):
+    model = adapt(tiny("bert"), ours)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    optimizer = torch.optim.AdamW(trained.values(), lr=2e-4)
+    set_rates(optimizer, lora_plus_factors(model.get_base_model(), 16.0))
+    by_id = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    rates = {name: by_id[id(p)] for name, p in trained.items()}
+    for name, rate in rates.items():
+        assert rate == pytest.approx(3.2e-3 if "_B" in name else 2e-4)
+    if theirs:
+        other = adapt(tiny("bert"), theirs)
+        known = create_loraplus_optimizer(other, torch.optim.AdamW, lr=2e-4, loraplus_lr_ratio=16)
+        wanted = [(group["lr"], p.shape) for group in known.param_groups for p in group["params"]]
+        assert sorted(wanted) == sorted((rates[name], p.shape) for name, p in trained.items())
+        assert len({rate for rate, _ in wanted}) == 2
+
+
+def test_a_ratio_without_lora_is_refused():
+    with pytest.raises(AdaptkitError, match="no LoRA trains"):
+        lora_plus_factors(adapt(tiny("bert"), "miss[r=8]").get_base_model(), 16.0)
+    for ratio, method, message in (
+        (16.0, "bottleneck", "no LoRA trains. This method is 'bottleneck'"),
+        (16.0, "full", "no LoRA trains"),
+        (0.0, "lora", "is a factor above 0; it got 0"),
+        (float("inf"), "lora", "it got inf"),
+    ):
+        with pytest.raises(AdaptkitError, match=message):
+            check_lora_plus(ratio, method)
+    for ratio, method in ((1.0, "bottleneck"), (16.0, "unipelt"), (4.0, "peft:LORA")):
+        check_lora_plus(ratio, method)
+
+
+def test_lora_plus_is_a_flag_of_the_recipe(small, tmp_path):
+    """The two groups that a checkpoint keeps: the matrices B, and all else."""
+    same = ["--max_steps", "1", "--lr_scheduler_type", "constant", "--attn_implementation", "eager"]
+    same += ["--eval_strategy", "no", "--save_strategy", "steps", "--save_steps", "1"]
+    more = ["--method", "lora[r=2,sites=attn.q]", "--lora_plus_ratio", "16"]
+    classify.main(flags(small, tmp_path / "out", *CLASSIFY, *same, *more))
+    kept = torch.load(tmp_path / "out/checkpoint-1/optimizer.pt", weights_only=True)
+    rates = [group["lr"] for group in kept["param_groups"] if group["params"]]
+    assert sorted(set(rates)) == pytest.approx([3e-3, 4.8e-2])
+    more = ["--method", "ia3", "--lora_plus_ratio", "2"]
+    with pytest.raises(AdaptkitError, match="This method is 'ia3'"):
+        classify.main(flags(small, tmp_path / "refused", *CLASSIFY, *more))
 
 
 def test_the_pull_is_half_the_squared_distance(base):

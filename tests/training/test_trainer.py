@@ -159,6 +159,8 @@ def test_adam_in_8_bits_trains(three_layers, tmp_path):
         "full",
         "--optim",
         "adamw_bnb_8bit",
+        "--head_start",
+        "random",
         "--bf16",
         "false",
         "--num_train_epochs",

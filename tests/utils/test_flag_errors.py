@@ -27,7 +27,7 @@ PREDICT = ["predict", "runs/x", "hi"]
             ["evaluate", "runs/x", "--file", "y", "--by", "a", "--confusions", "3"],
             "--confusions and --by do not go together.",
         ),
-        (["evaluate", "runs/x", "more", "--file", "y"], "unexpected word 'more' on the command"),
+        (["show", "runs/x", "more"], "unexpected word 'more' on the command"),
         (["evaluat", "runs/x"], "unknown command 'evaluat'; did you mean 'evaluate'? Known: che"),
         (["combine", "a", "--weights", "x", "--output_dir", "o"], "--weights takes a number, not"),
         (["list", "--x" * 9999], "unknown flag '--x"),

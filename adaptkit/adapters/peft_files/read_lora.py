@@ -131,15 +131,19 @@ def check_plain(settings: dict[str, Any]) -> None:
             "a host serves LoRA adapters of PEFT's and adaptkit's own methods; this one is "
             f"{settings.get('peft_type')}."
         )
-    refused = [name for name in _REFUSED if settings.get(name)]
-    refused += [f"bias={settings['bias']}"] if settings.get("bias", "none") != "none" else []
-    start = settings.get("init_lora_weights", True)
-    refused += [f"init_lora_weights={start}"] if start not in _HARMLESS_STARTS else []
-    if refused:
+    if more := beyond_plain(settings):
         raise AdaptkitError(
-            f"a host serves plain LoRA; this one has {', '.join(refused)}. Merge it, or use it "
+            f"a host serves plain LoRA; this one has {', '.join(more)}. Merge it, or use it "
             "through PEFT."
         )
+
+
+def beyond_plain(settings: dict[str, Any]) -> list[str]:
+    """The settings of a LoRA of PEFT's with which A, B and a scale are not all of its change."""
+    more = [name for name in _REFUSED if settings.get(name)]
+    more += [f"bias={settings['bias']}"] if settings.get("bias", "none") != "none" else []
+    start = settings.get("init_lora_weights", True)
+    return more + ([f"init_lora_weights={start}"] if start not in _HARMLESS_STARTS else [])
 
 
 def _scale(settings: dict[str, Any], path: str, rank: int) -> float:

@@ -1,0 +1,1 @@
+"""Settings that PEFT wrote, or anyone else."""
