@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from adaptkit.inference.compare import compare as compare
     from adaptkit.inference.pipeline import pipeline as pipeline
     from adaptkit.inference.predictor import Predictor as Predictor
+    from adaptkit.labelling.pool import Proposal as Proposal
+    from adaptkit.labelling.pool import propose_rows as propose_rows
     from adaptkit.methods.base import Method as Method
     from adaptkit.methods.base import Param as Param
     from adaptkit.methods.base import rows as rows
@@ -88,6 +90,8 @@ _HOME = {
     "compare": "adaptkit.inference.compare",
     "pipeline": "adaptkit.inference.pipeline",
     "Predictor": "adaptkit.inference.predictor",
+    "Proposal": "adaptkit.labelling.pool",
+    "propose_rows": "adaptkit.labelling.pool",
     "Method": "adaptkit.methods.base",
     "Param": "adaptkit.methods.base",
     "rows": "adaptkit.methods.base",

@@ -18,13 +18,11 @@ from adaptkit.adapters.store import Store
 from adaptkit.adapters.warm_start import warm_start
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
-from adaptkit.models.load import load_base
-from adaptkit.models.names import full_name, load_config
-from adaptkit.models.probe import HeadInput
+from adaptkit.heads.text_features import task_model, text_features
+from adaptkit.models.names import full_name
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.tasks.classify import Classify
 from adaptkit.transfer.source_scores import SCORES
-from adaptkit.utils.cudnn import disable_cudnn_sdpa
 from adaptkit.utils.terminal import format_table, say
 
 
@@ -77,7 +75,7 @@ def rank(
         for adapter in adapters_of_base:
             began = time.perf_counter()
             with started_from(model, stored.path(adapter) if stored and adapter else None):
-                vectors = features(model, tokenizer, texts)
+                vectors = text_features(model, tokenizer, texts)
             scores = {score: function(vectors, labels) for score, function in SCORES.items()}
             found.append(
                 {
@@ -95,13 +93,6 @@ def rank(
     return found
 
 
-def task_model(base: str) -> Any:
-    """A base with a new head, whatever head its checkpoint has."""
-    return load_base(
-        base, task=Classify().auto_class, labels=load_config(base).num_labels + 1
-    ).eval()
-
-
 @contextmanager
 def started_from(model: Any, folder: Path | None) -> Iterator[None]:
     """In the block, start a task model as a `--warm_start` training does; None: unchanged."""
@@ -115,29 +106,6 @@ def started_from(model: Any, folder: Path | None) -> Iterator[None]:
         yield
     finally:
         adapted.unload()
-
-
-@disable_cudnn_sdpa()
-def features(
-    model: Any, tokenizer: Any, texts: list[tuple[str, ...]], batch_size: int = 64
-) -> np.ndarray:
-    """The input of a task model's new head for each text or pair, `(texts, width)`."""
-    reads = HeadInput(model)
-    order = sorted(range(len(texts)), key=lambda index: sum(map(len, texts[index])))
-    found: list[np.ndarray] = [np.zeros(0)] * len(texts)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        sides = (list(side) for side in zip(*(texts[i] for i in chosen), strict=True))
-        inputs = dict(
-            tokenizer(*sides, padding=True, truncation=True, max_length=128, return_tensors="pt")
-        )
-        for index, vector in zip(
-            chosen,
-            reads({key: value.to(model.device) for key, value in inputs.items()}).cpu(),
-            strict=True,
-        ):
-            found[index] = vector.numpy()
-    return np.stack(found)
 
 
 def sort_key(row: dict[str, Any], by: str) -> tuple[float, float]:

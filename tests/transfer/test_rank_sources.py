@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from adaptkit import adapt, save_adapter
+from adaptkit.heads.text_features import task_model
 from adaptkit.models.probe import HeadInput
-from adaptkit.transfer.rank_sources import started_from, task_model
+from adaptkit.transfer.rank_sources import started_from
 from tests.tiny import randomize, tiny
 
 

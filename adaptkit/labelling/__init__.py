@@ -1,0 +1,1 @@
+"""Which rows to label next, and a file to collect the labels in."""

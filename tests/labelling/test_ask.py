@@ -1,0 +1,85 @@
+"""Answers on a terminal: guesses, numbers, new labels, skipped and taken back."""
+
+import pytest
+
+from adaptkit import Table
+from adaptkit.labelling.ask import QUIT, SKIP, UNDO, ask_for_labels, ask_label
+from adaptkit.labelling.label_file import LabelFile
+from adaptkit.labelling.pool import Pool, Proposal
+from adaptkit.tasks.classify import Classify
+from tests.labelling.conftest import TEXTS, label_of
+
+
+def _typed(*lines):
+    """A user who types these lines, then Ctrl-D; and the prompts that were shown."""
+    left, prompts = list(lines), []
+
+    def read(prompt):
+        prompts.append(prompt)
+        if not left:
+            raise EOFError
+        return left.pop(0)
+
+    return read, prompts
+
+
+@pytest.mark.parametrize(
+    "lines, labels, expected",
+    [
+        ([""], ["bad", "good"], "good"),
+        (["1"], ["bad", "good"], "bad"),
+        (["bad"], ["bad", "good"], "bad"),
+        (["neutral"], ["bad", "good"], "neutral"),
+        (["goood", "y"], ["bad", "good"], "goood"),
+        (["goood", "", "2"], ["bad", "good"], "good"),
+        (["2"], ["1", "2", "3"], "2"),
+        (["4"], ["1", "2", "3"], "4"),
+        (["/s"], ["bad"], SKIP),
+        (["/u"], ["bad"], UNDO),
+        (["/q"], ["bad"], QUIT),
+        ([], ["bad"], QUIT),
+    ],
+)
+def test_what_is_typed(lines, labels, expected):
+    read, prompts = _typed(*lines)
+    assert ask_label("a text", Proposal(0, "good", 0.625), labels, read) == expected
+    assert prompts[0] == "label [good (0.62)]: "
+
+
+def test_without_a_guess_enter_asks_again():
+    read, prompts = _typed("", "first")
+    assert ask_label("a text", Proposal(0), [], read) == "first"
+    assert prompts == ["label: ", "label: "]
+
+
+def test_every_answer_is_in_the_file_before_the_next_question(small, tmp_path, capsys):
+    table, task = Table([{"text": text} for text in TEXTS], "rows"), Classify()
+    collected = LabelFile(tmp_path / "labelled.csv", task)
+    seen = []
+
+    def rows():
+        return LabelFile(tmp_path / "labelled.csv", task).rows
+
+    answers = iter(["right", "right", UNDO, SKIP, "right", "right", "right", QUIT])
+
+    def read(prompt):
+        seen.append(len(rows()))
+        answer = next(answers)
+        shown = capsys.readouterr().out
+        if answer == "right":
+            return next(label_of(text) for text in TEXTS if f"  {text}\n" in shown)
+        return answer
+
+    ask_for_labels(Pool(table, task, small), [], collected, 3, read)
+    assert seen == [0, 1, 2, 1, 1, 2, 3, 4]
+    assert all(row["label"] == label_of(row["text"]) for row in rows())
+    assert len({row["text"] for row in rows()}) == 4
+
+
+def test_it_ends_when_no_row_is_left(small, tmp_path, capsys):
+    table, task = Table([{"text": text} for text in TEXTS[:3]], "rows"), Classify()
+    collected = LabelFile(tmp_path / "labelled.jsonl", task)
+    read, _ = _typed("a", "b", SKIP)
+    ask_for_labels(Pool(table, task, small), [], collected, 20, read)
+    assert "no row is left" in capsys.readouterr().out
+    assert [row["label"] for row in collected.rows] == ["a", "b"]
