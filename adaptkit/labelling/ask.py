@@ -87,7 +87,7 @@ def ask_label(
     """The label that a user gives a text, or one of `SKIP`, `UNDO` and `QUIT`.
 
     Enter accepts the guess, a number is a label's place in the list, and all else is a label. One
-    that is spelled nearly as a known one is asked for twice.
+    that is spelled nearly as a known one is asked for twice, and one like a key is not taken.
 
     Args:
         labels: the labels so far.
@@ -111,6 +111,9 @@ def ask_label(
             return guess
         if given in numbered:
             return numbered[given]
+        if given.startswith("/") or f"/{given}" in (SKIP, UNDO, QUIT):
+            say(f"{quoted(given)} is neither a key nor taken as a label: {KEYS}")
+            continue
         if given and _is_new(given, labels, read):
             return given
 

@@ -38,6 +38,8 @@ def _typed(*lines):
         (["/u"], ["bad"], UNDO),
         (["/q"], ["bad"], QUIT),
         ([], ["bad"], QUIT),
+        (["/help", "q", "/q"], ["bad"], QUIT),
+        (["q"], ["q"], "q"),
     ],
 )
 def test_what_is_typed(lines, labels, expected):
