@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.samplers import lengths_of
-from adaptkit.models.pooled import Pool, pool
+from adaptkit.models.pooled import Pool, of_one_size, pool
 from adaptkit.tasks.base import Task
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
@@ -54,7 +54,7 @@ def head_features(
         kept = labels != IGNORED if of_tokens else slice(None)
         for name in poolings:
             if name:
-                read = pool(states, given[1], name)
+                read = of_one_size(pool(states, given[1], name))
             elif of_tokens or states.ndim == 2:
                 read = states
             else:

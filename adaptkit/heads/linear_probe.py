@@ -2,23 +2,32 @@
 
 The objective is that of a logistic or ridge regression, mean loss + strength / 2 |W|^2, over
 features that are centred and divided by their spread; bias and scale are folded back into the map.
-L-BFGS minimises it (Liu and Nocedal 1989, as in torch), along a path from strong to weak, and the
-strength is the one with the smallest loss on rows left out.
+L-BFGS minimises it (Liu and Nocedal 1989, as in torch), along a path from strong to weak.
+
+Strength and sharpness are chosen together, by the loss of rows left out. A strong regularisation
+orders the labels of few rows best, but its scores lie close together, so by their plain loss a
+weaker one would be chosen. All weights are therefore multiplied by one number, as temperature
+scaling does (Guo et al. 2017, arXiv:1706.04599).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-STRENGTHS = tuple(10 ** (exponent / 2) for exponent in range(0, -9, -1))  # 1 to 1e-4
+STRENGTHS = tuple(10.0**exponent for exponent in range(2, -5, -1))  # 100 to 1e-4
+SHARPNESS = tuple(2 ** (exponent / 2) for exponent in range(-2, 17))  # 1/2 to 256
 FOLDS = 4
 ONE_FOLD = 4000  # rows from which on a single fold tells strengths apart
 STEPS = 100  # of L-BFGS at the end
+TOLERANCE = 1e-5  # of the gradient
 PATH_STEPS = 25  # for each strength: each starts where the one before ended
+PATH_TOLERANCE = 1e-3
+HALVINGS = 20  # of the search for how sure a map may be
 LEAST_SPREAD = 1e-3  # of the size of the features: below, it is rounding
 LEAST = 1e-6  # of all weights and biases: a label may not occur in the rows
 
@@ -30,18 +39,44 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class LinearProbe:
     """A fitted map: scores are `features @ weight.T + bias`.
 
-    weight: `(outputs, width)`. bias: `(outputs,)`. strength: of the regularisation, as chosen.
-    held_out: the mean loss of rows left out, with that strength.
+    weight: `(outputs, width)`. bias: `(outputs,)`. strength: of the regularisation, and sharpness,
+    what the weights were multiplied by: as chosen. held_out: the mean loss of rows left out, with
+    these.
     """
 
     weight: Tensor
     bias: Tensor
     strength: float
+    sharpness: float
     held_out: float
 
     def __call__(self, features: Tensor) -> Tensor:
         """Scores `(rows, outputs)` of features `(rows, width)`."""
         return features.to(self.weight) @ self.weight.T + self.bias
+
+
+def soften(probe: LinearProbe, features: Tensor, targets: Tensor, loss: Loss) -> LinearProbe:
+    """The same map, less sure: its loss on the rows it was fitted on is that of rows left out.
+
+    A map of few rows has no loss on them, and so nothing that could train what lies below it. Its
+    weights are multiplied by one number around the centre of the features, found by bisection.
+
+    Args:
+        features, targets: those of `fit_linear_probe`.
+    """
+    centre = features.float().mean(0)
+
+    def scaled(share: float) -> LinearProbe:
+        weight = share * probe.weight
+        bias = probe.bias + (probe.weight - weight) @ centre
+        return dataclasses.replace(probe, weight=weight, bias=bias)
+
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        enough = float(loss(scaled(middle)(features), targets)) > probe.held_out
+        low, high = (middle, high) if enough else (low, middle)
+    return scaled(high)
 
 
 def fit_linear_probe(
@@ -60,10 +95,11 @@ def fit_linear_probe(
     least = LEAST_SPREAD * float(features.square().mean().sqrt()) or 1.0
     spread = max(float((features - centre).std()), least)
     scaled = (features - centre) / spread
-    strength, held_out, near = choose_strength(scaled, targets, loss, outputs, seed)
-    map_ = _fit(scaled, targets, loss, strength, near)
-    weight = map_[:, :-1] / spread
-    return LinearProbe(weight, map_[:, -1] - weight @ centre, strength, held_out)
+    chosen = choose_strength(scaled, targets, loss, outputs, seed)
+    map_ = _fit(scaled, targets, loss, chosen.strength, chosen.near)
+    weight = map_[:, :-1] * (chosen.sharpness / spread)
+    bias = map_[:, -1] - weight @ centre
+    return LinearProbe(weight, bias, chosen.strength, chosen.sharpness, chosen.held_out)
 
 
 def fit_bias(targets: Tensor, loss: Loss, outputs: int) -> Tensor:
@@ -72,24 +108,41 @@ def fit_bias(targets: Tensor, loss: Loss, outputs: int) -> Tensor:
     return _fit(nothing, targets, loss, 0.0, torch.zeros(outputs, 1, device=targets.device))[:, 0]
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A strength and a sharpness, the mean loss of rows left out with them, and a map near."""
+
+    strength: float
+    sharpness: float
+    held_out: float
+    near: Tensor
+
+
 def choose_strength(
     features: Tensor, targets: Tensor, loss: Loss, outputs: int, seed: int
-) -> tuple[float, float, Tensor]:
-    """The strength with the smallest mean loss on rows left out, that loss, and a map near it."""
-    totals = torch.zeros(len(STRENGTHS))
+) -> Chosen:
+    """The strength and the sharpness with the smallest mean loss on rows left out."""
+    totals = torch.zeros(len(STRENGTHS), len(SHARPNESS))
     path = [torch.zeros(outputs, features.shape[1] + 1, device=features.device)] * len(STRENGTHS)
     folds = list(_folds(targets, seed))
+    if not folds:  # a single row
+        return Chosen(STRENGTHS[0], 1.0, 0.0, path[0])
     for fitted, held in folds:
-        map_ = torch.zeros(outputs, features.shape[1] + 1, device=features.device)
+        map_ = path[0] * 0
         for index, strength in enumerate(STRENGTHS):
-            map_ = _fit(features[fitted], targets[fitted], loss, strength, map_, PATH_STEPS)
+            map_ = _fit(
+                features[fitted], targets[fitted], loss, strength, map_, PATH_STEPS, PATH_TOLERANCE
+            )
             path[index] = map_
-            totals[index] += float(loss(_scores(features[held], map_), targets[held]))
-            if totals[index] > 2 * totals[: index + 1].min():  # weaker ones only get worse
+            scores, bias = features[held] @ map_[:, :-1].T, map_[:, -1]
+            for place, sharpness in enumerate(SHARPNESS):
+                totals[index, place] += float(loss(sharpness * scores + bias, targets[held]))
+            if totals[index].min() > 2 * totals[: index + 1].min():  # weaker ones only get worse
                 totals[index + 1 :] = torch.inf
                 break
-    best = int(totals.argmin())
-    return STRENGTHS[best], float(totals[best]) / max(1, len(folds)), path[best]
+    strength, sharpness = divmod(int(totals.argmin()), len(SHARPNESS))
+    held_out = float(totals.min()) / len(folds)
+    return Chosen(STRENGTHS[strength], SHARPNESS[sharpness], held_out, path[strength])
 
 
 def _folds(targets: Tensor, seed: int) -> Iterator[tuple[Tensor, ...]]:
@@ -117,13 +170,14 @@ def _fit(
     strength: float,
     start: Tensor,
     steps: int = STEPS,
+    tolerance: float = TOLERANCE,
 ) -> Tensor:
     """The map `(outputs, width + 1)`, bias last, that minimises the objective; `start` is near."""
     map_ = start.clone().requires_grad_()
     search = torch.optim.LBFGS(
         [map_],
         max_iter=steps,
-        tolerance_grad=1e-5,
+        tolerance_grad=tolerance,
         tolerance_change=1e-7,
         line_search_fn="strong_wolfe",
     )

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from adaptkit.data.collate import IGNORED
 from adaptkit.heads.features import MOST_TOKENS, head_features
-from adaptkit.heads.linear_probe import LinearProbe, fit_bias, fit_linear_probe
+from adaptkit.heads.linear_probe import LinearProbe, fit_bias, fit_linear_probe, soften
 from adaptkit.models.pooled import Pool
 from adaptkit.models.probe import evaluating
 from adaptkit.tasks.base import Task
@@ -34,13 +34,14 @@ MOST_ROWS = 4000  # rows of the probe
 class HeadStart:
     """How a head was started.
 
-    rows: that the probe saw. strength: of its regularisation. pooling: what a pooling head reads,
-        as chosen; empty for other heads. score: the task's metric of the probe alone on
-        validation rows; None if there are none.
+    probe: what the head is at first. soft: the same, less sure, to train from. rows: that the
+        probe saw. pooling: what a pooling head reads, as chosen; empty for other heads. score: the
+        task's metric of the probe alone on validation rows; None if there are none.
     """
 
+    probe: LinearProbe
+    soft: LinearProbe
     rows: int
-    strength: float
     seconds: float
     pooling: str = ""
     score: float | None = None
@@ -48,12 +49,21 @@ class HeadStart:
 
 def linear_head(model: Any) -> nn.Linear | None:
     """The linear map that is all that is new in a task model; None if the head is anything else."""
-    new = [model.get_submodule(path) for path in model.adaptkit_base.head]
+    new = _new_parts(model)
     maps = [module for part in new for module in part.modules() if isinstance(module, nn.Linear)]
     numbers = sum(parameter.numel() for part in new for parameter in part.parameters())
     if len(maps) != 1 or sum(parameter.numel() for parameter in maps[0].parameters()) != numbers:
         return None
     return maps[0]
+
+
+def _new_parts(model: Any) -> list[nn.Module]:
+    """The modules of the new head; of a model with an adapter the copies that train."""
+    found = [model.get_submodule(path) for path in model.adaptkit_base.head]
+    return [
+        part.modules_to_save["default"] if hasattr(part, "modules_to_save") else part
+        for part in found
+    ]
 
 
 def start_from_probe(
@@ -65,6 +75,8 @@ def start_from_probe(
     seed: int = 0,
 ) -> HeadStart | None:
     """Fit a probe on training rows and write it into the model's head.
+
+    Before it is trained, `HeadStart.soft` belongs there.
 
     Args:
         model: from `load_base`, without an adapter; its head is new.
@@ -95,10 +107,11 @@ def start_from_probe(
     }
     pooling = min(probes, key=lambda name: probes[name].held_out)
     probe = probes[pooling]
-    fill(head, probe)
+    fill(model, probe)
     if pools:
         pools[0].pooling = model.config.adaptkit_pooling = pooling
-    return HeadStart(len(rows), probe.strength, time.perf_counter() - began, pooling)
+    soft = soften(probe, features[pooling], targets, task_loss(task))
+    return HeadStart(probe, soft, len(rows), time.perf_counter() - began, pooling)
 
 
 def start_from_prior(model: Any, task: Task, encoded: Dataset) -> bool:
@@ -110,7 +123,7 @@ def start_from_prior(model: Any, task: Task, encoded: Dataset) -> bool:
     Returns:
         False if the head does not end in a linear map with a bias to the labels.
     """
-    new = [model.get_submodule(path) for path in model.adaptkit_base.head]
+    new = _new_parts(model)
     maps = [module for part in new for module in part.modules() if isinstance(module, nn.Linear)]
     last = maps[-1] if maps else None
     if last is None or last.bias is None or last.out_features != (len(task.labels) or 1):
@@ -141,8 +154,9 @@ def task_loss(task: Task) -> Any:
 
 
 @torch.no_grad()
-def fill(head: nn.Linear, probe: LinearProbe) -> None:
-    """Write a probe into a linear map; one without bias gets the weights alone."""
+def fill(model: Any, probe: LinearProbe) -> None:
+    """Write a probe into the linear head of a model; one without bias gets the weights alone."""
+    head: Any = linear_head(model)
     head.weight.copy_(probe.weight)
     if head.bias is not None:
         head.bias.copy_(probe.bias)

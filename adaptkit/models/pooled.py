@@ -10,6 +10,9 @@ family's other models. They have an `Auto` class per pooling, with the interface
     first, last    the states of the first or the last token
     mean, max      over all tokens
     attention      a mean with learned weights, softmax(a x)
+
+The vector is divided by its root mean square: sentence encoders are trained and compared by angle,
+and a head then sees numbers of one size whatever the base, so one learning rate suits it.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from adaptkit.tasks.sequence import sequence_class
 def pool(states: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
     """One vector a row from states `(rows, tokens, width)` and a mask `(rows, tokens)` of 0 and 1.
 
-    Padding may be on either side.
+    Padding may be on either side. The vector's length is not changed here.
 
     Raises:
         ValueError: the pooling is unknown, or needs weights.
@@ -57,8 +60,14 @@ def pool(states: Tensor, mask: Tensor | None, pooling: str) -> Tensor:
     return states[torch.arange(len(states), device=states.device), chosen]
 
 
+def of_one_size(vectors: Tensor) -> Tensor:
+    """Vectors divided by their root mean square, which is found in fp32."""
+    size = vectors.float().square().mean(-1, keepdim=True).add(1e-12).rsqrt()
+    return (vectors * size).to(vectors)
+
+
 class Pool(nn.Module):
-    """Pooling as a module; only `attention` has weights."""
+    """Pooling as a module, to vectors of one size; only `attention` has weights."""
 
     def __init__(self, width: int, pooling: str):
         super().__init__()
@@ -68,11 +77,11 @@ class Pool(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
         if self.pooling != "attention":
-            return pool(states, mask, self.pooling)
+            return of_one_size(pool(states, mask, self.pooling))
         scores = self.weigh(states)[..., 0]
         if mask is not None:
             scores = scores.masked_fill(mask.to(scores.device) == 0, torch.finfo(scores.dtype).min)
-        return (scores.softmax(-1)[..., None] * states).sum(1)
+        return of_one_size((scores.softmax(-1)[..., None] * states).sum(1))
 
 
 class PooledClassifier:

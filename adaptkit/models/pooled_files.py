@@ -58,7 +58,7 @@ def write_code(folder: Path, model: Any) -> None:
 
 
 def _code(kind: Any) -> str:
-    parts: tuple[Any, ...] = (pooled.pool, pooled.Pool, pooled.PooledClassifier)
+    parts: tuple[Any, ...] = (pooled.pool, pooled.of_one_size, pooled.Pool, pooled.PooledClassifier)
     source = "\n\n".join(inspect.getsource(part) for part in parts)
     return TEXT.format(
         config=kind.config_class.__name__,

@@ -13,7 +13,12 @@ from adaptkit.adapters.card import read_card, task_of
 from adaptkit.adapters.full import FULL
 from adaptkit.errors import unknown
 from adaptkit.heads.pooling import poolings_for
-from adaptkit.heads.start import HeadStart, start_from_prior, start_from_probe
+from adaptkit.heads.start import (
+    HeadStart,
+    fill,
+    start_from_prior,
+    start_from_probe,
+)
 from adaptkit.inference.predict import predict
 from adaptkit.recipe.steps import Encoded, Loaded
 from adaptkit.tasks.sequence import AUTO, NATIVE, SequenceTask
@@ -82,11 +87,17 @@ def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadSt
     how = f"a linear probe of {start.rows} frozen rows ({start.seconds:.1f} s{reads})"
     if (validation := splits.get("validation")) is None:
         log_main(f"head: starts from {how}")
-        return start
+        return _softened(base, start)
     outputs = predict(base, task, validation.encoded, encoded.tokenizer)
     score = task.metrics(outputs, validation.encoded, validation.table)[task.best_metric]
     log_main(f"head: starts from {how}; alone its validation {task.best_metric} is {score:.4f}")
-    return dataclasses.replace(start, score=score)
+    return _softened(base, dataclasses.replace(start, score=score))
+
+
+def _softened(base: Any, start: HeadStart) -> HeadStart:
+    """Leave a head that has something to learn."""
+    fill(base, start.soft)
+    return start
 
 
 def trained_weights(loaded: Loaded) -> dict[str, Tensor]:
@@ -107,7 +118,7 @@ def _can_go_back(loaded: Loaded) -> bool:
 def keep_the_better(
     loaded: Loaded, history: list[dict[str, float]], start: dict[str, Tensor]
 ) -> bool:
-    """Go back to the start if no epoch of a training scored as well as its probe alone.
+    """Go back to the probe if no epoch of a training scored as well as it does alone.
 
     Only where the best epoch is chosen: few validation rows cannot tell the two apart.
 
@@ -129,6 +140,7 @@ def keep_the_better(
     for key, parameter in loaded.model.named_parameters():
         if key in start:
             parameter.copy_(start[key].to(parameter))
+    fill(loaded.model, head.probe)
     return True
 
 

@@ -27,6 +27,7 @@ FEW = [
     "steps",
 ]
 FEW += ["--eval_steps", "2", "--save_steps", "2", "--bf16", "false"]
+FEW += ["--max_train_samples", "64", "--max_eval_samples", "24", "--max_predict_samples", "24"]
 SHORT = {
     "translate": ["--num_beams", "2", "--max_target_length", "12"],
     "summarize": ["--num_beams", "2", "--max_target_length", "12"],

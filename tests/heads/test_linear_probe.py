@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from adaptkit.heads.linear_probe import STRENGTHS, LinearProbe, fit_linear_probe
+from adaptkit.heads.linear_probe import SHARPNESS, STRENGTHS, LinearProbe, fit_linear_probe, soften
 
 
 def _rows(count=300, width=12, labels=3, seed=0):
@@ -24,11 +24,13 @@ def test_labels_are_those_of_scikit_learn_with_the_same_strength():
     targets = scores.argmax(1)
     probe = fit_linear_probe(features, targets, F.cross_entropy, 3)
     assert probe.strength in STRENGTHS
+    assert probe.sharpness in SHARPNESS
     spread = float((features - features.mean(0)).std())
     scaled = ((features - features.mean(0)) / spread).numpy()
     theirs = LogisticRegression(C=1 / (probe.strength * len(features)), tol=1e-8, max_iter=5000)
     theirs.fit(scaled, targets.numpy())
-    shares = probe(features).softmax(-1).numpy()
+    centre = probe(features.mean(0)[None])  # sharpness is around it
+    shares = (centre + (probe(features) - centre) / probe.sharpness).softmax(-1).numpy()
     np.testing.assert_allclose(shares, theirs.predict_proba(scaled), atol=2e-3)
 
 
@@ -46,9 +48,8 @@ def test_numbers_are_a_ridge_regression():
     ridge = torch.linalg.solve(
         x.T @ x / len(x) + probe.strength * torch.eye(x.shape[1]), x.T @ y / len(x)
     )
-    torch.testing.assert_close(
-        probe(features)[:, 0], x @ ridge + targets.mean(), atol=2e-3, rtol=1e-3
-    )
+    expected = probe.sharpness * (x @ ridge) + targets.mean()
+    torch.testing.assert_close(probe(features)[:, 0], expected, atol=2e-3, rtol=1e-3)
 
 
 def test_several_labels_are_fitted_each_on_its_own():
@@ -89,3 +90,40 @@ def test_the_same_seed_gives_the_same_probe():
     two = [fit_linear_probe(features, scores.argmax(1), F.cross_entropy, 3, seed=4) for _ in "ab"]
     assert torch.equal(two[0].weight, two[1].weight)
     assert two[0].held_out == two[1].held_out
+
+
+def test_a_probe_of_few_rows_is_as_sure_as_it_is_right():
+    """Twelve rows of a wide space: the mean of the largest probability is the accuracy."""
+    draw = torch.Generator().manual_seed(0)
+    means = torch.randn(3, 300, generator=draw) * 0.25
+    targets = torch.arange(3).repeat(4)
+    probe = fit_linear_probe(
+        means[targets] + torch.randn(12, 300, generator=draw), targets, F.cross_entropy, 3
+    )
+    assert probe.sharpness > 2
+    new = torch.arange(3).repeat(400)
+    shares = probe(means[new] + torch.randn(1200, 300, generator=draw)).softmax(-1)
+    right = (shares.argmax(1) == new).float().mean()
+    assert right > 0.8
+    assert abs(shares.amax(1).mean() - right) < 0.1
+
+
+def test_a_softened_probe_is_the_same_map_with_the_loss_of_rows_left_out():
+    features, scores = _rows(count=40, width=60)
+    targets = scores.argmax(1)
+    probe = fit_linear_probe(features, targets, F.cross_entropy, 3)
+    soft = soften(probe, features, targets, F.cross_entropy)
+    assert F.cross_entropy(probe(features), targets) < probe.held_out / 2
+    assert F.cross_entropy(soft(features), targets) == pytest.approx(probe.held_out, rel=1e-3)
+    centre = features.mean(0)[None]
+    torch.testing.assert_close(soft(centre), probe(centre), atol=1e-3, rtol=1e-3)
+    apart = (probe(features) - probe(centre)) / (soft(features) - soft(centre))
+    torch.testing.assert_close(apart, apart.mean().expand(40, 3), atol=0, rtol=1e-2)
+
+
+def test_a_probe_of_many_rows_is_hardly_softened():
+    features, scores = _rows(count=3000)
+    targets = scores.argmax(1)
+    probe = fit_linear_probe(features, targets, F.cross_entropy, 3)
+    soft = soften(probe, features, targets, F.cross_entropy)
+    assert 0.7 < float(soft.weight.norm() / probe.weight.norm()) <= 1

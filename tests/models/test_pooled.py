@@ -13,7 +13,7 @@ from transformers import AutoModel
 
 from adaptkit import AdaptkitError, Host, Predictor, TaskCard, adapt, load_base, save_adapter
 from adaptkit.adapters.export import export
-from adaptkit.models.pooled import Pool, find_class, pool
+from adaptkit.models.pooled import Pool, find_class, of_one_size, pool
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.sequence import POOLINGS, sequence_class
 from tests.host.store import LABELS, TEXTS
@@ -47,9 +47,18 @@ def test_padding_on_either_side_is_not_read(pooling, right, left):
 def test_attention_weighs_tokens_by_a_map():
     module = Pool(2, "attention")
     nn.init.zeros_(module.weigh.weight)
-    torch.testing.assert_close(module(STATES, RIGHT), pool(STATES, RIGHT, "mean"))
+    mean = of_one_size(pool(STATES, RIGHT, "mean"))
+    torch.testing.assert_close(module(STATES, RIGHT), mean)
     module.weigh.weight.data[:] = torch.tensor([[100.0, 0.0]])  # the largest first number wins
-    assert module(STATES, LEFT).tolist() == [[8, 0], [2, 7]]
+    largest = torch.tensor([[8.0, 0.0], [2.0, 7.0]])
+    torch.testing.assert_close(module(STATES, LEFT), of_one_size(largest))
+
+
+def test_vectors_get_one_size_and_keep_their_direction():
+    given = torch.tensor([[3.0, -4.0], [0.0, 0.0], [3e-3, 4e-3]])
+    expected = torch.tensor([[0.6, -0.8], [0.0, 0.0], [0.6, 0.8]]) * 2**0.5
+    torch.testing.assert_close(of_one_size(given), expected)
+    assert of_one_size(given.bfloat16()).dtype == torch.bfloat16
 
 
 def test_an_unknown_pooling_is_named():

@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
-from adaptkit.recipes import classify
 from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError, Predictor
 from adaptkit.cli import main
 from adaptkit.recipe.parser import parse_recipe
 from adaptkit.recipe.prepare import prepare
+from adaptkit.recipes import classify
 from adaptkit.tasks.classify import Classify
 from tests.helpers.files import write
 from tests.helpers.rows import TWO_STEPS

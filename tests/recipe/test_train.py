@@ -3,7 +3,6 @@
 import json
 
 from adaptkit.recipes import classify
-
 from tests.helpers.small import flags
 
 # the rate rises so slowly that the first epoch changes nothing, and a prior has one answer
@@ -39,5 +38,10 @@ def test_a_rate_of_the_user_is_kept(small, tmp_path, capsys):
 
 
 def test_a_run_that_learns_goes_on(small, tmp_path, capsys):
-    _train(small, tmp_path / "out", "--warmup_steps", "0", "--head_start", "probe")
+    for name in ("train", "dev"):
+        rows = [{"text": f"{word} the thing", "sentiment": word} for word in ("good", "bad")] * 12
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = ["--train_file", str(tmp_path / "train.jsonl")]
+    files += ["--validation_file", str(tmp_path / "dev.jsonl")]
+    _train(small, tmp_path / "out", *files, "--warmup_steps", "0", "--head_start", "probe")
     assert "starts again" not in capsys.readouterr().out

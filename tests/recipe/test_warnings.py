@@ -2,9 +2,8 @@
 
 import json
 
-from adaptkit.recipes import classify, tag
-
 from adaptkit import Table
+from adaptkit.recipes import classify, tag
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.tag import Tag
 

@@ -2,8 +2,9 @@
 
 import json
 
-from adaptkit.recipes import classify
 from safetensors.torch import load_file
+
+from adaptkit.recipes import classify
 
 UPPER = "lora[layers=last[1],dropout=0.1]"
 

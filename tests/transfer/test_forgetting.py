@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from adaptkit.recipes import classify, pretrain
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -13,6 +12,7 @@ from adaptkit.adapters.card import TaskCard
 from adaptkit.adapters.save_load import save_adapter
 from adaptkit.cli import main
 from adaptkit.models.tokenizer import load_tokenizer
+from adaptkit.recipes import classify, pretrain
 from adaptkit.transfer.forgetting import forgetting
 from tests.tiny import randomize
 
