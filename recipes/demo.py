@@ -29,8 +29,9 @@ MESSAGES = (
 
 def main() -> None:
     """Train both, print their scores beside the majority baseline, and answer."""
-    from adaptkit.host.api import Host
     from adaptkit.recipes import classify
+
+    from adaptkit.host.api import Host
 
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+from adaptkit.recipes import classify
 from safetensors.torch import load_file
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
@@ -24,7 +25,6 @@ from adaptkit import (
 from adaptkit.data.corpus import load_corpus
 from adaptkit.data.tables import Table
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.recipes import classify
 from adaptkit.tasks.classify import Classify
 from adaptkit.training.defaults import DEFAULTS
 from adaptkit.training.fit import make_trainer, run_trainer

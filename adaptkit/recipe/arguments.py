@@ -59,7 +59,9 @@ class RecipeArguments:
         "base's features), prior (the frequencies of the labels), random",
     )
     head_learning_rate: float | None = flag(
-        None, "learning rate of the task's new head (default: --learning_rate)"
+        None,
+        "learning rate of the task's new head (default: --learning_rate; five times that if the "
+        "head of a classifier starts from a probe of few rows)",
     )
     lora_plus_ratio: float = flag(
         1.0, "with lora: learning rate of its matrices B over that of all else (LoRA+)"

@@ -21,6 +21,7 @@ from adaptkit.heads.start import (
 )
 from adaptkit.inference.predict import predict
 from adaptkit.recipe.steps import Encoded, Loaded
+from adaptkit.tasks.base import Task
 from adaptkit.tasks.sequence import AUTO, NATIVE, SequenceTask
 from adaptkit.utils.processes import log_main
 
@@ -146,8 +147,18 @@ def keep_the_better(
 
 def _how(encoded: Encoded) -> str:
     """Where the head starts: as asked for, if the base is pretrained and the head is new."""
-    arguments = encoded.prepared.arguments
+    return how_to_start(encoded.prepared.arguments, encoded.prepared.task)
+
+
+def how_to_start(arguments: Any, task: Task) -> str:
+    """Where the head of a recipe with these flags starts: one of `STARTS`."""
     if arguments.head_start not in STARTS:
         raise unknown("--head_start", str(arguments.head_start), STARTS)
     new = arguments.model_name_or_path and not arguments.warm_start
-    return arguments.head_start if new and encoded.prepared.task.linear_head else "random"
+    return arguments.head_start if new and task.linear_head else "random"
+
+
+def trains_beside_probe(arguments: Any, task: Task) -> bool:
+    """True if an adapter trains while the head of a text classifier starts from a probe."""
+    classifies = isinstance(task, SequenceTask) and bool(task.labels)
+    return classifies and arguments.method != FULL and how_to_start(arguments, task) == "probe"

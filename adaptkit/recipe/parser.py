@@ -230,7 +230,7 @@ def _print_all_help(own: argparse.ArgumentParser) -> None:
     trainers = _trainer_parser()
     by_case = {
         "learning_rate": "by the method: lora 1e-3, all weights 5e-5",
-        "num_train_epochs": "3, and up to 15 with few rows",
+        "num_train_epochs": "3, and up to 40 with few rows",
         "per_device_train_batch_size": "32, with few rows 8 or 16",
     }
     trainers.set_defaults(**(DEFAULTS | by_case))

@@ -21,11 +21,19 @@ from adaptkit.models.objective import language_objective
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.auto import choose_method
 from adaptkit.recipe.data_checks import check_one_text, check_overlap
+from adaptkit.recipe.head import trains_beside_probe
 from adaptkit.recipe.parser import Parsed
 from adaptkit.recipe.steps import Prepared
 from adaptkit.tasks.base import Task
 from adaptkit.training.checkpoints import STATE, is_whole, last_whole_checkpoint
-from adaptkit.training.defaults import DEFAULTS, data_defaults, machine_defaults, machine_notes
+from adaptkit.training.defaults import (
+    DEFAULTS,
+    HEAD_FACTOR,
+    data_defaults,
+    machine_defaults,
+    machine_notes,
+    small_data_defaults,
+)
 from adaptkit.training.regularization import check_lora_plus
 from adaptkit.training.sharding import leave_out_fsdp
 from adaptkit.utils.output_folder import check_empty, check_writable
@@ -68,7 +76,8 @@ def prepare(parsed: Parsed) -> Prepared:
             check_empty(output_dir, RESUME_HINT)
     splits, task = _read(task, arguments, training.seed)
     choose = task.lower_is_better or bool(training.metric_for_best_model)
-    training, notes = _settle(parsed, arguments, splits, defaults, task.best_metric, choose)
+    training, notes = _settle(parsed, arguments, splits, defaults, task, choose)
+    arguments = _with_head_rate(arguments, task, len(splits.train), training.learning_rate)
     training.resume_from_checkpoint, resume_notes = find_checkpoint(checkpoint, output_dir)
     notes += [*leave_out_fsdp(training), *machine_notes(training)]
     for note in (*splits.notes, *notes, *resume_notes):
@@ -184,7 +193,7 @@ def _settle(
     arguments: RecipeArguments,
     splits: Splits,
     defaults: dict[str, Any],
-    best_metric: str,
+    task: Task,
     choose: bool,
 ) -> tuple[Any, list[str]]:
     """Trainer's arguments for this number of rows, and notes on what few rows change.
@@ -199,8 +208,10 @@ def _settle(
         judged = (judged + len(splits.train)) // arguments.folds
     choose = choose or bool(arguments.early_stopping_patience)
     given = parsed.given | ({"num_train_epochs"} if "max_steps" in parsed.given else set())
-    by_data, notes = data_defaults(len(splits.train), judged, choose, given)
-    training = parsed.make_training(**(defaults | by_data | {"metric_for_best_model": best_metric}))
+    probed = trains_beside_probe(arguments, task)
+    by_data, notes = data_defaults(len(splits.train), judged, choose, given, probed)
+    by_data["metric_for_best_model"] = task.best_metric
+    training = parsed.make_training(**(defaults | by_data))
     if (
         training.metric_for_best_model == "loss"
     ):  # set by the user; without a default Trainer reports it too
@@ -213,6 +224,16 @@ def _settle(
     if judged and training.save_strategy == "no":
         notes.append("nothing is saved while training (--save_strategy no): the last epoch is kept")
     return training, notes
+
+
+def _with_head_rate(
+    arguments: RecipeArguments, task: Task, rows: int, rate: float
+) -> RecipeArguments:
+    """The arguments with the default rate of a head that starts from a probe of few rows."""
+    few = trains_beside_probe(arguments, task) and small_data_defaults(rows, True)
+    if not few or arguments.head_learning_rate is not None:
+        return arguments
+    return dataclasses.replace(arguments, head_learning_rate=HEAD_FACTOR * rate)
 
 
 def _check_best_metric(judged: int, training: Any, arguments: RecipeArguments) -> None:

@@ -84,8 +84,19 @@ def machine_notes(training: TrainingArguments) -> list[str]:
 ENOUGH = 100
 
 
+FEW_STEPS = 300  # below, rows are few
+PROBED_ROWS = (
+    640  # seen in training, repeats included, by an adapter whose head starts from a probe
+)
+HEAD_FACTOR = 5  # on the learning rate of such a head, with few rows
+
+
 def data_defaults(
-    train: int, validation: int, choose: bool = False, given: Collection[str] = ()
+    train: int,
+    validation: int,
+    choose: bool = False,
+    given: Collection[str] = (),
+    probed: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
     """Defaults for few rows (batch size, epochs, best or last epoch), with notes that explain them.
 
@@ -93,8 +104,9 @@ def data_defaults(
         train, validation: rows.
         choose: keep the best epoch if there are any validation rows, however few.
         given: the flags that the user set, which override these defaults.
+        probed: the head of a text classifier starts from a probe.
     """
-    found: dict[str, Any] = small_data_defaults(train)
+    found: dict[str, Any] = small_data_defaults(train, probed)
     notes = []
     words = {"per_device_train_batch_size": "batches of {}", "num_train_epochs": "{} epochs"}
     shown = [words[name].format(value) for name, value in found.items() if name not in given]
@@ -115,15 +127,21 @@ def data_defaults(
     return found, notes
 
 
-def small_data_defaults(rows: int, steps: int = 300) -> dict[str, int]:
-    """Smaller batches and enough epochs for some hundred steps; empty with enough rows."""
-    if rows >= steps * DEFAULTS["per_device_train_batch_size"] / DEFAULTS["num_train_epochs"]:
+def small_data_defaults(rows: int, probed: bool = False) -> dict[str, int]:
+    """Smaller batches and more epochs for few rows; empty with enough.
+
+    A random head needs some hundred steps. One that starts from a probe is nearly there: beside it,
+    an adapter that sees 32 or 128 rows for much longer learns them by heart. See "Few rows" in
+    docs/architecture.md.
+    """
+    if rows >= FEW_STEPS * DEFAULTS["per_device_train_batch_size"] / DEFAULTS["num_train_epochs"]:
         return {}
+    if probed:
+        epochs = min(40, max(4, round(PROBED_ROWS / rows)))
+        return {"per_device_train_batch_size": 16, "num_train_epochs": epochs}
     batch = 8 if rows < 1000 else 16
-    return {
-        "per_device_train_batch_size": batch,
-        "num_train_epochs": min(15, max(3, round(steps * batch / rows))),
-    }
+    epochs = min(15, max(3, round(FEW_STEPS * batch / rows)))
+    return {"per_device_train_batch_size": batch, "num_train_epochs": epochs}
 
 
 def learning_rate(method: str) -> float:

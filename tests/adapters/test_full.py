@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
+from adaptkit.recipes import classify
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, Predictor, Table, adapt, load_base, load_tokenizer
 from adaptkit.adapters.full import trained, unfreeze
-from adaptkit.recipes import classify
 from adaptkit.training.regularization import depths
 from tests.helpers.minilm import BASE, HEAD
 from tests.helpers.small import CLASSIFY, flags

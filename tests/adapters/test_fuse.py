@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
+from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError, Host, load_adapter, load_base, save_adapter
 from adaptkit.adapters.card import TaskCard
 from adaptkit.adapters.fuse import fuse, fusion_of
 from adaptkit.adapters.tensors import adapter_tensors
-from adaptkit.recipes import classify
 from tests.helpers.minilm import BASE, PFEIFFER, make
 
 

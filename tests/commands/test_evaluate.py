@@ -4,12 +4,12 @@ import csv
 import json
 
 import pytest
+from adaptkit.recipes import classify, tag, translate
 
 from adaptkit import AdaptkitError, Predictor, cli
 from adaptkit.cli import main
 from adaptkit.data.tables import Table
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.recipes import classify, tag, translate
 from tests.helpers.constant import always
 from tests.helpers.files import write
 from tests.helpers.rows import TWO_STEPS, bert

@@ -5,9 +5,9 @@ import os
 import sys
 
 import pytest
+from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError, cli
-from adaptkit.recipes import classify
 from tests.helpers.rows import TWO_STEPS
 
 WORDS = ("red", "crimson", "blue", "navy")

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
+from adaptkit.recipes import classify
 from transformers import AutoConfig
 
 from adaptkit import AdaptkitError, cli, load_base, load_tokenizer
 from adaptkit.inference.predictor import Predictor
-from adaptkit.recipes import classify
 
 
 @pytest.fixture(scope="module")

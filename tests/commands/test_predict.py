@@ -4,10 +4,10 @@ import io
 import json
 
 import pytest
+from adaptkit.recipes import pretrain
 
 from adaptkit import AdaptkitError, Host, Predictor, TaskCard, adapt, load_base, save_adapter
 from adaptkit.cli import main
-from adaptkit.recipes import pretrain
 from tests.helpers.rows import TWO_STEPS
 from tests.tiny import randomize
 

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError, adapt, cli, load_base, save_adapter
-from adaptkit.recipes import classify
 from tests.helpers.minilm import BASE
 from tests.tiny import tiny
 

@@ -4,12 +4,12 @@ import json
 import random
 
 import pytest
+from adaptkit.recipes import chat, tag
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptkit import AdaptkitError, Table
 from adaptkit.data.augmentation import Augmentation, augment, read_synonyms
-from adaptkit.recipes import chat, tag
 
 
 def test_copies_are_changed_and_labels_stay(tmp_path):

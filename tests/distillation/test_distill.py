@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from adaptkit.recipes import classify, distill
 from torch.nn import functional as F
 
 from adaptkit import AdaptkitError
@@ -21,7 +22,6 @@ from adaptkit.distillation.distill import (
 from adaptkit.distillation.teacher import LOGITS, Teacher, name_of
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.tokenizer import load_tokenizer
-from adaptkit.recipes import classify, distill
 from adaptkit.tasks.classify import Classify
 
 GOOD, BAD = ["bright", "lovely", "warm", "kind"], ["dull", "cold", "rude", "broken"]

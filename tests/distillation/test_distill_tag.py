@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from adaptkit.recipes import distill, tag
 from torch.nn import functional as F
 
 from adaptkit import AdaptkitError
@@ -22,7 +23,6 @@ from adaptkit.distillation.distill import (
 from adaptkit.distillation.teacher import Teacher, name_of, taught_by
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.tokenizer import load_tokenizer
-from adaptkit.recipes import distill, tag
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.tag import Tag
 

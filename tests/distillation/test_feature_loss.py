@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from adaptkit.recipes import classify, distill
 from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError, cli
@@ -12,7 +13,6 @@ from adaptkit.distillation.hidden_states import MAPS, HiddenStateLoss
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.backbone import bare_model
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.recipes import classify, distill
 
 MINILM = "all-MiniLM-L6-v2"
 

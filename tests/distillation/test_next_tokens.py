@@ -6,12 +6,12 @@ import json
 
 import pytest
 import torch
+from adaptkit.recipes import chat, distill, pretrain, translate
 from torch.nn import functional as F
 
 from adaptkit import AdaptkitError
 from adaptkit.distillation.next_tokens import NextTokens, taught, written_in
 from adaptkit.inference.predictor import Predictor
-from adaptkit.recipes import chat, distill, pretrain, translate
 from adaptkit.tasks.chat import Chat
 from adaptkit.tasks.pretrain import Pretrain
 from adaptkit.tasks.translate import Translate

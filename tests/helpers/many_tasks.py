@@ -4,9 +4,8 @@ import json
 
 import pytest
 import yaml
-from safetensors.torch import load_file
-
 from adaptkit.recipes import multitask
+from safetensors.torch import load_file
 
 BASE = "all-MiniLM-L6-v2"
 METHOD = "lora[r=2,sites=attn.q]"

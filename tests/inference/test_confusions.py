@@ -3,11 +3,11 @@
 import json
 
 import pytest
+from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError, Predictor
 from adaptkit.data.tables import Table
 from adaptkit.inference.confusions import confusions, show
-from adaptkit.recipes import classify
 from adaptkit.tasks.classify import Classify
 
 TASK = Classify(labels=["a", "b", "c"])

@@ -6,11 +6,11 @@ import json
 
 import pytest
 import torch
+from adaptkit.recipes import classify, distill
 
 from adaptkit import AdaptkitError, cli
 from adaptkit.inference.explain import as_html, colored, explain
 from adaptkit.inference.predictor import Predictor
-from adaptkit.recipes import classify, distill
 from tests.helpers.minilm import make
 
 TEXT = "an unbelievably warm & friendly <place>"

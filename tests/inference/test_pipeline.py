@@ -4,11 +4,11 @@ import json
 import shutil
 
 import pytest
+from adaptkit.recipes import classify, score, tag
 
 from adaptkit import AdaptkitError, Predictor, pipeline
 from adaptkit.inference.explain import explain
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.recipes import classify, score, tag
 from tests.helpers.rows import IN_FP32, TWO_STEPS
 from tests.helpers.tokenizers import slow
 

@@ -5,11 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from adaptkit.recipes import chat, classify
 
 from adaptkit import AdaptkitError, Predictor, Table, load_adapter, pipeline, read_table
 from adaptkit.data.corpus import load_corpus
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.recipes import chat, classify
 from tests.helpers.rows import IN_FP32, TWO_STEPS
 
 

@@ -1,9 +1,9 @@
 """Flags that cannot work, alone or together, are refused."""
 
 import pytest
+from adaptkit.recipes import classify, score
 
 from adaptkit import AdaptkitError
-from adaptkit.recipes import classify, score
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 """A student is checked before its teacher runs."""
 
 import pytest
+from adaptkit.recipes import distill
 
 from adaptkit import AdaptkitError
-from adaptkit.recipes import distill
 from tests.helpers.minilm import make
 
 

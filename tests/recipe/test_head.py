@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from adaptkit.recipes import classify, tag
 
 from adaptkit import AdaptkitError
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.recipes import classify, tag
 from tests.helpers.messages import messages
 
 

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from adaptkit.recipes import classify
 from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError
-from adaptkit.recipes import classify
 from tests.helpers.minilm import LORA
 
 

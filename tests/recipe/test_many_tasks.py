@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 import yaml
+from adaptkit.recipes import multitask
 from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError, Predictor
 from adaptkit.data.tables import Table
 from adaptkit.host.answers import Entities
 from adaptkit.host.api import Host
-from adaptkit.recipes import multitask
 from tests.helpers.many_tasks import BASE, MOODS, run, split
 
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 import yaml
+from adaptkit.recipes import classify, multitask
 from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError
-from adaptkit.recipes import classify, multitask
 
 FEW = [
     "--method",

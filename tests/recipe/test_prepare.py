@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
+from adaptkit.recipes import classify
 from safetensors.torch import load_file
 
 from adaptkit import AdaptkitError, Predictor
 from adaptkit.cli import main
 from adaptkit.recipe.parser import parse_recipe
 from adaptkit.recipe.prepare import prepare
-from adaptkit.recipes import classify
 from adaptkit.tasks.classify import Classify
 from tests.helpers.files import write
 from tests.helpers.rows import TWO_STEPS
@@ -94,12 +94,12 @@ def test_with_few_validation_rows_the_last_epoch_is_kept(tmp_path, bert, rows):
     ]
     flags += ["--num_train_epochs", "3", "--learning_rate", "1e-6", "--save_total_limit", "9"]
     for name, step, more in (
-        ("last", 15, []),  # 36 rows in batches of 8
-        ("best", 5, ["--load_best_model_at_end", "true"]),
-        ("named", 5, ["--metric_for_best_model", "f1"]),
+        ("last", 9, []),  # 36 rows in batches of 16
+        ("best", 3, ["--load_best_model_at_end", "true"]),
+        ("named", 3, ["--metric_for_best_model", "f1"]),
         (
             "plateau",
-            5,
+            3,
             ["--lr_scheduler_type", "reduce_lr_on_plateau"],
         ),  # it watches the validation rows
     ):

@@ -3,6 +3,7 @@
 import json
 
 from adaptkit.recipes import classify
+
 from tests.helpers.small import flags
 
 # the rate rises so slowly that the first epoch changes nothing, and a prior has one answer

@@ -2,8 +2,9 @@
 
 import json
 
-from adaptkit import Table
 from adaptkit.recipes import classify, tag
+
+from adaptkit import Table
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.tag import Tag
 

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from adaptkit.recipes import pretrain, tag
 
 from adaptkit import AdaptkitError, Table
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.recipes import pretrain, tag
 from adaptkit.tasks.answer import Answer
 from adaptkit.tasks.relate import Relate
 from adaptkit.tasks.tag import Tag

@@ -5,13 +5,13 @@ import json
 import datasets
 import pytest
 import torch
+from adaptkit.recipes import classify
 from torch.nn import functional
 
 from adaptkit import AdaptkitError, from_datasets, load_splits
 from adaptkit.data.corpus import load_corpus
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
-from adaptkit.recipes import classify
 from adaptkit.tasks.classify import Classify
 from tests.helpers.files import write
 from tests.tasks.outputs import Outputs

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from adaptkit.recipes import decide
 
 from adaptkit import AdaptkitError, Host, Predictor, load_base
 from adaptkit.data.tables import Table
 from adaptkit.inference.predict import predict
 from adaptkit.models.tokenizer import load_tokenizer
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.recipes import decide
 from adaptkit.tasks.decide import Decide
 
 TEXTS = ["the lamp is red", "a green door", "blue boats", "my coat is green and old"]

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from adaptkit.recipes import tag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,6 @@ from adaptkit.data.alignment import tokens_of
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.entities import join_tokens
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.recipes import tag
 from adaptkit.tasks.tag import Tag
 from tests.helpers.files import write
 from tests.helpers.tokenizers import FAST, kind

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
+from adaptkit.recipes import classify
 from transformers import TrainingArguments
 
 from adaptkit import AdaptkitError, adapt, fit, load_base
 from adaptkit.data.tables import Table
-from adaptkit.recipes import classify
 from adaptkit.tasks.classify import Classify
 from adaptkit.training.checkpoints import last_whole_checkpoint
 from adaptkit.training.options import EncodedSplit

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from adaptkit.recipes import score
 from transformers import TrainingArguments
 
 from adaptkit import AdaptkitError, EncodedSplit, adapt, load_base, load_tokenizer
@@ -13,7 +14,6 @@ from adaptkit.recipe.encode import encode
 from adaptkit.recipe.load import load
 from adaptkit.recipe.parser import parse_recipe
 from adaptkit.recipe.prepare import prepare
-from adaptkit.recipes import score
 from adaptkit.tasks.answer import Answer
 from adaptkit.tasks.chat import Chat
 from adaptkit.tasks.classify import Classify

@@ -3,9 +3,9 @@
 import re
 
 import pytest
+from adaptkit.recipes import classify
 from transformers import TrainerState
 
-from adaptkit.recipes import classify
 from adaptkit.training.progress import Progress, duration
 
 ROWS = "".join(

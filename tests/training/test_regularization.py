@@ -2,13 +2,13 @@
 
 import pytest
 import torch
+from adaptkit.recipes import classify
 from peft.optimizers import create_loraplus_optimizer
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, adapt, load_base
 from adaptkit.adapters.full import unfreeze
-from adaptkit.recipes import classify
 from adaptkit.training.regularization import (
     GradualUnfreezing,
     L2SPPenalty,

@@ -5,9 +5,9 @@ import re
 import shutil
 
 import pytest
+from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError
-from adaptkit.recipes import classify
 from adaptkit.training.checkpoints import last_whole_checkpoint
 from adaptkit.training.run_record import FILE
 from tests.helpers.small import CLASSIFY, flags, small

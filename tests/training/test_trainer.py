@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
+from adaptkit.recipes import classify, score
 from transformers import TrainingArguments
 
 from adaptkit import adapt, load_base
 from adaptkit.data.tables import Table
-from adaptkit.recipes import classify, score
 from adaptkit.tasks.classify import Classify
 from adaptkit.training.fit import make_trainer
 from adaptkit.training.options import EncodedSplit

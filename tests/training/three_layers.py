@@ -2,9 +2,8 @@
 
 import json
 
-from safetensors.torch import load_file
-
 from adaptkit.recipes import classify
+from safetensors.torch import load_file
 
 UPPER = "lora[layers=last[1],dropout=0.1]"
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from adaptkit.recipes import classify, pretrain
 from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -12,7 +13,6 @@ from adaptkit.adapters.card import TaskCard
 from adaptkit.adapters.save_load import save_adapter
 from adaptkit.cli import main
 from adaptkit.models.tokenizer import load_tokenizer
-from adaptkit.recipes import classify, pretrain
 from adaptkit.transfer.forgetting import forgetting
 from tests.tiny import randomize
 

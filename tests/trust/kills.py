@@ -29,6 +29,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
+from adaptkit.recipes import classify
 from safetensors.torch import load_file
 
 from adaptkit import adapt, load_adapter, load_base, read_card, save_adapter
@@ -38,7 +39,6 @@ from adaptkit.cli import main as command_line
 from adaptkit.data.corpus import load_corpus
 from adaptkit.models.tokenizer import load_tokenizer
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.recipes import classify
 from adaptkit.utils.atomic_files import read_together
 from adaptkit.utils.output_folder import check_writable
 from adaptkit.utils.terminal import guarded

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError
 from adaptkit.recipe.trials.cross_validation import summarize
-from adaptkit.recipes import classify
 from tests.helpers.rows import TWO_STEPS
 from tests.helpers.small import CLASSIFY, flags
 

@@ -4,10 +4,10 @@ import json
 import re
 
 import pytest
+from adaptkit.recipes import classify, score
 
 from adaptkit.methods.grammar import parse_method
 from adaptkit.recipe.trials.search import _with_rank
-from adaptkit.recipes import classify, score
 from tests.helpers.small import CLASSIFY, flags
 
 
