@@ -60,7 +60,7 @@ class RecipeArguments:
     )
     head_learning_rate: float | None = flag(
         None,
-        "learning rate of the task's new head (default: --learning_rate; five times that if the "
+        "learning rate of the task's new head (default: --learning_rate; twice that if the "
         "head of a classifier starts from a probe of few rows)",
     )
     lora_plus_ratio: float = flag(

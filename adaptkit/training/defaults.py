@@ -88,7 +88,7 @@ FEW_STEPS = 300  # below, rows are few
 PROBED_ROWS = (
     640  # seen in training, repeats included, by an adapter whose head starts from a probe
 )
-HEAD_FACTOR = 5  # on the learning rate of such a head, with few rows
+HEAD_FACTOR = 2  # on the learning rate of such a head, with few rows
 
 
 def data_defaults(
@@ -137,7 +137,7 @@ def small_data_defaults(rows: int, probed: bool = False) -> dict[str, int]:
     if rows >= FEW_STEPS * DEFAULTS["per_device_train_batch_size"] / DEFAULTS["num_train_epochs"]:
         return {}
     if probed:
-        epochs = min(40, max(4, round(PROBED_ROWS / rows)))
+        epochs = min(40, max(10, round(640 / rows)), max(4, round(10_000 / rows)))
         return {"per_device_train_batch_size": 16, "num_train_epochs": epochs}
     batch = 8 if rows < 1000 else 16
     epochs = min(15, max(3, round(FEW_STEPS * batch / rows)))

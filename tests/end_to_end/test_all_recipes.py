@@ -186,7 +186,8 @@ def test_check_shows_what_carries_loss_and_keeps_nothing(outputs, name, capsys):
         if (outputs / name / "base").is_dir()
         else []
     )
-    run(name, ["--check", *flags, "--output_dir", str(folder)])
+    few = ["--max_train_samples", "64", "--max_eval_samples", "24"]
+    run(name, ["--check", *flags, *few, "--output_dir", str(folder)])
     said = capsys.readouterr().out
     assert "no row stands in two splits" in said or "rows stand in" in said
     assert (

@@ -26,8 +26,10 @@ def test_few_rows_change_the_defaults(rows, validation, choose, expected):
     assert bool(notes) == bool(found)
 
 
-@pytest.mark.parametrize("rows, epochs", [(8, 40), (16, 40), (80, 8), (640, 4), (3000, 4)])
-def test_beside_a_probe_few_rows_are_seen_some_640_times(rows, epochs):
+@pytest.mark.parametrize(
+    "rows, epochs", [(8, 40), (16, 40), (32, 20), (80, 10), (640, 10), (1200, 8), (3000, 4)]
+)
+def test_epochs_of_few_rows_beside_a_probe(rows, epochs):
     found, _ = data_defaults(rows, 0, probed=True)
     assert (found["per_device_train_batch_size"], found["num_train_epochs"]) == (16, epochs)
     assert "num_train_epochs" not in data_defaults(3200, 0, probed=True)[0]
