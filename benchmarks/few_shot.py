@@ -12,7 +12,8 @@ setfit       SetFit's recipe with sentence-transformers' own trainer: CosineSimi
              pairs of one label and 20 of two for each row, at most 400 steps of 16 pairs, all
              weights at 2e-5, bf16; then that logistic regression
 adaptkit     `adaptkit train classify`, all rows, defaults
-native       the same with the architecture's own head from random weights, as in version 0.3
+unlabelled   the same, with up to 2,000 other training rows as --unlabelled_file
+native       the same as adaptkit with the architecture's own head from random weights, as in version 0.3
 
 `--rows 0` trains on all rows, and cuts validation rows off. What is in `--work` is not run again.
 """
@@ -35,6 +36,7 @@ from recipe_runs import recipe
 from text_sets import MINILM, SETS, Rows, few, tested
 
 PAIRS, STEPS, BATCH = 20, 400, 16
+UNLABELLED = 2000
 NATIVE = ("--pooling", "native", "--head_start", "random")
 
 
@@ -118,20 +120,26 @@ def adaptkit(train: Rows, test: Rows, base: str, most: int, seed: int, *flags: s
         return recipe("classify", Path(work) / "out", *words, *flags)["test_accuracy"]
 
 
-CONTENDERS = ("probe", "setfit", "adaptkit", "native")
+CONTENDERS = ("probe", "setfit", "adaptkit", "unlabelled", "native")
 
 
 def run(contender: str, name: str, count: int, draw: int, e5: str) -> float:
     """The accuracy of one contender."""
-    train, test = SETS[name]()
-    train, test = few(train, count, draw), tested(test, 1000)
+    every, test = SETS[name]()
+    train, test = few(every, count, draw), tested(test, 1000)
     base, most = (e5, 64) if name == "reviews" else (MINILM, 128)
     if contender in ("probe", "setfit"):
         return {"probe": probe, "setfit": setfit}[contender](train, test, base, most, draw)
     flags = NATIVE if contender == "native" else ()
     if count:
         flags = (*flags, "--validation_split_percentage", "0")
-    return adaptkit(train, test, base, most, draw, *flags)
+    if contender != "unlabelled":
+        return adaptkit(train, test, base, most, draw, *flags)
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
+        others = random.Random(draw).sample(every, min(UNLABELLED, len(every)))
+        file.write("".join(json.dumps({"text": text}) + "\n" for text, _ in others))
+        file.flush()
+        return adaptkit(train, test, base, most, draw, "--unlabelled_file", file.name, *flags)
 
 
 def once(work: Path, *key: str) -> dict[str, float]:

@@ -42,14 +42,14 @@ def head_features(
 
     Returns:
         Features `(labels, width)` by pooling (`""` without a `Pool`), and the labels: one a text,
-        or one for each token that is not ignored.
+        or one for each token that is not ignored. Without labels: of each text, in any order.
     """
     poolings = tuple(poolings) if isinstance(reader, Pool) else ("",)
     found: dict[str, list[Tensor]] = {name: [] for name in poolings}
     targets: list[Tensor] = []
     tokens = 0
     for batch, given, outputs in _passes(model, task, encoded, tokenizer, reader):
-        states, labels = given[0], batch["labels"]
+        states, labels = given[0], batch.get("labels", torch.zeros(len(outputs.logits)))
         of_tokens = outputs.logits.ndim == 3
         kept = labels != IGNORED if of_tokens else slice(None)
         for name in poolings:
@@ -89,7 +89,7 @@ def _passes(
             rows = [encoded[i] for i in order[start : start + BATCH]]
             batch = {key: value.to(device) for key, value in collate(rows).items()}
             inputs = {key: value for key, value in batch.items() if key != "labels"}
-            outputs = model(**task.model_inputs(model, inputs, batch["labels"]))
+            outputs = model(**task.model_inputs(model, inputs, batch.get("labels")))
             yield batch, calls.pop(), outputs
             calls.clear()
 

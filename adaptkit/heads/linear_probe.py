@@ -90,16 +90,41 @@ def fit_linear_probe(
         outputs: the number of scores a row.
         seed: of the folds.
     """
+    scaled, _, _ = _scaled(features)
+    chosen = choose_strength(scaled, targets, loss, outputs, seed)
+    return _fitted(features, targets, loss, chosen)
+
+
+def _scaled(features: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Features around 0 and of spread 1; their centre, and their spread."""
     features = features.float()
     centre = features.mean(0)
     least = LEAST_SPREAD * float(features.square().mean().sqrt()) or 1.0
     spread = max(float((features - centre).std()), least)
-    scaled = (features - centre) / spread
-    chosen = choose_strength(scaled, targets, loss, outputs, seed)
+    return (features - centre) / spread, centre, spread
+
+
+def _fitted(features: Tensor, targets: Tensor, loss: Loss, chosen: Chosen) -> LinearProbe:
+    """The probe with a chosen strength and sharpness."""
+    scaled, centre, spread = _scaled(features)
     map_ = _fit(scaled, targets, loss, chosen.strength, chosen.near)
     weight = map_[:, :-1] * (chosen.sharpness / spread)
     bias = map_[:, -1] - weight @ centre
     return LinearProbe(weight, bias, chosen.strength, chosen.sharpness, chosen.held_out)
+
+
+def fit_parts(
+    probe: LinearProbe, features: Tensor, targets: Tensor, loss: Loss, seed: int
+) -> Iterator[LinearProbe]:
+    """Probes of the same strength and sharpness, each of which leaves a part of the rows out.
+
+    Args:
+        probe: fitted on these features and targets, with this loss and seed.
+    """
+    for fitted, _ in _folds(targets, seed):
+        nothing = torch.zeros(len(probe.bias), features.shape[1] + 1, device=features.device)
+        chosen = Chosen(probe.strength, probe.sharpness, probe.held_out, nothing)
+        yield _fitted(features[fitted], targets[fitted], loss, chosen)
 
 
 def fit_bias(targets: Tensor, loss: Loss, outputs: int) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from adaptkit.data.collate import IGNORED
 from adaptkit.heads.features import MOST_TOKENS, head_features
 from adaptkit.heads.linear_probe import LinearProbe, fit_bias, fit_linear_probe, soften
+from adaptkit.heads.pseudo_labels import agreed_labels
 from adaptkit.models.pooled import Pool
 from adaptkit.models.probe import evaluating
 from adaptkit.tasks.base import Task
@@ -35,8 +36,9 @@ class HeadStart:
     """How a head was started.
 
     probe: what the head is at first. soft: the same, less sure, to train from. rows: that the
-        probe saw. pooling: what a pooling head reads, as chosen; empty for other heads. score: the
-        task's metric of the probe alone on validation rows; None if there are none.
+        probe saw. pooling: what a pooling head reads, as chosen; empty for other heads.
+        pseudo_labelled: rows without a label that the probe saw, too. score: the task's metric of
+        the probe alone on validation rows; None if there are none.
     """
 
     probe: LinearProbe
@@ -44,6 +46,7 @@ class HeadStart:
     rows: int
     seconds: float
     pooling: str = ""
+    pseudo_labelled: int = 0
     score: float | None = None
 
 
@@ -73,6 +76,7 @@ def start_from_probe(
     tokenizer: Any,
     poolings: tuple[str, ...] = (),
     seed: int = 0,
+    unlabelled: Dataset | None = None,
 ) -> HeadStart | None:
     """Fit a probe on training rows and write it into the model's head.
 
@@ -83,6 +87,8 @@ def start_from_probe(
         encoded: training rows, from `Task.encode` with labels.
         poolings: those to choose from, by the loss of rows left out; for pooling classifiers.
         seed: of the rows and folds.
+        unlabelled: rows from `Task.encode` without labels, for a task of one label a text. Those
+            on whose label the parts of the training rows agree join them in the probe.
 
     Returns:
         None if the head is more than a linear map from one vector to the labels.
@@ -91,27 +97,41 @@ def start_from_probe(
     head = linear_head(model) if task.linear_head else None
     if head is None:
         return None
-    rows = encoded
-    if len(encoded) > MOST_ROWS:
-        draw = torch.Generator().manual_seed(seed)
-        rows = encoded.select(torch.randperm(len(encoded), generator=draw)[:MOST_ROWS].tolist())
+    rows = _at_most(encoded, seed)
     pools = [module for module in model.modules() if isinstance(module, Pool)]
     reader = pools[0] if pools else head
+    read = poolings or tuple(one.pooling for one in pools)
+    loss = task_loss(task)
     with evaluating(model):
-        features, targets = head_features(
-            model, task, rows, tokenizer, reader, poolings or [one.pooling for one in pools]
-        )
-    probes = {
-        name: fit_linear_probe(one, targets, task_loss(task), head.out_features, seed)
-        for name, one in features.items()
-    }
-    pooling = min(probes, key=lambda name: probes[name].held_out)
-    probe = probes[pooling]
+        features, targets = head_features(model, task, rows, tokenizer, reader, read)
+        probes = {
+            name: fit_linear_probe(one, targets, loss, head.out_features, seed)
+            for name, one in features.items()
+        }
+        pooling = min(probes, key=lambda name: probes[name].held_out)
+        probe, mine = probes[pooling], features[pooling]
+        more = 0
+        if unlabelled is not None:
+            others = _at_most(unlabelled, seed)
+            found, _ = head_features(model, task, others, tokenizer, reader, (pooling,))
+            places, labels = agreed_labels(probe, mine, targets, found[pooling], loss, seed)
+            if more := len(places):
+                mine = torch.cat([mine, found[pooling][places]])
+                targets = torch.cat([targets, labels])
+                probe = fit_linear_probe(mine, targets, loss, head.out_features, seed)
     fill(model, probe)
     if pools:
         pools[0].pooling = model.config.adaptkit_pooling = pooling
-    soft = soften(probe, features[pooling], targets, task_loss(task))
-    return HeadStart(probe, soft, len(rows), time.perf_counter() - began, pooling)
+    soft = soften(probe, mine, targets, loss)
+    return HeadStart(probe, soft, len(rows), time.perf_counter() - began, pooling, more)
+
+
+def _at_most(encoded: Dataset, seed: int) -> Dataset:
+    """All rows, or `MOST_ROWS` that are drawn."""
+    if len(encoded) <= MOST_ROWS:
+        return encoded
+    draw = torch.Generator().manual_seed(seed)
+    return encoded.select(torch.randperm(len(encoded), generator=draw)[:MOST_ROWS].tolist())
 
 
 def start_from_prior(model: Any, task: Task, encoded: Dataset) -> bool:

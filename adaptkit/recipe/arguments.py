@@ -90,6 +90,11 @@ class RecipeArguments:
         None, "validation rows (default: split off the training rows)"
     )
     test_file: str | None = flag(None, "test rows, used once at the end")
+    unlabelled_file: str | None = flag(
+        None,
+        "texts without labels, for few labelled ones: those on whose label the parts of the "
+        "training rows agree join the probe that the head starts from",
+    )
     dataset_name: str | None = flag(
         None, "a dataset on the Hub instead of files (default: the embedded corpus)"
     )
@@ -154,6 +159,10 @@ class RecipeArguments:
         """True if the embedded corpus is used."""
         return not self.train_file and self.dataset_name in (None, "embedded")
 
+    def file_for_probe(self) -> str | None:
+        """The file of texts without labels, of which the probe may learn."""
+        return self.unlabelled_file
+
     def default_rate(self) -> float:
         """The default learning rate."""
         from adaptkit.training.defaults import FROM_NOTHING, learning_rate
@@ -209,6 +218,9 @@ class StudentArguments(RecipeArguments):
         0.0, "weight of the loss between attention maps of student and teacher; 0: off"
     )
     unlabelled_file: str | None = flag(None, "additional texts, labelled only by the teacher")
+
+    def file_for_probe(self) -> str | None:
+        return None
 
     def default_rate(self) -> float:
         from adaptkit.training.defaults import FROM_NOTHING, LAYERS_RATE

@@ -39,7 +39,10 @@ def encode(prepared: Prepared, base_folder: Path | None = None) -> Encoded:
     if not prepared.arguments.check:  # which prints all findings
         for finding in check_unknown("train", splits["train"].encoded, tokenizer):
             log_main(f"warning: {finding.text}")
-    return Encoded(prepared, tokenizer, config, max_length, splits)
+    unlabelled = None
+    if prepared.unlabelled is not None:
+        unlabelled = prepared.task.encode(prepared.unlabelled, tokenizer, max_length, False)
+    return Encoded(prepared, tokenizer, config, max_length, splits, unlabelled)
 
 
 def _augmented(prepared: Prepared, table: Table) -> Table:

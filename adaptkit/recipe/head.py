@@ -79,13 +79,18 @@ def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadSt
     train = splits["train"].encoded
     start = None
     if how == "probe":
-        start = start_from_probe(base, task, train, encoded.tokenizer, poolings, seed)
+        start = start_from_probe(
+            base, task, train, encoded.tokenizer, poolings, seed, encoded.unlabelled
+        )
     if start is None:
         if start_from_prior(base, task, train):
             log_main("head: starts from the frequencies of the labels")
         return None
     reads = f", pooling {start.pooling}" if start.pooling else ""
-    how = f"a linear probe of {start.rows} frozen rows ({start.seconds:.1f} s{reads})"
+    rows = f"{start.rows} frozen rows"
+    if encoded.unlabelled is not None:
+        rows += f" and {start.pseudo_labelled} of {len(encoded.unlabelled)} without a label"
+    how = f"a linear probe of {rows} ({start.seconds:.1f} s{reads})"
     if (validation := splits.get("validation")) is None:
         log_main(f"head: starts from {how}")
         return _softened(base, start)

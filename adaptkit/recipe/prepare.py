@@ -24,6 +24,7 @@ from adaptkit.recipe.data_checks import check_one_text, check_overlap
 from adaptkit.recipe.head import trains_beside_probe
 from adaptkit.recipe.parser import Parsed
 from adaptkit.recipe.steps import Prepared
+from adaptkit.recipe.unlabelled import read_unlabelled
 from adaptkit.tasks.base import Task
 from adaptkit.training.checkpoints import STATE, is_whole, last_whole_checkpoint
 from adaptkit.training.defaults import (
@@ -75,6 +76,7 @@ def prepare(parsed: Parsed) -> Prepared:
         else:
             check_empty(output_dir, RESUME_HINT)
     splits, task = _read(task, arguments, training.seed)
+    unlabelled = read_unlabelled(task, arguments, splits, reading_for(task, arguments))
     choose = task.lower_is_better or bool(training.metric_for_best_model)
     training, notes = _settle(parsed, arguments, splits, defaults, task, choose)
     arguments = _with_head_rate(arguments, task, len(splits.train), training.learning_rate)
@@ -87,7 +89,8 @@ def prepare(parsed: Parsed) -> Prepared:
         for finding in [*findings, *check_one_text(task, splits)]:
             if finding.severity != "good":
                 log_main(f"warning: {finding.text}")
-    return Prepared(task, arguments, training, splits, output_dir, given=parsed.given)
+    given = parsed.given
+    return Prepared(task, arguments, training, splits, output_dir, "", given, unlabelled)
 
 
 RESUME_HINT = (

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.data.splits import Splits
+from adaptkit.data.tables import Table
 from adaptkit.heads.start import HeadStart
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.tasks.base import Task
@@ -29,6 +30,7 @@ class Prepared:
 
     base: the pretrained model; empty if a small untrained one is to be made.
     given: the names of the flags that the user set.
+    unlabelled: rows that may get pseudo-labels.
     """
 
     task: Task
@@ -38,6 +40,7 @@ class Prepared:
     output_dir: Path
     base: str = ""
     given: frozenset[str] = frozenset()
+    unlabelled: Table | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Encoded:
     config: Any
     max_length: int
     splits: dict[str, EncodedSplit]
+    unlabelled: Any = None  # datasets.Dataset
 
     def lengths(self, name: str = "train") -> list[int]:
         """Tokens of each row of a split."""
