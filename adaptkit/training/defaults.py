@@ -95,7 +95,7 @@ def data_defaults(
     train: int,
     validation: int,
     choose: bool = False,
-    given: Collection[str] = (),
+    given: Collection[str] = frozenset(),
     probed: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
     """Defaults for few rows (batch size, epochs, best or last epoch), with notes that explain them.
@@ -109,7 +109,7 @@ def data_defaults(
     found: dict[str, Any] = small_data_defaults(train, probed)
     notes = []
     words = {"per_device_train_batch_size": "batches of {}", "num_train_epochs": "{} epochs"}
-    shown = [words[name].format(value) for name, value in found.items() if name not in given]
+    shown = [words[name].format(found[name]) for name in words if name in found.keys() - given]
     if shown:
         notes.append(f"{train} training rows are few: by default {' and '.join(shown)}")
     if not validation:
@@ -131,14 +131,18 @@ def small_data_defaults(rows: int, probed: bool = False) -> dict[str, int]:
     """Smaller batches and more epochs for few rows; empty with enough.
 
     A random head needs some hundred steps. One that starts from a probe is nearly there: beside it,
-    an adapter that sees 32 or 128 rows for much longer learns them by heart. See "Few rows" in
-    docs/architecture.md.
+    an adapter that sees 32 or 128 rows for much longer learns them by heart. See "Few
+    rows and a probe" in docs/architecture.md.
     """
     if rows >= FEW_STEPS * DEFAULTS["per_device_train_batch_size"] / DEFAULTS["num_train_epochs"]:
         return {}
     if probed:
         epochs = min(40, max(10, round(640 / rows)), max(4, round(10_000 / rows)))
-        return {"per_device_train_batch_size": 16, "num_train_epochs": epochs}
+        return {
+            "per_device_train_batch_size": 16,
+            "num_train_epochs": epochs,
+            "logging_steps": min(DEFAULTS["logging_steps"], -(-rows // 16)),  # once an epoch
+        }
     batch = 8 if rows < 1000 else 16
     epochs = min(15, max(3, round(FEW_STEPS * batch / rows)))
     return {"per_device_train_batch_size": batch, "num_train_epochs": epochs}

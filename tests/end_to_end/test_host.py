@@ -59,7 +59,7 @@ def store(tmp_path_factory):
     root = tmp_path_factory.mktemp("store")
     rows = load_corpus("train")
     files = tmp_path_factory.mktemp("rows")
-    for name, part in (("train", rows[:32]), ("dev", rows[32:40])):
+    for name, part in (("train", rows[:96]), ("dev", rows[96:112])):
         (files / f"{name}.jsonl").write_text("\n".join(json.dumps(row) for row in part))
     columns = {
         "answer": ["--context_column", "text", "--answers_column", "answer"],

@@ -32,6 +32,7 @@ def test_few_rows_change_the_defaults(rows, validation, choose, expected):
 def test_epochs_of_few_rows_beside_a_probe(rows, epochs):
     found, _ = data_defaults(rows, 0, probed=True)
     assert (found["per_device_train_batch_size"], found["num_train_epochs"]) == (16, epochs)
+    assert found["logging_steps"] == min(10, -(-rows // 16))  # a loss for each epoch
     assert "num_train_epochs" not in data_defaults(3200, 0, probed=True)[0]
 
 

@@ -113,14 +113,14 @@ def test_a_ratio_without_lora_is_refused():
 
 
 def test_lora_plus_is_a_flag_of_the_recipe(small, tmp_path):
-    """The two groups that a checkpoint keeps: the matrices B, and all else."""
+    """The groups that a checkpoint keeps: matrices B, the head (few rows: twice), all else."""
     same = ["--max_steps", "1", "--lr_scheduler_type", "constant", "--attn_implementation", "eager"]
     same += ["--eval_strategy", "no", "--save_strategy", "steps", "--save_steps", "1"]
     more = ["--method", "lora[r=2,sites=attn.q]", "--lora_plus_ratio", "16"]
     classify.main(flags(small, tmp_path / "out", *CLASSIFY, *same, *more))
     kept = torch.load(tmp_path / "out/checkpoint-1/optimizer.pt", weights_only=True)
     rates = [group["lr"] for group in kept["param_groups"] if group["params"]]
-    assert sorted(set(rates)) == pytest.approx([3e-3, 4.8e-2])
+    assert sorted(set(rates)) == pytest.approx([3e-3, 6e-3, 4.8e-2])
     more = ["--method", "ia3", "--lora_plus_ratio", "2"]
     with pytest.raises(AdaptkitError, match="This method is 'ia3'"):
         classify.main(flags(small, tmp_path / "refused", *CLASSIFY, *more))
