@@ -13,7 +13,7 @@ setfit       SetFit's recipe with sentence-transformers' own trainer: CosineSimi
              weights at 2e-5, bf16; then that logistic regression
 adaptkit     `adaptkit train classify`, all rows, defaults
 unlabelled   the same, with up to 2,000 other training rows as --unlabelled_file
-native       the same as adaptkit with the architecture's own head from random weights, as in version 0.3
+native       as adaptkit, with the architecture's own head from random weights, as in version 0.3
 
 `--rows 0` trains on all rows, and cuts validation rows off. What is in `--work` is not run again.
 """

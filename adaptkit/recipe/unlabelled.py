@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from adaptkit.data.readers.read import read
 from adaptkit.data.readers.options import Reading
+from adaptkit.data.readers.read import read
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError

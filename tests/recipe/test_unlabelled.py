@@ -41,10 +41,10 @@ def files(small, tmp_path):
 def test_they_join_the_probe_and_no_row_of_another_split_does(files, tmp_path, capsys):
     classify.main([*files, "--output_dir", str(tmp_path / "out")])
     said = capsys.readouterr().out
-    assert "3 texts of" in said and "are in the other rows, or twice, and left out" in said
+    assert re.search("3 texts of .* are in the other rows, or twice, and left out", said)
     joined = re.search(r"a linear probe of 8 frozen rows and (\d+) of 20 without a label", said)
     assert 0 < int(joined[1]) <= 20
-    assert "training" in said and "on 8 rows" in said
+    assert re.search("training .* parameters .* on 8 rows", said)
 
 
 @pytest.mark.parametrize(
