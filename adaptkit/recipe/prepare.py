@@ -89,8 +89,15 @@ def prepare(parsed: Parsed) -> Prepared:
         for finding in [*findings, *check_one_text(task, splits)]:
             if finding.severity != "good":
                 log_main(f"warning: {finding.text}")
-    given = parsed.given
-    return Prepared(task, arguments, training, splits, output_dir, "", given, unlabelled)
+    return Prepared(
+        task,
+        arguments,
+        training,
+        splits,
+        output_dir,
+        given=parsed.given,
+        unlabelled=unlabelled,
+    )
 
 
 RESUME_HINT = (

@@ -247,9 +247,9 @@ def test_pairs_config_quantization_and_a_union_in_one_run(tmp_path):
 def test_two_processes_and_two_accumulated_batches_train_what_one_does_with_twice_the_batch(
     tmp_path,
 ):
-    """The processes through accelerate launch.
+    """The processes through accelerate launch; to 1e-4 on every weight.
 
-    To 1 % of the norm of every weight: Adam makes rounding large where a gradient is almost zero.
+    Adam's epsilon is above rounding, which it would make large where a gradient is almost zero.
     """
     rows = [
         json.dumps({"text": row["text"], "label": row["sentiment"]})
@@ -266,6 +266,7 @@ def test_two_processes_and_two_accumulated_batches_train_what_one_does_with_twic
         "false",
     ]
     flags += ["--num_train_epochs", "2", "--max_seq_length", "32", "--seed", "3"]
+    flags += ["--adam_epsilon", "1e-5"]
     flags += ["--model_name_or_path", str(without_dropout(tmp_path / "base"))]
     launch = [
         "-m",
@@ -292,8 +293,10 @@ def test_two_processes_and_two_accumulated_batches_train_what_one_does_with_twic
     )
     for other in others:
         assert one.keys() == other.keys()
-        far = {key: float((other[key] - one[key]).norm() / one[key].norm()) for key in one}
-        assert max(far.values()) < 0.01, far
+        for key, tensor in one.items():
+            torch.testing.assert_close(
+                other[key], tensor, atol=1e-4, rtol=0, msg=lambda m, key=key: f"{key}: {m}"
+            )
     assert any(tensor.abs().max() > 1e-3 for key, tensor in one.items() if "lora_B" in key)
 
 
