@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from adaptkit.heads.linear_probe import LinearProbe, Loss, fit_parts
+from adaptkit.heads.linear_probe import LinearProbe, Loss, fit_linear_probe, fit_parts
 
 SURE = 0.8  # least probability of a pseudo-label
 
@@ -42,3 +42,22 @@ def agreed_labels(
         ]
     )
     return places, labels[places]
+
+
+def with_pseudo_labels(
+    probe: LinearProbe, features: Tensor, targets: Tensor, unlabelled: Tensor, loss: Loss, seed: int
+) -> tuple[LinearProbe, Tensor, Tensor]:
+    """A probe of the labelled rows and of the unlabelled ones that get a pseudo-label.
+
+    Args:
+        probe: of the labelled rows alone; the arguments are those of `agreed_labels`.
+
+    Returns:
+        The probe, and the features and labels of its rows, labelled ones first.
+    """
+    places, labels = agreed_labels(probe, features, targets, unlabelled, loss, seed)
+    if not len(places):
+        return probe, features, targets
+    features = torch.cat([features, unlabelled[places]])
+    targets = torch.cat([targets, labels])
+    return fit_linear_probe(features, targets, loss, len(probe.bias), seed), features, targets

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from adaptkit.data.collate import IGNORED
 from adaptkit.heads.features import MOST_TOKENS, head_features
 from adaptkit.heads.linear_probe import LinearProbe, fit_bias, fit_linear_probe, soften
-from adaptkit.heads.pseudo_labels import agreed_labels
+from adaptkit.heads.pseudo_labels import with_pseudo_labels
 from adaptkit.models.pooled import Pool
 from adaptkit.models.probe import evaluating
 from adaptkit.tasks.base import Task
@@ -109,20 +109,18 @@ def start_from_probe(
             for name, one in features.items()
         }
         pooling = min(probes, key=lambda name: probes[name].held_out)
-        probe, mine = probes[pooling], features[pooling]
-        more = 0
+        probe, read_as, labels = probes[pooling], features[pooling], targets
         if unlabelled is not None:
             others = _at_most(unlabelled, seed)
             found, _ = head_features(model, task, others, tokenizer, reader, (pooling,))
-            places, labels = agreed_labels(probe, mine, targets, found[pooling], loss, seed)
-            if more := len(places):
-                mine = torch.cat([mine, found[pooling][places]])
-                targets = torch.cat([targets, labels])
-                probe = fit_linear_probe(mine, targets, loss, head.out_features, seed)
+            probe, read_as, labels = with_pseudo_labels(
+                probe, read_as, labels, found[pooling], loss, seed
+            )
     fill(model, probe)
     if pools:
         pools[0].pooling = model.config.adaptkit_pooling = pooling
-    soft = soften(probe, mine, targets, loss)
+    soft = soften(probe, read_as, labels, loss)
+    more = len(labels) - len(targets)
     return HeadStart(probe, soft, len(rows), time.perf_counter() - began, pooling, more)
 
 

@@ -116,7 +116,7 @@ def test_every_recipe_runs_in_two_processes_and_talks_train_as_in_one(outputs, t
         "--max_grad_norm",
         "1",
     ]
-    fewer = [*FEW, "--max_steps", "2"]
+    fewer = [*FEW, "--max_steps", "2", "--max_eval_samples", "8", "--max_predict_samples", "8"]
     jobs = [
         [name, [*fewer, *SHORT.get(name, []), "--output_dir", str(tmp_path / name)]]
         for name in RECIPES

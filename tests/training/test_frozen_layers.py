@@ -54,7 +54,7 @@ def test_a_recipe_trains_the_same_adapter_over_frozen_layers(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [["--search", "3"], ["--folds", "2"], ["--seeds", "1", "2"]])
+@pytest.mark.parametrize("more", [["--search", "2"], ["--folds", "2"], ["--seeds", "1", "2"]])
 def test_trials_folds_and_seeds_share_the_frozen_layers(
     three_layers, tmp_path, capsys, monkeypatch, more
 ):
