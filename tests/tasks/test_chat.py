@@ -16,6 +16,7 @@ from adaptkit.data.corpus import load_corpus
 from adaptkit.data.splits import Splits
 from adaptkit.host.rows import table_of
 from adaptkit.inference.predict import predict
+from adaptkit.models.language.outputs import task_outputs
 from adaptkit.models.probe import check_packing, packing_leaks
 from adaptkit.models.untrained.scratch import make_model
 from adaptkit.tasks.chat import Chat, encode_conversation
@@ -173,12 +174,8 @@ def test_packed_conversations_do_not_see_each_other(llama, method, attention):
         for part in parts:
             batch = collate(part)
             labels = batch.pop("labels")
-            loss = task.loss(
-                model(**task.model_inputs(model.get_base_model(), batch, labels)),
-                batch,
-                labels,
-                items,
-            )
+            outputs = task_outputs(task, model.get_base_model(), batch, labels, model)
+            loss = task.loss(outputs, batch, labels, items)
             loss.backward()
             losses.append(loss.item())
         return sum(losses), [p.grad.clone() for p in model.parameters() if p.grad is not None]
