@@ -171,15 +171,17 @@ class Chat(Language):
     def features(
         self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
     ):
-        """Long conversations lose their beginning.
+        """One example a conversation, and one more for each turn that its template rewrites later.
 
-        Rows without any answer left are not trained on.
+        Long conversations lose their beginning. Examples without any answer left are not trained
+        on.
         """
-        rows = _each(
+        examples = _each(
             table,
             lambda row: encode_conversation(row["messages"], tokenizer, max_length, row["tools"]),
             lambda row: check_template(tokenizer, row["messages"], row["tools"]),
         )
+        rows = [example | {"_row": owner} for owner, own in enumerate(examples) for example in own]
         if train:
             rows = [row for row in rows if any(label != IGNORED for label in row["labels"])]
             if not rows:

@@ -84,6 +84,15 @@ def perplexity(outputs: np.ndarray) -> dict[str, float]:
     return {"perplexity": math.exp(min(losses / max(tokens, 1), 100))}
 
 
+def sums_by_row(outputs: np.ndarray, encoded: Any, count: int) -> np.ndarray:
+    """The outputs `(examples, 2)` of the examples of each row, added up, `(count, 2)`."""
+    if "_row" not in encoded.column_names:
+        return outputs
+    found = np.zeros((count, 2), outputs.dtype)
+    np.add.at(found, encoded["_row"], outputs)
+    return found
+
+
 def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, Any]) -> Any:
     """Generate ids `(rows, tokens)` for one batch of prompts, without the prompts themselves.
 
