@@ -5,19 +5,19 @@ from __future__ import annotations
 import bisect
 import contextlib
 import json
-import os
 import re
 from typing import Any
 
 from adaptkit.data.alignment import tokens_of
 from adaptkit.data.chat_templates import TemplateLimit, plain, render_template
 from adaptkit.data.collate import IGNORED
-from adaptkit.data.messages import Message
+from adaptkit.data.messages import Message, content_of
 from adaptkit.errors import AdaptkitError
 
 ROLES = {"user", "assistant", "system", "tool"}  # roles that chat templates know
 
 REASONING = ("reasoning_content", "thinking", "reasoning")
+THOUGHTS = "</think>"  # ends them within a content
 OPENED = re.compile(r"\s*<(\w+)>\s*")  # at the end of a prompt: where the model begins to think
 
 # For tokenizers without a template.
@@ -150,6 +150,12 @@ def check_template(tokenizer: Any, messages: list[Message], tools: list[dict] | 
         variants[own] = changed, tools
     extra = [key for key in REASONING if messages[-1].get(key)]  # earlier ones are often left out
     extra += ["tool_calls"] if any("tool_calls" in message for message in messages) else []
+    if THOUGHTS in content_of(messages[-1]):
+        said = content_of(messages[-1]).rpartition(THOUGHTS)[2]
+        variants["the thoughts in an answer"] = (
+            [*messages[:-1], messages[-1] | {"content": said}],
+            tools,
+        )
     for key in extra:
         variants[key] = [{k: v for k, v in m.items() if k != key} for m in messages], tools
     for what, (others, given) in variants.items():
@@ -235,14 +241,21 @@ def _answer(tokenizer: Any, messages: list[Message], tools: list[dict] | None) -
     after = render(tokenizer, messages, False, tools)
     if after.startswith(before):
         return before, after[len(before) :]
-    common = os.path.commonprefix([before, after])
+    common = _shared_start(before, after)
     opened = OPENED.fullmatch(before[len(common) :])
     if opened is None:
         raise AdaptkitError(
             "the chat template does not write a question the same way with and without its answer."
         )
-    thoughts = next((messages[-1][name] for name in REASONING if messages[-1].get(name)), "")
+    thoughts = _thoughts(messages[-1], opened[1])
     return before, f"{thoughts}\n</{opened[1]}>\n\n{after[len(common) :].lstrip()}"
+
+
+def _thoughts(message: Message, tag: str) -> str:
+    """The thoughts of a message, apart or in a tag before what it says."""
+    apart = next((message[name] for name in REASONING if message.get(name)), "")
+    inside = re.match(rf"\s*<{tag}>(.*?)</{tag}>", message.get("content") or "", re.DOTALL)
+    return (apart or (inside[1] if inside else "")).strip()
 
 
 def _place(text: str, before: str, written: str, content: str) -> tuple[int, int, int] | None:
@@ -257,9 +270,15 @@ def _place(text: str, before: str, written: str, content: str) -> tuple[int, int
     cut = written.rfind(content) + len(content)
     if not content or not text.startswith(before + written[:cut]):
         return None
-    ending = os.path.commonprefix([text[start + cut :], written[cut:]])
+    ending = _shared_start(text[start + cut :], written[cut:])
     end = start + cut + len(ending)
     return (start, end, end) if ending.strip() else None
+
+
+def _shared_start(one: str, other: str) -> str:
+    """The characters that both texts begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))]
 
 
 def pack(rows: list[dict[str, list[int]]], max_length: int) -> list[dict[str, list[int]]]:

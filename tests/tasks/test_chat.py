@@ -92,7 +92,7 @@ def test_a_template_puts_the_system_message_where_there_is_none(llama, template,
 def test_loss_is_on_what_the_assistant_says(llama, template):
     tokenizer = load_tokenizer(llama)
     tokenizer.chat_template = template
-    row = encode_conversation(TALK, tokenizer, 512)
+    [row] = encode_conversation(TALK, tokenizer, 512)
     said = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
     assert [part.split() for part in said.split("</s>")[:2]] == [["On", "its", "way."], ["Gladly!"]]
     assert said.count("</s>") == 2  # it learns to end its turns
@@ -101,20 +101,25 @@ def test_loss_is_on_what_the_assistant_says(llama, template):
         label in (IGNORED, token)
         for label, token in zip(row["labels"], row["input_ids"], strict=True)
     )
-    short = encode_conversation(TALK, tokenizer, 8)
+    [short] = encode_conversation(TALK, tokenizer, 8)
     assert len(short["input_ids"]) == 8
     assert short["input_ids"][1:] == row["input_ids"][-7:]
 
 
-@pytest.mark.parametrize(("template", "more"), [(ENDS, "<pad>"), (THINKS, "(nothing to think)")])
-def test_every_turn_carries_loss_where_the_last_is_written_otherwise(llama, template, more):
+@pytest.mark.parametrize(
+    ("template", "turns"),
+    [
+        (ENDS, [["On its way.</s>", "Gladly!</s><pad>"]]),
+        (THINKS, [["(nothing to think) Gladly!</s>"], ["(nothing to think) On its way.</s>"]]),
+    ],
+)
+def test_every_turn_carries_loss_where_the_last_is_written_otherwise(llama, template, turns):
     tokenizer = load_tokenizer(llama)
     tokenizer.chat_template = template
-    row = encode_conversation(TALK, tokenizer, 512)
-    said = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
-    assert said.count("</s>") == 2
-    assert "".join(said.replace(more, "").split()) == "Onitsway.</s>Gladly!</s>"
-    assert more in said
+    examples = encode_conversation(TALK, tokenizer, 512)
+    found = [[label for label in row["labels"] if label != IGNORED] for row in examples]
+    texts = ["".join(tokenizer.decode(labels).split()) for labels in found]
+    assert texts == ["".join("".join(own).split()) for own in turns]
 
 
 def test_a_turn_ends_where_the_base_ends_it_too(llama):
@@ -156,8 +161,8 @@ def test_packed_conversations_do_not_see_each_other(llama, method, attention):
     task = Chat(packing=True)
     model = adapt(load_base(llama, task="chat", attn_implementation=attention), method)
     randomize(model)
-    rows = [row for n in (2, 4) for row in [encode_conversation(TALK[: n + 1], tokenizer, 128)] * 2]
-    rows[1] = encode_conversation(
+    rows = [row for n in (2, 4) for row in encode_conversation(TALK[: n + 1], tokenizer, 128) * 2]
+    [rows[1]] = encode_conversation(
         [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "No."}],
         tokenizer,
         128,
