@@ -191,6 +191,22 @@ def test_packed_conversations_do_not_see_each_other(llama, method, attention):
         torch.testing.assert_close(two, one, atol=1e-6, rtol=1e-4)
 
 
+def test_a_file_of_sharegpt_is_read_with_its_system_column():
+    talk = [{"from": "human", "value": "Is it blue?"}, {"from": "gpt", "value": "It is."}]
+    wanted = [
+        {"role": "user", "content": "Is it blue?"},
+        {"role": "assistant", "content": "It is."},
+    ]
+    table = Table([{"conversations": talk, "system": "Be brief."}], "x")
+    [row] = Chat().read(table).rows
+    assert row["messages"] == [{"role": "system", "content": "Be brief."}, *wanted]
+    own = Chat(columns={"messages": "talk"}).read(Table([{"talk": talk}], "x"))
+    assert own.rows[0]["messages"] == wanted
+    twice = [{"from": "system", "value": "Be long."}, *talk]
+    with pytest.raises(AdaptkitError, match="a system message and a column system"):
+        Chat().read(Table([{"conversations": twice, "system": "Be brief."}], "x"))
+
+
 def test_perplexity_counts_every_token_once(llama):
     """Over rows of different lengths in batches of any size, against the definition."""
     tokenizer = load_tokenizer(llama)
