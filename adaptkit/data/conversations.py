@@ -5,17 +5,20 @@ from __future__ import annotations
 import bisect
 import contextlib
 import json
+import re
 from typing import Any
 
 from adaptkit.data.alignment import tokens_of
 from adaptkit.data.chat_templates import TemplateLimit, plain, render_template
 from adaptkit.data.collate import IGNORED
-from adaptkit.data.messages import Message
+from adaptkit.data.messages import Message, content_of
 from adaptkit.errors import AdaptkitError
 
 ROLES = {"user", "assistant", "system", "tool"}  # roles that chat templates know
 
 REASONING = ("reasoning_content", "thinking", "reasoning")
+THOUGHTS = "</think>"  # ends them within a content
+OPENED = re.compile(r"\s*<(\w+)>\s*")  # at the end of a prompt: where the model begins to think
 
 # For tokenizers without a template.
 PLAIN_TEMPLATE = (
@@ -134,7 +137,7 @@ def check_template(tokenizer: Any, messages: list[Message], tools: list[dict] | 
     Raises:
         AdaptkitError: it writes the same without the tools, another system message, tool calls ...
     """
-    text = render(tokenizer, messages, False, tools)
+    text = whole_text(tokenizer, messages, tools)
     variants: dict[str, tuple[list[Message], list[dict] | None]] = {}
     if tools:
         variants["the tools"] = messages, None
@@ -147,6 +150,12 @@ def check_template(tokenizer: Any, messages: list[Message], tools: list[dict] | 
         variants[own] = changed, tools
     extra = [key for key in REASONING if messages[-1].get(key)]  # earlier ones are often left out
     extra += ["tool_calls"] if any("tool_calls" in message for message in messages) else []
+    if THOUGHTS in content_of(messages[-1]):
+        said = content_of(messages[-1]).rpartition(THOUGHTS)[2]
+        variants["the thoughts in an answer"] = (
+            [*messages[:-1], messages[-1] | {"content": said}],
+            tools,
+        )
     for key in extra:
         variants[key] = [{k: v for k, v in m.items() if k != key} for m in messages], tools
     for what, (others, given) in variants.items():
@@ -159,7 +168,7 @@ def check_template(tokenizer: Any, messages: list[Message], tools: list[dict] | 
 
 def _same(tokenizer: Any, messages: list[Message], tools: list[dict] | None, text: str) -> bool:
     try:
-        return render(tokenizer, messages, False, tools) == text
+        return whole_text(tokenizer, messages, tools) == text
     except AdaptkitError:  # it needs what was left out
         return False
 
@@ -169,27 +178,39 @@ def encode_conversation(
     tokenizer: Any,
     max_length: int,
     tools: list[dict] | None = None,
-) -> dict[str, list[int]]:
-    """Encode a conversation, with labels on the assistant's answers and their end tokens.
+) -> list[dict[str, list[int]]]:
+    """Encode a conversation, with labels on what the assistant is to write.
 
-    The template is rendered up to each answer to find the answers' positions in the text; the text
-    is tokenized once. Turns with `train: False` get no labels.
+    The first example is the whole conversation. A turn has its labels there if it stands there as
+    it does when it is the last one. Templates may write it otherwise, without its thoughts for one;
+    what the model is to write then stands in an example of its own, which ends with that turn.
+    Turns with `train: False` get no labels.
     """
-    text = render(tokenizer, messages, False, tools)
-    spans = []
-    for turn, message in enumerate(messages):
-        if message["role"] == "assistant" and message.get("train", True):
-            before, after = (
-                render(tokenizer, messages[:turn], True, tools),
-                render(tokenizer, messages[: turn + 1], False, tools),
-            )
-            if place := _turn(text, before, after, message.get("content", "").strip()):
-                spans.append(place)
-            elif turn == len(messages) - 1:
-                raise AdaptkitError(
-                    "the chat template does not write a question the same way with and without "
-                    "its answer."
-                )
+    said = [turn for turn, message in enumerate(messages) if message["role"] == "assistant"]
+    trained = [turn for turn in said if messages[turn].get("train", True)]
+    answers = {turn: _answer(tokenizer, messages[: turn + 1], tools) for turn in trained}
+    text = whole_text(tokenizer, messages, tools)
+    contents = {turn: (messages[turn].get("content") or "").strip() for turn in trained}
+    found = {turn: _place(text, *answers[turn], contents[turn]) for turn in trained}
+    others = [answers[turn] for turn in trained if found[turn] is None]
+    examples = [_labelled(tokenizer, text, [place for place in found.values() if place])]
+    for before, written in others:
+        end = len(before) + len(written)
+        examples.append(_labelled(tokenizer, before + written, [(len(before), end, end)]))
+    return [
+        {
+            "input_ids": tokens[-max_length:],
+            "attention_mask": [1] * len(tokens[-max_length:]),
+            "labels": [IGNORED, *labels[-max_length:][1:]],  # the first has no prediction
+        }
+        for tokens, labels in examples
+    ]
+
+
+def _labelled(
+    tokenizer: Any, text: str, spans: list[tuple[int, int, int]]
+) -> tuple[list[int], list[int]]:
+    """The tokens of a text, and labels for those in spans of start, end and latest end."""
     tokens, places = tokens_of(tokenizer, text)
     labels = [
         token
@@ -197,34 +218,67 @@ def encode_conversation(
         else IGNORED
         for token, (one, two) in zip(tokens, places, strict=True)
     ]
-    ids, labels = tokens[-max_length:], labels[-max_length:]
-    labels[:1] = [IGNORED]  # the first token has no prediction
-    return {"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels}
+    return tokens, labels
 
 
-def _turn(text: str, before: str, after: str, content: str) -> tuple[int, int, int] | None:
-    """The start, end and latest end of a turn's tokens in the text.
+def whole_text(tokenizer: Any, messages: list[Message], tools: list[dict] | None) -> str:
+    """A conversation as the model sees it; where it ends with an answer, as it is to write that."""
+    if messages[-1]["role"] != "assistant":
+        return render(tokenizer, messages, False, tools)
+    return "".join(_answer(tokenizer, messages, tools))
 
-    None if the template changes the content of the turn.
 
-    Args:
-        text: the whole conversation.
-        before, after: the conversation up to the turn, and with it as the last one.
+def _answer(tokenizer: Any, messages: list[Message], tools: list[dict] | None) -> tuple[str, str]:
+    """What the model sees before it answers, and what it is to write: the last message.
+
+    Some templates open the model's thoughts for it (`<think>`) and write no thoughts themselves.
+    What is to be written then begins with them, or with their end.
+
+    Raises:
+        AdaptkitError: the template writes a question otherwise once it has an answer.
     """
-    if not text.startswith(before):
+    before = render(tokenizer, messages[:-1], True, tools)
+    after = render(tokenizer, messages, False, tools)
+    if after.startswith(before):
+        return before, after[len(before) :]
+    common = _shared_start(before, after)
+    opened = OPENED.fullmatch(before[len(common) :])
+    if opened is None:
+        raise AdaptkitError(
+            "the chat template does not write a question the same way with and without its answer."
+        )
+    thoughts = _thoughts(messages[-1], opened[1])
+    return before, f"{thoughts}\n</{opened[1]}>\n\n{after[len(common) :].lstrip()}"
+
+
+def _thoughts(message: Message, tag: str) -> str:
+    """The thoughts of a message, apart or in a tag before what it says."""
+    apart = next((message[name] for name in REASONING if message.get(name)), "")
+    inside = re.match(rf"\s*<{tag}>(.*?)</{tag}>", message.get("content") or "", re.DOTALL)
+    return (apart or (inside[1] if inside else "")).strip()
+
+
+def _place(text: str, before: str, written: str, content: str) -> tuple[int, int, int] | None:
+    """The start, end and latest end of an answer's tokens in the text of a whole conversation.
+
+    None if the conversation holds it otherwise than the model is to write it. Only its end may
+    differ: Phi-3 ends the last turn with one more token.
+    """
+    start = len(before)
+    if text.startswith(before + written):
+        return start, start + len(written), len(text)
+    cut = written.rfind(content) + len(content)
+    if not content or not text.startswith(before + written[:cut]):
         return None
-    if text.startswith(after):
-        return len(before), len(after), len(text)
-    # Some templates write the last turn differently (Phi-3 ends it with one more token, Qwen3 adds
-    # its thinking): find the content, and after it what both versions have in common, in whole
-    # tokens.
-    place = text.find(content, len(before))
-    if place < 0 or not content:
-        return None
-    end, ending = place + len(content), after[after.rfind(content) + len(content) :]
-    while ending and not text.startswith(ending, end):
-        ending = ending[:-1]
-    return len(before), end + len(ending), end + len(ending)
+    ending = _shared_start(text[start + cut :], written[cut:])
+    end = start + cut + len(ending)
+    return (start, end, end) if ending.strip() else None
+
+
+def _shared_start(one: str, other: str) -> str:
+    """The characters that both texts begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return one[: next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))]
 
 
 def pack(rows: list[dict[str, list[int]]], max_length: int) -> list[dict[str, list[int]]]:

@@ -1,7 +1,8 @@
 """The messages of a conversation, read and checked.
 
 {"role": "user", "content": "Is it blue?"}. Besides: a list of text parts as `content`; `tool_calls`
-of an assistant; `weight: 0` or `train: false` for a turn that carries no loss.
+of an assistant; `weight: 0` or `train: false` for a turn that carries no loss; and ShareGPT's form,
+{"from": "human", "value": "Is it blue?"}.
 """
 
 from __future__ import annotations
@@ -15,6 +16,19 @@ from adaptkit.data.tables import Table
 Message = dict[str, Any]
 
 MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+
+# ShareGPT's roles, with what LLaMA-Factory has added: calls and their results.
+SHAREGPT = {
+    "human": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "model": "assistant",
+    "function_call": "assistant",
+    "observation": "tool",
+    "function_response": "tool",
+}
 
 _WEIGHTS = ("weight", "train", "training", "loss")  # how trainers say that a turn carries loss
 
@@ -35,6 +49,8 @@ def read_messages(table: Table, index: int, messages: Any) -> list[Message]:
 
 
 def _message(table: Table, index: int, given: Any) -> Message:
+    if isinstance(given, dict) and isinstance(given.get("from"), str) and "role" not in given:
+        given = _from_sharegpt(table, index, given)
     if not isinstance(given, dict) or not isinstance(given.get("role"), str):
         raise _no_message(table, index, given)
     message = {key: value for key, value in given.items() if value is not None}
@@ -48,6 +64,32 @@ def _message(table: Table, index: int, given: Any) -> Message:
     if not isinstance(message.get("content"), str) and not (calls and "content" not in message):
         raise _no_message(table, index, given)
     return _with_loss(table, index, message)
+
+
+def _from_sharegpt(table: Table, index: int, given: Message) -> Message:
+    """{"from": ..., "value": ...} as a message; a function_call becomes a tool call."""
+    name, said = given["from"], given.get("value")
+    message = {key: one for key, one in given.items() if key not in ("from", "value")}
+    message["role"] = SHAREGPT.get(name, name)
+    if name != "function_call":
+        return message | {"content": said}
+    calls = _json(said)
+    calls = calls if isinstance(calls, list) else [calls]
+    if not all(isinstance(call, dict) and isinstance(call.get("name"), str) for call in calls):
+        raise table.bad(
+            index,
+            'a function_call should be {"name": ..., "arguments": {...}} as JSON; it is '
+            f"{str(said)[:80]!r}.",
+        )
+    return message | {"tool_calls": [{"type": "function", "function": call} for call in calls]}
+
+
+def _json(text: Any) -> Any:
+    """What a text holds as JSON, or the value itself."""
+    try:
+        return json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        return text
 
 
 def _no_message(table: Table, index: int, given: Any) -> Exception:
@@ -96,11 +138,7 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
     function = call.get("function", call)
     if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
         return {}
-    try:
-        arguments = json.loads(function["arguments"])
-    except ValueError:
-        return {}
-    parsed = _without_none(function) | {"arguments": arguments}
+    parsed = _without_none(function) | {"arguments": _json(function["arguments"])}
     return {"function": parsed} if "function" in call else parsed
 
 

@@ -17,9 +17,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from adaptkit.data.collate import IGNORED
 from adaptkit.data.tables import Table
 from adaptkit.distillation.feature_loss import batch_keys, teacher_states
 from adaptkit.errors import AdaptkitError
+from adaptkit.models.language.head import TokenLogits
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.wrapped import WrappedTask
 from adaptkit.training.activation_cache import ActivationCache, BatchKeys
@@ -84,49 +86,51 @@ class NextTokens:
             title="teacher",
         )
 
-    def keep(self, logits: Tensor, texts: BatchKeys) -> None:
-        """Store the teacher's predictions for a batch; logits `(texts, tokens, vocabulary)`."""
-        likely = (
-            (logits.float() / self.temperature)
-            .log_softmax(-1)
-            .topk(min(self.most, logits.shape[-1]))
-        )
-        self.highest = max(self.highest, int(likely.indices.max()))
-        texts.keep(
-            self.cache, torch.cat([likely.values, likely.indices.float()], -1)
-        )  # fp32 represents integers up to 2^24
+    def keep(self, tokens: TokenLogits, texts: BatchKeys, shape: torch.Size) -> None:
+        """Store the teacher's predictions for the tokens of a batch `(texts, tokens)`."""
 
-    def loss(self, logits: Tensor, texts: BatchKeys, counted: Tensor) -> Tensor:
-        """T^2 times the divergence, summed over the tokens of a boolean mask `(texts, tokens)`.
+        def likeliest(logits: Tensor, labels: Tensor, places: Tensor) -> Tensor:
+            likely = (logits.float() / self.temperature).log_softmax(-1)
+            values, numbers = likely.topk(min(self.most, logits.shape[-1]))
+            return torch.cat([values, numbers.float()], -1)  # fp32 has integers up to 2^24
+
+        found = torch.cat(tokens.each(likeliest))[tokens.places >= 0]
+        self.highest = max(self.highest, int(found.chunk(2, -1)[1].max()))
+        rows = found.new_zeros(shape.numel(), found.shape[-1])
+        rows[tokens.places[tokens.places >= 0]] = found
+        texts.keep(self.cache, rows.view(*shape, -1))
+
+    def loss(self, tokens: TokenLogits, texts: BatchKeys) -> Tensor:
+        """T^2 times the divergence, summed over the tokens.
 
         Raises:
             AdaptkitError: the teacher has not read a text, or the vocabulary lacks tokens that the
                 teacher predicts.
         """
-        if self.highest >= logits.shape[-1]:
+        if self.highest >= tokens.vocabulary:
             raise AdaptkitError(
                 f"the teacher expects token {self.highest}; the student's vocabulary has "
-                f"{logits.shape[-1]}."
+                f"{tokens.vocabulary}."
             )
-        predictions = (logits[counted].float() / self.temperature).log_softmax(-1)
-        teacher, numbers = teacher_states(texts, self.cache)[counted].chunk(2, -1)
-        given = predictions.gather(-1, numbers.long())
-        each = (teacher.exp() * (teacher - given)).sum(-1)
-        rest, own = ((1 - likely.exp().sum(-1)).clamp(min=1e-7) for likely in (teacher, given))
-        return self.temperature**2 * (each + rest * (rest.log() - own.log())).sum()
+        taught = teacher_states(texts, self.cache).flatten(0, 1)
+
+        def divergence(logits: Tensor, labels: Tensor, places: Tensor) -> Tensor:
+            predictions = (logits.float() / self.temperature).log_softmax(-1)
+            teacher, numbers = taught[places].chunk(2, -1)
+            given = predictions.gather(-1, numbers.long())
+            each = (teacher.exp() * (teacher - given)).sum(-1)
+            rest, own = ((1 - likely.exp().sum(-1)).clamp(min=1e-7) for likely in (teacher, given))
+            return ((each + rest * (rest.log() - own.log())) * (labels != IGNORED)).sum()
+
+        return self.temperature**2 * torch.stack(tokens.each(divergence)).sum()
 
 
-def written_in(batch: dict[str, Tensor], labels: Tensor, causal: bool) -> tuple[BatchKeys, Tensor]:
-    """The texts that a model generates in a batch, and a mask `(texts, tokens)`.
-
-    The mask marks the tokens whose next token has a label.
-    """
-    read, labelled = batch_keys(batch), labels != -100
-    if causal:
-        return read, torch.nn.functional.pad(labelled[:, 1:], (0, 1))
-    written = batch_keys({"input_ids": labels, "attention_mask": labelled.long()})
+def written_in(batch: dict[str, Tensor], labels: Tensor, causal: bool) -> BatchKeys:
+    """The texts that a model generates in a batch, by their tokens and those that are labelled."""
+    read = batch_keys(batch)
+    written = batch_keys({"input_ids": labels, "attention_mask": (labels != IGNORED).long()})
     both = [source + target for source, target in zip(read.digests, written.digests, strict=True)]
-    return dataclasses.replace(written, digests=both), labelled
+    return dataclasses.replace(read if causal else written, digests=both)
 
 
 class ReadingTask(WrappedTask):
@@ -138,8 +142,8 @@ class ReadingTask(WrappedTask):
 
     def postprocess(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Store the likeliest next tokens in `into`; the caller gets nothing."""
-        self.into.keep(outputs.logits, written_in(batch, labels, self.causal)[0])
-        return outputs.logits.new_zeros(len(outputs.logits), 1, dtype=torch.float32)
+        self.into.keep(outputs, written_in(batch, labels, self.causal), labels.shape)
+        return torch.zeros(len(labels), 1)
 
 
 class TaughtTask(WrappedTask):
@@ -182,7 +186,7 @@ class TaughtTask(WrappedTask):
         own = self.inner.loss(outputs, batch, labels, items, smoothing)
         if "taught" not in batch:  # an evaluation
             return own
-        soft = self.teacher.loss(outputs.logits, *written_in(batch, labels, self.causal))
+        soft = self.teacher.loss(outputs, written_in(batch, labels, self.causal))
         return self.hard * own + (1 - self.hard) * soft / items
 
 

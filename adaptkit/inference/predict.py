@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from adaptkit.data.samplers import lengths_of
 from adaptkit.models.backbone import bare_model
+from adaptkit.models.language.outputs import task_outputs
 from adaptkit.tasks.base import Task
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
@@ -54,7 +55,7 @@ def predict(
         }
         labels = batch.get("labels")
         inputs = {key: value for key, value in batch.items() if key != "labels"}
-        outputs = model(**task.model_inputs(bare_model(model), inputs, labels))
+        outputs = task_outputs(task, bare_model(model), inputs, labels, model)
         for i, row in zip(
             chosen, task.postprocess(outputs, batch, labels).cpu().numpy(), strict=True
         ):

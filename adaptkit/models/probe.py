@@ -5,6 +5,7 @@ Every such trial is in this file. Each leaves the model as it was.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.backbone import backbone_of
+from adaptkit.models.language.head import labelled_places, token_logits
 
 
 @contextmanager
@@ -141,6 +143,46 @@ class HeadInput:
             name = type(self.model).__name__
             raise AdaptkitError(f"the new head of this {name} depends on no token of some rows.")
         return ((states * read).sum(1) / read.sum(1)).detach().float()
+
+
+# The network below a head
+
+_networks: weakref.WeakKeyDictionary[nn.Module, nn.Module | None] = weakref.WeakKeyDictionary()
+
+
+def network_below_head(model: Any) -> nn.Module | None:
+    """The module whose states a language model's head reads, each token by itself.
+
+    It is looked for once a model. None if the head cannot run without the network.
+    """
+    if model not in _networks:
+        below = (model.get_decoder(), backbone_of(model)[0])
+        found = (one for one in below if one is not model and _head_runs_alone(model, one))
+        _networks[model] = next(found, None)
+    return _networks[model]
+
+
+@torch.no_grad()
+def _head_runs_alone(model: Any, network: nn.Module) -> bool:
+    """Whether a model's head gives the same logits of some tokens as the whole model."""
+    device = next(model.parameters()).device
+    vocabulary = model.config.get_text_config().vocab_size
+    ids = (torch.arange(3, 19, device=device) % vocabulary).view(2, 8)
+    decoder = {"decoder_input_ids": ids.flip(1)} if model.config.is_encoder_decoder else {}
+    labels = torch.full_like(ids, -100).index_fill(1, torch.tensor([1, 6], device=device), 0)
+
+    def run() -> Any:
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids), **decoder)
+
+    try:
+        with evaluating(model):
+            plain = run().logits[labels == 0].float()
+            tokens = token_logits(model, network, run, labels, labelled_places(labels))
+            alone = torch.cat(tokens.each(lambda logits, labels, places: logits.float()))
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # another kind of model
+        return False
+    near = 1e-3 * float(plain.abs().max())
+    return plain.shape == alone.shape and torch.allclose(plain, alone, rtol=1e-2, atol=near)
 
 
 # Changes that must not show

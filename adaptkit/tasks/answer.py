@@ -46,6 +46,7 @@ class Answer(Task):
     name = "answer"
     auto_class = "AutoModelForQuestionAnswering"
     recordable = True
+    reads_every_token = True
     reads_padding = True  # logits of first and last tokens compete with those of all others
     parts = {"question": "question", "context": "context", "answers": "answers"}
     label_parts = ("answers",)

@@ -1,13 +1,11 @@
 """The interface of a task: encoding, head, loss, decoding and metrics.
 
-A task is a frozen dataclass of settings, with the columns of its rows and the labels of its head.
-It holds no model and no data. Rows pass through `read` once, which checks them and gives them the
-names of `parts`; everything else works on such rows.
+A task is a frozen dataclass of settings with columns and labels; it holds no model and no data.
+Rows pass through `read` once, which checks them and names their `parts`; all else works on those.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ from adaptkit.data.splits import Splits, split_groups
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import LONGEST_TEXT, normalize_text, read_texts
 from adaptkit.errors import AdaptkitError
-from adaptkit.tasks.flags import Flag
+from adaptkit.tasks.flags import Flag, stored_settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,6 +72,7 @@ class Task:
     # The loss does the same for every batch of one shape, whatever its content and time.
     recordable: ClassVar[bool] = False
     reads_padding: ClassVar[bool] = False  # the loss depends on the padded length
+    reads_every_token: ClassVar[bool] = False  # of the last layer, and not one of them only
     linear_head: ClassVar[bool] = False  # from one vector to the scores of one label
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads per row
 
@@ -217,6 +216,10 @@ class Task:
         """The arguments to call the model with. `model`: the transformers model itself."""
         return batch
 
+    def predicted(self, labels: Tensor) -> Tensor | None:
+        """The label each token predicts, if `loss` and `postprocess` read a `TokenLogits`."""
+        return None
+
     def while_training(self, model: Any) -> AbstractContextManager[Any]:
         """A context that is active while a model trains. `model`: the transformers model itself."""
         return nullcontext()
@@ -343,8 +346,4 @@ class Task:
 
     def settings(self) -> dict[str, Any]:
         """The task's own settings, as stored in its card."""
-        shared = {item.name for item in dataclasses.fields(Task)}
-        own = [item for item in dataclasses.fields(self) if item.name not in shared]
-        return {
-            item.name: getattr(self, item.name) for item in own if item.metadata.get("stored", True)
-        }
+        return stored_settings(self, Task)

@@ -31,6 +31,7 @@ from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
 from adaptkit.tasks.registry import register_task
 
+SHAREGPT_COLUMNS = ("conversations", "conversation")  # columns of messages
 CONTEXTS = ("input", "context")  # columns of a text below the prompt, as Alpaca and Dolly call it
 
 
@@ -94,7 +95,7 @@ class Chat(Language):
 
     def read(self, table: Table, labelled: bool = True) -> Table:
         rows = []
-        given = self.column("messages") or "messages"
+        given = self._listed_in(table)
         listed = given in table.columns
         columns = {} if listed else self._columns(table)
         for part in () if listed else ("prompt", "completion")[: 1 + labelled]:
@@ -108,6 +109,10 @@ class Chat(Language):
             if labelled:
                 refuse_weight(table, index, row)
             talk = read_messages(table, index, talk)
+            if listed:
+                talk = [*read_before(table, index, row, {given, "history"}), *talk]
+            if len(talk) > 1 and talk[0]["role"] == talk[1]["role"] == "system":
+                raise table.bad(index, "there is a system message and a column system; leave one.")
             if self.system and talk[0]["role"] != "system":
                 talk = [{"role": "system", "content": self.system}, *talk]
             if labelled and talk[-1]["role"] != "assistant":
@@ -118,6 +123,12 @@ class Chat(Language):
             tools = read_tools(table, index, row, self.column("tools") or "tools")
             rows.append({"messages": talk, "tools": tools})
         return table.with_rows(rows)
+
+    def _listed_in(self, table: Table) -> str:
+        """The column of whole conversations: as given, or ShareGPT's."""
+        given = self.column("messages") or "messages"
+        usual = given == self.parts["messages"] and given not in table.columns
+        return next((name for name in SHAREGPT_COLUMNS if usual and name in table.columns), given)
 
     def _columns(self, table: Table) -> dict[str, str]:
         """The column of each part: as given, or as the files of instructions call it."""
@@ -171,15 +182,17 @@ class Chat(Language):
     def features(
         self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
     ):
-        """Long conversations lose their beginning.
+        """One example a conversation, and one more for each turn that its template rewrites later.
 
-        Rows without any answer left are not trained on.
+        Long conversations lose their beginning. Examples without any answer left are not trained
+        on.
         """
-        rows = _each(
+        examples = _each(
             table,
             lambda row: encode_conversation(row["messages"], tokenizer, max_length, row["tools"]),
             lambda row: check_template(tokenizer, row["messages"], row["tools"]),
         )
+        rows = [example | {"_row": owner} for owner, own in enumerate(examples) for example in own]
         if train:
             rows = [row for row in rows if any(label != IGNORED for label in row["labels"])]
             if not rows:

@@ -71,3 +71,12 @@ def _value_type(hint: Any) -> tuple[type, bool]:
     if is_list or not options:
         return (typing.get_args(hint)[0], True) if is_list else (hint, False)
     return _value_type(options[0])
+
+
+def stored_settings(task: Any, shared: type) -> dict[str, Any]:
+    """A task's settings that belong in its card, without the fields of class `shared`."""
+    names = {item.name for item in dataclasses.fields(shared)}
+    own = [item for item in dataclasses.fields(task) if item.name not in names]
+    return {
+        item.name: getattr(task, item.name) for item in own if item.metadata.get("stored", True)
+    }

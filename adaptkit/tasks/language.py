@@ -23,34 +23,24 @@ class Language(Task):
     lower_is_better = True
     base_knows = True
     causal = True  # a token's logits predict the next token
+    reads_every_token = True
 
-    def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
+    def predicted(self, labels):
         from torch.nn import functional
 
-        logits, labels = self._aligned(outputs.logits, labels)
-        return (
-            functional.cross_entropy(
-                logits.flatten(0, 1).float(),
-                labels.flatten(),
-                reduction="sum",
-                label_smoothing=smoothing,
-            )
-            / items
-        )
+        return functional.pad(labels[:, 1:], (0, 1), value=IGNORED) if self.causal else labels
 
-    def _aligned(self, logits, labels):
-        return (logits[:, :-1], labels[:, 1:]) if self.causal else (logits, labels)
+    def loss(self, outputs, batch, labels, items, smoothing: float = 0.0):
+        losses = outputs.cross_entropies(smoothing) if smoothing else outputs.losses
+        return losses.sum() / items
 
     def postprocess(self, outputs, batch, labels):
         """`(rows, 2)`: the summed loss of a row's tokens, and their number."""
         import torch
-        from torch.nn import functional
 
-        logits, labels = self._aligned(outputs.logits, labels)
-        losses = functional.cross_entropy(
-            logits.flatten(0, 1).float(), labels.flatten(), reduction="none"
-        ).view(labels.shape)
-        return torch.stack([losses.sum(1), (labels != IGNORED).sum(1).float()], 1)
+        rows = outputs.places.clamp(min=0) // labels.shape[1]
+        each = torch.stack([outputs.losses, (outputs.labels != IGNORED).float()], 1)
+        return each.new_zeros(len(labels), 2).index_add(0, rows, each)
 
     def metrics(self, outputs: np.ndarray, encoded, table: Table) -> dict[str, float]:
         return perplexity(outputs)
@@ -92,6 +82,15 @@ def perplexity(outputs: np.ndarray) -> dict[str, float]:
     """
     losses, tokens = outputs.astype(np.float64).sum(0)
     return {"perplexity": math.exp(min(losses / max(tokens, 1), 100))}
+
+
+def sums_by_row(outputs: np.ndarray, encoded: Any, count: int) -> np.ndarray:
+    """The outputs `(examples, 2)` of the examples of each row, added up, `(count, 2)`."""
+    if "_row" not in encoded.column_names:
+        return outputs
+    found = np.zeros((count, 2), outputs.dtype)
+    np.add.at(found, encoded["_row"], outputs)
+    return found
 
 
 def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, Any]) -> Any:

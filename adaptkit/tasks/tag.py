@@ -69,6 +69,7 @@ class Tag(Task):
     auto_class = "AutoModelForTokenClassification"
     recordable = True
     linear_head = True
+    reads_every_token = True
     parts = {"text": "text", "entities": "entities", "tokens": "tokens", "tags": "tags"}
     label_parts = ("entities", "tags")
     column_helps = {

@@ -129,14 +129,10 @@ class LastLayer:
 def cut_last_layer(trainer: Any) -> AbstractContextManager[Any]:
     """Cut the last layer of the trainer's model in the block, if the loss reads one token."""
     model, rows = bare_model(trainer.model), trainer.train_dataset
-    args = trainer.args
-    spread = (
-        args.n_gpu > 1 or trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    )  # one process, one whole model on one device
     if (
         not trainer.options.cut_last_layer
-        or args.torch_compile
-        or spread
+        or trainer.task.reads_every_token
+        or not trainer.in_one_piece
         or model.config.is_encoder_decoder
     ):
         return nullcontext()

@@ -15,6 +15,7 @@ from transformers import PrinterCallback, ProgressCallback, Trainer
 from adaptkit.data.collate import Pad
 from adaptkit.data.samplers import LengthBuckets, lengths_of
 from adaptkit.models.backbone import bare_model
+from adaptkit.models.language.outputs import task_outputs, with_places
 from adaptkit.tasks.base import Task
 from adaptkit.training.adversarial import on_embeddings
 from adaptkit.training.callbacks import StopDeadRun
@@ -107,6 +108,12 @@ class AdapterTrainer(Trainer):
             self.graph_count = self.graphs.count if self.graphs else 0
             self.graphs = None
 
+    @property
+    def in_one_piece(self) -> bool:
+        """One whole model on one device for each process, as it was written."""
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        return not (self.args.n_gpu > 1 or sharded or self.args.torch_compile)
+
     def _trained(self) -> list[nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
@@ -134,7 +141,8 @@ class AdapterTrainer(Trainer):
 
     def _outputs(self, model, inputs):
         batch = {key: value for key, value in inputs.items() if key != "labels"}
-        return model(**self.task.model_inputs(bare_model(self.model), batch, inputs["labels"]))
+        bare, labels = bare_model(self.model), inputs["labels"]
+        return task_outputs(self.task, bare, batch, labels, model, self.in_one_piece)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         if self.graphs is not None and all(
@@ -162,7 +170,7 @@ class AdapterTrainer(Trainer):
             model.train()
         if hasattr(self.optimizer, "train"):  # for optimizers without a schedule
             self.optimizer.train()
-        inputs = self._prepare_inputs(inputs)
+        inputs = self._prepare_inputs(with_places(self.task, inputs))
         items = _labels_of_step(inputs["labels"], num_items_in_batch)
         return self.graphs.step(step, inputs, items.to(inputs["labels"].device))
 

@@ -29,6 +29,7 @@ from adaptkit.data.samplers import TaskBuckets, lengths_of
 from adaptkit.errors import AdaptkitError
 from adaptkit.inference.predict import predict
 from adaptkit.models.backbone import backbone_of, bare_model
+from adaptkit.models.language.outputs import task_outputs
 from adaptkit.tasks.base import Task
 from adaptkit.training.callbacks import StopOnBadLoss
 from adaptkit.training.options import EncodedSplit
@@ -234,11 +235,13 @@ class ManyTasksTrainer(AdapterTrainer):
     def _outputs(self, model, inputs):
         job = self.jobs[int(inputs["job"])]
         batch = {key: value for key, value in inputs.items() if key not in ("labels", "job")}
-        outputs, self._s = model(
-            int(inputs["job"]),
-            **job.task.model_inputs(bare_model(job.model), batch, inputs["labels"]),
-        )
-        return outputs
+        bare, labels = bare_model(job.model), inputs["labels"]
+
+        def run(**read: Any) -> Any:
+            outputs, self._s = model(int(inputs["job"]), **read)
+            return outputs
+
+        return task_outputs(job.task, bare, batch, labels, run, self.in_one_piece)
 
     def weights(self) -> list[float]:
         """The final weight of each task's loss."""

@@ -125,3 +125,34 @@ def test_a_row_that_should_not_be_trained_on_is_refused(mark):
         refuse_weight(Table([row], "f", [1]), 0, row)
     refuse_weight(Table([{mark: 1}], "f"), 0, {mark: 1})
     refuse_weight(Table([{}], "f"), 0, {})
+
+
+def test_messages_as_sharegpt_writes_them():
+    found = read(
+        {"from": "system", "value": "Be brief."},
+        {"from": "human", "value": "Is it blue?"},
+        {"from": "function_call", "value": '{"name": "look", "arguments": {"for": "x"}}'},
+        {"from": "observation", "value": "blue"},
+        {"from": "gpt", "value": "It is.", "weight": 0},
+    )
+    call = {"type": "function", "function": {"name": "look", "arguments": {"for": "x"}}}
+    assert found == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Is it blue?"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "content": "blue"},
+        {"role": "assistant", "content": "It is.", "train": False},
+    ]
+
+
+@pytest.mark.parametrize("value", ["look", '["look"]', '{"arguments": {}}', None])
+def test_a_function_call_that_names_none_is_refused(value):
+    with pytest.raises(
+        AdaptkitError, match="a function_call should be .*talks.jsonl|talks.jsonl.*"
+    ):
+        read({"from": "function_call", "value": value})
+
+
+def test_a_sharegpt_message_without_text_is_refused():
+    with pytest.raises(AdaptkitError, match="talks.jsonl:7: a message should be"):
+        read({"from": "human", "text": "Is it blue?"})

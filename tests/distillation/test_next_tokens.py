@@ -15,6 +15,7 @@ from adaptkit.inference.predictor import Predictor
 from adaptkit.tasks.chat import Chat
 from adaptkit.tasks.pretrain import Pretrain
 from adaptkit.tasks.translate import Translate
+from tests.tasks.outputs import token_outputs
 
 STORY = "the cat sat on the mat and the dog ran to the red house near the old tree . "
 
@@ -34,8 +35,11 @@ def test_the_loss_is_that_of_the_formula(most):
     batch = batch_of()
     teacher, student = torch.randn(3, 6, 40), torch.randn(3, 6, 40)
     said = NextTokens(temperature=3.0, most=most)
-    texts, counted = written_in(batch, batch["labels"], causal=True)
-    said.keep(teacher, texts)
+    texts, shape = written_in(batch, batch["labels"], causal=True), batch["labels"].shape
+    teacher_outputs, outputs = (
+        token_outputs(logits, batch["labels"], True) for logits in (teacher, student)
+    )
+    said.keep(teacher_outputs, texts, shape)
     by_hand = 0.0
     for row in range(3):
         for place in range(5):
@@ -45,10 +49,9 @@ def test_the_loss_is_that_of_the_formula(most):
             order = p.argsort(descending=True)
             p, q = (torch.cat([x[order[:most]], x[order[most:]].sum()[None]]) for x in (p, q))
             by_hand += 9 * sum(float(a * (a / b).log()) for a, b in zip(p, q, strict=True) if a > 0)
-    assert float(said.loss(student, texts, counted)) == pytest.approx(by_hand, rel=1e-4)
-    assert float(said.loss(teacher, texts, counted)) == pytest.approx(0, abs=1e-3)
+    assert float(said.loss(outputs, texts)) == pytest.approx(by_hand, rel=1e-4)
+    assert float(said.loss(teacher_outputs, texts)) == pytest.approx(0, abs=1e-3)
     task = taught(Chat(), said, hard=0.25)
-    outputs = type("Outputs", (), {"logits": student})
     hard = F.cross_entropy(
         student[:, :-1].flatten(0, 1), batch["labels"][:, 1:].flatten(), reduction="sum"
     )
@@ -71,13 +74,17 @@ def test_behind_an_encoder_the_tokens_are_those_of_the_target():
     batch = {"input_ids": sources, "attention_mask": mask}
     teacher, student = torch.randn(3, 3, 40), torch.randn(3, 3, 40)
     said = NextTokens(temperature=2.0, most=40)
-    said.keep(teacher, written_in(batch, labels, causal=False)[0])
+    said.keep(
+        token_outputs(teacher, labels, False),
+        written_in(batch, labels, causal=False),
+        labels.shape,
+    )
     p, q = teacher.div(2).log_softmax(-1), student.div(2).log_softmax(-1)
     each = 4 * (p.exp() * (p - q)).sum(-1)
     by_hand = float(each[labels != -100].sum())
     task = taught(Translate(), said, hard=0.5)
     found = task.loss(
-        type("Outputs", (), {"logits": student}),
+        token_outputs(student, labels, False),
         batch | {"taught": torch.ones(3)},
         labels,
         torch.tensor(8),
@@ -88,27 +95,33 @@ def test_behind_an_encoder_the_tokens_are_those_of_the_target():
         "input_ids": F.pad(sources, (0, 2)),
         "attention_mask": F.pad(mask, (0, 2)),
     }  # other batches pad otherwise
-    texts = written_in(wider, F.pad(labels, (0, 1), value=-100), causal=False)
-    assert float(said.loss(F.pad(student, (0, 0, 0, 1)), *texts)) == pytest.approx(
-        by_hand, rel=1e-4
-    )
+    labels = F.pad(labels, (0, 1), value=-100)
+    outputs = token_outputs(F.pad(student, (0, 0, 0, 1)), labels, False)
+    texts = written_in(wider, labels, causal=False)
+    assert float(said.loss(outputs, texts)) == pytest.approx(by_hand, rel=1e-4)
 
 
 def test_a_text_that_the_teacher_has_not_read_is_refused():
     batch = batch_of()
-    said = NextTokens()
-    said.keep(torch.randn(3, 6, 40), written_in(batch, batch["labels"], causal=True)[0])
+    said, labels = NextTokens(), batch["labels"]
+    outputs = token_outputs(torch.randn(3, 6, 40), labels, True)
+    said.keep(outputs, written_in(batch, labels, causal=True), labels.shape)
     other = batch | {"input_ids": batch["input_ids"] + 1}
     with pytest.raises(AdaptkitError, match="has not read these tokens"):
-        said.loss(torch.randn(3, 6, 40), *written_in(other, batch["labels"], causal=True))
+        said.loss(outputs, written_in(other, labels, causal=True))
+    more = labels.clone()
+    more[:, 1] = batch["input_ids"][:, 1]  # the same texts, with a label more
+    with pytest.raises(AdaptkitError, match="has not read these tokens"):
+        said.loss(outputs, written_in(batch, more, causal=True))
 
 
 def test_a_smaller_vocabulary_than_the_teachers_is_refused():
     batch = batch_of()
-    said, (texts, counted) = NextTokens(), written_in(batch, batch["labels"], causal=True)
-    said.keep(torch.randn(3, 6, 40), texts)
+    labels = batch["labels"]
+    said, texts = NextTokens(), written_in(batch, labels, causal=True)
+    said.keep(token_outputs(torch.randn(3, 6, 40), labels, True), texts, labels.shape)
     with pytest.raises(AdaptkitError, match="the student's vocabulary has 35"):
-        said.loss(torch.randn(3, 6, 35), texts, counted)
+        said.loss(token_outputs(torch.randn(3, 6, 35), labels, True), texts)
 
 
 @pytest.mark.parametrize("task", [Chat(packing=True), Pretrain(objective="mlm")])

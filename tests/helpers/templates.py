@@ -72,6 +72,12 @@ ALTERNATES = """\
 {% if add_generation_prompt %}{{ '<start>model\n' }}{% endif %}
 """
 
+# As DeepSeek's R1: the prompt opens the thoughts, and answers are written without any.
+OPENS_THOUGHTS = """\
+{% for m in messages %}{% if m.role == 'user' %}{{ '<u>' + m.content }}{% else %}
+{{- '<a>' + m.content.split('</think>')[-1] + '<end>' }}{% endif %}{% endfor -%}
+{% if add_generation_prompt %}{{ '<a><think>\n' }}{% endif %}"""
+
 # Writes users and assistants alone, and leaves out everything else without a word.
 DEAF = (
     "{% for m in messages %}{% if m.role in ['user', 'assistant'] %}<s>{{ m.role }}\n{{ m.content "

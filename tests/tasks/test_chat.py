@@ -16,6 +16,7 @@ from adaptkit.data.corpus import load_corpus
 from adaptkit.data.splits import Splits
 from adaptkit.host.rows import table_of
 from adaptkit.inference.predict import predict
+from adaptkit.models.language.outputs import task_outputs
 from adaptkit.models.probe import check_packing, packing_leaks
 from adaptkit.models.untrained.scratch import make_model
 from adaptkit.tasks.chat import Chat, encode_conversation
@@ -91,7 +92,7 @@ def test_a_template_puts_the_system_message_where_there_is_none(llama, template,
 def test_loss_is_on_what_the_assistant_says(llama, template):
     tokenizer = load_tokenizer(llama)
     tokenizer.chat_template = template
-    row = encode_conversation(TALK, tokenizer, 512)
+    [row] = encode_conversation(TALK, tokenizer, 512)
     said = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
     assert [part.split() for part in said.split("</s>")[:2]] == [["On", "its", "way."], ["Gladly!"]]
     assert said.count("</s>") == 2  # it learns to end its turns
@@ -100,20 +101,25 @@ def test_loss_is_on_what_the_assistant_says(llama, template):
         label in (IGNORED, token)
         for label, token in zip(row["labels"], row["input_ids"], strict=True)
     )
-    short = encode_conversation(TALK, tokenizer, 8)
+    [short] = encode_conversation(TALK, tokenizer, 8)
     assert len(short["input_ids"]) == 8
     assert short["input_ids"][1:] == row["input_ids"][-7:]
 
 
-@pytest.mark.parametrize(("template", "more"), [(ENDS, "<pad>"), (THINKS, "(nothing to think)")])
-def test_every_turn_carries_loss_where_the_last_is_written_otherwise(llama, template, more):
+@pytest.mark.parametrize(
+    ("template", "turns"),
+    [
+        (ENDS, [["On its way.</s>", "Gladly!</s><pad>"]]),
+        (THINKS, [["(nothing to think) Gladly!</s>"], ["(nothing to think) On its way.</s>"]]),
+    ],
+)
+def test_every_turn_carries_loss_where_the_last_is_written_otherwise(llama, template, turns):
     tokenizer = load_tokenizer(llama)
     tokenizer.chat_template = template
-    row = encode_conversation(TALK, tokenizer, 512)
-    said = tokenizer.decode([label for label in row["labels"] if label != IGNORED])
-    assert said.count("</s>") == 2
-    assert "".join(said.replace(more, "").split()) == "Onitsway.</s>Gladly!</s>"
-    assert more in said
+    examples = encode_conversation(TALK, tokenizer, 512)
+    found = [[label for label in row["labels"] if label != IGNORED] for row in examples]
+    texts = ["".join(tokenizer.decode(labels).split()) for labels in found]
+    assert texts == ["".join("".join(own).split()) for own in turns]
 
 
 def test_a_turn_ends_where_the_base_ends_it_too(llama):
@@ -155,8 +161,8 @@ def test_packed_conversations_do_not_see_each_other(llama, method, attention):
     task = Chat(packing=True)
     model = adapt(load_base(llama, task="chat", attn_implementation=attention), method)
     randomize(model)
-    rows = [row for n in (2, 4) for row in [encode_conversation(TALK[: n + 1], tokenizer, 128)] * 2]
-    rows[1] = encode_conversation(
+    rows = [row for n in (2, 4) for row in encode_conversation(TALK[: n + 1], tokenizer, 128) * 2]
+    [rows[1]] = encode_conversation(
         [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "No."}],
         tokenizer,
         128,
@@ -173,12 +179,8 @@ def test_packed_conversations_do_not_see_each_other(llama, method, attention):
         for part in parts:
             batch = collate(part)
             labels = batch.pop("labels")
-            loss = task.loss(
-                model(**task.model_inputs(model.get_base_model(), batch, labels)),
-                batch,
-                labels,
-                items,
-            )
+            outputs = task_outputs(task, model.get_base_model(), batch, labels, model)
+            loss = task.loss(outputs, batch, labels, items)
             loss.backward()
             losses.append(loss.item())
         return sum(losses), [p.grad.clone() for p in model.parameters() if p.grad is not None]
@@ -187,6 +189,22 @@ def test_packed_conversations_do_not_see_each_other(llama, method, attention):
     assert together[0] == pytest.approx(alone[0], rel=1e-5)
     for one, two in zip(alone[1], together[1], strict=True):
         torch.testing.assert_close(two, one, atol=1e-6, rtol=1e-4)
+
+
+def test_a_file_of_sharegpt_is_read_with_its_system_column():
+    talk = [{"from": "human", "value": "Is it blue?"}, {"from": "gpt", "value": "It is."}]
+    wanted = [
+        {"role": "user", "content": "Is it blue?"},
+        {"role": "assistant", "content": "It is."},
+    ]
+    table = Table([{"conversations": talk, "system": "Be brief."}], "x")
+    [row] = Chat().read(table).rows
+    assert row["messages"] == [{"role": "system", "content": "Be brief."}, *wanted]
+    own = Chat(columns={"messages": "talk"}).read(Table([{"talk": talk}], "x"))
+    assert own.rows[0]["messages"] == wanted
+    twice = [{"from": "system", "value": "Be long."}, *talk]
+    with pytest.raises(AdaptkitError, match="a system message and a column system"):
+        Chat().read(Table([{"conversations": twice, "system": "Be brief."}], "x"))
 
 
 def test_perplexity_counts_every_token_once(llama):

@@ -12,6 +12,7 @@ from adaptkit import AdaptkitError, load_base, load_tokenizer
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.corpus import load_corpus
 from adaptkit.data.tables import Table
+from adaptkit.models.language.outputs import task_outputs
 from adaptkit.tasks.translate import Translate
 from tests.tiny import tiny
 
@@ -87,9 +88,8 @@ def test_a_sequence_to_sequence_loss_is_the_models_own(t5):
     batch = task.collator(tokenizer)(list(task.encode(table, tokenizer, 64)))
     model = load_base(t5, task="translate").eval()
     labels = batch.pop("labels")
-    ours = task.loss(
-        model(**task.model_inputs(model, batch, labels)), batch, labels, (labels != IGNORED).sum()
-    )
+    outputs = task_outputs(task, model, batch, labels, model)
+    ours = task.loss(outputs, batch, labels, (labels != IGNORED).sum())
     torch.testing.assert_close(ours, model(**batch, labels=labels).loss)
     answers = task.generate(model, table, tokenizer, 64, 2)
     assert len(answers) == 4

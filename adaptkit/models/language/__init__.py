@@ -1,0 +1,1 @@
+"""Language models: their head over the tokens that a loss reads."""
