@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from adaptkit.tasks.base import Task
 
 MULTIPLE = 64  # of labelled tokens in a batch of few shapes
+PLACES = "label_places"  # the input that holds them
 
 
 def task_outputs(
@@ -33,7 +34,7 @@ def task_outputs(
         in_one_piece: the model is whole and on one device, so that its head can run by itself.
     """
     batch = dict(batch)
-    places = batch.pop("places", None)
+    places = batch.pop(PLACES, None)
     inputs = task.model_inputs(model, batch, labels)
     predicted = None if labels is None else task.predicted(labels)
     if predicted is None:
@@ -53,5 +54,5 @@ def with_places(task: Task, batch: dict[str, Tensor]) -> dict[str, Tensor]:
     So batches share their shapes, and no GPU has to be waited for to count them.
     """
     predicted = task.predicted(batch["labels"])
-    places = {} if predicted is None else {"places": labelled_places(predicted, MULTIPLE)}
+    places = {} if predicted is None else {PLACES: labelled_places(predicted, MULTIPLE)}
     return batch | places
