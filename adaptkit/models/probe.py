@@ -147,19 +147,22 @@ class HeadInput:
 
 # The network below a head
 
-_networks: weakref.WeakKeyDictionary[nn.Module, nn.Module | None] = weakref.WeakKeyDictionary()
+_networks: weakref.WeakKeyDictionary[nn.Module, str | None] = weakref.WeakKeyDictionary()
 
 
 def network_below_head(model: Any) -> nn.Module | None:
     """The module whose states a language model's head reads, each token by itself.
 
-    It is looked for once a model. None if the head cannot run without the network.
+    Its path is looked for once a model. None if the head cannot run without the network.
     """
     if model not in _networks:
         below = (model.get_decoder(), backbone_of(model)[0])
         found = (one for one in below if one is not model and _head_runs_alone(model, one))
-        _networks[model] = next(found, None)
-    return _networks[model]
+        network = next(found, None)
+        paths = (path for path, module in model.named_modules() if module is network)
+        _networks[model] = next(paths, None)
+    path = _networks[model]
+    return None if path is None else model.get_submodule(path)
 
 
 @torch.no_grad()

@@ -96,6 +96,20 @@ def test_no_more_than_a_chunk_of_logits_is_ever_made(monkeypatch):
     assert len(seen) == 1 + 2 * 16  # each chunk forward, and once more backward
 
 
+def test_a_network_that_is_exchanged_is_found():
+    model, other = (tiny("llama", AutoModelForCausalLM, seed=seed) for seed in (0, 1))
+    batch = inputs("llama")
+    labels = labels_for(batch)
+    assert network_below_head(model) is model.model
+    model.set_submodule("model", other.model)
+    assert network_below_head(model) is other.model
+    tokens = token_logits(
+        model, other.model, lambda: model(**batch), labels, labelled_places(labels)
+    )
+    plain = cross_entropy(model(**batch).logits.flatten(0, 1), labels.flatten(), reduction="sum")
+    assert tokens.losses.sum().item() == pytest.approx(plain.item(), rel=1e-6)
+
+
 class Mixing(nn.Module):
     """A head that reads a token's neighbours, too."""
 
