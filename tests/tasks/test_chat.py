@@ -342,7 +342,7 @@ def test_rows_with_tools_are_learned_with_them_and_answered_with_them(llama):
 
 @pytest.mark.parametrize("row, message", [
     ({"messages": [{"role": "user", "content": "x"}]}, ":1: the last message is of 'user'"),
-    ({"messages": [{"from": "user", "value": "x"}]}, 'a message should be {"role"'),
+    ({"messages": [{"speaker": "user", "text": "x"}]}, 'a message should be {"role"'),
     ({"messages": []}, "messages should be"),
     ({"prompt": "x", "completion": " "}, "'completion' is empty"),
     ({"prompt": "x", "reply": "y"}, "no column 'completion'"),
