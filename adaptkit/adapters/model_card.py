@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,29 @@ from adaptkit.tasks.base import Task
 from adaptkit.utils.atomic_files import new_file
 
 MOST_LABELS = 100
+SHARES = ("accuracy", "f1")  # scores from 0 to 1 that are, about, a share of the rows
 
 
-def training_settings(training: Any, quantize: str | None) -> dict[str, Any]:
-    """The settings that the model card lists."""
+# Flags that say where things lie, and not how an adapter was trained.
+PLACES = {
+    *("output_dir", "overwrite_output_dir", "config", "check", "resume_from_checkpoint"),
+    *("report_to", "run_name", "logging_dir", "disable_tqdm"),
+    *("model_name_or_path", "model_revision", "method"),  # the card has them elsewhere
+}
+
+
+def shown_metrics(task: Task) -> tuple[str, ...]:
+    """The metrics to show people, the most important first."""
+    return (*task.reported, f"probe_{task.best_metric}")
+
+
+def training_settings(training: Any, arguments: Any, given: Collection[str]) -> dict[str, Any]:
+    """The settings that the model card lists: the usual ones, and all flags that the user set.
+
+    Args:
+        training: Trainer's arguments. arguments: the recipe's.
+        given: the names of the flags that the user set.
+    """
     names = (
         "learning_rate",
         "num_train_epochs",
@@ -25,7 +45,16 @@ def training_settings(training: Any, quantize: str | None) -> dict[str, Any]:
     )
     more = ("load_best_model_at_end", "seed", "bf16")
     settings = {name: getattr(training, name) for name in (*names, *more)}
-    return settings | ({"quantize": quantize} if quantize else {})
+    if arguments.head_learning_rate is not None:
+        settings["head_learning_rate"] = arguments.head_learning_rate
+    for name in sorted(set(given) - PLACES - settings.keys()):
+        if name.endswith("_file") and name != "unlabelled_file":
+            continue
+        for holder in (arguments, training):
+            if hasattr(holder, name):
+                settings[name] = getattr(holder, name)
+                break
+    return settings
 
 
 def write_model_card(
@@ -41,7 +70,7 @@ def write_model_card(
     rows = [
         f"| {title} | {name.replace('_', ' ')} | {metrics[f'{short}_{name}']:.4f} |"
         for short, title in (("eval", "validation"), ("test", "test"))
-        for name in task.reported
+        for name in shown_metrics(task)
         if f"{short}_{name}" in metrics
     ]
     text = _CARD.format(
@@ -56,6 +85,7 @@ def write_model_card(
         rows="\n".join(rows),
         sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
         kept=_kept(settings, "test" in sizes),
+        chance=_chance(task, metrics),
         settings="\n".join(f"| {key} | `{value}` |" for key, value in settings.items()),
         trained=metrics.get("trainable_parameters", 0),
         kilobytes=metrics["adapter_bytes"] / 1000,
@@ -85,6 +115,18 @@ def _kept(settings: dict[str, Any], tested: bool) -> str:
     return kept + " Test rows were used once, after training." * tested
 
 
+def _chance(task: Task, metrics: dict[str, Any]) -> str:
+    """How far a score may be off by chance: two standard errors of a share of these rows."""
+    split = "test" if "test_samples" in metrics else "eval"
+    rows, score = metrics.get(f"{split}_samples"), metrics.get(f"{split}_{task.best_metric}")
+    if not rows or score is None or task.best_metric not in SHARES:
+        return "One run with one seed: another one scores a little differently."
+    points = max(1, round(200 * (score * (1 - score) / rows) ** 0.5))
+    return (
+        f"One run with one seed, scored on {rows} rows: {points} points more or less may be chance."
+    )
+
+
 _CARD = """---
 library_name: adaptkit
 base_model: {base}
@@ -100,12 +142,12 @@ tags: [adaptkit, peft, {task}]
 |---|---|---|
 {rows}
 
-A baseline is what the simplest guess scores on the same rows. {kept}
+A baseline is what the simplest guess scores on the same rows, and a probe a linear map on the
+frozen base's features. {kept}
 
 Trained on {sizes} rows with {trained:,} trainable parameters in {seconds:.0f} s; \
 the file has {kilobytes:.0f} kB. Texts of more
-than {max_length} tokens {long_texts}. One run with one seed: \
-expect a point or two of difference with another.
+than {max_length} tokens {long_texts}. {chance}
 
 | setting | value |
 |---|---|

@@ -9,7 +9,8 @@ and tags alike.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -37,8 +38,8 @@ class HeadStart:
 
     probe: what the head is at first. soft: the same, less sure, to train from. rows: that the
         probe saw. pooling: what a pooling head reads, as chosen; empty for other heads.
-        pseudo_labelled: rows without a label that the probe saw, too. score: the task's metric of
-        the probe alone on validation rows; None if there are none.
+        pseudo_labelled: rows without a label that the probe saw, too. scores: the task's metric of
+        the probe alone on the validation and test rows, by split.
     """
 
     probe: LinearProbe
@@ -47,7 +48,7 @@ class HeadStart:
     seconds: float
     pooling: str = ""
     pseudo_labelled: int = 0
-    score: float | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
 
 def linear_head(model: Any) -> nn.Linear | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from adaptkit.adapters.card import WEIGHTS, TaskCard, read_card
 from adaptkit.adapters.full import FULL, MODEL, save_full
-from adaptkit.adapters.model_card import training_settings, write_model_card
+from adaptkit.adapters.model_card import shown_metrics, training_settings, write_model_card
 from adaptkit.adapters.save_load import save_adapter
 from adaptkit.data.tables import Table
 from adaptkit.inference.confusions import confusions
@@ -18,7 +18,7 @@ from adaptkit.models.backbone import bare_model
 from adaptkit.recipe import report
 from adaptkit.recipe.prepare import reading_for
 from adaptkit.recipe.steps import Fitted, Loaded
-from adaptkit.tasks.base import Task
+from adaptkit.tasks.base import TRY, Task
 from adaptkit.utils.plots import draw_curves, warn_if_not_drawn
 from adaptkit.utils.processes import is_main, log_main
 
@@ -48,8 +48,8 @@ def finish(fitted: Fitted) -> dict[str, Any]:
         metrics |= {f"{SHORT[split]}_{name}": value for name, value in found.items()}
     table = loaded.encoded.splits[shown].table.take(range(len(answers)))
     parameters = loaded.model.parameters()
-    if loaded.head_start and loaded.head_start.score is not None:
-        metrics[f"eval_probe_{loaded.prepared.task.best_metric}"] = loaded.head_start.score
+    for split, score in (loaded.head_start.scores if loaded.head_start else {}).items():
+        metrics[f"{SHORT[split]}_probe_{loaded.prepared.task.best_metric}"] = score
     metrics["trainable_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
     save(loaded, folder, metrics, stopped=str(stop) if stop else None)
     weights = Path(MODEL if loaded.prepared.arguments.method == FULL else WEIGHTS)
@@ -57,7 +57,8 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     metrics["adapter_bytes"] = sum(path.stat().st_size for path in files)
     task = loaded.prepared.task
     warnings = task.warnings(answers, table) if answers else []
-    warnings += [*_beside_the_probe(fitted), *_trained_again(fitted)]
+    warnings += [*_beside_the_probe(fitted), *_beside_the_base(task, metrics, SHORT.get(shown, ""))]
+    warnings += _trained_again(fitted)
     warnings += [f"the training was stopped {stop}, and nothing was evaluated"] if stop else []
     _write_reports(fitted, metrics, shown, table, answers, warnings)
     closing = report.closing_table(_closing(task, metrics))
@@ -75,8 +76,21 @@ def _beside_the_probe(fitted: Fitted) -> list[str]:
     metric = fitted.loaded.prepared.task.best_metric
     return [
         f"no epoch was as good as the linear probe that the head started from (validation "
-        f"{metric} {start.score:.4f}): the probe is kept, and the adapter changes nothing. Try a "
-        "lower --learning_rate, more epochs or another --method"
+        f"{metric} {start.scores['validation']:.4f}): the probe is kept, and the adapter changes "
+        "nothing. Try a lower --learning_rate, more epochs or another --method"
+    ]
+
+
+def _beside_the_base(task: Task, metrics: dict[str, Any], split: str) -> list[str]:
+    """What to know if the frozen base does the task better than the trained adapter."""
+    metric = task.best_metric
+    base, trained = metrics.get(f"{split}_base_{metric}"), metrics.get(f"{split}_{metric}")
+    sign = -1 if task.lower_is_better else 1
+    if base is None or trained is None or sign * trained >= sign * base:
+        return []
+    return [
+        f"the frozen base is better without the adapter ({metric} {base:.4f}, with it "
+        f"{trained:.4f}). {TRY}"
     ]
 
 
@@ -195,7 +209,7 @@ def _write_reports(
         _write_answers(folder, task, split, table, answers)
     card = read_card(folder)
     assert card is not None  # `save` has just written it
-    settings = training_settings(prepared.training, prepared.arguments.quantize)
+    settings = training_settings(prepared.training, prepared.arguments, prepared.given)
     sizes = {name: len(part) for name, part in prepared.splits.items()}
     write_model_card(folder, task, card, metrics, settings, sizes, warnings)
     curves = draw_curves(folder / "curves.png", fitted.output.history, task.best_metric)
@@ -217,7 +231,7 @@ def _closing(task: Task, metrics: dict[str, Any]) -> list[tuple[str, str]]:
     short, title = ("test", "test") if "test_samples" in metrics else ("eval", "validation")
     rows = [
         (f"{title} {name.replace('_', ' ')}", f"{metrics[f'{short}_{name}']:.4f}")
-        for name in task.reported
+        for name in shown_metrics(task)
         if f"{short}_{name}" in metrics
     ]
     seconds, speed = metrics.get("train_runtime", 0), metrics.get("train_samples_per_second", 0)

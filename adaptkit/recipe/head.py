@@ -23,6 +23,7 @@ from adaptkit.inference.predict import predict
 from adaptkit.recipe.steps import Encoded, Loaded
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.sequence import AUTO, NATIVE, SequenceTask
+from adaptkit.training.options import EncodedSplit
 from adaptkit.utils.processes import log_main
 
 STARTS = ("probe", "prior", "random")
@@ -31,12 +32,16 @@ STARTS = ("probe", "prior", "random")
 def settle_pooling(encoded: Encoded) -> tuple[Encoded, tuple[str, ...]]:
     """The task with a pooling to load the model with, and the poolings to choose from.
 
-    What trains the base's own weights stays an ordinary model of transformers'.
+    What trains a part of the model itself stays an ordinary model of transformers'.
     """
     task, arguments = encoded.prepared.task, encoded.prepared.arguments
     if not isinstance(task, SequenceTask) or task.pooling != AUTO:
         return encoded, ()
     if arguments.method == FULL:
+        log_main(
+            "pooling: native, so that the result is an ordinary model of transformers'; with a "
+            "sentence encoder try --pooling mean"
+        )
         return with_pooling(encoded, NATIVE), ()
     if arguments.warm_start and (pooling := _pooling_of(arguments.warm_start)):
         return with_pooling(encoded, pooling), ()
@@ -61,7 +66,7 @@ def with_pooling(encoded: Encoded, pooling: str) -> Encoded:
 
 
 def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadStart | None:
-    """Start the head from a linear probe, and score the probe on the validation rows.
+    """Start the head from a linear probe, and score the probe on the validation and test rows.
 
     A head that is more than a linear map starts from the frequencies of the labels.
 
@@ -90,20 +95,20 @@ def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadSt
     rows = f"{start.rows} frozen rows"
     if encoded.unlabelled is not None:
         rows += f" and {start.pseudo_labelled} of {len(encoded.unlabelled)} without a label"
-    how = f"a linear probe of {rows} ({start.seconds:.1f} s{reads})"
-    if (validation := splits.get("validation")) is None:
-        log_main(f"head: starts from {how}")
-        return _softened(base, start)
-    outputs = predict(base, task, validation.encoded, encoded.tokenizer)
-    score = task.metrics(outputs, validation.encoded, validation.table)[task.best_metric]
-    log_main(f"head: starts from {how}; alone its validation {task.best_metric} is {score:.4f}")
-    return _softened(base, dataclasses.replace(start, score=score))
-
-
-def _softened(base: Any, start: HeadStart) -> HeadStart:
-    """Leave a head that has something to learn."""
+    scores = {
+        name: _score(base, task, split, encoded.tokenizer)
+        for name, split in splits.items()
+        if name in ("validation", "test")
+    }
+    alone = "".join(f"; {name} {task.best_metric} {score:.4f}" for name, score in scores.items())
+    log_main(f"head: starts from a linear probe of {rows} ({start.seconds:.1f} s{reads}){alone}")
     fill(base, start.soft)
-    return start
+    return dataclasses.replace(start, scores=scores)
+
+
+def _score(model: Any, task: Task, split: EncodedSplit, tokenizer: Any) -> float:
+    outputs = predict(model, task, split.encoded, tokenizer)
+    return float(task.metrics(outputs, split.encoded, split.table)[task.best_metric])
 
 
 def trained_weights(loaded: Loaded) -> dict[str, Tensor]:
@@ -116,7 +121,7 @@ def trained_weights(loaded: Loaded) -> dict[str, Tensor]:
 
 def _can_go_back(loaded: Loaded) -> bool:
     """True if the best epoch is chosen, and a probe was scored on the same rows."""
-    scored = loaded.head_start is not None and loaded.head_start.score is not None
+    scored = loaded.head_start is not None and "validation" in loaded.head_start.scores
     return scored and loaded.prepared.training.load_best_model_at_end
 
 
@@ -136,12 +141,13 @@ def keep_the_better(
         Whether the model was put back.
     """
     head = loaded.head_start
-    if not _can_go_back(loaded) or head is None or head.score is None:
+    if not _can_go_back(loaded) or head is None:
         return False
     sign = -1 if loaded.prepared.task.lower_is_better else 1
     name = f"eval_{loaded.prepared.task.best_metric}"
     scores = [entry[name] for entry in history if name in entry]
-    if not scores or max(sign * score for score in scores) >= sign * head.score:
+    alone = head.scores["validation"]
+    if not scores or max(sign * score for score in scores) >= sign * alone:
         return False
     for key, parameter in loaded.model.named_parameters():
         if key in start:

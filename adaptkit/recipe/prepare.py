@@ -219,6 +219,7 @@ def _settle(
     choose = choose or bool(arguments.early_stopping_patience)
     given = parsed.given | ({"num_train_epochs"} if "max_steps" in parsed.given else set())
     probed = trains_beside_probe(arguments, task)
+    defaults = defaults | task.training_defaults(splits)
     by_data, notes = data_defaults(len(splits.train), judged, choose, given, probed)
     by_data["metric_for_best_model"] = task.best_metric
     training = parsed.make_training(**(defaults | by_data))

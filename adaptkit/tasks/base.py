@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from adaptkit.metrics.row_scores import RowScores
     from adaptkit.tasks.finding import Finding
 
+    Batch = dict[str, Tensor]
+
 TRY = "Try another --seed, a lower --learning_rate (a third of it), more epochs or another --method"
 
 
@@ -130,6 +132,10 @@ class Task:
         """The same task with the labels of the training rows."""
         return self
 
+    def training_defaults(self, splits: Splits) -> dict[str, Any]:
+        """Trainer flags with another default for these rows."""
+        return {}
+
     def check_labels(self, table: Table) -> None:
         """Refuse rows with labels that the training rows do not have."""
 
@@ -210,9 +216,7 @@ class Task:
 
         return Pad.for_tokenizer(tokenizer)
 
-    def model_inputs(
-        self, model: Any, batch: dict[str, Tensor], labels: Tensor | None
-    ) -> dict[str, Any]:
+    def model_inputs(self, model: Any, batch: Batch, labels: Tensor | None) -> dict[str, Any]:
         """The arguments to call the model with. `model`: the transformers model itself."""
         return batch
 
@@ -225,12 +229,7 @@ class Task:
         return nullcontext()
 
     def loss(
-        self,
-        outputs: Any,
-        batch: dict[str, Tensor],
-        labels: Tensor,
-        items: Any,
-        smoothing: float = 0.0,
+        self, outputs: Any, batch: Batch, labels: Tensor, items: Any, smoothing: float = 0.0
     ) -> Tensor:
         """The summed loss of all labels other than -100, divided by `items`.
 
@@ -241,7 +240,7 @@ class Task:
         logits, flat = outputs.logits.flatten(0, -2).float(), labels.flatten()
         return cross_entropy(logits, flat, reduction="sum", label_smoothing=smoothing) / items
 
-    def postprocess(self, outputs: Any, batch: dict[str, Tensor], labels: Tensor | None) -> Tensor:
+    def postprocess(self, outputs: Any, batch: Batch, labels: Tensor | None) -> Tensor:
         """Reduce a batch's outputs to what `decode` and `metrics` need, `(rows, ...)`."""
         return outputs.logits.float()
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.data.collate import Pad
+from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.tasks.base import Task
@@ -18,6 +19,8 @@ from adaptkit.tasks.labels.options import options_of, read_options, right_option
 from adaptkit.tasks.registry import register_task
 
 ENCODERS = ("bi", "cross")
+SPLITS = ("auto", "option", "text")
+MANY = 20  # options, of which some can be held out
 NOT_AN_OPTION = -100.0  # the score of what only fills a row up
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -31,6 +34,10 @@ class Decide(Task):
     them: an option is encoded once for all rows of a batch. A cross-encoder reads every pair of
     text and option (transformers' multiple choice head), which costs as many passes as there are
     options.
+
+    Training makes options that it does not see better for a while, and then worse, as it learns the
+    others by heart. So with many options those of the validation rows are held out, and the best
+    state is chosen among several of one epoch.
 
     options: those of rows without options of their own; by default the labels of the training rows.
     encoder: bi or cross. pooling, temperature: of the bi-encoder, as in `Embed`.
@@ -52,6 +59,13 @@ class Decide(Task):
     option_template: str = flag("{}", "what is read of an option, such as 'It is about {}.'")
     first_option: int = flag(0, "where labels are numbers: that of the first option, 0 or 1")
 
+    split_by: str = flag(
+        "auto",
+        "what is not on both sides of a split: option, text, or auto: option, if the training "
+        f"labels are the options and at least {MANY}",
+        stored=False,
+    )
+
     name = "decide"
     parts = {"text": "text", "options": None, "label": "label"}
     embedded = {"label": "intent"}
@@ -68,6 +82,8 @@ class Decide(Task):
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
             raise unknown("encoder", self.encoder, ENCODERS)
+        if self.split_by not in SPLITS:
+            raise unknown("split_by", self.split_by, SPLITS)
         if self.pooling not in POOLING:
             raise unknown("pooling", self.pooling, POOLING)
         if "{}" not in self.option_template:
@@ -114,6 +130,26 @@ class Decide(Task):
             )
         return dataclasses.replace(self, options=options)
 
+    @property
+    def how_split(self) -> str:  # type: ignore[override]
+        return "no option on both sides" if self._by_option else Task.how_split
+
+    @property
+    def _by_option(self) -> bool:
+        many = len(self.options or ()) >= MANY
+        return self.split_by == "option" or (self.split_by == "auto" and many)
+
+    def groups(self, table: Table) -> list[str]:
+        return [row["label"] for row in table.rows] if self._by_option else super().groups(table)
+
+    def training_defaults(self, splits: Splits) -> dict[str, Any]:
+        """One epoch with ten evaluations if these are on options that training does not see."""
+        held_out = _labels_of(splits.validation) if splits.validation else set()
+        if not held_out or held_out & _labels_of(splits.train):
+            return {}
+        tenths = {"eval_strategy": "steps", "eval_steps": 0.1}
+        return tenths | {"num_train_epochs": 1, "lr_scheduler_type": "constant_with_warmup"}
+
     def check_labels(self, table: Table) -> None:
         for index, row in enumerate(table.rows):
             options_of(table, index, row, self.options)
@@ -121,8 +157,12 @@ class Decide(Task):
     def features(
         self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
     ):
-        """With bi `option_ids`, the tokens of each option; with cross a pair for each option."""
-        rows = [options_of(table, index, row, self.options) for index, row in enumerate(table.rows)]
+        """With bi `option_ids`, the tokens of each option; with cross a pair for each option.
+
+        In training, rows without options have the labels of all such rows.
+        """
+        default = sorted(_labels_of(table)) if train and self.options else self.options
+        rows = [options_of(table, index, row, default) for index, row in enumerate(table.rows)]
         cut = {"truncation": True, "max_length": max_length}
         texts = [row["text"] for row in table.rows]
         read = [[self._read_as(option) for option in options] for options in rows]
@@ -203,6 +243,11 @@ class Decide(Task):
         shown = [tokenizer.decode(ids) for ids in options]
         text = "" if of_pairs else f"{tokenizer.decode(row['input_ids'])}  ->  "
         return f"{text}{shown[row['labels']]}  (of {len(shown)})"
+
+
+def _labels_of(table: Table) -> set[str]:
+    """The right options of all rows without options of their own."""
+    return {row["label"] for row in table.rows if "options" not in row}
 
 
 def _by_row(values: list, rows: list[list]) -> list[list]:

@@ -56,9 +56,31 @@ def test_the_probe_is_kept_where_training_only_harms(coloured, capsys):
     words = ["--learning_rate", "1.0", "--num_train_epochs", "1", "--max_grad_norm", "100"]
     classify.main([*coloured, *words, "--overwrite_output_dir"])
     found, printed = _results(coloured), capsys.readouterr().out
-    assert "alone its validation accuracy is 1.0000" in printed
+    assert "; validation accuracy 1.0000" in printed
     assert "the probe is kept, and the adapter changes nothing" in printed
     assert found["eval_accuracy"] == found["eval_probe_accuracy"] == 1.0
+
+
+def test_the_probe_stands_beside_the_adapter_on_test_rows(coloured, tmp_path, capsys):
+    rows = coloured[coloured.index("--train_file") + 1]
+    words = [*coloured[:2], "--train_file", rows, "--validation_split_percentage", "0"]
+    words += ["--test_file", rows]
+    out = tmp_path / "out"
+    classify.main([*words, "--output_dir", str(out), "--disable_tqdm", "true", "--weight_decay=.1"])
+    found = json.loads((out / "all_results.json").read_text())
+    probe = f"{found['test_probe_accuracy']:.4f}"
+    card = (out / "README.md").read_text()
+    assert f"test probe accuracy {probe}" in " ".join(capsys.readouterr().out.split())
+    assert f"| test | probe accuracy | {probe} |" in card
+    assert "| weight_decay | `0.1` |" in card
+    assert "| head_learning_rate | `0.002` |" in card
+    assert "scored on 36 rows" in card
+
+
+def test_a_model_whose_own_weights_train_keeps_its_own_pooling(coloured, capsys):
+    words = ["--train", "head", "--max_steps", "1", "--overwrite_output_dir"]
+    classify.main([*coloured, *words])
+    assert "pooling: native, so that the result is an ordinary model" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from adaptkit.recipes import decide
 
 from adaptkit import AdaptkitError, Host, Predictor, load_base
+from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.inference.predict import predict
 from adaptkit.models.tokenizer import load_tokenizer
@@ -168,3 +169,53 @@ def test_a_recipe_learns_and_decides_among_options_it_has_not_seen(bert, tmp_pat
     host = Host(bert)
     with pytest.raises(AdaptkitError, match="no host answers decide"):
         host.load("mine", tmp_path / "out")
+
+
+MANY = [f"option {number}" for number in range(24)]
+
+
+def _many():
+    return Table([{"text": f"{a} {b}", "label": a} for a in MANY for b in "abc"], "rows")
+
+
+def _labels(table):
+    return {row["label"] for row in table.rows}
+
+
+def test_many_options_are_held_out_of_training(bert):
+    splits, task = Decide().prepare(Splits(_many()), seed=1)
+    assert splits.validation is not None
+    train, validation = _labels(splits.train), _labels(splits.validation)
+    assert not train & validation
+    assert train | validation == set(MANY)
+    assert "no option on both sides" in splits.notes[-1]
+    assert task.training_defaults(splits)["num_train_epochs"] == 1
+    tokenizer = load_tokenizer(bert)
+    learned = task.encode(splits.train, tokenizer, 32, train=True)
+    judged = task.encode(splits.validation, tokenizer, 32)
+    assert {len(one) for one in learned["option_ids"]} == {len(train)}
+    assert {len(one) for one in judged["option_ids"]} == {24}
+
+
+@pytest.mark.parametrize("settings", [{"split_by": "text"}, {"options": MANY, "split_by": "text"}])
+def test_options_on_both_sides_where_that_is_asked_for(settings):
+    splits, task = Decide(**settings).prepare(Splits(_many()), seed=1)
+    assert _labels(splits.validation) & _labels(splits.train)
+    assert task.training_defaults(splits) == {}
+
+
+def test_few_options_are_not_held_out():
+    few = Table([row for row in _many().rows if row["label"] in MANY[:10]], "rows")
+    splits, _ = Decide().prepare(Splits(few), seed=1)
+    assert _labels(splits.validation) & _labels(splits.train)
+    splits, _ = Decide(split_by="option").prepare(Splits(few), seed=1)
+    assert not _labels(splits.validation) & _labels(splits.train)
+
+
+def test_an_adapter_that_is_worse_than_the_base_is_told(tmp_path, capsys):
+    rates = ["--learning_rate", "1", "--max_grad_norm", "100"]
+    decide.main(
+        [*rates, "--max_steps", "3", "--disable_tqdm", "true", "--output_dir", str(tmp_path)]
+    )
+    said = capsys.readouterr().out
+    assert "warning: the frozen base is better without the adapter (accuracy 0." in said
