@@ -16,6 +16,7 @@ from adaptkit import (
     adapt,
     load_adapter,
     load_base,
+    load_tokenizer,
     save_adapter,
 )
 from adaptkit.adapters.export import export
@@ -158,3 +159,17 @@ def test_what_would_be_uploaded_without_its_code_is_refused(tmp_path):
     with pytest.raises(AdaptkitError, match="without its code.*call push_to_hub"):
         model.save_pretrained(tmp_path / "new", push_to_hub=True)
     assert not (tmp_path / "new").exists()
+
+
+def test_only_transformers_asks_before_it_reads_the_tokenizer(root, tmp_path, monkeypatch):
+    export(root / "mean", tmp_path / "whole")
+    questions = []
+    monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or "n")
+    ids = load_tokenizer(str(root / "base"))(TEXTS)["input_ids"]
+    assert load_tokenizer(str(tmp_path / "whole"))(TEXTS)["input_ids"] == ids
+    Predictor(tmp_path / "whole")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "whole", trust_remote_code=False)
+    assert theirs(TEXTS)["input_ids"] == ids
+    assert not questions
+    AutoTokenizer.from_pretrained(tmp_path / "whole")
+    assert len(questions) == 1  # as docs/limits.md says
