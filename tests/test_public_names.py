@@ -1,6 +1,7 @@
 """The public names: what editors see is what there is."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,3 +31,12 @@ def test_every_public_name_is_there():
     assert set(adaptkit.__all__) == set(dir(adaptkit))
     with pytest.raises(AttributeError):
         _ = adaptkit.nothing
+
+
+def test_every_folder_of_the_package_is_installed():
+    root = SOURCE.parents[1]
+    settings = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    folders = {path.parent for path in SOURCE.parent.rglob("__init__.py")}
+    names = {".".join(folder.relative_to(root).parts) for folder in folders}
+    assert len(names) > 20
+    assert set(settings["packages"]) == names | set(settings["package-dir"])

@@ -21,7 +21,6 @@ from typing import Any
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, task_of
 from adaptkit.data.conversations import template_of
 from adaptkit.errors import AdaptkitError, unknown
-from adaptkit.models.pooled_files import write_code
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
@@ -122,7 +121,6 @@ def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
     version = new_version(folder, without=(CONFIG, WEIGHTS))
     with version as staged, _trained_template(tokenizer, task):
         model.save_pretrained(staged)
-        write_code(staged, model)
         tokenizer.save_pretrained(staged)
         write_json(staged / CARD, dataclasses.asdict(dataclasses.replace(card, **known)))
 

@@ -27,9 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Write the LoRA, and print what became of the adapter."""
-    from adaptkit.adapters.low_rank.shrink import shrink
+    from adaptkit.adapters.low_rank.shrink import plan
+    from adaptkit.utils.output_folder import check_empty
 
-    found = shrink(given.folder, given.output_dir, given.rank, given.variance)
+    check_empty(given.output_dir)
+    planned = plan(given.folder, given.rank, given.variance)
+    if planned.grows:
+        before, after = (f"{size / 1000:,.0f} kB" for size in planned.bytes)
+        say(
+            f"warning: the adapter grows from {before} to {after}: {planned.files.card.method} "
+            f"holds less than a LoRA of rank {planned.lora.r}"
+        )
+    found = planned.write(given.output_dir)
     before, after = (f"{size / 1000:.0f}" for size in found.bytes)
     rows = [
         ("", "before", "after"),
@@ -37,6 +46,12 @@ def run(given: argparse.Namespace) -> None:
         ("kB", before, after),
     ]
     say(format_table(rows))
+    if found.changes_nothing:
+        say(
+            f"warning: the change of {given.folder} is zero at all of its {len(found.kept)} maps: "
+            "it leaves the base as it is, and so does the LoRA. A head of its own is kept"
+        )
+        return
     site, least = min(found.kept.items(), key=lambda item: item[1])
     say(
         f"variance kept: {mean(found.kept.values()):.4f} on average of {len(found.kept)} maps, "

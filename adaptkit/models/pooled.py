@@ -19,6 +19,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -28,6 +30,7 @@ from transformers import MODEL_MAPPING, AutoConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from adaptkit.errors import AdaptkitError
+from adaptkit.models.pooled_files import write_code
 from adaptkit.tasks.sequence import sequence_class
 
 
@@ -130,6 +133,40 @@ class PooledClassifier:
         )
 
 
+class SavedWithCode:
+    """Writes the code of a pooling classifier beside it, see `adaptkit.models.pooled_files`.
+
+    Apart from `PooledClassifier`, whose source is written: what is loaded from there is saved by
+    transformers, which copies the file.
+    """
+
+    network: Any
+
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike[str],
+        is_main_process: bool = True,
+        state_dict: dict[str, Tensor] | None = None,
+        push_to_hub: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """As in transformers; the folder is loaded with `trust_remote_code=True`.
+
+        Raises:
+            AdaptkitError: `push_to_hub` is set.
+        """
+        if push_to_hub:
+            raise AdaptkitError(
+                "save_pretrained(push_to_hub=True) would upload the model without its code, and "
+                "it would be loaded with a random head: call push_to_hub, which saves and uploads."
+            )
+        me: Any = super()
+        me.save_pretrained(save_directory, is_main_process, state_dict, **kwargs)
+        if is_main_process:
+            parts = (pool, of_one_size, Pool, PooledClassifier)
+            write_code(Path(save_directory), self.network, family_of(self.network), parts)
+
+
 @functools.cache
 def pooled_class(config_class: type) -> type[PreTrainedModel]:
     """The pooling classifier of the architecture with this class of configuration.
@@ -148,7 +185,8 @@ def pooled_class(config_class: type) -> type[PreTrainedModel]:
             "--pooling native."
         )
     name = f"{network.__name__.removesuffix('Model')}PooledForSequenceClassification"
-    return type(name, (PooledClassifier, family), {"__module__": __name__, "network": network})
+    bases = (SavedWithCode, PooledClassifier, family)
+    return type(name, bases, {"__module__": __name__, "network": network})
 
 
 def family_of(network: type) -> type[PreTrainedModel] | None:

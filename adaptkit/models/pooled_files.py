@@ -8,10 +8,10 @@ with a random head. So config.json names a model type of its own, which transfor
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from adaptkit.models import pooled
 from adaptkit.utils.json_files import read_json, write_json
 
 MODEL_TYPE = "adaptkit_pooled"
@@ -42,10 +42,24 @@ class PooledForSequenceClassification(PooledClassifier, {family}):
 '''
 
 
-def write_code(folder: Path, model: Any) -> None:
-    """Make a saved pooling classifier loadable without adaptkit; other models stay as they are."""
-    if not isinstance(model, pooled.PooledClassifier):
-        return
+def write_code(folder: Path, network: Any, family: Any, parts: Sequence[Any]) -> None:
+    """Make a saved pooling classifier loadable without adaptkit.
+
+    Args:
+        folder: as transformers has saved it.
+        network: the class of its bare model, and `family`, that of its `PreTrainedModel`.
+        parts: the functions and classes that compute it, `PooledClassifier` among them.
+    """
+    source = "\n\n".join(inspect.getsource(part) for part in parts)
+    code = TEXT.format(
+        config=network.config_class.__name__,
+        module=network.__module__,
+        network=network.__name__,
+        family=family.__name__,
+        model_type=MODEL_TYPE,
+        parts=source,
+    )
+    (folder / CODE).write_text(code, "utf-8")
     config = read_json(folder / "config.json")
     module = CODE.removesuffix(".py")
     config["auto_map"] = {
@@ -54,20 +68,6 @@ def write_code(folder: Path, model: Any) -> None:
     }
     config |= {"pooled_model_type": config["model_type"], "model_type": MODEL_TYPE}
     write_json(folder / "config.json", config)
-    (folder / CODE).write_text(_code(type(model)), "utf-8")
-
-
-def _code(kind: Any) -> str:
-    parts: tuple[Any, ...] = (pooled.pool, pooled.of_one_size, pooled.Pool, pooled.PooledClassifier)
-    source = "\n\n".join(inspect.getsource(part) for part in parts)
-    return TEXT.format(
-        config=kind.config_class.__name__,
-        module=kind.network.__module__,
-        network=kind.network.__name__,
-        family=pooled.family_of(kind.network).__name__,
-        model_type=MODEL_TYPE,
-        parts=source,
-    )
 
 
 def family_config(config: dict[str, Any]) -> dict[str, Any]:

@@ -27,8 +27,9 @@ def load_tokenizer(name_or_path: str, revision: str | None = None) -> PreTrained
 
     source = resolve(name_or_path)
     try:
+        more: dict[str, Any] = {"revision": revision, "trust_remote_code": False}  # else it may ask
         tokenizer = loaded_or_refused(
-            lambda: AutoTokenizer.from_pretrained(source, revision=revision), name_or_path
+            lambda: AutoTokenizer.from_pretrained(source, **more), name_or_path
         )
     except TypeError as problem:  # some tokenizers open a file without a name
         raise _no_tokenizer(name_or_path, problem) from problem

@@ -76,8 +76,8 @@ def _beside_the_probe(fitted: Fitted) -> list[str]:
     metric = fitted.loaded.prepared.task.best_metric
     return [
         f"no epoch was as good as the linear probe that the head started from (validation "
-        f"{metric} {start.scores['validation']:.4f}): the probe is kept, and the adapter changes "
-        "nothing. Try a lower --learning_rate, more epochs or another --method"
+        f"{metric} {start.scores['validation']:.4f}): the probe is kept, "
+        f"{_left(fitted.loaded.prepared.arguments)}"
     ]
 
 
@@ -92,6 +92,17 @@ def _beside_the_base(task: Task, metrics: dict[str, Any], split: str) -> list[st
         f"the frozen base is better without the adapter ({metric} {base:.4f}, with it "
         f"{trained:.4f}). {TRY}"
     ]
+
+
+def _left(arguments: Any) -> str:
+    """What a kept probe leaves of the training, and what to try instead."""
+    if arguments.method != FULL:
+        changed, other = "and the adapter changes nothing", "another --method"
+    elif arguments.train == "head":
+        changed, other = "and the head is what it was before the training", "an adapter"
+    else:
+        changed, other = "and the base's weights are what they were before", "an adapter"
+    return f"{changed}. Try a lower --learning_rate, more epochs or {other}"
 
 
 def _trained_again(fitted: Fitted) -> list[str]:

@@ -24,8 +24,8 @@ def train(loaded: Loaded) -> Fitted:
     """Train; the model ends with its best epoch, or its last if no epoch was evaluated.
 
     If no epoch is as good as the linear probe that the head started from, it ends as that probe. If
-    the first evaluation shows that nothing is learned, training starts again, once, with a lower
-    learning rate; if the user has set the rate, it goes on.
+    the first evaluation shows that nothing is learned (`StopDeadRun`), training starts again, once,
+    with a lower learning rate; if the user has set the rate, it goes on.
     """
     prepared = loaded.prepared
     if is_main() and loaded.shared.attention:

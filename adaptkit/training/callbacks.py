@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -39,24 +40,38 @@ class Judge:
 
 
 ENOUGH_STEPS = 20  # fewer than these teach nothing anyway
+SHORT = 60.0  # seconds: a training that is over is repeated if it took no longer
 
 
 class StopDeadRun(TrainerCallback):
-    """Gives a training up, without a checkpoint, if nothing is learned at its first evaluation.
+    """Gives a training up, without a checkpoint, if its first evaluation shows nothing learned.
+
+    Evaluations before `ENOUGH_STEPS` steps do not count, unless they show that something is
+    learned. One at the end of a long training saves no time any more: it counts for a short one.
 
     found: why it was given up; empty if it was not.
     """
 
     def __init__(self, judge: Judge):
-        self.judge, self.found, self._looked = judge, "", False
+        self.judge, self.found, self._judged = judge, "", False
+        self._began = time.monotonic()
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self._began = time.monotonic()
 
     def on_evaluate(self, args, state, control, **kwargs):
-        if self._looked or state.global_step < ENOUGH_STEPS:
+        if self._judged or not state.global_step:
             return
-        self._looked = True
-        self.found = self.judge.learned_nothing()
-        if self.found:
+        why = self.judge.learned_nothing()
+        self._judged = not why or state.global_step >= ENOUGH_STEPS
+        over = state.global_step >= state.max_steps
+        if why and self._judged and (not over or self._was_short(args)):
+            self.found = why
             control.should_training_stop, control.should_save = True, False
+
+    def _was_short(self, args) -> bool:
+        """Only where one process decides: each has a clock of its own."""
+        return args.world_size == 1 and time.monotonic() - self._began < SHORT
 
 
 class StopOnBadLoss(TrainerCallback):

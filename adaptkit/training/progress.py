@@ -3,7 +3,8 @@
     epoch 2/10  step 60/300  loss 0.412  accuracy 0.871  1 min 12 s left
 
 A terminal also shows the current step with tqdm. A log file gets a line after each evaluation (or
-epoch), and after each half minute of a longer epoch.
+epoch), and after each half minute of a longer epoch. The loss is the mean over the steps of that
+epoch so far, whatever `--logging_steps` is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import sys
 import time
 from typing import Any
 
+from accelerate.utils import reduce
+from torch import Tensor
 from tqdm import tqdm
 from transformers import TrainerCallback
 
@@ -38,8 +41,27 @@ class Progress(TrainerCallback):
     def __init__(self, metric: str):
         self.metric = metric
         self._loss: float | None = None
+        self._sum: Tensor | None = None  # of the losses of an epoch, where they were computed
+        self._steps = 0  # of that epoch
         self._score: float | None = None
         self._bar: Any = None
+
+    def add(self, loss: Tensor) -> None:
+        """Count what a batch adds to the loss of its step, without waiting for the device."""
+        if self._sum is None:
+            self._sum = loss.detach().float().clone()  # a CUDA graph writes its loss again
+        else:
+            self._sum += loss.detach()
+
+    def _read_loss(self, all_processes: bool) -> None:
+        """Take the mean of the epoch so far: of all processes, or of this one's rows alone."""
+        if self._sum is None or not self._steps:
+            return
+        total = reduce(self._sum, "mean") if all_processes else self._sum
+        self._loss = float(total) / self._steps
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._sum, self._steps = None, 0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._began, self._first = time.perf_counter(), state.global_step
@@ -50,18 +72,16 @@ class Progress(TrainerCallback):
             self._bar = tqdm(desc="training", unit="step", dynamic_ncols=True, **bars)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._steps += 1
         if self._bar is not None:
             self._bar.update(state.global_step - self._bar.n)
         if time.perf_counter() - self._printed > EVERY:
+            self._read_loss(all_processes=False)
             self._print(state)
-
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
-        self._loss = (logs or {}).get("loss", self._loss)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if not control.should_evaluate:
+            self._read_loss(all_processes=True)
             self._print(state)
 
     def on_evaluate(
@@ -74,6 +94,7 @@ class Progress(TrainerCallback):
     ) -> None:
         self._score = (metrics or {}).get(f"eval_{self.metric}", self._score)
         if state.global_step:
+            self._read_loss(all_processes=True)
             self._print(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

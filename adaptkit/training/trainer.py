@@ -23,6 +23,7 @@ from adaptkit.training.checkpoints import new_checkpoint
 from adaptkit.training.cuda_graphs import StepGraphs, why_not_recorded
 from adaptkit.training.last_layer import cut_last_layer
 from adaptkit.training.options import TrainerOptions
+from adaptkit.training.progress import Progress
 from adaptkit.training.regularization import (
     L2SPPenalty,
     head_factors,
@@ -54,6 +55,8 @@ class AdapterTrainer(Trainer):
         self.task, self.options = task, options
         self.record: dict[str, Any] | None = None  # for checkpoints
         self.stop_dead: StopDeadRun | None = None
+        printed = (c for c in self.callback_handler.callbacks if isinstance(c, Progress))
+        self.progress: Progress | None = next(printed, None)
         for theirs in (ProgressCallback, PrinterCallback):  # dictionaries between torn bars
             self.remove_callback(theirs)
         self.model_accepts_loss_kwargs = True  # count the labels of a step
@@ -145,6 +148,12 @@ class AdapterTrainer(Trainer):
         return task_outputs(self.task, bare, batch, labels, model, self.in_one_piece)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = self._step(model, inputs, num_items_in_batch)
+        if self.progress is not None:
+            self.progress.add(loss)
+        return loss
+
+    def _step(self, model, inputs, num_items_in_batch):
         if self.graphs is not None and all(
             isinstance(value, torch.Tensor) for value in inputs.values()
         ):

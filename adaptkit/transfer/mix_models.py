@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from adaptkit.adapters.card import CARD, CONFIG, TaskCard, read_card
+from adaptkit.adapters.card import CARD, CONFIG, TaskCard, read_card, task_of
 from adaptkit.adapters.full import FULL
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.load import load_base
@@ -108,9 +108,10 @@ def _writer(config: Any) -> str | None:
 
 def _load(name: str, card: TaskCard | None, head: str | None) -> Any:
     """The network in fp32, with its head if the target is fully fine-tuned or all generate."""
-    more: dict[str, Any] = (
-        {"task": card.model_class, "labels": card.labels or None} if card else {"task": head}
-    )
+    more: dict[str, Any] = {"task": head}
+    if card:
+        task = task_of(card).auto_class if card.task else card.model_class
+        more = {"task": task, "labels": card.labels or None}
     return load_base(name, dtype="float32", base_dropout=True, **more)
 
 

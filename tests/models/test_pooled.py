@@ -1,18 +1,11 @@
 """Classifiers that pool: the formulas, every architecture, and the ways in and out."""
 
-import json
-import os
-import re
-import subprocess
-import sys
-
 import pytest
 import torch
 from torch import nn
 from transformers import AutoModel
 
 from adaptkit import AdaptkitError, Host, Predictor, TaskCard, adapt, load_base, save_adapter
-from adaptkit.adapters.export import export
 from adaptkit.models.pooled import Pool, find_class, of_one_size, pool
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.sequence import POOLINGS, sequence_class
@@ -159,41 +152,3 @@ def test_the_base_is_the_same_base(folders):
     assert torch.equal(
         bare.embeddings.word_embeddings.weight, pooled.bert.embeddings.word_embeddings.weight
     )
-
-
-WITHOUT_ADAPTKIT = """
-import json, sys
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
-sys.modules["adaptkit"] = None
-folders, texts = json.loads(sys.argv[1])
-for folder in folders:
-    try:
-        AutoModelForSequenceClassification.from_pretrained(folder)
-    except ValueError as problem:
-        assert "trust_remote_code=True" in str(problem), problem
-    else:
-        raise AssertionError("it was loaded as something else")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
-    answer = pipeline("text-classification", model=model, tokenizer=tokenizer)
-    print(json.dumps(answer(texts, truncation=True, max_length=32)))
-"""
-
-
-def test_an_export_is_read_without_adaptkit_or_refused(folders, tmp_path):
-    poolings = ("mean", "attention")
-    for pooling in poolings:
-        export(folders / pooling, tmp_path / pooling)
-    what = json.dumps([[str(tmp_path / pooling) for pooling in poolings], TEXTS[:5]])
-    command = [sys.executable, "-c", WITHOUT_ADAPTKIT, what]
-    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = re.findall(r"\[\{.*\}\]", done.stdout)  # transformers asks before them
-    for pooling, line in zip(poolings, lines, strict=True):
-        theirs = json.loads(line)
-        for ours in (folders / pooling, tmp_path / pooling):  # the adapter, and what is exported
-            answers = Predictor(ours)(TEXTS[:5])
-            assert [one["label"] for one in answers] == [one["label"] for one in theirs]
-            scores = [torch.tensor([one["score"] for one in them]) for them in (answers, theirs)]
-            torch.testing.assert_close(*scores, atol=1e-5, rtol=0)

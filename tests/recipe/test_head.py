@@ -52,12 +52,26 @@ def _results(flags):
     )
 
 
-def test_the_probe_is_kept_where_training_only_harms(coloured, capsys):
-    words = ["--learning_rate", "1.0", "--num_train_epochs", "1", "--max_grad_norm", "100"]
-    classify.main([*coloured, *words, "--overwrite_output_dir"])
+ONCE = ["--learning_rate", "1.0", "--num_train_epochs", "1", "--max_grad_norm", "100"]
+
+
+@pytest.mark.parametrize(
+    "words, left",
+    [
+        (
+            "",
+            "and the adapter changes nothing. Try a lower --learning_rate, more epochs or another",
+        ),
+        ("--train head --pooling mean", "and the head is what it was before the training. Try"),
+        ("--method full --pooling mean", "and the base's weights are what they were before. Try"),
+        ("--train norms --pooling mean", "and the base's weights are what they were before. Try"),
+    ],
+)
+def test_the_probe_is_kept_where_training_only_harms(coloured, capsys, words, left):
+    classify.main([*coloured, *ONCE, *words.split(), "--overwrite_output_dir"])
     found, printed = _results(coloured), capsys.readouterr().out
     assert "; validation accuracy 1.0000" in printed
-    assert "the probe is kept, and the adapter changes nothing" in printed
+    assert printed.count(f"the probe is kept, {left}") == 1
     assert found["eval_accuracy"] == found["eval_probe_accuracy"] == 1.0
 
 

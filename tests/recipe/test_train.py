@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
 from adaptkit.recipes import classify
 
+from adaptkit.training import callbacks
 from tests.helpers.small import flags
 
 # the rate rises so slowly that the first epoch changes nothing, and a prior has one answer
@@ -36,6 +38,19 @@ def test_a_rate_of_the_user_is_kept(small, tmp_path, capsys):
     assert "starts again" not in capsys.readouterr().out
     assert "This one was trained with" not in card
     assert state["epoch"] == 2.0
+
+
+@pytest.mark.parametrize("seconds, again", [(60.0, True), (0.0, False)])
+def test_only_a_short_training_starts_again_after_its_end(
+    small, tmp_path, capsys, monkeypatch, seconds, again
+):
+    monkeypatch.setattr(callbacks, "SHORT", seconds)
+    state, card = _train(small, tmp_path / "out", "--num_train_epochs", "1")
+    printed = capsys.readouterr().out
+    assert ("starts again" in printed) is again
+    assert ("This one was trained with" in card) is again
+    assert "has learned nothing about the texts. Try another --seed, a lower" in printed
+    assert state["epoch"] == 1.0
 
 
 def test_a_run_that_learns_goes_on(small, tmp_path, capsys):

@@ -1,12 +1,16 @@
 """One line of progress in a log file: epoch, loss, score, time left; no dictionaries, no bars."""
 
+import json
+import math
 import re
 
 import pytest
 from adaptkit.recipes import classify
 from transformers import TrainerState
 
+from adaptkit.training.checkpoints import last_whole_checkpoint
 from adaptkit.training.progress import Progress, duration
+from tests.helpers.small import CLASSIFY, flags
 
 ROWS = "".join(
     f"{'good' if i % 2 else 'bad'} thing {i}\t{'yes' if i % 2 else 'no'}\n" for i in range(40)
@@ -48,3 +52,34 @@ def test_a_training_prints_a_line_an_epoch_and_nothing_else(tmp_path, capfd, mor
     assert lines[2].endswith("done")
     assert "{'" not in captured.out + captured.err
     assert "it/s" not in captured.out + captured.err
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--per_device_train_batch_size", "7"],  # the last step of an epoch has fewer rows
+        ["--per_device_train_batch_size", "4", "--gradient_accumulation_steps", "2"],
+        ["--eval_strategy", "steps", "--eval_steps", "2", "--per_device_train_batch_size", "12"],
+    ],
+)
+def test_the_loss_is_the_mean_of_the_epoch_however_often_it_is_logged(
+    small, tmp_path, capsys, more
+):
+    words = [*CLASSIFY, "--head_start", "random", "--num_train_epochs", "3", *more]
+    printed = []
+    for every in ("1", "4", "1000"):
+        out = tmp_path / every
+        classify.main(flags(small, out, *words, "--logging_steps", every))
+        lines = [one for one in capsys.readouterr().out.splitlines() if one.startswith("epoch ")]
+        printed.append([re.match(r"epoch (\S+)/.* loss (\S+) ", line).groups() for line in lines])
+    assert printed[0] == printed[1] == printed[2]
+    state = json.loads(
+        last_whole_checkpoint(tmp_path / "1").joinpath("trainer_state.json").read_text()
+    )
+    steps = [(one["epoch"], one["loss"]) for one in state["log_history"] if "loss" in one]
+    assert len(printed[0]) >= 3
+    for epoch, loss in printed[0]:
+        begins = math.ceil(float(epoch)) - 1
+        # log_history has epochs in full, lines three digits of them
+        mine = [one for at, one in steps if begins < at < float(epoch) + 0.005]
+        assert float(loss) == pytest.approx(sum(mine) / len(mine), rel=6e-3)

@@ -20,6 +20,7 @@ from adaptkit.adapters.card import WEIGHTS
 from adaptkit.adapters.files import AdapterFiles, read_adapter
 from adaptkit.adapters.inject import adapt
 from adaptkit.adapters.low_rank.factors import check_linear, factors_of
+from adaptkit.adapters.low_rank.model_card import write_shrunk_card
 from adaptkit.adapters.low_rank.svd import Decomposed, decompose
 from adaptkit.adapters.peft_lora import PREFIX
 from adaptkit.adapters.save_load import load_adapter, save_adapter
@@ -41,9 +42,9 @@ class Shrunk:
     """What an adapter was and is.
 
     before: the largest rank of a map's change; after: the rank of all. share: of the variance, as
-    it was asked for; wanted: the rank that each map needs for it; kept: the share that it has. Both
-    by map, such as `bert.encoder.layer.0.attention.self.query attn.q`. bytes: of the weights,
-    before and after.
+    it was asked for; wanted: the rank that each map needs for it, 0 where nothing changes; kept:
+    the share that it has. Both by map, such as `bert.encoder.layer.0.attention.self.query attn.q`.
+    bytes: of the weights, before and after.
     """
 
     before: int
@@ -52,6 +53,11 @@ class Shrunk:
     wanted: dict[str, int]
     kept: dict[str, float]
     bytes: tuple[int, int]
+
+    @property
+    def changes_nothing(self) -> bool:
+        """True if the change is zero at every map: then its head is all that an adapter has."""
+        return not any(self.wanted.values())
 
 
 def shrink(
@@ -73,30 +79,89 @@ def shrink(
         variance: the share to keep, above 0 and up to 1. The default is 1 with a rank, else 0.95.
 
     Raises:
-        AdaptkitError: the folder holds no such adapter, a number is out of bounds, or `output_dir`
-            is not empty.
+        AdaptkitError: the folder holds no such adapter, a number is out of bounds, `output_dir` is
+            not empty, or the LoRA would be larger while neither `rank` nor `variance` is given.
     """
+    check_empty(output_dir)
+    return plan(folder, rank, variance).write(output_dir)
+
+
+def plan(
+    folder: str | Path, rank: int | None = None, variance: float | None = None
+) -> ShrinkingPlan:
+    """What `shrink` will write, with the same arguments and errors."""
     if rank is not None and not 1 <= rank <= LARGEST_RANK:
         raise AdaptkitError(f"rank is 1 or more and up to {LARGEST_RANK:,}; it got {rank}.")
     if variance is not None and not 0 < variance <= 1:
         raise AdaptkitError(f"variance is a share above 0 and up to 1; it got {variance}.")
     share = variance if variance is not None else VARIANCE if rank is None else 1.0
-    check_empty(output_dir)
     files = read_adapter(folder)
     check_linear(files)
     model = load_adapter(folder)
     found = {site: decompose(*pair) for site, pair in factors_of(files, model).items()}
-    wanted = {site: one.rank_for(share) for site, one in found.items()}
-    most = max(1, *wanted.values())
+    most = max(1, *(one.rank_for(share) for one in found.values()))
     chosen = most if rank is None else min(rank, most)
-    _write(files, model, found, chosen, output_dir)
-    return Shrunk(
-        before=max(len(one.values) for one in found.values()),
-        after=chosen,
-        share=share,
-        wanted={_path(site): one for site, one in wanted.items()},
-        kept={_path(site): one.kept(chosen) for site, one in found.items()},
-        bytes=(len(files.content or b""), (Path(output_dir) / WEIGHTS).stat().st_size),
+    lora = _lora(files, model.get_base_model(), set(found), chosen)
+    planned = ShrinkingPlan(files, model, found, lora, share)
+    if rank is None and variance is None and planned.grows:
+        raise AdaptkitError(_larger(planned))
+    return planned
+
+
+@dataclass(frozen=True)
+class ShrinkingPlan:
+    """A loaded adapter, its decomposed changes, and the LoRA that it will be."""
+
+    files: AdapterFiles
+    model: peft.PeftModel
+    found: dict[Site, Decomposed]
+    lora: LoRA
+    share: float
+
+    @property
+    def bytes(self) -> tuple[int, int]:
+        """Of the weights, before and after; what a file says of its tensors is not counted."""
+        return len(self.files.content or b""), self.bytes_of_rank(self.lora.r)
+
+    @property
+    def grows(self) -> bool:
+        """True if the LoRA will be larger than the adapter."""
+        before, after = self.bytes
+        return after > before
+
+    def bytes_of_rank(self, rank: int) -> int:
+        """Of a LoRA of this rank at the same maps, with the head."""
+        sites = self.lora.place(find_sites(self.model.get_base_model()))
+        head = [one for key, one in self.files.tensors().items() if not _FACTOR.search(key)]
+        widths = sum(site.width_in + site.width_out for site in sites)
+        return 4 * rank * widths + sum(one.nbytes for one in head)
+
+    def write(self, output_dir: str | Path) -> Shrunk:
+        """Write the LoRA, and a README; the adapter in `model` is taken out."""
+        _write(self.files, self.model, self.found, self.lora, output_dir)
+        written = Shrunk(
+            before=max(len(one.values) for one in self.found.values()),
+            after=self.lora.r,
+            share=self.share,
+            wanted={_path(site): one.rank_for(self.share) for site, one in self.found.items()},
+            kept={_path(site): one.kept(self.lora.r) for site, one in self.found.items()},
+            bytes=(self.bytes[0], (Path(output_dir) / WEIGHTS).stat().st_size),
+        )
+        assert self.files.card is not None  # checked
+        write_shrunk_card(Path(output_dir), self.files.folder, self.files.card, written)
+        return written
+
+
+def _larger(planned: ShrinkingPlan) -> str:
+    """That shrinking would make an adapter larger, and what to do instead."""
+    before, after = planned.bytes
+    card = planned.files.card
+    assert card is not None  # checked
+    return (
+        f"{planned.files.folder} would grow: it is {card.method} in {before / 1000:,.0f} kB, and a "
+        f"LoRA with {planned.share:g} of its variance has rank {planned.lora.r} and "
+        f"{after / 1000:,.0f} kB (rank 1: {planned.bytes_of_rank(1) / 1000:,.0f} kB). Keep it as "
+        "it is, or, for a LoRA all the same, give --rank or --variance."
     )
 
 
@@ -109,13 +174,12 @@ def _write(
     files: AdapterFiles,
     loaded: peft.PeftModel,
     found: dict[Site, Decomposed],
-    rank: int,
+    lora: LoRA,
     output_dir: str | Path,
 ) -> None:
-    """Save the LoRA of this rank, with the head of the loaded adapter."""
+    """Save the LoRA, with the head of the loaded adapter."""
     head = _head(loaded)
     base = loaded.unload()
-    lora = _lora(files, base, set(found), rank)
     model = adapt(base, lora, head=head)
     weights = files.tensors()
     slots = adapter_tensors(model, model.active_adapter)
@@ -124,7 +188,7 @@ def _write(
     for site in lora.place(find_sites(base)):
         at = Attachment(lora, site)
         start = f"{PREFIX}{site.module}.adaptkit_weights."
-        pair = found[site].factors(rank) if site in found else _zeros(lora, site)
+        pair = found[site].factors(lora.r) if site in found else _zeros(lora, site)
         weights |= {start + at.weight_name(name): one for name, one in zip("AB", pair, strict=True)}
     for key, slot in slots.items():
         slot.copy_(weights[key])
