@@ -89,6 +89,7 @@ def compare(
     by: str | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    options: Sequence[str] | None = None,
     **base_options: Any,
 ) -> list[Comparison]:
     """Compare adapters with the first of them on labelled rows, by a paired bootstrap.
@@ -102,6 +103,7 @@ def compare(
         columns: part of a row -> its column; by default as each adapter was trained.
         by: a column; its values are groups.
         resamples: how often the rows are drawn anew, 100 or more.
+        options: as in `Predictor.choose_among`, for all adapters.
         base_options: for `load_base`: quantize, dtype, device_map, ...
 
     Raises:
@@ -118,6 +120,8 @@ def compare(
     found: list[Comparison] = []
     for name in names:
         predictor = Predictor(name, **base_options)
+        if options:
+            predictor.choose_among(options, table, columns)
         scored = predictor.row_scores(table, columns, batch_size, by=by, scorer=task)
         del predictor  # before the next one is loaded
         if first is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from adaptkit.adapters.model_card import answer_command
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.recipe.arguments import MultitaskArguments
 from adaptkit.recipe.encode import encode
@@ -281,7 +282,7 @@ def _report(
         "temperature "
         f"{given.sampling_temperature:g}, task weights {given.task_weighting}. Each folder is an "
         "adapter of its own:\n"
-        f'`adaptkit predict {folder.name}/{rows[1][0]} "..."`.\n\n' + "\n".join(lines) + "\n"
+        f"`{answer_command(first.task, first.output_dir)}`.\n\n" + "\n".join(lines) + "\n"
     )
     with new_file(folder / "README.md") as staged:
         staged.write_text(text, "utf-8")

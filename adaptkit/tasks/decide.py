@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,13 @@ from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.embed import POOLING, unit_vectors
 from adaptkit.tasks.flags import flag
-from adaptkit.tasks.labels.options import options_of, read_options, right_option
+from adaptkit.tasks.labels.options import (
+    Options,
+    check_options,
+    options_of,
+    read_options,
+    right_option,
+)
 from adaptkit.tasks.registry import register_task
 
 ENCODERS = ("bi", "cross")
@@ -74,6 +81,8 @@ class Decide(Task):
             raise AdaptkitError(
                 f"--option_template {quoted(self.option_template)} has no {{}} for the option."
             )
+        if self.options is not None:
+            check_options(self.options)
 
     @property
     def auto_class(self) -> str:  # type: ignore[override]
@@ -91,7 +100,7 @@ class Decide(Task):
 
     def read(self, table: Table, labelled: bool = True) -> Table:
         rows = self.read_texts(table, ("text",))
-        found = read_options(table, self.column("options"), self.option_columns)
+        found = self._own_options(table)
         for row, options in zip(rows, found, strict=True):
             if options is not None:
                 row["options"] = list(options.values())
@@ -101,6 +110,13 @@ class Decide(Task):
             for index, (row, options) in enumerate(zip(rows, found, strict=True)):
                 row["label"] = right_option(table, index, column, options, self.first_option)
         return table.with_rows(rows)
+
+    def _own_options(self, table: Table) -> list[Options | None]:
+        """Each row's own options; with default ones, a file may lack the columns of training."""
+        columns = {*(self.option_columns or [self.column("options") or "options"])}
+        if self.options is not None and not columns & {*table.columns}:
+            return [None] * len(table)
+        return read_options(table, self.column("options"), self.option_columns)
 
     def fit_labels(self, train: Table) -> Decide:
         bare = [row["label"] for row in train.rows if "options" not in row]
@@ -117,6 +133,15 @@ class Decide(Task):
     def check_labels(self, table: Table) -> None:
         for index, row in enumerate(table.rows):
             options_of(table, index, row, self.options)
+
+    def check_options_used(self, tables: Iterable[Table]) -> None:
+        """Refuse default options if each row that was read has options of its own."""
+        rows = [row for table in tables for row in table.rows]
+        if self.options is not None and all("options" in row for row in rows):
+            raise AdaptkitError(
+                f"--options {quoted(self.options)} would not be used: it is for rows without "
+                f"options, and each of the {len(rows)} rows has its own. Leave --options out."
+            )
 
     def features(
         self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False
