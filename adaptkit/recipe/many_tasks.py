@@ -39,6 +39,7 @@ NOT_TOGETHER = (
     *("search", "folds", "seeds", "check", "fuse", "quantize"),
     *("adversarial_epsilon", "early_stopping_patience"),
 )
+HEAD_FLAGS = {"head_start", "head_learning_rate"}
 T = TypeVar("T")
 Metrics = dict[str, Any]
 
@@ -219,7 +220,8 @@ def _prepare(
         raise AdaptkitError(
             "many tasks at once share adapters: --train adapter with a method of adaptkit's own."
         )
-    return prepare(parsed)
+    # what holds for all tasks need not be of use to each
+    return prepare(dataclasses.replace(parsed, given=parsed.given - HEAD_FLAGS))
 
 
 def _named(name: str, work: Callable[..., T], *given: Any) -> T:

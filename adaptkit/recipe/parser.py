@@ -8,6 +8,7 @@ must be fast. transformers' own parser parses Trainer's flags when a recipe real
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -140,7 +141,11 @@ def recipe_flags(
     """All flags of a recipe except Trainer's: its arguments with task defaults, and the task's."""
     own = set() if kind is RecipeArguments else set(vars(kind).get("__annotations__", ()))
     changed = {name: value for name, value in task.recipe_flags.items() if name not in own}
-    return flags_of(kind) | changed | task_flags(task)
+    shared = flags_of(kind) | changed
+    useful = {"head_start": task.linear_head, "unlabelled_file": task.pseudo_labels}
+    for name in {name for name, has_use in useful.items() if not has_use} - own:
+        shared[name] = dataclasses.replace(shared[name], hidden=True)
+    return shared | task_flags(task)
 
 
 def parse_known(
@@ -200,7 +205,7 @@ def make_parser(
         shown = "" if flag.default in (None, False, "") else f" (default: {flag.default})"
         options: dict[str, Any] = {
             "default": flag.default,
-            "help": flag.help + shown,
+            "help": argparse.SUPPRESS if flag.hidden else flag.help + shown,
             "type": flag.kind,
         }
         if flag.several:

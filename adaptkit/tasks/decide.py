@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.data.collate import Pad
+from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.tasks.base import Task
@@ -117,6 +118,16 @@ class Decide(Task):
         if self.options is not None and not columns & {*table.columns}:
             return [None] * len(table)
         return read_options(table, self.column("options"), self.option_columns)
+
+    def prepare(
+        self, splits: Splits, seed: int, validation: float = 0.1, test: float = 0.0
+    ) -> tuple[Splits, Task]:
+        read_options(
+            splits.train, self.column("options"), self.option_columns
+        )  # they must be there
+        read, task = super().prepare(splits, seed, validation, test)
+        self.check_options_used(table for _, table in read.items())
+        return read, task
 
     def fit_labels(self, train: Table) -> Decide:
         bare = [row["label"] for row in train.rows if "options" not in row]
