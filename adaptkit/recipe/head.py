@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -159,12 +160,17 @@ def _how(encoded: Encoded) -> str:
 
 
 def check_head_flags(given: Collection[str], arguments: Any, task: Task) -> None:
-    """Refuse flags of the head that the task's model has no head for.
+    """Refuse flags of the head that the task's model has no head for, and rates that are none.
 
     Args:
         given: the flags that the user set.
     """
-    start = arguments.head_start
+    start, rate = arguments.head_start, arguments.head_learning_rate
+    if rate is not None and not 0 < rate < math.inf:
+        raise AdaptkitError(
+            f"--head_learning_rate is more than 0; it got {rate:g}. Leave it out for the rate of "
+            "all else; a small one, such as 1e-6, keeps the head about as it starts."
+        )
     if "head_start" in given and start != "random" and not task.linear_head:
         raise AdaptkitError(
             f"--head_start {start} would not be used: {_what(task)} has no linear head that reads "
