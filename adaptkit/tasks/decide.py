@@ -14,7 +14,7 @@ from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.tasks.base import Task
-from adaptkit.tasks.embed import POOLING, unit_vectors
+from adaptkit.tasks.embed import check_pooling, unit_vectors
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.labels.options import (
     Options,
@@ -48,7 +48,7 @@ class Decide(Task):
         "bi", "bi: compare vectors of text and options; cross: read each pair of them (slower)"
     )
     pooling: str = flag(
-        "mean", "with bi: pooling of the tokens into one vector, mean, or cls for the first token"
+        "mean", "with bi: what a vector is, mean (of the tokens) or first (the first token)"
     )
     temperature: float = flag(0.05, "with bi: divides the cosines")
     options: list[str] | None = flag(
@@ -76,8 +76,7 @@ class Decide(Task):
     def __post_init__(self) -> None:
         if self.encoder not in ENCODERS:
             raise unknown("encoder", self.encoder, ENCODERS)
-        if self.pooling not in POOLING:
-            raise unknown("pooling", self.pooling, POOLING)
+        check_pooling(self.pooling)
         if "{}" not in self.option_template:
             raise AdaptkitError(
                 f"--option_template {quoted(self.option_template)} has no {{}} for the option."

@@ -133,6 +133,7 @@ def test_settings_that_are_refused():
     for settings, words in (
         ({"encoder": "cros"}, "did you mean 'cross'"),
         ({"pooling": "men"}, "did you mean 'mean'"),
+        ({"pooling": "last"}, "Known: first, mean"),
         ({"option_template": "it is"}, "has no {} for the option"),
     ):
         with pytest.raises(AdaptkitError, match=words):
