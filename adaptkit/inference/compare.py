@@ -12,6 +12,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.inference.comparable import check_references, comparable_tasks
 from adaptkit.inference.predictor import Predictor
 from adaptkit.inference.scored import Scored
+from adaptkit.inference.slices import ONE_LABEL, OVER_LABELS
 from adaptkit.metrics.bootstrap import Difference, differences, swap_p
 from adaptkit.metrics.units import LOWER_IS_BETTER, NOTHING, amounts
 from adaptkit.tasks.base import Task
@@ -196,7 +197,9 @@ def show(found: Sequence[Comparison], column: str | None = None) -> str:
     tables = []
     for pair in by_pair.values():
         rows = _groups_table(pair, column) if column else _metrics_table(pair[0])
-        tables.append(f"{format_table(rows)}\n\n{pair[0]}")
+        missing = any(pair[0].metric not in one.metrics for one in pair)
+        note = f"\n\n{ONE_LABEL}" * (missing and pair[0].metric in OVER_LABELS)
+        tables.append(f"{format_table(rows)}{note}\n\n{pair[0]}")
     return "\n\n".join(tables)
 
 

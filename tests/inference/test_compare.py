@@ -1,5 +1,7 @@
 """Two adapters on the same rows: what differs, by how much, and who cannot be compared."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -15,6 +17,7 @@ from adaptkit import (
 )
 from adaptkit.data.tables import Table
 from adaptkit.inference.compare import show
+from adaptkit.inference.slices import ONE_LABEL
 from adaptkit.metrics.bootstrap import Difference
 from adaptkit.models.untrained.scratch import make_model
 from tests.helpers.constant import always
@@ -158,6 +161,18 @@ def test_the_sentence_does_not_contradict_itself(metrics, p, said):
         for name, (value, low, high) in metrics.items()
     }
     assert str(Comparison("a", "b", "all", 50, found, p)) == said
+
+
+def test_a_group_of_one_label_is_not_compared_by_a_metric_over_labels(two):
+    whole = made("f1_semeval", 0.1, 0.3)
+    part = dataclasses.replace(made("accuracy", 0.1, 0.3), group="Other")
+    shown = show([whole, part], "label").split("\n\n")
+    assert shown[0].splitlines()[2].split() == ["Other", "50", *["-"] * 5]
+    assert shown[1:] == [ONE_LABEL, str(whole)]
+    rows = Table([{"text": f"{i}", "label": ("yes", "no")[i > 5]} for i in range(9)], "rows")
+    _, *parts = compare(two, rows, by="label", resamples=100)
+    assert [list(one.metrics) for one in parts] == [["accuracy"]] * 2
+    assert ONE_LABEL not in show(compare(two, rows, by="label", resamples=100), "label")
 
 
 def test_rounding_is_no_difference():
