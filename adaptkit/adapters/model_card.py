@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from adaptkit.adapters.card import TaskCard
 from adaptkit.errors import escaped, shorten
 from adaptkit.tasks.base import Task
+from adaptkit.tasks.decide import Decide
 from adaptkit.utils.atomic_files import new_file
 
 MOST_LABELS = 100
@@ -80,7 +82,7 @@ def write_model_card(
         method=card.method,
         labels=_labels(card.labels),
         folder=folder.name,
-        path=folder,
+        command=answer_command(task, folder),
         warnings="".join(f"\n> **Warning:** {escaped(warning)}.\n" for warning in warnings),
         rows="\n".join(rows),
         sizes=", ".join(f"{count} {name}" for name, count in sizes.items()),
@@ -97,6 +99,18 @@ def write_model_card(
     )
     with new_file(folder / "README.md") as new:
         new.write_text(text, "utf-8")
+
+
+def answer_command(task: Task, folder: Path) -> str:
+    """A command that answers with an adapter, or a call in Python where none does."""
+    if not task.answers:
+        return f"adaptkit.pipeline({str(folder)!r})  # in Python"
+    command = f"adaptkit predict {shlex.quote(str(folder))}"
+    columns = [task.column(part) or part for part in task.input_fields()]
+    if len(columns) > 1:
+        return f"{command} --file rows.jsonl  # with the columns {', '.join(columns)}"
+    options = isinstance(task, Decide) and not task.options
+    return f'{command} "your text"' + ' --options "an option" "another"' * options
 
 
 def _labels(labels: list[str]) -> str:
@@ -136,7 +150,7 @@ tags: [adaptkit, peft, {task}]
 
 {what} for **{task}** over the model `{base}`.{labels}
 {warnings}
-    adaptkit predict {path} "your text"
+    {command}
 
 | split | metric | value |
 |---|---|---|

@@ -43,6 +43,12 @@ def add_row_arguments(parser: argparse.ArgumentParser, need_file: bool) -> None:
         metavar="NAME",
         help="column names, for tables without a header line (default: as in training)",
     )
+    parser.add_argument(
+        "--options",
+        nargs="+",
+        metavar="OPTION",
+        help="for decide: the options of rows without any (default: as in training)",
+    )
     parser.add_argument("--batch_size", type=positive, default=64, help="batch size (default: 64)")
     parser.add_argument(
         "--quantize", help="load the base in int8, nf4 or none (default: as in training)"

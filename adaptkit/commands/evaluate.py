@@ -64,6 +64,8 @@ def run(given: argparse.Namespace) -> None:
         _compare(given, table)
         return
     predictor = Predictor(given.folder[0], quantize=given.quantize)
+    if given.options:
+        predictor.choose_among(given.options, table, given.columns)
     if given.by:
         groups = predictor.slices(table, given.by, given.columns, given.batch_size)
         say(slices.show(groups, predictor.task.reported, given.by))
@@ -86,6 +88,7 @@ def _compare(given: argparse.Namespace, table: Table) -> None:
         given.batch_size,
         by=given.by,
         resamples=given.resamples or RESAMPLES,
+        options=given.options,
         quantize=given.quantize,
     )
     for note in dict.fromkeys(one.note for one in found if one.note):

@@ -48,6 +48,8 @@ def run(given: argparse.Namespace) -> None:
         raise AdaptkitError("- reads the texts from standard input; it stands alone.")
     table = read_rows(given, [given.folder], labelled=False) if given.file else None
     predictor = Predictor(given.folder, quantize=given.quantize)
+    if given.options:
+        predictor.choose_among(given.options, table, given.columns)
     if table is None:
         texts = _lines(sys.stdin) if given.text == ["-"] else given.text
         first, *others = predictor.task.input_fields()

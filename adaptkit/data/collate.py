@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from adaptkit.errors import AdaptkitError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IGNORED = -100
 
@@ -81,6 +82,8 @@ class Pad:
         return 0
 
     def _tensor(self, name: str, values: list[Any]) -> Tensor:
+        import torch  # not above: tasks import this file, and --help is fast
+
         if not isinstance(values[0], list | np.ndarray):
             return torch.tensor(values)
         arrays = [np.asarray(value) for value in values if len(value)]

@@ -12,8 +12,9 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.inference.comparable import check_references, comparable_tasks
 from adaptkit.inference.predictor import Predictor
 from adaptkit.inference.scored import Scored
+from adaptkit.inference.slices import ONE_LABEL, OVER_LABELS
 from adaptkit.metrics.bootstrap import Difference, differences, swap_p
-from adaptkit.metrics.units import LOWER_IS_BETTER, amounts
+from adaptkit.metrics.units import LOWER_IS_BETTER, NOTHING, amounts
 from adaptkit.tasks.base import Task
 from adaptkit.utils.terminal import format_table
 
@@ -59,25 +60,65 @@ class Comparison:
 
         They show one if 0 is outside its 95 % interval and p is at most 0.05.
         """
-        found = self.metrics[self.metric]
-        if self.p > CHANCE or not (found.low > 0 or found.high < 0):
+        return None if self.p > CHANCE else self._ahead(self.metric)
+
+    def _ahead(self, metric: str) -> str | None:
+        """Who is better in a metric, if 0 is outside its interval."""
+        found = self.metrics[metric]
+        if not (found.low > NOTHING or found.high < -NOTHING):
             return None
-        return self.second if (found.low > 0) != (self.metric in LOWER_IS_BETTER) else self.first
+        return self.second if (found.low > 0) != (metric in LOWER_IS_BETTER) else self.first
 
     def __str__(self) -> str:
-        found, metric = self.metrics[self.metric], self.metric
-        (first, second), chance = self.names, f"p = {self.p:.3f}"
+        others = [name for name in self.metrics if name != self.metric and self._ahead(name)]
         if self.better is None:
-            signed = amounts(metric, found.value, found.low, found.high, "+")
-            return (
-                f"no difference can be seen with {self.rows} rows: {metric} of {second} is "
-                f"{signed} from that of {first}, {chance}"
-            )
+            return self._no_difference() + self._but(self.second, others)
+        worse = self.first if self.better == self.second else self.second
+        others = [name for name in others if self._ahead(name) == worse]
+        said = f"its {self.metric} is {self._by(self.better, self.metric)}, {_p_value(self.p)}"
+        return f"{self._name(self.better)} is better: {said}{self._but(self.better, others)}"
+
+    def _name(self, folder: str) -> str:
+        return self.names[folder == self.second]
+
+    def _by(self, folder: str, metric: str) -> str:
+        """By how much a metric of one of the two is higher or lower, in words."""
+        found = self.metrics[metric]
         low, high = sorted((abs(found.low), abs(found.high)))
-        way = "lower" if metric in LOWER_IS_BETTER else "higher"
-        size = amounts(metric, abs(found.value), low, high)
-        better = second if self.better == self.second else first
-        return f"{better} is better: its {metric} is {way} by {size}, {chance}"
+        way = "higher" if (found.low > 0) == (folder == self.second) else "lower"
+        return f"{way} by {amounts(metric, abs(found.value), low, high)}"
+
+    def _no_difference(self) -> str:
+        """A sentence on the main metric, with the reason where interval and p do not agree."""
+        found, metric, (first, second) = self.metrics[self.metric], self.metric, self.names
+        none = f"no difference can be seen with {self.rows} rows: "
+        if max(map(abs, (found.value, found.low, found.high))) <= NOTHING:
+            return f"{none}{metric} of {second} is that of {first}, {found.first:.4f}"
+        signed = amounts(metric, found.value, found.low, found.high, "+")
+        said = f"{none}{metric} of {second} is {signed} from that of {first}, {_p_value(self.p)}"
+        if self._ahead(metric):
+            return f"{said} (the interval leaves out 0, but p is above {CHANCE})"
+        if self.p <= CHANCE:
+            return f"{said} (p is at most {CHANCE}, but the interval does not leave out 0)"
+        return said
+
+    def _but(self, folder: str, metrics: Sequence[str]) -> str:
+        """What other metrics say against the sentence before, of one of the two."""
+        name = self._name(folder)
+        found = ", ".join(f"{metric} of {name} is {self._by(folder, metric)}" for metric in metrics)
+        return f". But {found}" if found else ""
+
+
+def _p_value(p: float) -> str:
+    """`p = 0.012`, with more digits where three would be on the other side of `CHANCE`.
+
+    >>> _p_value(0.0504), _p_value(0.0001)
+    ('p = 0.0504', 'p < 0.001')
+    """
+    if p < 0.0005:
+        return "p < 0.001"
+    rounded = f"{p:.3f}"
+    return f"p = {rounded if (float(rounded) <= CHANCE) == (p <= CHANCE) else f'{p:.4f}'}"
 
 
 def compare(
@@ -89,6 +130,7 @@ def compare(
     by: str | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
+    options: Sequence[str] | None = None,
     **base_options: Any,
 ) -> list[Comparison]:
     """Compare adapters with the first of them on labelled rows, by a paired bootstrap.
@@ -102,6 +144,7 @@ def compare(
         columns: part of a row -> its column; by default as each adapter was trained.
         by: a column; its values are groups.
         resamples: how often the rows are drawn anew, 100 or more.
+        options: as in `Predictor.choose_among`, for all adapters.
         base_options: for `load_base`: quantize, dtype, device_map, ...
 
     Raises:
@@ -118,6 +161,8 @@ def compare(
     found: list[Comparison] = []
     for name in names:
         predictor = Predictor(name, **base_options)
+        if options:
+            predictor.choose_among(options, table, columns)
         scored = predictor.row_scores(table, columns, batch_size, by=by, scorer=task)
         del predictor  # before the next one is loaded
         if first is None:
@@ -152,7 +197,9 @@ def show(found: Sequence[Comparison], column: str | None = None) -> str:
     tables = []
     for pair in by_pair.values():
         rows = _groups_table(pair, column) if column else _metrics_table(pair[0])
-        tables.append(f"{format_table(rows)}\n\n{pair[0]}")
+        missing = any(pair[0].metric not in one.metrics for one in pair)
+        note = f"\n\n{ONE_LABEL}" * (missing and pair[0].metric in OVER_LABELS)
+        tables.append(f"{format_table(rows)}{note}\n\n{pair[0]}")
     return "\n\n".join(tables)
 
 

@@ -126,7 +126,9 @@ class TaskPipeline(Pipeline):
             raise AdaptkitError(
                 f"{task.name} asks for {' and '.join(asked)}; {', '.join(missing)} is missing."
             )
-        return {"rows": Table([{task.column(part) or part: row[part] for part in asked}], "input")}
+        named = [part for part in task.parts if task.parts[part] is None and part in row]
+        parts = dict.fromkeys([*asked, *named])
+        return {"rows": Table([{task.column(part) or part: row[part] for part in parts}], "input")}
 
     def _forward(self, inputs: dict[str, Any]) -> dict[str, Any]:
         return {"answer": self.predictor.answer(inputs["rows"])[0]}

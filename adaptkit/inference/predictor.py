@@ -20,6 +20,7 @@ from adaptkit.models.backbone import bare_model
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
+from adaptkit.tasks.decide import Decide
 from adaptkit.tasks.language import Language, perplexity, sums_by_row
 
 if TYPE_CHECKING:
@@ -53,6 +54,28 @@ class Predictor:
         self.max_length = card.max_length or 128
         self.tokenizer = load_tokenizer(card.base, card.revision)
         align_padding(bare_model(self.model), self.tokenizer)
+
+    def choose_among(
+        self,
+        options: Sequence[str],
+        table: Table | None = None,
+        columns: dict[str, str] | None = None,
+    ) -> None:
+        """Decide among these options from now on, in rows that have none of their own.
+
+        Args:
+            table, columns: the rows to be answered, as in `answer`, some of which must need them.
+
+        Raises:
+            AdaptkitError: the task is not decide, these are not two options or more, or each row of
+                the table has options of its own.
+        """
+        if not isinstance(self.task, Decide):
+            raise AdaptkitError(f"--options is for decide; the task here is {self.task.name}.")
+        task = dataclasses.replace(self.task, options=list(options))
+        if table is not None:
+            task.check_options_used([with_columns(task, columns).read(table, labelled=False)])
+        self.task = task
 
     def answer(
         self,
@@ -204,7 +227,7 @@ class Predictor:
         task.check_labels(rows)
         return task, rows
 
-    def __call__(self, *texts: str | Sequence[str], **more: str) -> list[dict[str, Any]]:
+    def __call__(self, *texts: str | Sequence[str], **more: Any) -> list[dict[str, Any]]:
         """Answer one text or a list; pass other inputs by name: `predictor("Who?", context="...")`.
 
         Raises:

@@ -13,11 +13,17 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.metrics.bootstrap import Interval, intervals
 from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
+from adaptkit.tasks.classify import Classify
 from adaptkit.utils.terminal import format_table
 
 MOST_SLICES = 100
 
 RESAMPLES = 200
+
+# Metrics that are means over labels, or compare labels: in rows of one label they say how often
+# another one was given, and how many others were.
+OVER_LABELS = ("f1", "f1_semeval", "precision", "recall", "matthews_correlation")
+ONE_LABEL = "-: every row of the group has the same label, so metrics over labels say nothing there"
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,22 @@ def groups(values: Sequence[str], rows: int) -> list[tuple[str, np.ndarray]]:
 def scores_of(
     task: Task, answers: list[dict[str, Any]], table: Table, rows: np.ndarray
 ) -> RowScores:
-    """What some of the rows add to the metrics."""
-    return task.row_scores([answers[i] for i in rows], table.take(rows))
+    """What some of the rows add to the metrics; no metrics over labels for a group of one label."""
+    chosen = table.take(rows)
+    scores = task.row_scores([answers[i] for i in rows], chosen)
+    if len(rows) == len(table) or not _has_one_label(task, chosen):
+        return scores
+
+    def combine(*parts: Any) -> dict[str, float]:
+        found = scores.combine(*parts)
+        return {name: value for name, value in found.items() if name not in OVER_LABELS}
+
+    return RowScores(scores.parts, combine)
+
+
+def _has_one_label(task: Task, table: Table) -> bool:
+    labels = {task.reference_text(row) for row in table.rows}
+    return isinstance(task, Classify) and len(labels) == 1
 
 
 def values_of(task: Task, by: str, table: Table, rows: Table) -> list[str]:
@@ -110,6 +130,8 @@ def show(found: list[Slice], reported: Sequence[str], column: str) -> str:
         for one in found
     ]
     lines = [format_table(rows)]
+    if any(name in OVER_LABELS and name not in one.metrics for one in found for name in metrics):
+        lines.append(f"\n{ONE_LABEL}")
     if metrics and (gap := largest_gap(found, metrics[0])):
         high, low = gap
         size = high.metrics[metrics[0]].value - low.metrics[metrics[0]].value

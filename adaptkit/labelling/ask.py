@@ -13,6 +13,7 @@ from adaptkit.utils.terminal import say
 
 SKIP, UNDO, QUIT = "/s", "/u", "/q"
 KEYS = f"{SKIP} skips, {UNDO} takes the last answer back, {QUIT} or Ctrl-D ends"
+MARKS = {*"?!.,;:"}  # alone no label, but + and - may be two
 MOST_NUMBERED = 30  # labels
 LONGEST = 2000  # characters of a text that are shown
 
@@ -87,7 +88,8 @@ def ask_label(
     """The label that a user gives a text, or one of `SKIP`, `UNDO` and `QUIT`.
 
     Enter accepts the guess, a number is a label's place in the list, and all else is a label. One
-    that is spelled nearly as a known one is asked for twice, and one like a key is not taken.
+    that is spelled nearly as a known one is asked for twice. What is like a key, a number beyond
+    the list, or nothing but punctuation is no label: it is said why, and asked again.
 
     Args:
         labels: the labels so far.
@@ -111,10 +113,9 @@ def ask_label(
             return guess
         if given in numbered:
             return numbered[given]
-        if given.startswith("/") or f"/{given}" in (SKIP, UNDO, QUIT):
-            say(f"{quoted(given)} is neither a key nor taken as a label: {KEYS}")
-            continue
-        if given and _is_new(given, labels, read):
+        if problem := _why_no_label(given, len(numbered)):
+            say(problem)
+        elif _is_new(given, labels, read):
             return given
 
 
@@ -123,6 +124,24 @@ def _numbered(labels: Sequence[str]) -> dict[str, str]:
     if len(labels) > MOST_NUMBERED or any(name.isdecimal() for name in labels):
         return {}
     return {str(number): name for number, name in enumerate(labels, 1)}
+
+
+def _why_no_label(given: str, numbered: int) -> str:
+    """Why a line is not taken as a new label; empty if it is.
+
+    Args:
+        numbered: the labels that a number stands for.
+    """
+    if not given:
+        return f"There is no guess to accept: type a label; {KEYS}."
+    if given.startswith("/") or f"/{given}" in (SKIP, UNDO, QUIT):
+        return f"{quoted(given)} is neither a key nor taken as a label: {KEYS}."
+    if numbered and given.isdecimal():
+        return f"There is no label {given}: the list ends at {numbered}. Type a number or a label."
+    if set(given) <= MARKS:
+        number = " or its number" * bool(numbered)
+        return f"{quoted(given)} is no label: type a label{number}; {KEYS}."
+    return ""
 
 
 def _is_new(given: str, labels: Sequence[str], read: Callable[[str], str]) -> bool:

@@ -93,7 +93,7 @@ class LabelFile:
                 path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
                 return
             columns = list(dict.fromkeys(column for row in rows for column in row))
-            with path.open("w", encoding="utf-8-sig", newline="") as file:  # as Excel reads it
+            with path.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, columns, restval="")
                 writer.writeheader()
                 writer.writerows(rows)

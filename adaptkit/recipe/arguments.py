@@ -6,6 +6,7 @@ Only the standard library is imported here, so `--help` is fast.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from adaptkit.tasks.flags import flag
 
@@ -19,6 +20,8 @@ FORMAT_NAMES = (
 @dataclass
 class RecipeArguments:
     """The flags of every recipe."""
+
+    recipe: ClassVar[str] = ""  # the recipe's name, if it is not its task's
 
     model_name_or_path: str | None = flag(
         "all-MiniLM-L6-v2", "pretrained model: a folder or a name on the Hub"
@@ -179,6 +182,8 @@ class RecipeArguments:
 class StudentArguments(RecipeArguments):
     """The flags of distillation."""
 
+    recipe = "distill"
+
     model_name_or_path: str | None = flag(
         None, "student: a pretrained model, a folder or a name on the Hub"
     )
@@ -236,6 +241,8 @@ class StudentArguments(RecipeArguments):
 @dataclass
 class MultitaskArguments:
     """The flags of multi-task training; other flags go to the recipes of the tasks."""
+
+    recipe: ClassVar[str] = "multitask"
 
     tasks: str | None = flag(
         None,

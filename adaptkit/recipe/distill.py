@@ -24,6 +24,7 @@ from adaptkit.models.untrained.shallow import depths_of
 from adaptkit.models.untrained.small_networks import KINDS, make_small
 from adaptkit.recipe.arguments import StudentArguments
 from adaptkit.recipe.steps import Prepared
+from adaptkit.recipe.unlabelled import without_labels
 from adaptkit.utils.processes import is_main, log_main
 
 FEATURE_LOSSES: dict[str, type[FeatureLoss]] = {  # by flag
@@ -114,6 +115,7 @@ def _teach_labels(prepared: Prepared, given: StudentArguments, how: Distilling) 
         check_alike(task, Teacher.to_be(teacher_path))
     if given.unlabelled_file:
         unlabelled = read(given.unlabelled_file, Reading(wanted=(str(task.column("text")),)))
+        without_labels(task, unlabelled)  # or it says what is missing
         others = [table for name, table in prepared.splits.items() if name != "train"]
         train, count = add_unlabelled(task, train, unlabelled, others)
         log_main(

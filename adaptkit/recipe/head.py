@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from adaptkit.adapters.card import read_card, task_of
 from adaptkit.adapters.full import FULL
-from adaptkit.errors import unknown
+from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.heads.pooling import poolings_for
 from adaptkit.heads.start import (
     HeadStart,
@@ -27,6 +29,8 @@ from adaptkit.training.options import EncodedSplit
 from adaptkit.utils.processes import log_main
 
 STARTS = ("probe", "prior", "random")
+# Models whose checkpoints hold all that the task reads.
+HEADLESS = ("AutoModel", "AutoModelForCausalLM", "AutoModelForSeq2SeqLM")
 
 
 def settle_pooling(encoded: Encoded) -> tuple[Encoded, tuple[str, ...]]:
@@ -159,6 +163,35 @@ def keep_the_better(
 def _how(encoded: Encoded) -> str:
     """Where the head starts: as asked for, if the base is pretrained and the head is new."""
     return how_to_start(encoded.prepared.arguments, encoded.prepared.task)
+
+
+def check_head_flags(given: Collection[str], arguments: Any, task: Task) -> None:
+    """Refuse flags of the head that the task's model has no head for, and rates that are none.
+
+    Args:
+        given: the flags that the user set.
+    """
+    start, rate = arguments.head_start, arguments.head_learning_rate
+    if rate is not None and not 0 < rate < math.inf:
+        raise AdaptkitError(
+            f"--head_learning_rate is more than 0; it got {rate:g}. Leave it out for the rate of "
+            "all else; a small one, such as 1e-6, keeps the head about as it starts."
+        )
+    if "head_start" in given and start != "random" and not task.linear_head:
+        raise AdaptkitError(
+            f"--head_start {start} would not be used: {_what(task)} has no linear head that reads "
+            "one vector, as classify, relate, score and tag have. Leave it out."
+        )
+    if "head_learning_rate" in given and task.auto_class in HEADLESS:
+        raise AdaptkitError(
+            f"--head_learning_rate would not be used: {_what(task)} has no new head. Leave it out; "
+            "--learning_rate is the rate of all that trains."
+        )
+
+
+def _what(task: Task) -> str:
+    encoder = getattr(task, "encoder", None)
+    return f"{task.name} with --encoder {encoder}" if encoder else task.name
 
 
 def how_to_start(arguments: Any, task: Task) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from adaptkit.adapters.model_card import answer_command
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.recipe.arguments import MultitaskArguments
 from adaptkit.recipe.encode import encode
@@ -38,6 +39,7 @@ NOT_TOGETHER = (
     *("search", "folds", "seeds", "check", "fuse", "quantize"),
     *("adversarial_epsilon", "early_stopping_patience"),
 )
+HEAD_FLAGS = {"head_start", "head_learning_rate"}
 T = TypeVar("T")
 Metrics = dict[str, Any]
 
@@ -218,7 +220,8 @@ def _prepare(
         raise AdaptkitError(
             "many tasks at once share adapters: --train adapter with a method of adaptkit's own."
         )
-    return prepare(parsed)
+    # what holds for all tasks need not be of use to each
+    return prepare(dataclasses.replace(parsed, given=parsed.given - HEAD_FLAGS))
 
 
 def _named(name: str, work: Callable[..., T], *given: Any) -> T:
@@ -281,7 +284,7 @@ def _report(
         "temperature "
         f"{given.sampling_temperature:g}, task weights {given.task_weighting}. Each folder is an "
         "adapter of its own:\n"
-        f'`adaptkit predict {folder.name}/{rows[1][0]} "..."`.\n\n' + "\n".join(lines) + "\n"
+        f"`{answer_command(first.task, first.output_dir)}`.\n\n" + "\n".join(lines) + "\n"
     )
     with new_file(folder / "README.md") as staged:
         staged.write_text(text, "utf-8")

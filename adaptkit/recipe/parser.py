@@ -8,6 +8,7 @@ must be fast. transformers' own parser parses Trainer's flags when a recipe real
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError, quoted, unknown
-from adaptkit.recipe.arguments import RecipeArguments
+from adaptkit.recipe.arguments import MultitaskArguments, RecipeArguments
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import Flag, flags_of, task_flags
 from adaptkit.utils.flag_errors import FlagErrors, Parser, unknown_flag
@@ -99,9 +100,10 @@ def parse_recipe(
     Raises:
         AdaptkitError: a flag or configuration key is unknown (with the closest name).
     """
+    command = command_of(kind.recipe or task.name, argv)
     argv = words_of(argv)
     flags = recipe_flags(task, kind)
-    parser = make_parser(flags, description)
+    parser = make_parser(flags, description, command)
     if "--help_all" in argv:
         _print_all_help(parser)
     own, rest = parser.parse_known_args(argv)
@@ -139,17 +141,21 @@ def recipe_flags(
     """All flags of a recipe except Trainer's: its arguments with task defaults, and the task's."""
     own = set() if kind is RecipeArguments else set(vars(kind).get("__annotations__", ()))
     changed = {name: value for name, value in task.recipe_flags.items() if name not in own}
-    return flags_of(kind) | changed | task_flags(task)
+    shared = flags_of(kind) | changed
+    useful = {"head_start": task.linear_head, "unlabelled_file": task.pseudo_labels}
+    for name in {name for name, has_use in useful.items() if not has_use} - own:
+        shared[name] = dataclasses.replace(shared[name], hidden=True)
+    return shared | task_flags(task)
 
 
 def parse_known(
-    kind: type, argv: list[str] | None, description: str | None
+    kind: type[MultitaskArguments], argv: list[str] | None, description: str | None
 ) -> tuple[Any, list[str]]:
     """Parse the known flags of a recipe; returns its arguments and the remaining words.
 
     A configuration file is read here for both.
     """
-    parser = make_parser(flags_of(kind), description or "")
+    parser = make_parser(flags_of(kind), description or "", command_of(kind.recipe, argv))
     argv = words_of(argv)
     own, rest = parser.parse_known_args(argv)
     if own.config:
@@ -171,9 +177,23 @@ def peek(name: str, argv: list[str] | None) -> str | None:
     return value
 
 
-def make_parser(flags: dict[str, Flag], description: str) -> argparse.ArgumentParser:
-    """A parser of adaptkit's flags, without Trainer's."""
+def command_of(recipe: str, argv: list[str] | None) -> str | None:
+    """How a recipe was called, for its usage line; None for a script, which has its own name."""
+    if argv is None:
+        return None
+    return f"adaptkit {'check' if '--check' in argv else 'train'} {recipe}"
+
+
+def make_parser(
+    flags: dict[str, Flag], description: str, command: str | None = None
+) -> argparse.ArgumentParser:
+    """A parser of adaptkit's flags, without Trainer's.
+
+    Args:
+        command: what the usage line begins with; by default the name of the script.
+    """
     parser = Parser(
+        prog=command,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -185,7 +205,7 @@ def make_parser(flags: dict[str, Flag], description: str) -> argparse.ArgumentPa
         shown = "" if flag.default in (None, False, "") else f" (default: {flag.default})"
         options: dict[str, Any] = {
             "default": flag.default,
-            "help": flag.help + shown,
+            "help": argparse.SUPPRESS if flag.hidden else flag.help + shown,
             "type": flag.kind,
         }
         if flag.several:

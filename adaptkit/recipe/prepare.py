@@ -21,7 +21,7 @@ from adaptkit.models.objective import language_objective
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.auto import choose_method
 from adaptkit.recipe.data_checks import check_one_text, check_overlap
-from adaptkit.recipe.head import trains_beside_probe
+from adaptkit.recipe.head import check_head_flags, trains_beside_probe
 from adaptkit.recipe.parser import Parsed
 from adaptkit.recipe.steps import Prepared
 from adaptkit.recipe.unlabelled import read_unlabelled
@@ -69,6 +69,7 @@ def prepare(parsed: Parsed) -> Prepared:
     # the rest is settled once the rows are counted
     training = parsed.make_training(**(defaults | {"load_best_model_at_end": False}))
     _check_training(training, task, arguments)
+    check_head_flags(parsed.given, arguments, task)
     checkpoint = asked_checkpoint(training)
     if is_main() and not arguments.check:
         if arguments.overwrite_output_dir or checkpoint:

@@ -76,6 +76,7 @@ class Task:
     reads_padding: ClassVar[bool] = False  # the loss depends on the padded length
     reads_every_token: ClassVar[bool] = False  # of the last layer, and not one of them only
     linear_head: ClassVar[bool] = False  # from one vector to the scores of one label
+    pseudo_labels: ClassVar[bool] = False  # texts without a label may join its probe
     inputs_per_row: ClassVar[int] = 1  # texts that the model reads per row
 
     # The kind of small model to create if no model is given, and whether all its weights train.

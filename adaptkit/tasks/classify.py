@@ -60,6 +60,7 @@ class Classify(SequenceTask):
 
     name = "classify"
     recordable = True
+    pseudo_labels = True
     parts = {"text": "text", "text_pair": None, "label": "label"}
     embedded = {"label": "intent"}
     column_helps = {"text_pair": "column of a second text, for pairs"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +14,15 @@ from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.tasks.base import Task
-from adaptkit.tasks.embed import POOLING, unit_vectors
+from adaptkit.tasks.embed import check_pooling, unit_vectors
 from adaptkit.tasks.flags import flag
-from adaptkit.tasks.labels.options import options_of, read_options, right_option
+from adaptkit.tasks.labels.options import (
+    Options,
+    check_options,
+    options_of,
+    read_options,
+    right_option,
+)
 from adaptkit.tasks.registry import register_task
 
 ENCODERS = ("bi", "cross")
@@ -47,7 +54,7 @@ class Decide(Task):
         "bi", "bi: compare vectors of text and options; cross: read each pair of them (slower)"
     )
     pooling: str = flag(
-        "mean", "with bi: pooling of the tokens into one vector, mean, or cls for the first token"
+        "mean", "with bi: what a vector is, mean (of the tokens) or first (the first token)"
     )
     temperature: float = flag(0.05, "with bi: divides the cosines")
     options: list[str] | None = flag(
@@ -84,12 +91,13 @@ class Decide(Task):
             raise unknown("encoder", self.encoder, ENCODERS)
         if self.split_by not in SPLITS:
             raise unknown("split_by", self.split_by, SPLITS)
-        if self.pooling not in POOLING:
-            raise unknown("pooling", self.pooling, POOLING)
+        check_pooling(self.pooling)
         if "{}" not in self.option_template:
             raise AdaptkitError(
                 f"--option_template {quoted(self.option_template)} has no {{}} for the option."
             )
+        if self.options is not None:
+            check_options(self.options)
 
     @property
     def auto_class(self) -> str:  # type: ignore[override]
@@ -107,7 +115,7 @@ class Decide(Task):
 
     def read(self, table: Table, labelled: bool = True) -> Table:
         rows = self.read_texts(table, ("text",))
-        found = read_options(table, self.column("options"), self.option_columns)
+        found = self._own_options(table)
         for row, options in zip(rows, found, strict=True):
             if options is not None:
                 row["options"] = list(options.values())
@@ -117,6 +125,23 @@ class Decide(Task):
             for index, (row, options) in enumerate(zip(rows, found, strict=True)):
                 row["label"] = right_option(table, index, column, options, self.first_option)
         return table.with_rows(rows)
+
+    def _own_options(self, table: Table) -> list[Options | None]:
+        """Each row's own options; with default ones, a file may lack the columns of training."""
+        columns = {*(self.option_columns or [self.column("options") or "options"])}
+        if self.options is not None and not columns & {*table.columns}:
+            return [None] * len(table)
+        return read_options(table, self.column("options"), self.option_columns)
+
+    def prepare(
+        self, splits: Splits, seed: int, validation: float = 0.1, test: float = 0.0
+    ) -> tuple[Splits, Task]:
+        read_options(
+            splits.train, self.column("options"), self.option_columns
+        )  # they must be there
+        read, task = super().prepare(splits, seed, validation, test)
+        self.check_options_used(table for _, table in read.items())
+        return read, task
 
     def fit_labels(self, train: Table) -> Decide:
         bare = [row["label"] for row in train.rows if "options" not in row]
@@ -153,6 +178,15 @@ class Decide(Task):
     def check_labels(self, table: Table) -> None:
         for index, row in enumerate(table.rows):
             options_of(table, index, row, self.options)
+
+    def check_options_used(self, tables: Iterable[Table]) -> None:
+        """Refuse default options if each row that was read has options of its own."""
+        rows = [row for table in tables for row in table.rows]
+        if self.options is not None and all("options" in row for row in rows):
+            raise AdaptkitError(
+                f"--options {quoted(self.options)} would not be used: it is for rows without "
+                f"options, and each of the {len(rows)} rows has its own. Leave --options out."
+            )
 
     def features(
         self, table: Table, tokenizer, max_length: int, labelled: bool = True, train: bool = False

@@ -18,7 +18,8 @@ from adaptkit.tasks.flags import flag
 from adaptkit.tasks.registry import register_task
 from adaptkit.tasks.score import number_at
 
-POOLING = ("mean", "cls")
+POOLING = ("mean", "first")
+FIRST = ("first", "cls")  # cls: sentence-transformers' word, and that of cards until 0.4
 
 
 @register_task
@@ -31,12 +32,12 @@ class Embed(Task):
     first text must find its own among all second texts of the batch. With `score`: the cosine is
     trained to match the score, scaled to 0..1 (as sentence-transformers' cosine loss).
 
-    pooling: mean or cls. temperature: divides the cosines. low, high: the range of the training
-    scores, fitted on the training rows.
+    pooling: mean or first (or cls, the same). temperature: divides the cosines. low, high: the
+    range of the training scores, fitted on the training rows.
     """
 
     pooling: str = flag(
-        "mean", "pooling of the tokens into one vector: mean, or cls for the first token"
+        "mean", "what the vector of a text is: mean (of its tokens) or first (its first token)"
     )
     temperature: float = flag(0.05, "divides the cosines")
     low: float | None = None
@@ -66,8 +67,7 @@ class Embed(Task):
     changeable = ("text", "text_pair")
 
     def __post_init__(self):
-        if self.pooling not in POOLING:
-            raise unknown("pooling", self.pooling, POOLING)
+        check_pooling(self.pooling)
 
     def read(self, table: Table, labelled: bool = True) -> Table:
         rows = self.read_texts(table, ("text", "text_pair") if labelled else ("text",))
@@ -221,12 +221,18 @@ class Embed(Task):
         )
 
 
+def check_pooling(name: str) -> None:
+    """Refuse a pooling that there is not."""
+    if name not in (*POOLING, *FIRST):
+        raise unknown("pooling", name, POOLING)
+
+
 def unit_vectors(outputs: Any, batch: dict[str, Any], pooling: str) -> Any:
     """One vector of length 1 per text, `(texts, hidden)`, from the states of its tokens."""
     from torch.nn import functional
 
     states = outputs.last_hidden_state.float()
-    if pooling == "cls":
+    if pooling in FIRST:
         return functional.normalize(states[:, 0], dim=-1)
     mask = batch["attention_mask"][..., None].to(states)
     return functional.normalize((states * mask).sum(1) / mask.sum(1).clamp(min=1), dim=-1)

@@ -19,12 +19,16 @@ SAME: Any = object()  # the flag's default is the field's
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag: its default, help text and value type, and whether it takes several values."""
+    """One flag: its default, help text and value type, and whether it takes several values.
+
+    hidden: help leaves it out; whoever gives it is told why it is of no use.
+    """
 
     default: Any
     help: str
     kind: type = str
     several: bool = False
+    hidden: bool = False
 
 
 def flag(

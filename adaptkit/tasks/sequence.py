@@ -33,7 +33,7 @@ class SequenceTask(Task):
         NATIVE,
         "what the head reads of a text: native (as in transformers' classifier of the base), "
         "first, mean, last, max, attention; auto: mean or first, by what a linear map can tell "
-        "from them (default: auto)",
+        "from them",
         flag_default=AUTO,
     )
 

@@ -53,7 +53,7 @@ def test_label_train_and_label_again(pool, bert, tmp_path, capsys):
     more = str(tmp_path / "more.csv")
     with_adapter = ["--labelled_file", str(out), "--adapter", run]
     cli.main(["label", pool, "--output_file", more, *with_adapter, "--rows", "3"])
-    head, *lines = (tmp_path / "more.csv").read_text("utf-8-sig").splitlines()
+    head, *lines = (tmp_path / "more.csv").read_text("utf-8").splitlines()
     assert head == "text,label,guess"
     known = {row["text"] for row in again}
     for line in lines:

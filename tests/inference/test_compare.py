@@ -1,5 +1,7 @@
 """Two adapters on the same rows: what differs, by how much, and who cannot be compared."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -15,6 +17,7 @@ from adaptkit import (
 )
 from adaptkit.data.tables import Table
 from adaptkit.inference.compare import show
+from adaptkit.inference.slices import ONE_LABEL
 from adaptkit.metrics.bootstrap import Difference
 from adaptkit.models.untrained.scratch import make_model
 from tests.helpers.constant import always
@@ -96,6 +99,84 @@ def test_less_is_better_where_it_is():
     assert [made("f1", -0.3, -0.1).better, made("f1", 0.1, 0.3).better] == ["a", "b"]
     assert made("f1", 0.1, 0.3, p=0.06).better is None
     assert made("f1", -0.1, 0.3).better is None
+
+
+@pytest.mark.parametrize(
+    "metrics, p, said",
+    [
+        (
+            {"f1": (0, 0, 0)},
+            1,
+            "no difference can be seen with 50 rows: f1 of b is that of a, 0.5000",
+        ),
+        (
+            {"f1": (0.02, 0.001, 0.041)},
+            0.0504,
+            "no difference can be seen with 50 rows: f1 of b is +2.00 points (+0.10 to +4.10) from "
+            "that of a, p = 0.0504 (the interval leaves out 0, but p is above 0.05)",
+        ),
+        (
+            {"f1": (0.02, -0.001, 0.041)},
+            0.03,
+            "no difference can be seen with 50 rows: f1 of b is +2.00 points (-0.10 to +4.10) from "
+            "that of a, p = 0.030 (p is at most 0.05, but the interval does not leave out 0)",
+        ),
+        (
+            {"accuracy": (0.00002, 0.00001, 0.00003)},
+            0.0001,
+            "b is better: its accuracy is higher by 0.002 points (0.001 to 0.003), p < 0.001",
+        ),
+        (
+            {
+                "accuracy": (0.02, 0.01, 0.03),
+                "f1": (-0.05, -0.07, -0.03),
+                "recall": (0.1, 0.0, 0.2),
+            },
+            0.01,
+            "b is better: its accuracy is higher by 2.00 points (1.00 to 3.00), p = 0.010. But f1 "
+            "of b is lower by 5.00 points (3.00 to 7.00)",
+        ),
+        (
+            {
+                "accuracy": (-0.02, -0.03, -0.01),
+                "mae": (-0.5, -0.7, -0.3),
+                "f1": (-0.1, -0.2, -0.1),
+            },
+            0.01,
+            "a is better: its accuracy is higher by 2.00 points (1.00 to 3.00), p = 0.010. But mae "
+            "of a is higher by 0.5000 (0.3000 to 0.7000)",
+        ),
+        (
+            {"accuracy": (0, -0.01, 0.01), "f1": (0.05, 0.03, 0.07), "mae": (0.2, 0.1, 0.3)},
+            0.7,
+            "no difference can be seen with 50 rows: accuracy of b is +0.00 points (-1.00 to "
+            "+1.00) from that of a, p = 0.700. But f1 of b is higher by 5.00 points (3.00 to "
+            "7.00), mae of b is higher by 0.2000 (0.1000 to 0.3000)",
+        ),
+    ],
+)
+def test_the_sentence_does_not_contradict_itself(metrics, p, said):
+    found = {
+        name: Difference(value, low, high, 0.5, 0.5 + value)
+        for name, (value, low, high) in metrics.items()
+    }
+    assert str(Comparison("a", "b", "all", 50, found, p)) == said
+
+
+def test_a_group_of_one_label_is_not_compared_by_a_metric_over_labels(two):
+    whole = made("f1_semeval", 0.1, 0.3)
+    part = dataclasses.replace(made("accuracy", 0.1, 0.3), group="Other")
+    shown = show([whole, part], "label").split("\n\n")
+    assert shown[0].splitlines()[2].split() == ["Other", "50", *["-"] * 5]
+    assert shown[1:] == [ONE_LABEL, str(whole)]
+    rows = Table([{"text": f"{i}", "label": ("yes", "no")[i > 5]} for i in range(9)], "rows")
+    _, *parts = compare(two, rows, by="label", resamples=100)
+    assert [list(one.metrics) for one in parts] == [["accuracy"]] * 2
+    assert ONE_LABEL not in show(compare(two, rows, by="label", resamples=100), "label")
+
+
+def test_rounding_is_no_difference():
+    assert made("f1", 1e-17, 1e-16).better is None
 
 
 def test_what_cannot_be_compared_is_refused(two, tmp_path):

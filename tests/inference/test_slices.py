@@ -5,7 +5,7 @@ import pytest
 
 from adaptkit import AdaptkitError, Predictor, TaskCard, adapt, load_base, save_adapter
 from adaptkit.data.tables import Table
-from adaptkit.inference.slices import largest_gap, show, slices
+from adaptkit.inference.slices import ONE_LABEL, largest_gap, show, slices
 from adaptkit.tasks.classify import Classify
 
 TASK = Classify(labels=["bad", "good"])
@@ -29,6 +29,29 @@ def test_slices_are_metrics_by_hand():
     high, low = largest_gap(found, "accuracy")
     assert (high.name, low.name) == ("x", "y")
     assert "largest gap in accuracy: 0.3333, between x and y" in show(found, TASK.reported, "where")
+
+
+def test_rows_of_one_label_have_no_metrics_over_labels():
+    """Of rows that all are bad, macro F1 is halved by one mistake: good has F1 0 there."""
+    answers, table = made([0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1, 0])
+    found = slices(TASK, answers, table, ["bad", "bad", "bad", "bad", "good", "good", "mixed"])
+    whole, bad, *_ = found
+    assert whole.metrics.keys() == TASK.score(answers, table).keys()
+    assert [(name, one.value) for name, one in bad.metrics.items()] == [("accuracy", 0.75)]
+    shown = show(found, TASK.reported, "label")
+    assert shown.splitlines()[2].split()[-4:] == ["-"] * 4
+    assert f"\n\n{ONE_LABEL}\n" in shown
+    several = Classify(labels=["bad", "good"], multi_label=True)
+    rows = Table([{"text": "", "label": ["bad"]}] * 2 + [{"text": "", "label": []}], "here")
+    _, same, _ = slices(several, [{"labels": ["bad"]}] * 3, rows, ["x", "x", "y"])
+    assert set(same.metrics) == {"accuracy", "f1_micro"}
+
+
+def test_groups_of_several_labels_keep_them_all():
+    answers, table = made([0, 1, 0, 1], [0, 0, 0, 1])
+    found = slices(TASK, answers, table, ["x", "x", "y", "y"])
+    assert all(one.metrics.keys() == found[0].metrics.keys() for one in found)
+    assert ONE_LABEL not in show(found, TASK.reported, "where")
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():

@@ -3,7 +3,7 @@
 import pytest
 
 from adaptkit import Table
-from adaptkit.labelling.ask import QUIT, SKIP, UNDO, ask_for_labels, ask_label
+from adaptkit.labelling.ask import KEYS, QUIT, SKIP, UNDO, ask_for_labels, ask_label
 from adaptkit.labelling.label_file import LabelFile
 from adaptkit.labelling.pool import Pool, Proposal
 from adaptkit.tasks.classify import Classify
@@ -48,10 +48,37 @@ def test_what_is_typed(lines, labels, expected):
     assert prompts[0] == "label [good (0.62)]: "
 
 
-def test_without_a_guess_enter_asks_again():
+def test_without_a_guess_enter_asks_again(capsys):
     read, prompts = _typed("", "first")
     assert ask_label("a text", Proposal(0), [], read) == "first"
     assert prompts == ["label: ", "label: "]
+    assert f"There is no guess to accept: type a label; {KEYS}." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line, labels, said",
+    [
+        ("?", ["bad", "good"], f"'?' is no label: type a label or its number; {KEYS}."),
+        ("99", ["bad", "good"], "There is no label 99: the list ends at 2. Type a number or a la"),
+        ("0", ["bad", "good"], "There is no label 0: the list ends at 2."),
+        ("...", [], f"'...' is no label: type a label; {KEYS}."),
+        ("/help", ["bad"], f"'/help' is neither a key nor taken as a label: {KEYS}."),
+    ],
+)
+def test_what_is_no_label_is_said_and_asked_again(line, labels, said, capsys):
+    read, prompts = _typed(line, "good")
+    assert ask_label("a text", Proposal(0, "bad"), labels, read) == "good"
+    assert prompts == ["label [bad]: "] * 2
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line, labels", [("99", []), ("99", ["1", "2"]), ("+", ["-"]), ("🙂", ["a"]), ("4x", ["a"])]
+)
+def test_what_may_be_a_label_is_one(line, labels):
+    read, prompts = _typed(line)
+    assert ask_label("a text", Proposal(0), labels, read) == line
+    assert len(prompts) == 1
 
 
 def test_every_answer_is_in_the_file_before_the_next_question(small, tmp_path, capsys):

@@ -28,7 +28,7 @@ def test_a_table_for_a_spreadsheet(tmp_path):
     path = tmp_path / "l.csv"
     LabelFile(path, Classify()).propose(TABLE, [Proposal(0), Proposal(1)])
     assert path.read_bytes().decode("utf-8") == (
-        '\ufefftext,id,label\r\n"grün, ja",7,\r\n"a ""b""\nc",8,\r\n'
+        'text,id,label\r\n"grün, ja",7,\r\n"a ""b""\nc",8,\r\n'
     )
     file = LabelFile(path, Classify())
     assert file.rows == []
@@ -38,6 +38,16 @@ def test_a_table_for_a_spreadsheet(tmp_path):
     file.take_back()
     (row,) = LabelFile(path, Classify()).rows
     assert (row["text"], row["label"]) == ('a "b"\nc', "good")
+
+
+def test_a_table_that_a_spreadsheet_wrote_is_read_and_written_plainly(tmp_path):
+    path = tmp_path / "l.csv"
+    path.write_text("\ufefftext,id,label\ngr\u00fcn,1,good\n", "utf-8")
+    file = LabelFile(path, Classify())
+    assert file.rows == [{"text": "gr\u00fcn", "id": "1", "label": "good"}]
+    file.add(TABLE, Proposal(0), "bad")
+    text = 'text,id,label\r\ngr\u00fcn,1,good\r\n"gr\u00fcn, ja",7,bad\r\n'
+    assert path.read_bytes() == text.encode()
 
 
 def test_the_label_has_the_column_that_was_asked_for(tmp_path):

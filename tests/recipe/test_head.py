@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from adaptkit.recipes import classify, tag
+from adaptkit.recipes import chat, classify, decide, embed, tag
 
 from adaptkit import AdaptkitError
 from adaptkit.models.untrained.scratch import make_model
+from adaptkit.recipe.parser import parse_recipe
+from adaptkit.recipe.prepare import prepare
+from adaptkit.tasks.answer import Answer
+from adaptkit.tasks.decide import Decide
 from tests.helpers.messages import messages
 
 
@@ -111,6 +115,34 @@ def test_other_starts(coloured, capsys, start, said):
 def test_an_unknown_start_is_refused(coloured):
     with pytest.raises(AdaptkitError, match="did you mean 'probe'"):
         classify.main([*coloured, "--head_start", "prob", "--overwrite_output_dir"])
+
+
+@pytest.mark.parametrize(
+    "recipe, words, message",
+    [
+        (decide, "--head_start probe", "probe would not be used: decide with --encoder bi has no"),
+        (
+            decide,
+            "--encoder cross --head_start prior",
+            "prior would not.*decide with --encoder cro",
+        ),
+        (embed, "--head_start probe", "embed has no linear head.*as classify, relate, score and t"),
+        (decide, "--head_learning_rate 1e-3", "decide with --encoder bi has no new head"),
+        (chat, "--head_learning_rate 1e-3", "chat has no new head. Leave it out; --learning_rate"),
+    ],
+)
+def test_flags_of_a_head_that_there_is_not_are_refused(tmp_path, recipe, words, message):
+    with pytest.raises(AdaptkitError, match=message):
+        recipe.main(["--output_dir", str(tmp_path / "out"), *words.split()])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_head_that_has_no_use_for_a_probe_may_have_its_rate(tmp_path):
+    words = ["--output_dir", str(tmp_path / "out"), "--head_learning_rate", "1e-3"]
+    prepared = prepare(parse_recipe(Decide, [*words, "--encoder", "cross"], ""))
+    assert prepared.arguments.head_learning_rate == 1e-3
+    words += ["--head_start", "random"]
+    assert prepare(parse_recipe(Answer, words, "")).arguments.head_start == "random"
 
 
 def test_a_warm_start_reads_what_its_head_reads(coloured, tmp_path, capsys):

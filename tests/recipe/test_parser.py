@@ -6,9 +6,29 @@ import pytest
 from transformers import TrainingArguments
 
 from adaptkit import AdaptkitError
-from adaptkit.recipe.parser import ELSEWHERE, parse_recipe, recipe_flags
+from adaptkit.recipe.arguments import StudentArguments
+from adaptkit.recipe.parser import ELSEWHERE, make_parser, parse_recipe, recipe_flags
 from adaptkit.tasks.classify import Classify
+from adaptkit.tasks.registry import find_task
 from adaptkit.training.defaults import DEFAULTS
+
+
+@pytest.mark.parametrize(
+    "name, hidden",
+    [
+        ("classify", set()),
+        ("relate", set()),
+        ("score", {"unlabelled_file"}),
+        ("decide", {"unlabelled_file", "head_start"}),
+        ("chat", {"unlabelled_file", "head_start"}),
+    ],
+)
+def test_help_leaves_out_what_a_task_has_no_use_for(name, hidden):
+    flags = recipe_flags(find_task(name))
+    assert {flag for flag, one in flags.items() if one.hidden} == hidden
+    shown = make_parser(flags, "").format_help()
+    assert {flag for flag in flags if f"--{flag} " not in shown} == hidden
+    assert not recipe_flags(find_task("score"), StudentArguments)["unlabelled_file"].hidden
 
 
 def test_flags_that_hang_together_follow_the_one_that_is_given(tmp_path):

@@ -117,6 +117,9 @@ def test_with_few_validation_rows_the_last_epoch_is_kept(tmp_path, bert, rows):
     [
         ("--fp16 true", "--fp16 needs a GPU; leave it out here"),
         ("--learning_rate inf", "--learning_rate is a finite number; it got inf"),
+        ("--head_learning_rate 0", "--head_learning_rate is more than 0; it got 0. Leave it out"),
+        ("--head_learning_rate=-0.1", "--head_learning_rate is more than 0; it got -0.1. Leave"),
+        ("--head_learning_rate nan", "--head_learning_rate is more than 0; it got nan. Leave it"),
         ("--weight_decay nan", "--weight_decay is a finite number; it got nan"),
     ],
 )

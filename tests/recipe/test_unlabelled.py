@@ -2,11 +2,18 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from adaptkit.recipes import classify, score
 
 from adaptkit import AdaptkitError
+from adaptkit.data.readers.options import Reading
+from adaptkit.data.readers.read import read
+from adaptkit.data.tables import Table
+from adaptkit.recipe.unlabelled import without_labels
+from adaptkit.tasks.classify import Classify
+from adaptkit.tasks.tag import Tag
 from tests.helpers.small import flags
 
 WORDS = {"good": ("fine", "lovely"), "bad": ("broken", "dreadful")}
@@ -66,3 +73,36 @@ def test_texts_that_are_all_known_are_no_help(files, tmp_path):
     known = ["--unlabelled_file", files[1]]
     with pytest.raises(AdaptkitError, match="all 8 texts are in the other rows already"):
         classify.main([*files, *known, "--output_dir", str(tmp_path / "out")])
+
+
+@pytest.mark.parametrize(
+    "column, guess",
+    [("Review", " Did you mean 'Review'? Columns"), ("body", "; it has id, body. Col")],
+)
+def test_a_column_of_another_name_is_said_with_what_to_do(files, tmp_path, column, guess):
+    """--text_column names it in all files, so to name the other one there is no help."""
+    words = ["--output_dir", str(tmp_path / "out"), "--text_column", "review"]
+    for place in (1, 3):
+        rows = Path(files[place]).read_text().replace('"text"', '"review"')
+        Path(files[place]).write_text(rows)
+    _write(tmp_path / "others.jsonl", [{"id": 1, column: "the lamp is fine"}])
+    with pytest.raises(AdaptkitError) as error:
+        classify.main([*files, *words])
+    said = str(error.value)
+    assert said.startswith(f"--unlabelled_file {tmp_path}/others.jsonl has no column 'review', ")
+    assert "(--text_column review); it has id, " in said
+    assert guess in said
+    assert said.endswith("rename one, or give texts alone as a .txt file, one a line.")
+    (tmp_path / "others.txt").write_text("the lamp is new\n")
+    files[5] = str(tmp_path / "others.txt")
+    task = Classify(columns={"text": "review"})
+    table = read(files[5], Reading(wanted=task.wanted()[:1]))
+    assert without_labels(task, table).rows == [{"text": "the lamp is new"}]
+
+
+def test_distillation_says_it_too():
+    table = Table([{"Text": "the lamp is fine"}], "others.csv")
+    with pytest.raises(AdaptkitError, match="--unlabelled_file others.csv has no.* mean 'Text'"):
+        without_labels(Tag(), table)
+    with pytest.raises(AdaptkitError, match="others.csv row 0"):
+        without_labels(Classify(), Table([{"text": ""}], "others.csv"))

@@ -1,5 +1,6 @@
 """Options that come with the row: how they are read, scored and answered."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,8 +8,7 @@ import pytest
 import torch
 from adaptkit.recipes import decide
 
-from adaptkit import AdaptkitError, Host, Predictor, load_base
-from adaptkit.data.splits import Splits
+from adaptkit import AdaptkitError, Host, Predictor, Splits, load_base
 from adaptkit.data.tables import Table
 from adaptkit.inference.predict import predict
 from adaptkit.models.tokenizer import load_tokenizer
@@ -133,10 +133,33 @@ def test_settings_that_are_refused():
     for settings, words in (
         ({"encoder": "cros"}, "did you mean 'cross'"),
         ({"pooling": "men"}, "did you mean 'mean'"),
+        ({"pooling": "last"}, "Known: first, mean"),
         ({"option_template": "it is"}, "has no {} for the option"),
     ):
         with pytest.raises(AdaptkitError, match=words):
             Decide(**settings)
+
+
+def _splits(*options):
+    """A row for each, with its own options if it has some."""
+    rows = [
+        {"text": f"{i} a", "label": "red"} | ({"options": own} if own else {})
+        for i, own in enumerate(options)
+    ]
+    return Splits(Table(rows, "rows.jsonl"))
+
+
+def test_options_that_no_row_needs_are_refused():
+    own, default = ["red", "green"], ["red", "blue"]
+    with pytest.raises(AdaptkitError, match="'blue'. would not be used: .* each of the 2 rows has"):
+        Decide(options=default).prepare(_splits(own, own), 1, 0)
+    some, task = Decide(options=default).prepare(_splits(own, None), 1, 0)
+    assert task.options == default
+    assert [row.get("options") for row in some.train.rows] == [own, None]
+    splits = dataclasses.replace(_splits(own, own), test=_splits(None).train)
+    assert Decide(options=default).prepare(splits, 1, 0)[1].options == default
+    with pytest.raises(AdaptkitError, match="no column 'option'"):
+        Decide(columns={"options": "option"}, options=default).prepare(_splits(None, None), 1, 0)
 
 
 @pytest.mark.parametrize("encoder", ["bi", "cross"])

@@ -8,9 +8,10 @@ from adaptkit.tasks.embed import Embed
 from tests.tasks.outputs import Outputs
 
 
-def test_each_text_must_find_its_own_pair(tokenizer):
+@pytest.mark.parametrize("pooling", ["first", "cls"])  # two words for the same
+def test_each_text_must_find_its_own_pair(tokenizer, pooling):
     """In-batch negatives, both ways, by the definition."""
-    task = Embed(pooling="cls", temperature=0.1)
+    task = Embed(pooling=pooling, temperature=0.1)
     states = torch.randn(6, 4, 8)
     vectors = functional.normalize(states[:, 0], dim=-1)
     cosines = vectors[:3] @ vectors[3:].T / 0.1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from adaptkit.data.tables import Table
-from adaptkit.errors import nearest, quoted
+from adaptkit.errors import AdaptkitError, nearest, quoted
 
 Options = dict[str, str]  # name -> text; without names of their own, options are their own names
 
@@ -65,6 +65,17 @@ def _checked(table: Table, index: int, options: dict[str, Any]) -> Options:
     if double := [text for text in texts if texts.count(text) > 1]:
         raise table.bad(index, f"the option {quoted(double[0])} is there twice.")
     return dict(zip(options, texts, strict=True))
+
+
+def check_options(options: Any) -> None:
+    """Refuse default options that are not two texts or more, or of which one is there twice."""
+    whole = isinstance(options, list) and len(options) > 1
+    if not whole or not all(isinstance(one, str) and one.strip() for one in options):
+        raise AdaptkitError(
+            f"--options takes two texts or more, each in quotes; it got {quoted(options)}."
+        )
+    if double := [one for one in options if options.count(one) > 1]:
+        raise AdaptkitError(f"--options has {quoted(double[0])} twice; give each option once.")
 
 
 def right_option(table: Table, index: int, column: str, options: Options | None, first: int) -> str:
