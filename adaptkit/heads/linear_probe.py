@@ -28,6 +28,7 @@ TOLERANCE = 1e-5  # of the gradient
 PATH_STEPS = 25  # for each strength: each starts where the one before ended
 PATH_TOLERANCE = 1e-3
 HALVINGS = 20  # of the search for how sure a map may be
+LEAST_SHARE = 0.05  # of its weights, however unsure: from nothing it would teach the base nothing
 LEAST_SPREAD = 1e-3  # of the size of the features: below, it is rounding
 LEAST = 1e-6  # of all weights and biases: a label may not occur in the rows
 
@@ -71,7 +72,7 @@ def soften(probe: LinearProbe, features: Tensor, targets: Tensor, loss: Loss) ->
         bias = probe.bias + (probe.weight - weight) @ centre
         return dataclasses.replace(probe, weight=weight, bias=bias)
 
-    low, high = 0.0, 1.0
+    low, high = LEAST_SHARE, 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         enough = float(loss(scaled(middle)(features), targets)) > probe.held_out
@@ -150,8 +151,8 @@ def choose_strength(
     totals = torch.zeros(len(STRENGTHS), len(SHARPNESS))
     path = [torch.zeros(outputs, features.shape[1] + 1, device=features.device)] * len(STRENGTHS)
     folds = list(_folds(targets, seed))
-    if not folds:  # a single row
-        return Chosen(STRENGTHS[0], 1.0, 0.0, path[0])
+    if not folds:
+        return _without_rows_to_leave_out(features, targets, loss, outputs)
     for fitted, held in folds:
         map_ = path[0] * 0
         for index, strength in enumerate(STRENGTHS):
@@ -170,16 +171,41 @@ def choose_strength(
     return Chosen(STRENGTHS[strength], SHARPNESS[sharpness], held_out, path[strength])
 
 
+def _without_rows_to_leave_out(
+    features: Tensor, targets: Tensor, loss: Loss, outputs: int
+) -> Chosen:
+    """What is taken where each label has one row: the order of the strongest regularisation.
+
+    How sure it is cannot be measured: halfway from the frequencies of the labels to certainty.
+    """
+    nothing = torch.zeros(outputs, features.shape[1] + 1, device=features.device)
+    bias = fit_bias(targets, loss, outputs)
+    half = float(loss(bias.expand(len(targets), -1), targets)) / 2
+    map_ = _fit(features, targets, loss, STRENGTHS[0], nothing)
+    scores = features @ map_[:, :-1].T
+
+    def distance(sharpness: float) -> float:
+        return abs(float(loss(sharpness * scores + map_[:, -1], targets)) - half)
+
+    return Chosen(STRENGTHS[0], min(SHARPNESS, key=distance), half, map_)
+
+
 def _folds(targets: Tensor, seed: int) -> Iterator[tuple[Tensor, ...]]:
-    """Rows to fit and rows held out; each label is spread over the folds."""
+    """Rows to fit and rows held out; each label is spread over the folds.
+
+    The only row of a label is never held out: nothing could be known of it.
+    """
     draw = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(targets), generator=draw)
+    only = torch.zeros(len(targets), dtype=torch.bool)
     if targets.ndim == 1 and not targets.is_floating_point():
         order = order[torch.argsort(targets.cpu()[order], stable=True)]
+        _, place, counts = targets.cpu().unique(return_inverse=True, return_counts=True)
+        only = counts[place] == 1
     fold = torch.empty(len(targets), dtype=torch.long)
     fold[order] = torch.arange(len(targets)) % FOLDS
     for number in range(1 if len(targets) >= ONE_FOLD else FOLDS):
-        held = fold == number
+        held = (fold == number) & ~only
         if held.any() and not held.all():
             yield tuple(rows.nonzero()[:, 0].to(targets.device) for rows in (~held, held))
 

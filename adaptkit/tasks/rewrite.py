@@ -37,7 +37,7 @@ class Rewrite(Language):
     small_model = "t5"
     recipe_flags = {
         "model_name_or_path": Flag(
-            None, "pretrained encoder-decoder (default: a small untrained one)"
+            None, "pretrained encoder-decoder (default: untrained, a small one is made)"
         )
     }
     changeable = ("source",)

@@ -1,5 +1,7 @@
 """Linear probes: against scikit-learn and closed forms."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -127,3 +129,35 @@ def test_a_probe_of_many_rows_is_hardly_softened():
     probe = fit_linear_probe(features, targets, F.cross_entropy, 3)
     soft = soften(probe, features, targets, F.cross_entropy)
     assert 0.7 < float(soft.weight.norm() / probe.weight.norm()) <= 1
+
+
+def test_one_row_a_label_orders_labels_and_is_half_sure():
+    """Left out, the only row of a label would say nothing but that it was left out."""
+    draw = torch.Generator().manual_seed(0)
+    centres = torch.randn(10, 64, generator=draw)
+    features, targets = centres + 0.1 * torch.randn(10, 64, generator=draw), torch.arange(10)
+    probe = fit_linear_probe(features, targets, F.cross_entropy, 10)
+    half = math.log(10) / 2
+    assert probe.held_out == pytest.approx(half, abs=1e-3)
+    assert float(F.cross_entropy(probe(features), targets)) == pytest.approx(half, rel=0.4)
+    others = centres + 0.1 * torch.randn(10, 64, generator=draw)
+    assert probe(others).argmax(1).tolist() == targets.tolist()
+    soft = soften(probe, features, targets, F.cross_entropy)
+    assert float(soft.weight.norm()) > 0.5 * float(probe.weight.norm())
+
+
+def test_the_only_row_of_a_label_is_not_left_out():
+    draw = torch.Generator().manual_seed(0)
+    centres = torch.randn(13, 64, generator=draw)
+    targets = torch.cat([torch.arange(3).repeat(30), torch.arange(3, 13)])
+    features = centres[targets] + 0.3 * torch.randn(100, 64, generator=draw)
+    with_single = fit_linear_probe(features, targets, F.cross_entropy, 13)
+    assert with_single.held_out < 0.05  # with the ten left out it is above 1
+
+
+def test_a_head_that_knows_nothing_still_has_weights():
+    draw = torch.Generator().manual_seed(0)
+    features, targets = torch.randn(40, 64, generator=draw), torch.arange(40) % 4
+    probe = fit_linear_probe(features, targets, F.cross_entropy, 4)
+    soft = soften(probe, features, targets, F.cross_entropy)
+    assert float(soft.weight.norm()) >= 0.049 * float(probe.weight.norm()) > 0

@@ -1,0 +1,94 @@
+"""A GGUF file as a base: converted once, by transformers, to an ordinary folder in a cache.
+
+A GGUF file (of llama.cpp) holds weights, mostly in blocks of few bits, the tokenizer and the chat
+template. transformers reads both with the package gguf. Reading takes a while and packed weights
+cannot be adapted everywhere, so the folder with whole weights is kept. It is found again by what
+the file holds, so a file that changes is converted anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.utils.atomic_files import new_version
+from adaptkit.utils.processes import log_main
+
+SUFFIX = ".gguf"
+MAGIC = b"GGUF"
+SAMPLE = 1 << 20  # bytes at both ends by which a file is known
+DTYPES = {"F32": "float32", "F16": "float16"}  # all else becomes bfloat16
+
+
+def is_gguf(name: str) -> bool:
+    """True for the path of a GGUF file, existing or not."""
+    return name.lower().endswith(SUFFIX)
+
+
+def converted(file: str | Path) -> Path:
+    """The folder of a GGUF file's model; made if it is not in the cache yet.
+
+    Raises:
+        AdaptkitError: there is no such file, it is no GGUF file, its architecture is not known to
+            transformers, or the package gguf is missing.
+    """
+    file = Path(file).expanduser()
+    folder = cache_folder() / f"{file.stem}-{_known_by(file)}"
+    if not (folder / "config.json").is_file():
+        _convert(file, folder)
+    return folder
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: `$ADAPTKIT_CACHE`, or adaptkit's folder beside the Hub's."""
+    from huggingface_hub.constants import HF_HOME
+
+    return Path(os.environ.get("ADAPTKIT_CACHE") or Path(HF_HOME) / "adaptkit") / "gguf"
+
+
+def _known_by(file: Path) -> str:
+    """A short hash of a file's size and both of its ends."""
+    try:
+        with file.open("rb") as opened:
+            first = opened.read(SAMPLE)
+            size = opened.seek(0, os.SEEK_END)
+            opened.seek(max(0, size - SAMPLE))
+            last = opened.read(SAMPLE)
+    except OSError as problem:
+        raise AdaptkitError(f"cannot read {file}: {problem.strerror}.") from problem
+    if first[: len(MAGIC)] != MAGIC:
+        raise AdaptkitError(f"{file} is no GGUF file: it does not begin with 'GGUF'.")
+    return hashlib.sha256(b"%d" % size + first + last).hexdigest()[:16]
+
+
+def _convert(file: Path, folder: Path) -> None:
+    if find_spec("gguf") is None:
+        raise AdaptkitError(
+            f"{file}: reading GGUF files needs the package gguf; pip install 'adaptkit[gguf]'."
+        )
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    log_main(f"converting {file.name} once, to {folder}")
+    place: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent)}
+    place["gguf_file"] = file.name
+    model = AutoModelForCausalLM.from_pretrained(
+        **place, dtype=_dtype(file), quantization_config=GgufConfig(dequantize=True)
+    )
+    tokenizer = AutoTokenizer.from_pretrained(**place)
+    with new_version(folder) as staged:
+        model.save_pretrained(staged)
+        tokenizer.save_pretrained(staged)
+
+
+def _dtype(file: Path) -> str:
+    """The dtype that holds the matrices of a file: theirs, or bfloat16 for those of few bits."""
+    from gguf import GGUFReader
+
+    tensors = GGUFReader(file).tensors
+    kinds = Counter(one.tensor_type.name for one in tensors if len(one.shape) > 1)
+    return DTYPES.get(kinds.most_common(1)[0][0], "bfloat16") if kinds else "bfloat16"
