@@ -26,6 +26,7 @@ from adaptkit.recipe.parser import Parsed
 from adaptkit.recipe.steps import Prepared
 from adaptkit.recipe.unlabelled import read_unlabelled
 from adaptkit.tasks.base import Task
+from adaptkit.tasks.language import Language
 from adaptkit.training.checkpoints import STATE, is_whole, last_whole_checkpoint
 from adaptkit.training.defaults import (
     DEFAULTS,
@@ -221,7 +222,8 @@ def _settle(
     given = parsed.given | ({"num_train_epochs"} if "max_steps" in parsed.given else set())
     probed = trains_beside_probe(arguments, task)
     defaults = defaults | task.training_defaults(splits)
-    by_data, notes = data_defaults(len(splits.train), judged, choose, given, probed)
+    pretrained = isinstance(task, Language) and bool(arguments.model_name_or_path)
+    by_data, notes = data_defaults(len(splits.train), judged, choose, given, probed, pretrained)
     by_data["metric_for_best_model"] = task.best_metric
     training = parsed.make_training(**(defaults | by_data))
     if (

@@ -97,6 +97,7 @@ def data_defaults(
     choose: bool = False,
     given: Collection[str] = frozenset(),
     probed: bool = False,
+    pretrained: bool = False,
 ) -> tuple[dict[str, Any], list[str]]:
     """Defaults for few rows (batch size, epochs, best or last epoch), with notes that explain them.
 
@@ -105,8 +106,9 @@ def data_defaults(
         choose: keep the best epoch if there are any validation rows, however few.
         given: the flags that the user set, which override these defaults.
         probed: the head of a text classifier starts from a probe.
+        pretrained: nothing but the adapter is new, as where a language model goes on writing.
     """
-    found: dict[str, Any] = small_data_defaults(train, probed)
+    found: dict[str, Any] = {} if pretrained else small_data_defaults(train, probed)
     notes = []
     words = {"per_device_train_batch_size": "batches of {}", "num_train_epochs": "{} epochs"}
     shown = [words[name].format(found[name]) for name in words if name in found.keys() - given]

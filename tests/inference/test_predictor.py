@@ -75,6 +75,8 @@ def test_what_lies_in_the_folder_moves_with_it(tmp_path, rows, bert):
         "label",
         "--max_new_tokens",
         "2",
+        "--model_name_or_path",
+        "untrained",
         *TWO_STEPS,
     ]
     chat.main([*talk, "--output_dir", str(tmp_path / "chat")])
