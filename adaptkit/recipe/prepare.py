@@ -17,7 +17,7 @@ from adaptkit.data.readers.options import Reading
 from adaptkit.data.sources import load_splits
 from adaptkit.data.splits import Splits
 from adaptkit.errors import AdaptkitError, quoted
-from adaptkit.models.objective import language_objective
+from adaptkit.models.objective import language_objective, model_kind
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.auto import choose_method
 from adaptkit.recipe.data_checks import check_one_text, check_overlap
@@ -27,6 +27,7 @@ from adaptkit.recipe.steps import Prepared
 from adaptkit.recipe.unlabelled import read_unlabelled
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.language import Language
+from adaptkit.tasks.rewrite import DECODER
 from adaptkit.training.checkpoints import STATE, is_whole, last_whole_checkpoint
 from adaptkit.training.defaults import (
     DEFAULTS,
@@ -110,16 +111,32 @@ RESUME_HINT = (
 def make_task(parsed: Parsed, arguments: RecipeArguments) -> Task:
     """The task with the columns and settings from the flags."""
     columns = dict(parsed.task.embedded) if arguments.embedded() else {}
-    settings = dict(parsed.settings)
-    if "objective" in settings and settings["objective"] is None:
-        model, kind = arguments.model_name_or_path, settings.get("model_type", "")
-        settings["objective"] = arguments.default_objective() or language_objective(model, kind)
+    settings = _for_model(parsed, arguments)
     task = parsed.task(columns=columns | parsed.columns, **settings)
     part_of: dict[str, str] = {}
     for part in task.parts:
         if (column := task.column(part)) and (other := part_of.setdefault(column, part)) != part:
             raise AdaptkitError(f"--{other}_column and --{part}_column are both {quoted(column)}.")
     return task
+
+
+def _for_model(parsed: Parsed, arguments: RecipeArguments) -> dict[str, Any]:
+    """The task's settings, with those that the model decides."""
+    settings, model = dict(parsed.settings), arguments.model_name_or_path
+    if "objective" in settings and settings["objective"] is None:
+        kind = settings.get("model_type", "")
+        settings["objective"] = arguments.default_objective() or language_objective(model, kind)
+    if settings.get("model_kind") == "auto":
+        settings["model_kind"] = model_kind(model)
+    if settings.get("model_kind") == DECODER:
+        if "no_repeat_ngram_size" in parsed.given:
+            raise AdaptkitError(
+                "--no_repeat_ngram_size goes with an encoder-decoder: over a decoder it would keep "
+                "the words of the source out of the target."
+            )
+        settings |= {"no_repeat_ngram_size": 0}
+        settings |= {} if "num_beams" in parsed.given else {"num_beams": 1}
+    return settings
 
 
 def _checked(parsed: Parsed) -> RecipeArguments:

@@ -75,6 +75,13 @@ class Language(Task):
         return answer["text"]
 
 
+def ends(tokenizer: Any, model: Any) -> list[int] | None:
+    """The tokens at which a decoder stops: the tokenizer's last one, and the base's own."""
+    own = model.generation_config.eos_token_id
+    found = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+    return sorted(found) or None
+
+
 def perplexity(outputs: np.ndarray) -> dict[str, float]:
     """Perplexity over all tokens that carry loss, each counted once.
 

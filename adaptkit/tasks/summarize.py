@@ -25,10 +25,15 @@ class Summarize(Rewrite):
     )
 
     name = "summarize"
+    request = "Summarize the following text.\n\n"
     parts = {"text": "text", "summary": "summary"}
     label_parts = ("summary",)
-    recipe_flags = Rewrite.recipe_flags | {
-        "max_seq_length": Flag(256, "maximum length of the source text in tokens", int)
+    recipe_flags = {
+        "model_name_or_path": Flag(
+            "SmolLM2-135M-Instruct",
+            "pretrained chat model or encoder-decoder; untrained: a small encoder-decoder is made",
+        ),
+        "max_seq_length": Flag(256, "maximum length of the source text in tokens", int),
     }
     sides = ("text", "summary")
     reported = (

@@ -31,6 +31,7 @@ class Translate(Rewrite):
     )
 
     name = "translate"
+    request = "Translate the following text.\n\n"
     parts = {"source": "source", "target": "target"}
     label_parts = ("target",)
     embedded = {"source": "text", "target": "chinese"}

@@ -32,6 +32,7 @@ SHORT = {
     "translate": ["--num_beams", "2", "--max_target_length", "12"],
     "summarize": ["--num_beams", "2", "--max_target_length", "12"],
 }
+SHORT["summarize"] += ["--model_name_or_path", "untrained"]
 SHORT["embed"] = ["--max_seq_length", "32"]
 SHORT["chat"] = ["--max_new_tokens", "8", "--num_generated", "8"]
 SHORT["chat"] += ["--model_name_or_path", "untrained"]
