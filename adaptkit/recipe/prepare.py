@@ -238,7 +238,6 @@ def _settle(
     choose = choose or bool(arguments.early_stopping_patience)
     given = parsed.given | ({"num_train_epochs"} if "max_steps" in parsed.given else set())
     probed = trains_beside_probe(arguments, task)
-    defaults = defaults | task.training_defaults(splits)
     pretrained = isinstance(task, Language) and bool(arguments.model_name_or_path)
     by_data, notes = data_defaults(len(splits.train), judged, choose, given, probed, pretrained)
     by_data["metric_for_best_model"] = task.best_metric

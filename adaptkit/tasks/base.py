@@ -133,10 +133,6 @@ class Task:
         """The same task with the labels of the training rows."""
         return self
 
-    def training_defaults(self, splits: Splits) -> dict[str, Any]:
-        """Trainer flags with another default for these rows."""
-        return {}
-
     def check_labels(self, table: Table) -> None:
         """Refuse rows with labels that the training rows do not have."""
 

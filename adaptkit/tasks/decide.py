@@ -26,8 +26,7 @@ from adaptkit.tasks.labels.options import (
 from adaptkit.tasks.registry import register_task
 
 ENCODERS = ("bi", "cross")
-SPLITS = ("auto", "option", "text")
-MANY = 20  # options, of which some can be held out
+SPLITS = ("text", "option")
 NOT_AN_OPTION = -100.0  # the score of what only fills a row up
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -41,10 +40,6 @@ class Decide(Task):
     them: an option is encoded once for all rows of a batch. A cross-encoder reads every pair of
     text and option (transformers' multiple choice head), which costs as many passes as there are
     options.
-
-    Training makes options that it does not see better for a while, and then worse, as it learns the
-    others by heart. So with many options those of the validation rows are held out, and the best
-    state is chosen among several of one epoch.
 
     options: those of rows without options of their own; by default the labels of the training rows.
     encoder: bi or cross. pooling, temperature: of the bi-encoder, as in `Embed`.
@@ -67,9 +62,9 @@ class Decide(Task):
     first_option: int = flag(0, "where labels are numbers: that of the first option, 0 or 1")
 
     split_by: str = flag(
-        "auto",
-        "what is not on both sides of a split: option, text, or auto: option, if the training "
-        f"labels are the options and at least {MANY}",
+        "text",
+        "what is on one side of a split only: text, or option, so that validation rows have "
+        "options that training does not see",
         stored=False,
     )
 
@@ -157,23 +152,12 @@ class Decide(Task):
 
     @property
     def how_split(self) -> str:  # type: ignore[override]
-        return "no option on both sides" if self._by_option else Task.how_split
-
-    @property
-    def _by_option(self) -> bool:
-        many = len(self.options or ()) >= MANY
-        return self.split_by == "option" or (self.split_by == "auto" and many)
+        return f"no {self.split_by} on both sides"
 
     def groups(self, table: Table) -> list[str]:
-        return [row["label"] for row in table.rows] if self._by_option else super().groups(table)
-
-    def training_defaults(self, splits: Splits) -> dict[str, Any]:
-        """One epoch with ten evaluations if these are on options that training does not see."""
-        held_out = _labels_of(splits.validation) if splits.validation else set()
-        if not held_out or held_out & _labels_of(splits.train):
-            return {}
-        tenths = {"eval_strategy": "steps", "eval_steps": 0.1}
-        return tenths | {"num_train_epochs": 1, "lr_scheduler_type": "constant_with_warmup"}
+        if self.split_by == "option":
+            return [row["label"] for row in table.rows]
+        return super().groups(table)
 
     def check_labels(self, table: Table) -> None:
         for index, row in enumerate(table.rows):

@@ -205,14 +205,12 @@ def _labels(table):
     return {row["label"] for row in table.rows}
 
 
-def test_many_options_are_held_out_of_training(bert):
-    splits, task = Decide().prepare(Splits(_many()), seed=1)
-    assert splits.validation is not None
+def test_options_are_held_out_of_training(bert):
+    splits, task = Decide(split_by="option").prepare(Splits(_many()), seed=1)
     train, validation = _labels(splits.train), _labels(splits.validation)
     assert not train & validation
     assert train | validation == set(MANY)
     assert "no option on both sides" in splits.notes[-1]
-    assert task.training_defaults(splits)["num_train_epochs"] == 1
     tokenizer = load_tokenizer(bert)
     learned = task.encode(splits.train, tokenizer, 32, train=True)
     judged = task.encode(splits.validation, tokenizer, 32)
@@ -220,19 +218,10 @@ def test_many_options_are_held_out_of_training(bert):
     assert {len(one) for one in judged["option_ids"]} == {24}
 
 
-@pytest.mark.parametrize("settings", [{"split_by": "text"}, {"options": MANY, "split_by": "text"}])
-def test_options_on_both_sides_where_that_is_asked_for(settings):
-    splits, task = Decide(**settings).prepare(Splits(_many()), seed=1)
+def test_by_default_only_texts_are_on_one_side():
+    splits, _ = Decide().prepare(Splits(_many()), seed=1)
     assert _labels(splits.validation) & _labels(splits.train)
-    assert task.training_defaults(splits) == {}
-
-
-def test_few_options_are_not_held_out():
-    few = Table([row for row in _many().rows if row["label"] in MANY[:10]], "rows")
-    splits, _ = Decide().prepare(Splits(few), seed=1)
-    assert _labels(splits.validation) & _labels(splits.train)
-    splits, _ = Decide(split_by="option").prepare(Splits(few), seed=1)
-    assert not _labels(splits.validation) & _labels(splits.train)
+    assert "no text on both sides" in splits.notes[-1]
 
 
 def test_an_adapter_that_is_worse_than_the_base_is_told(tmp_path, capsys):

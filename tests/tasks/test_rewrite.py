@@ -59,7 +59,7 @@ def test_source_and_target_are_cut_at_their_ends(llama):
     first, second = (
         tokenizer.decode(tokenizer(long["text"])["input_ids"][:count]) for count in (5, 2)
     )
-    read = tokenizer.decode([token for token in row["input_ids"]])
+    read = tokenizer.decode(row["input_ids"])
     assert f"{Summarize.request}{first}" in read
     assert f"{first}{first.split()[0]}" not in read
     learned = tokenizer.decode([token for token in row["labels"] if token != -100])
