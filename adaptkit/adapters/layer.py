@@ -16,6 +16,7 @@ of the map or of the norm.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -107,6 +108,21 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
         device = next(self.base_layer.parameters()).device
         self.adaptkit_weights[adapter] = weights if _is_meta(weights) else weights.to(device)
         self.adaptkit_attachments[adapter] = attachments
+
+    def serve(self) -> None:
+        """Compute what a host computes: each method in its served form, with weights for it."""
+        for adapter, attachments in self.adaptkit_attachments.items():
+            weights, served = nn.ParameterDict(), []
+            for one in attachments:
+                given = {
+                    name: self.adaptkit_weights[adapter][own].detach()
+                    for name, own in one.weight_names.items()
+                }
+                for name, tensor in one.method.to_served(given).items():
+                    weights[one.weight_name(name)] = nn.Parameter(tensor, requires_grad=False)
+                served.append(dataclasses.replace(one, method=one.method.served()))
+            self.adaptkit_weights[adapter] = weights
+            self.adaptkit_attachments[adapter] = served
 
     def set_adapter(self, *args, **kwargs) -> None:
         super().set_adapter(*args, **kwargs)
