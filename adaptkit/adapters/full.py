@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, task_of
-from adaptkit.data.conversations import template_of
+from adaptkit.data.conversations.rendering import template_of
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json

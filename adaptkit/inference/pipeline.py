@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 from transformers import Pipeline
 
-from adaptkit.data.conversations import check_limits, template_of
+from adaptkit.data.conversations.rendering import check_limits, template_of
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.inference.predictor import Predictor
