@@ -73,7 +73,7 @@ def _pipeline(predictor: Predictor) -> Any:
         check_limits(tokenizer)  # transformers has none
         tokenizer.chat_template = template_of(tokenizer, task.system)
         return transformers_pipeline(
-            "text-generation", **shared, do_sample=False, max_new_tokens=task.max_new_tokens
+            "text-generation", **shared, **task.generation(tokenizer, predictor.model)
         )
     if task.name == "pretrain":
         return transformers_pipeline(

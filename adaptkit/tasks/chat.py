@@ -9,6 +9,7 @@ from typing import Any
 
 from adaptkit.data.collate import IGNORED, by_column
 from adaptkit.data.conversations.checks import check_template
+from adaptkit.data.conversations.ends import turn_ends
 from adaptkit.data.conversations.examples import encode_conversation, pack
 from adaptkit.data.conversations.rendering import ROLES, render
 from adaptkit.data.conversations.turns import without_answer, without_greeting
@@ -231,9 +232,10 @@ class Chat(Language):
         return [tokenizer(text, add_special_tokens=False)["input_ids"][-room:] for text in texts]
 
     def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
-        """End a turn at the tokenizer's last token, or at one where the base itself stops."""
+        """End a turn where its template does, at the tokenizer's end, or where the base stops."""
         own = model.generation_config.eos_token_id
-        ends = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+        own = own if isinstance(own, list) else [own]
+        ends = {tokenizer.eos_token_id, *own, *turn_ends(tokenizer)} - {None}
         return {
             "max_new_tokens": self.max_new_tokens,
             "do_sample": False,
