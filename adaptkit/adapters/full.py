@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, task_of
-from adaptkit.data.conversations import template_of
+from adaptkit.data.conversations.rendering import template_of
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
@@ -100,7 +100,8 @@ def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
     """Write model, tokenizer and card to `folder`, atomically.
 
     The card's base is the folder itself, so the folder can be moved. A chat's tokenizer keeps the
-    template that was trained with, with its system message for conversations that have none.
+    template that was trained with, with its system message for conversations that have none, and
+    the model's generation settings name the tokens that end its answers.
     """
     known: dict[str, Any] = {
         "method": FULL,
@@ -119,21 +120,23 @@ def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
         model.config.problem_type = task.problem_type  # how transformers' pipelines read outputs
     # what is left of an adapter would make transformers load that instead
     version = new_version(folder, without=(CONFIG, WEIGHTS))
-    with version as staged, _trained_template(tokenizer, task):
+    with version as staged, _as_trained(model, tokenizer, task):
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)
         write_json(staged / CARD, dataclasses.asdict(dataclasses.replace(card, **known)))
 
 
 @contextmanager
-def _trained_template(tokenizer: Any, task: Any) -> Iterator[None]:
-    """The tokenizer with the chat template of a chat's training, and its system message in it."""
+def _as_trained(model: Any, tokenizer: Any, task: Any) -> Iterator[None]:
+    """A chat's tokenizer with the template of its training, and its model with the turns' ends."""
     if task is None or task.name != "chat":
         yield
         return
-    before = tokenizer.chat_template
+    settings = model.generation_config
+    before = tokenizer.chat_template, settings.eos_token_id
     tokenizer.chat_template = template_of(tokenizer, task.system)
+    settings.eos_token_id = task.generation(tokenizer, model)["eos_token_id"]
     try:
         yield
     finally:
-        tokenizer.chat_template = before
+        tokenizer.chat_template, settings.eos_token_id = before

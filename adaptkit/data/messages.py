@@ -56,6 +56,10 @@ def _message(table: Table, index: int, given: Any) -> Message:
     message = {key: value for key, value in given.items() if value is not None}
     if isinstance(message.get("content"), list):
         message["content"] = "".join(_text(table, index, part) for part in message["content"])
+    if refused := message.pop("refusal", None):
+        if message.get("content") or not isinstance(refused, str):
+            raise table.bad(index, "a message holds a content and a refusal; leave one.")
+        message["content"] = refused
     if lost := [key for key in (*MEDIA, "function_call") if message.get(key)]:
         instead = "give tool_calls" if lost[0] == "function_call" else "chat reads texts only"
         raise table.bad(index, f"a message of {given['role']!r} holds {lost[0]}: {instead}.")
@@ -104,10 +108,10 @@ def _text(table: Table, index: int, part: Any) -> str:
     if isinstance(part, str):
         return part
     kind = part.get("type", "text") if isinstance(part, dict) else None
-    if kind != "text" or not isinstance(part.get("text"), str):
+    if kind not in ("text", "refusal") or not isinstance(part.get(kind), str):
         what = f"a part of type {kind!r}" if kind else str(part)[:40]
         raise table.bad(index, f"a message holds {what}; chat reads texts only, without images.")
-    return part["text"]
+    return part[kind]
 
 
 def _with_loss(table: Table, index: int, message: Message) -> Message:
@@ -131,14 +135,22 @@ def _calls(table: Table, index: int, calls: Any) -> list[dict[str, Any]]:
         raise table.bad(
             index, f"tool_calls should be a list of objects; they are {str(calls)[:80]}."
         )
-    return [_without_none(call) | _call(call) for call in calls]
+    return [_without_none(call) | _call(table, index, call) for call in calls]
 
 
-def _call(call: dict[str, Any]) -> dict[str, Any]:
+def _call(table: Table, index: int, call: dict[str, Any]) -> dict[str, Any]:
     function = call.get("function", call)
-    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+    if not isinstance(function, dict) or "arguments" not in function:
         return {}
-    parsed = _without_none(function) | {"arguments": _json(function["arguments"])}
+    given = function["arguments"]
+    arguments = _json(given.strip() or "{}") if isinstance(given, str) else given
+    arguments = {} if arguments is None else arguments
+    if not isinstance(arguments, dict):
+        raise table.bad(
+            index,
+            f"the arguments of a tool call should be a JSON object; they are {str(given)[:80]!r}.",
+        )
+    parsed = _without_none(function) | {"arguments": arguments}
     return {"function": parsed} if "function" in call else parsed
 
 

@@ -33,7 +33,7 @@ from adaptkit.host.rows import (
 )
 from adaptkit.host.slots import LoadedAdapter, Slots
 from adaptkit.inference.predict import stack_rows
-from adaptkit.tasks.language import write
+from adaptkit.tasks.language import before_end, write
 
 
 class Engine:
@@ -154,8 +154,11 @@ class Engine:
             ]
         answers: dict[int, Answer] = {}
         for key, pairs in by_settings.items():
-            self.write([item for _, item in pairs], batch_size, json.loads(key))
-            answers |= {row.index: Text(self.text(item.found)) for row, item in pairs}
+            settings = json.loads(key)
+            self.write([item for _, item in pairs], batch_size, settings)
+            answers |= {
+                row.index: Text(self.text(before_end(item.found, settings))) for row, item in pairs
+            }
         return answers
 
     def _prompts(

@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 from transformers import Pipeline
 
-from adaptkit.data.conversations import check_limits, template_of
+from adaptkit.data.conversations.rendering import check_limits, template_of
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.inference.predictor import Predictor
@@ -73,7 +73,7 @@ def _pipeline(predictor: Predictor) -> Any:
         check_limits(tokenizer)  # transformers has none
         tokenizer.chat_template = template_of(tokenizer, task.system)
         return transformers_pipeline(
-            "text-generation", **shared, do_sample=False, max_new_tokens=task.max_new_tokens
+            "text-generation", **shared, **task.generation(tokenizer, predictor.model)
         )
     if task.name == "pretrain":
         return transformers_pipeline(

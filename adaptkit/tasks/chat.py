@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
 from adaptkit.data.collate import IGNORED, by_column
-from adaptkit.data.conversations import (
-    ROLES,
-    check_template,
-    encode_conversation,
-    pack,
-    render,
-    without_answer,
-)
+from adaptkit.data.conversations.checks import check_template
+from adaptkit.data.conversations.ends import turn_ends
+from adaptkit.data.conversations.examples import encode_conversation, pack
+from adaptkit.data.conversations.rendering import ROLES, render
+from adaptkit.data.conversations.turns import without_answer, without_greeting
 from adaptkit.data.messages import (
     Message,
     content_of,
@@ -30,6 +29,7 @@ from adaptkit.metrics.row_scores import RowScores, mean_rows
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language
 from adaptkit.tasks.registry import register_task
+from adaptkit.utils.processes import is_main
 
 SHAREGPT_COLUMNS = ("conversations", "conversation")  # columns of messages
 CONTEXTS = ("input", "context")  # columns of a text below the prompt, as Alpaca and Dolly call it
@@ -115,6 +115,10 @@ class Chat(Language):
                 raise table.bad(index, "there is a system message and a column system; leave one.")
             if self.system and talk[0]["role"] != "system":
                 talk = [{"role": "system", "content": self.system}, *talk]
+            if not without_answer(talk):
+                raise table.bad(
+                    index, "there is nothing before the answer: no question, no system."
+                )
             if labelled and talk[-1]["role"] != "assistant":
                 raise table.bad(
                     index,
@@ -189,8 +193,8 @@ class Chat(Language):
         """
         examples = _each(
             table,
-            lambda row: encode_conversation(row["messages"], tokenizer, max_length, row["tools"]),
-            lambda row: check_template(tokenizer, row["messages"], row["tools"]),
+            tokenizer,
+            lambda talk, tools: encode_conversation(talk, tokenizer, max_length, tools),
         )
         rows = [example | {"_row": owner} for owner, own in enumerate(examples) for example in own]
         if train:
@@ -213,9 +217,7 @@ class Chat(Language):
 
     def prompts(self, model, table: Table, tokenizer, max_length: int) -> list[list[int]]:
         texts = _each(
-            table,
-            lambda row: render(tokenizer, without_answer(row["messages"]), True, row["tools"]),
-            lambda row: check_template(tokenizer, row["messages"], row["tools"]),
+            table, tokenizer, lambda talk, tools: render(tokenizer, talk, True, tools), asked=True
         )
         positions = (
             getattr(model.config, "max_position_embeddings", None)
@@ -230,9 +232,10 @@ class Chat(Language):
         return [tokenizer(text, add_special_tokens=False)["input_ids"][-room:] for text in texts]
 
     def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
-        """End a turn at the tokenizer's last token, or at one where the base itself stops."""
+        """End a turn where its template does, at the tokenizer's end, or where the base stops."""
         own = model.generation_config.eos_token_id
-        ends = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
+        own = own if isinstance(own, list) else [own]
+        ends = {tokenizer.eos_token_id, *own, *turn_ends(tokenizer)} - {None}
         return {
             "max_new_tokens": self.max_new_tokens,
             "do_sample": False,
@@ -298,18 +301,36 @@ class Chat(Language):
         ]
 
 
-def _each(table: Table, make: Any, check: Any) -> list[Any]:
-    """What `make` gives for each row that passes `check`.
+def _each(table: Table, tokenizer: Any, make: Any, asked: bool = False) -> list[Any]:
+    """What `make` gives for the messages and tools of each row, if the template writes them.
+
+    A greeting that the template does not write is left out, with a note.
+
+    Args:
+        asked: read the rows without their last answers, and none that carries loss.
 
     Raises:
         AdaptkitError: that of the first row, with file and line. Later rows are not tried: a
             template that refuses one may run long in each.
     """
-    found = []
+    found: list[Any] = []
+    known: set[Hashable] = set()
+    shorter = 0
     for index, row in enumerate(table.rows):
+        talk, tools = row["messages"], row["tools"]
+        if asked:
+            talk = [message | {"train": False} for message in without_answer(talk)]
         try:
-            check(row)
-            found.append(make(row))
+            read = without_greeting(tokenizer, talk, tools)
+            shorter += len(read) < len(talk)
+            check_template(tokenizer, read, tools, known)
+            found.append(make(read, tools))
         except AdaptkitError as problem:
             raise table.bad(index, str(problem)) from problem
+    if shorter and is_main():
+        print(
+            f"note: {table.source}: {shorter} conversations begin with the assistant, which the "
+            "base's chat template does not write; that is left out.",
+            file=sys.stderr,
+        )
     return found

@@ -58,15 +58,12 @@ class Language(Task):
     ) -> list[dict[str, Any]]:
         prompts = self.prompts(model, table, tokenizer, max_length)
         answers: list[dict[str, Any]] = [{} for _ in prompts]
+        settings = self.generation(tokenizer, model)
         for chosen in batches([len(ids) for ids in prompts], batch_size):
-            written = write(
-                model,
-                [prompts[i] for i in chosen],
-                tokenizer.pad_token_id,
-                self.generation(tokenizer, model),
-            )
+            written = write(model, [prompts[i] for i in chosen], tokenizer.pad_token_id, settings)
+            said = [before_end(ids, settings) for ids in written.tolist()]
             for i, text in zip(
-                chosen, tokenizer.batch_decode(written, skip_special_tokens=True), strict=True
+                chosen, tokenizer.batch_decode(said, skip_special_tokens=True), strict=True
             ):
                 answers[i] = {"text": text.strip()}
         return answers
@@ -131,6 +128,15 @@ def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, An
     with torch.no_grad(), disable_cudnn_sdpa():
         written = model.generate(**inputs, pad_token_id=pad, **settings)
     return written[:, width if behind else 0 :]
+
+
+def before_end(ids: list[int], settings: dict[str, Any]) -> list[int]:
+    """Generated ids without the first of the tokens that `settings` end an answer at, and the rest.
+
+    Not all of these are special tokens, which decoding leaves out.
+    """
+    ends = settings.get("eos_token_id") or ()
+    return ids[: next((i for i, token in enumerate(ids) if token in ends), len(ids))]
 
 
 def batches(lengths: list[int], size: int):

@@ -6,7 +6,7 @@ import pytest
 
 from adaptkit import AdaptkitError
 from adaptkit.data.chat_templates import TemplateLimit, render_template
-from adaptkit.data.conversations import check_limits, render
+from adaptkit.data.conversations.rendering import check_limits, render
 from tests.helpers.templates import ALTERNATES, DEAF, FILTERS, WITH_TOOLS
 from tests.helpers.tokenizers import byte_level
 

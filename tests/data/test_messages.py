@@ -40,8 +40,38 @@ def test_tool_calls_have_objects_as_arguments():
     assert read(given) == [
         {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": wanted}]}
     ]
-    odd = CALL | {"function": {"name": "look", "arguments": "no json"}}
-    assert read(given | {"tool_calls": [odd]})[0]["tool_calls"] == [odd]
+
+
+@pytest.mark.parametrize("nothing", ["", " ", "{}", "null", None])
+@pytest.mark.parametrize("flat", [False, True])
+def test_no_arguments_are_an_empty_object(nothing, flat):
+    function = {"name": "look", "arguments": nothing}
+    call = function if flat else {"function": function}
+    [found] = read({"role": "assistant", "tool_calls": [call]})[0]["tool_calls"]
+    assert (found if flat else found["function"]) == {"name": "look", "arguments": {}}
+
+
+@pytest.mark.parametrize("broken", ["no json", '{"for": ', "5", "[1]", ["x"], 0])
+def test_arguments_that_are_no_object_are_refused_by_line(broken):
+    call = {"function": {"name": "look", "arguments": broken}}
+    wanted = "^talks.jsonl:7: the arguments of a tool call should be a JSON object; they are"
+    with pytest.raises(AdaptkitError, match=wanted):
+        read({"role": "assistant", "tool_calls": [call]})
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {"content": ""}, {"content": None}, {"content": [{"type": "text", "text": ""}]}]
+)
+def test_a_refusal_is_what_the_assistant_says(content):
+    found = read({"role": "assistant", "refusal": "I will not.", **content})
+    assert found == [{"role": "assistant", "content": "I will not."}]
+
+
+def test_a_refusal_may_be_a_part():
+    parts = [{"type": "refusal", "refusal": "I will not."}]
+    assert read({"role": "assistant", "content": parts}) == [
+        {"role": "assistant", "content": "I will not."}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -61,6 +91,8 @@ def test_tool_calls_have_objects_as_arguments():
         ({"role": "assistant", "content": "x", "tool_calls": ["x"]}, "tool_calls should be a list"),
         ({"role": "assistant", "content": None}, 'a message should be {"role"'),
         ({"role": "user", "content": 3}, 'a message should be {"role"'),
+        ({"role": "assistant", "content": "x", "refusal": "y"}, "a content and a refusal"),
+        ({"role": "assistant", "content": "", "refusal": ["y"]}, "a content and a refusal"),
     ],
 )
 def test_what_would_be_lost_is_refused_by_line(message, said):

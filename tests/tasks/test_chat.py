@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from adaptkit import AdaptkitError, Table, adapt, load_base, load_tokenizer, read_table
 from adaptkit.data.collate import IGNORED
-from adaptkit.data.conversations import pack, render, template_of
+from adaptkit.data.conversations.examples import encode_conversation, pack
+from adaptkit.data.conversations.rendering import render, template_of
 from adaptkit.data.corpus import load_corpus
 from adaptkit.data.splits import Splits
 from adaptkit.host.rows import table_of
@@ -19,9 +20,9 @@ from adaptkit.inference.predict import predict
 from adaptkit.models.language.outputs import task_outputs
 from adaptkit.models.probe import check_packing, packing_leaks
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.tasks.chat import Chat, encode_conversation
+from adaptkit.tasks.chat import Chat
 from tests.helpers.files import write
-from tests.helpers.templates import WITH_TOOLS
+from tests.helpers.templates import ALTERNATES, WITH_TOOLS
 from tests.tiny import randomize, tiny
 
 TALK = [
@@ -321,6 +322,38 @@ def test_a_template_that_ignores_the_system_message_is_refused(llama):
     )
     table = task.read(Table([{"prompt": "Hi.", "completion": "Hello."}], "rows"))
     with pytest.raises(AdaptkitError, match=r"rows row 0: .* does not write the system message"):
+        task.encode(table, tokenizer, 64)
+
+
+def test_conversations_that_begin_with_the_assistant_are_read(llama, capsys):
+    """As ShareGPT's: the greeting is context, or is left out with a note; it is never learned."""
+    tokenizer, model = load_tokenizer(llama), load_base(llama, task="chat")
+    row = [{"from": "gpt", "value": "Hello."}, {"from": "human", "value": "Is it blue?"}]
+    row.append({"from": "gpt", "value": "It is."})
+    task = Chat()
+    table = task.read(Table([{"conversations": row}] * 2, "talks.jsonl"))
+    for template, greeted in ((CHATML, True), (ALTERNATES, False)):
+        tokenizer.chat_template = template
+        for encoded in task.encode(table, tokenizer, 64, train=True):
+            assert ("Hello" in tokenizer.decode(encoded["input_ids"])) == greeted
+            said = tokenizer.decode([one for one in encoded["labels"] if one != IGNORED])
+            assert said.split("<")[0].split() == ["It", "is."]
+        noted = capsys.readouterr().err
+        assert ("talks.jsonl: 2 conversations begin with the assistant" in noted) != greeted
+        for prompt in task.prompts(model, table, tokenizer, 64):
+            assert ("Hello" in tokenizer.decode(prompt)) == greeted
+    with pytest.raises(AdaptkitError, match="a row 0: there is nothing before the answer"):
+        task.read(Table([{"conversations": row[:1]}], "a"))
+
+
+def test_earlier_thoughts_do_not_keep_a_question_from_being_answered(llama):
+    """A template without thoughts leaves them out; nothing is learned here that would lack them."""
+    tokenizer, model, task = load_tokenizer(llama), load_base(llama, task="chat"), Chat()
+    tokenizer.chat_template = CHATML
+    thinks = TALK[2] | {"reasoning_content": "Hm."}
+    table = task.read(Table([{"messages": [*TALK[:2], thinks, *TALK[3:]]}], "a"))
+    assert len(task.prompts(model, table, tokenizer, 64)) == 1
+    with pytest.raises(AdaptkitError, match="a row 0: .* does not write reasoning_content"):
         task.encode(table, tokenizer, 64)
 
 

@@ -3,34 +3,18 @@
 import pytest
 
 from adaptkit import AdaptkitError
-from adaptkit.data.collate import IGNORED
-from adaptkit.data.conversations import check_template, encode_conversation, render
+from adaptkit.data.conversations.checks import check_template
+from adaptkit.data.conversations.examples import encode_conversation
+from adaptkit.data.conversations.rendering import render
+from tests.helpers.talks import ASK, CALLS, REPLY, SAY, SYSTEM, THINKS, TOOL, learned
 from tests.helpers.templates import ALTERNATES, DEAF, OPENS_THOUGHTS, WITH_TOOLS
 from tests.helpers.tokenizers import byte_level, slow
-
-ASK, SAY = {"role": "user", "content": "Is it blue?"}, {"role": "assistant", "content": "It is."}
-SYSTEM = {"role": "system", "content": "Be brief."}
-TOOL = {"type": "function", "function": {"name": "look", "parameters": {}}}
-CALLS = {"role": "assistant", "tool_calls": [{"function": {"name": "look", "arguments": {"x": 1}}}]}
-REPLY = {"role": "tool", "content": "blue"}
-THINKS = SAY | {"reasoning_content": "Hm."}
 
 
 def with_template(template):
     tokenizer = byte_level()
     tokenizer.bos_token, tokenizer.chat_template = "[CLS]", template
     return tokenizer
-
-
-def learned(tokenizer, row):
-    """The texts that carry loss."""
-    parts, before = [], None
-    for place, label in enumerate(row["labels"]):
-        if label != IGNORED:
-            parts = parts if before == place - 1 else [*parts, []]
-            parts[-1].append(label)
-            before = place
-    return [tokenizer.decode(part) for part in parts]
 
 
 def test_tools_and_calls_are_written_by_the_template_and_learned():
@@ -74,7 +58,8 @@ def test_turns_without_loss_are_read_and_not_learned(template, make):
         ([SYSTEM, ASK, SAY], None, "the system message"),
         ([ASK, SAY], [TOOL], "the tools"),
         ([ASK, CALLS], None, "tool_calls"),
-        ([ASK, CALLS, REPLY, SAY], None, "messages of 'tool'"),
+        ([ASK, CALLS, REPLY, SAY], None, "tool_calls"),
+        ([ASK, SAY, REPLY, SAY], None, "messages of 'tool'"),
         ([ASK, THINKS], None, "reasoning_content"),
     ],
 )
