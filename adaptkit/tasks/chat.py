@@ -9,7 +9,6 @@ from typing import Any
 
 from adaptkit.data.collate import IGNORED, by_column
 from adaptkit.data.conversations.checks import check_template
-from adaptkit.data.conversations.ends import turn_ends
 from adaptkit.data.conversations.examples import encode_conversation, pack
 from adaptkit.data.conversations.rendering import ROLES, render
 from adaptkit.data.conversations.turns import without_answer, without_greeting
@@ -27,7 +26,7 @@ from adaptkit.data.texts import text_at
 from adaptkit.errors import AdaptkitError
 from adaptkit.metrics.row_scores import RowScores, mean_rows
 from adaptkit.tasks.flags import Flag, flag
-from adaptkit.tasks.language import Language
+from adaptkit.tasks.language import Language, ends
 from adaptkit.tasks.registry import register_task
 from adaptkit.utils.processes import is_main
 
@@ -232,14 +231,10 @@ class Chat(Language):
         return [tokenizer(text, add_special_tokens=False)["input_ids"][-room:] for text in texts]
 
     def generation(self, tokenizer: Any, model: Any) -> dict[str, Any]:
-        """End a turn where its template does, at the tokenizer's end, or where the base stops."""
-        own = model.generation_config.eos_token_id
-        own = own if isinstance(own, list) else [own]
-        ends = {tokenizer.eos_token_id, *own, *turn_ends(tokenizer)} - {None}
         return {
             "max_new_tokens": self.max_new_tokens,
             "do_sample": False,
-            "eos_token_id": sorted(ends) or None,
+            "eos_token_id": ends(tokenizer, model),
         }
 
     def row_scores(self, answers, table: Table) -> RowScores:

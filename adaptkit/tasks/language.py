@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.data.collate import IGNORED
+from adaptkit.data.conversations.ends import turn_ends
 from adaptkit.data.tables import Table
 from adaptkit.tasks.base import Task
 from adaptkit.utils.terminal import progress
@@ -73,10 +74,10 @@ class Language(Task):
 
 
 def ends(tokenizer: Any, model: Any) -> list[int] | None:
-    """The tokens at which a decoder stops: the tokenizer's last one, and the base's own."""
+    """The tokens that end an answer: the chat template's, the tokenizer's, and the base's own."""
     own = model.generation_config.eos_token_id
-    found = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
-    return sorted(found) or None
+    own = own if isinstance(own, list) else [own]
+    return sorted({tokenizer.eos_token_id, *own, *turn_ends(tokenizer)} - {None}) or None
 
 
 def perplexity(outputs: np.ndarray) -> dict[str, float]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from adaptkit.data.alignment import tokens_of
 from adaptkit.data.collate import IGNORED, by_column
-from adaptkit.data.conversations import check_template, encode_conversation, render, tokens_of
+from adaptkit.data.conversations.checks import check_template
+from adaptkit.data.conversations.examples import encode_conversation
+from adaptkit.data.conversations.rendering import render
 from adaptkit.data.messages import Message
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
