@@ -218,8 +218,8 @@ def check_packing(model: Any) -> None:
     """
     if packing_leaks(model):
         raise AdaptkitError(
-            f"--packing: conversations would see each other in a {model.config.model_type}; "
-            "train without it."
+            f"--packing: conversations would see each other in a {model.config.model_type} with "
+            "this method; train without it."
         )
 
 

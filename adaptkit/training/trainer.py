@@ -144,8 +144,8 @@ class AdapterTrainer(Trainer):
 
     def _outputs(self, model, inputs):
         batch = {key: value for key, value in inputs.items() if key != "labels"}
-        bare, labels = bare_model(self.model), inputs["labels"]
-        return task_outputs(self.task, bare, batch, labels, model, self.in_one_piece)
+        labels, whole = inputs["labels"], self.in_one_piece
+        return task_outputs(self.task, self.model, batch, labels, model, whole)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = self._step(model, inputs, num_items_in_batch)

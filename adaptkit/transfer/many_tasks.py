@@ -235,13 +235,13 @@ class ManyTasksTrainer(AdapterTrainer):
     def _outputs(self, model, inputs):
         job = self.jobs[int(inputs["job"])]
         batch = {key: value for key, value in inputs.items() if key not in ("labels", "job")}
-        bare, labels = bare_model(job.model), inputs["labels"]
+        labels = inputs["labels"]
 
         def run(**read: Any) -> Any:
             outputs, self._s = model(int(inputs["job"]), **read)
             return outputs
 
-        return task_outputs(job.task, bare, batch, labels, run, self.in_one_piece)
+        return task_outputs(job.task, job.model, batch, labels, run, self.in_one_piece)
 
     def weights(self) -> list[float]:
         """The final weight of each task's loss."""
