@@ -224,6 +224,9 @@ class ManyTasksTrainer(AdapterTrainer):
     def task_of(self, inputs: dict[str, Any]) -> Task:
         return self.jobs[int(inputs["job"])].task
 
+    def model_of(self, inputs: dict[str, Any]) -> Any:
+        return self.jobs[int(inputs["job"])].model
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         job = int(inputs["job"])
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
