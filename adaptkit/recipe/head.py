@@ -78,7 +78,8 @@ def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadSt
         base: with a new head and without an adapter.
 
     Raises:
-        AdaptkitError: `--head_start` is unknown.
+        AdaptkitError: `--head_start` is unknown, or there are texts without labels that no probe
+            would read.
     """
     how = _how(encoded)
     if how == "random":
@@ -91,6 +92,8 @@ def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadSt
         start = start_from_probe(
             base, task, train, encoded.tokenizer, poolings, seed, encoded.unlabelled
         )
+    if start is None and encoded.unlabelled is not None:
+        raise _unlabelled_unused(base, task)
     if start is None:
         if start_from_prior(base, task, train):
             log_main("head: starts from the frequencies of the labels")
@@ -108,6 +111,17 @@ def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadSt
     log_main(f"head: starts from a linear probe of {rows} ({start.seconds:.1f} s{reads}){alone}")
     fill(base, start.soft)
     return dataclasses.replace(start, scores=scores)
+
+
+def _unlabelled_unused(base: Any, task: Task) -> AdaptkitError:
+    other = "Leave it out"
+    if not base.config.is_encoder_decoder:
+        other += ", or choose --pooling mean, first, last or max"
+    return AdaptkitError(
+        "--unlabelled_file would not be used: it helps the probe that a new head starts from, and "
+        f"with --pooling {getattr(task, 'pooling', NATIVE)} the head of this {type(base).__name__} "
+        f"is more than one linear map. {other}."
+    )
 
 
 def _score(model: Any, task: Task, split: EncodedSplit, tokenizer: Any) -> float:
