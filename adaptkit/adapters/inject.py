@@ -112,6 +112,7 @@ def make_config(method, base: nn.Module, head: list[str]) -> peft.PeftConfig:
     """The PEFT configuration of a method in any form, with the head in `modules_to_save`."""
     if isinstance(method, str) and method.startswith("peft:"):
         method = peft_method(method)
+        _check_saved(method, base)
     if isinstance(method, peft.PeftConfig) and not isinstance(method, AdaptConfig):
         check_start(getattr(method, "init_lora_weights", None))
         method = copy.copy(method)
@@ -130,6 +131,14 @@ def make_config(method, base: nn.Module, head: list[str]) -> peft.PeftConfig:
     return AdaptConfig(
         method=describe_method(as_methods(method), full=True), modules_to_save=head or None
     )
+
+
+def _check_saved(config: peft.PeftConfig, base: nn.Module) -> None:
+    """Refuse names of modules to save that a model does not have; PEFT ignores them."""
+    paths = [path for path, _ in base.named_modules() if path]
+    for name in getattr(config, "modules_to_save", None) or ():
+        if not any(path.endswith(name) for path in paths):  # as PEFT looks for them
+            raise unknown("module to save", name, {path.rpartition(".")[2] for path in paths})
 
 
 def head_modules(base: Any) -> list[str]:

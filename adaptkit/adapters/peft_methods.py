@@ -33,13 +33,17 @@ def peft_method(text: str) -> peft.PeftConfig:
         raise AdaptkitError(f"{text}: {problem}") from problem
 
 
+_LISTS = ("modules_to_save", "target_parameters")
+
+
 def _peft_names(key: str, value: Any) -> Any:
-    """A single module name as a list: PEFT reads a string as a pattern for whole paths."""
-    return (
-        [value]
-        if key.endswith("_modules") and isinstance(value, str) and value.isidentifier()
-        else value
-    )
+    """A single module name as a list: PEFT reads a string as a pattern for whole paths.
+
+    What is saved has no pattern, so there a string would be a list of its letters.
+    """
+    named = key.endswith("_modules") and isinstance(value, str) and value.isidentifier()
+    saved = key in _LISTS and isinstance(value, str)
+    return [value] if named or saved else value
 
 
 def _peft_value(text: str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import peft
 import torch
@@ -13,6 +14,8 @@ from adaptkit.adapters.tuner import AdaptConfig
 from adaptkit.errors import AdaptkitError
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.models.fingerprint import fingerprint
+from adaptkit.models.pooled import PooledClassifier
+from adaptkit.tasks.sequence import NATIVE
 
 
 @torch.no_grad()
@@ -23,7 +26,8 @@ def warm_start(
 
     Args:
         model: from `adapt`, with the same method.
-        labels: the model's labels; the head is copied only if the stored adapter has the same.
+        labels: the model's labels; the head is copied only if the stored adapter has the same, and
+            reads the same of a text.
 
     Returns:
         The names of the tensors that stay freshly initialized: those of a new head.
@@ -52,12 +56,13 @@ def warm_start(
         set(config.modules_to_save or ()),
     )
     slots = adapter_tensors(model, name)
-    same_labels = (
-        bool(labels) and labels == files.card.labels and all(key in tensors for key in slots)
+    same_head = (
+        bool(labels)
+        and labels == files.card.labels
+        and _pooling_of(bare) == files.card.settings.get("pooling", NATIVE)
+        and all(key in tensors for key in slots)
     )
-    fresh = [
-        key for key in slots if any(f".{module}." in key for module in head) and not same_labels
-    ]
+    fresh = [key for key in slots if any(f".{module}." in key for module in head) and not same_head]
     if missing := [
         key
         for key in slots
@@ -68,3 +73,9 @@ def warm_start(
         if key not in fresh:
             slot.copy_(tensors[key])
     return fresh
+
+
+def _pooling_of(model: Any) -> str:
+    """What a model's head reads of a text."""
+    pools = isinstance(model, PooledClassifier)
+    return model.config.adaptkit_pooling if pools else NATIVE

@@ -20,7 +20,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -34,6 +34,9 @@ from adaptkit.distillation.teacher import PLACEHOLDERS, Teacher, extra_outputs_o
 from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.wrapped import WrappedTask
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 UNLABELLED = "_unlabelled"  # marks a row that only the teacher labels
 
@@ -228,3 +231,10 @@ def add_unlabelled(
             seen.add(key)
             added.append(row | PLACEHOLDERS[task.name](task) | {UNLABELLED: True})
     return train.with_rows([*train.rows, *added]), len(added)
+
+
+def labelled_rows(encoded: Dataset) -> Dataset:
+    """The encoded rows without those that only a teacher labels, whose labels are placeholders."""
+    if "labelled" not in encoded.column_names:
+        return encoded
+    return encoded.select([i for i, own in enumerate(encoded["labelled"]) if own])

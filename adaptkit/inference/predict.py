@@ -11,7 +11,6 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from adaptkit.data.samplers import lengths_of
-from adaptkit.models.backbone import bare_model
 from adaptkit.models.language.outputs import task_outputs
 from adaptkit.tasks.base import Task
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
@@ -55,7 +54,7 @@ def predict(
         }
         labels = batch.get("labels")
         inputs = {key: value for key, value in batch.items() if key != "labels"}
-        outputs = task_outputs(task, bare_model(model), inputs, labels, model)
+        outputs = task_outputs(task, model, inputs, labels, model)
         for i, row in zip(
             chosen, task.postprocess(outputs, batch, labels).cpu().numpy(), strict=True
         ):

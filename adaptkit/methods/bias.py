@@ -5,8 +5,8 @@
 at the linear maps, whether the base has a bias there or not; where it has one, b is what training
 would add to it. The paper trains the biases of norms, too; those before a map are among the biases
 of that map. Keys are left out by default: what is added to every key adds the same to all scores of
-a query, and softmax takes it out. With rotary positions it does count; `sites=attn.*|cross.*|ffn.*`
-takes them in.
+a query, and softmax takes it out. With rotary positions it does count; `sites=attn.*|ffn.*` takes
+them in, and `cross.*` with them where there is a cross-attention.
 """
 
 from __future__ import annotations

@@ -165,6 +165,18 @@ def network_below_head(model: Any) -> nn.Module | None:
     return None if path is None else model.get_submodule(path)
 
 
+# What a head raises that cannot do with states alone, or reads other ones.
+_NOT_ALONE = (
+    AdaptkitError,
+    AttributeError,
+    AssertionError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 @torch.no_grad()
 def _head_runs_alone(model: Any, network: nn.Module) -> bool:
     """Whether a model's head gives the same logits of some tokens as the whole model."""
@@ -182,7 +194,7 @@ def _head_runs_alone(model: Any, network: nn.Module) -> bool:
             plain = run().logits[labels == 0].float()
             tokens = token_logits(model, network, run, labels, labelled_places(labels))
             alone = torch.cat(tokens.each(lambda logits, labels, places: logits.float()))
-    except (AttributeError, RuntimeError, TypeError, ValueError):  # another kind of model
+    except _NOT_ALONE:
         return False
     near = 1e-3 * float(plain.abs().max())
     return plain.shape == alone.shape and torch.allclose(plain, alone, rtol=1e-2, atol=near)
@@ -218,8 +230,8 @@ def check_packing(model: Any) -> None:
     """
     if packing_leaks(model):
         raise AdaptkitError(
-            f"--packing: conversations would see each other in a {model.config.model_type}; "
-            "train without it."
+            f"--packing: conversations would see each other in a {model.config.model_type} with "
+            "this method; train without it."
         )
 
 

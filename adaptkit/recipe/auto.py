@@ -18,6 +18,7 @@ from adaptkit.adapters.full import FULL
 from adaptkit.adapters.fuse import fusion_of
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.models.backbone import bare_model
+from adaptkit.models.language.router import has_router_loss
 from adaptkit.models.tokenizer import longest_input
 from adaptkit.models.untrained.scratch import make_model
 from adaptkit.recipe.arguments import RecipeArguments
@@ -203,6 +204,8 @@ def choose_activation_cache(encoded: Encoded, model: Any) -> Choice[ActivationCa
 
 def _fails(bare: Any) -> str | None:
     """The error when a trial skips the frozen layers, if any."""
+    if has_router_loss(bare):
+        return "the loss of its router reads the frozen layers too."
     try:
         FrozenLayers(bare, ActivationCache()).check()
     except AdaptkitError as problem:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from adaptkit.adapters.card import read_card, task_of
 from adaptkit.adapters.full import FULL
+from adaptkit.distillation.distill import labelled_rows
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.heads.pooling import poolings_for
 from adaptkit.heads.start import (
@@ -25,6 +26,7 @@ from adaptkit.inference.predict import predict
 from adaptkit.recipe.steps import Encoded, Loaded
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.sequence import AUTO, NATIVE, SequenceTask
+from adaptkit.tasks.wrapped import unwrapped, with_settings
 from adaptkit.training.options import EncodedSplit
 from adaptkit.utils.processes import log_main
 
@@ -38,9 +40,11 @@ def settle_pooling(encoded: Encoded) -> tuple[Encoded, tuple[str, ...]]:
 
     What trains a part of the model itself stays an ordinary model of transformers'.
     """
-    task, arguments = encoded.prepared.task, encoded.prepared.arguments
+    task, arguments = unwrapped(encoded.prepared.task), encoded.prepared.arguments
     if not isinstance(task, SequenceTask) or task.pooling != AUTO:
         return encoded, ()
+    if getattr(arguments, "student", None):  # a small network, with a head of its own
+        return with_pooling(encoded, NATIVE), ()
     if arguments.method == FULL:
         log_main(
             "pooling: native, so that the result is an ordinary model of transformers'; with a "
@@ -64,7 +68,7 @@ def _pooling_of(folder: str) -> str | None:
 
 def with_pooling(encoded: Encoded, pooling: str) -> Encoded:
     """The same rows, of a task with this pooling."""
-    task = dataclasses.replace(encoded.prepared.task, pooling=pooling)  # type: ignore[call-arg]
+    task = with_settings(encoded.prepared.task, pooling=pooling)
     prepared = dataclasses.replace(encoded.prepared, task=task)
     return dataclasses.replace(encoded, prepared=prepared)
 
@@ -78,19 +82,22 @@ def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadSt
         base: with a new head and without an adapter.
 
     Raises:
-        AdaptkitError: `--head_start` is unknown.
+        AdaptkitError: `--head_start` is unknown, or there are texts without labels that no probe
+            would read.
     """
     how = _how(encoded)
     if how == "random":
         return None
     task, splits = encoded.prepared.task, encoded.splits
     seed = encoded.prepared.training.seed
-    train = splits["train"].encoded
+    train = labelled_rows(splits["train"].encoded)
     start = None
     if how == "probe":
         start = start_from_probe(
             base, task, train, encoded.tokenizer, poolings, seed, encoded.unlabelled
         )
+    if start is None and encoded.unlabelled is not None:
+        raise _unlabelled_unused(base, task)
     if start is None:
         if start_from_prior(base, task, train):
             log_main("head: starts from the frequencies of the labels")
@@ -108,6 +115,17 @@ def start_head(base: Any, encoded: Encoded, poolings: tuple[str, ...]) -> HeadSt
     log_main(f"head: starts from a linear probe of {rows} ({start.seconds:.1f} s{reads}){alone}")
     fill(base, start.soft)
     return dataclasses.replace(start, scores=scores)
+
+
+def _unlabelled_unused(base: Any, task: Task) -> AdaptkitError:
+    other = "Leave it out"
+    if not base.config.is_encoder_decoder:
+        other += ", or choose --pooling mean, first, last or max"
+    return AdaptkitError(
+        "--unlabelled_file would not be used: it helps the probe that a new head starts from, and "
+        f"with --pooling {getattr(task, 'pooling', NATIVE)} the head of this {type(base).__name__} "
+        f"is more than one linear map. {other}."
+    )
 
 
 def _score(model: Any, task: Task, split: EncodedSplit, tokenizer: Any) -> float:
@@ -204,5 +222,5 @@ def how_to_start(arguments: Any, task: Task) -> str:
 
 def trains_beside_probe(arguments: Any, task: Task) -> bool:
     """True if an adapter trains while the head of a text classifier starts from a probe."""
-    classifies = isinstance(task, SequenceTask) and bool(task.labels)
+    classifies = isinstance(unwrapped(task), SequenceTask) and bool(task.labels)
     return classifies and arguments.method != FULL and how_to_start(arguments, task) == "probe"

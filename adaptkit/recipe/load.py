@@ -13,6 +13,7 @@ from adaptkit.adapters.warm_start import warm_start
 from adaptkit.heads.start import HeadStart
 from adaptkit.methods.grammar import PRESETS
 from adaptkit.models.backbone import bare_model
+from adaptkit.models.language.router import left_out
 from adaptkit.models.load import load_base
 from adaptkit.models.probe import check_packing
 from adaptkit.models.tokenizer import align_padding
@@ -84,5 +85,7 @@ def new_model(
         without = f"; its head is not used ({len(fresh)} tensors)" if fresh else ""
         log_main(f"warm start from {arguments.warm_start}{without}")
     if getattr(task, "packing", False):
-        check_packing(bare_model(model))
+        check_packing(model)
+    if note := left_out(bare_model(model)):
+        log_main(note)
     return model, encoded, head_start

@@ -21,8 +21,8 @@ from adaptkit.tasks.labels.options import (
     check_options,
     options_of,
     read_options,
-    right_option,
 )
+from adaptkit.tasks.labels.right_options import right_options
 from adaptkit.tasks.registry import register_task
 
 ENCODERS = ("bi", "cross")
@@ -117,8 +117,10 @@ class Decide(Task):
         if labelled:
             column = self.column("label") or "label"
             table.need(column, "label_column")
-            for index, (row, options) in enumerate(zip(rows, found, strict=True)):
-                row["label"] = right_option(table, index, column, options, self.first_option)
+            own, first = self.column("options"), self.first_option
+            labels = right_options(table, column, found, first, own, self.option_columns)
+            for row, label in zip(rows, labels, strict=True):
+                row["label"] = label
         return table.with_rows(rows)
 
     def _own_options(self, table: Table) -> list[Options | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,8 @@ class Language(Task):
         prompts = self.prompts(model, table, tokenizer, max_length)
         answers: list[dict[str, Any]] = [{} for _ in prompts]
         settings = self.generation(tokenizer, model)
-        for chosen in batches([len(ids) for ids in prompts], batch_size):
+        lengths, padded = [len(ids) for ids in prompts], not _has_virtual_tokens(model)
+        for chosen in batches(lengths, batch_size, padded):
             written = write(model, [prompts[i] for i in chosen], tokenizer.pad_token_id, settings)
             said = [before_end(ids, settings) for ids in written.tolist()]
             for i, text in zip(
@@ -140,8 +142,18 @@ def before_end(ids: list[int], settings: dict[str, Any]) -> list[int]:
     return ids[: next((i for i, token in enumerate(ids) if token in ends), len(ids))]
 
 
-def batches(lengths: list[int], size: int):
-    """Row indices in batches of similar lengths, the longest first, with a progress bar."""
+def _has_virtual_tokens(model: Any) -> bool:
+    """Whether tokens are put in front of a text; PEFT would put them in front of its padding."""
+    config = getattr(model, "active_peft_config", None)
+    return getattr(config, "is_prompt_learning", False) and not model.config.is_encoder_decoder
+
+
+def batches(lengths: list[int], size: int, padded: bool = True):
+    """Row indices in batches of similar lengths, the longest first, with a progress bar.
+
+    padded: a batch may be of several lengths.
+    """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    parts = [order[i : i + size] for i in range(0, len(order), size)]
+    groups = [order] if padded else [list(same) for _, same in groupby(order, lengths.__getitem__)]
+    parts = [group[i : i + size] for group in groups for i in range(0, len(group), size)]
     yield from progress(parts, "writing", "batch")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import copy
+import dataclasses
+from typing import TYPE_CHECKING, Any, cast
 
 from adaptkit.data.tables import Table
 from adaptkit.tasks.base import Task
@@ -48,3 +50,17 @@ class WrappedTask:
     ) -> dict[str, list]:
         """As `Task.features`."""
         return self.inner.features(table, tokenizer, max_length, labelled, train)
+
+
+def unwrapped(task: Any) -> Task:
+    """The task itself, whatever is wrapped around it."""
+    return unwrapped(task.inner) if isinstance(task, WrappedTask) else task
+
+
+def with_settings(task: Any, **settings: Any) -> Task:
+    """The same task, in the same wrappers, with other settings."""
+    if not isinstance(task, WrappedTask):
+        return dataclasses.replace(task, **settings)
+    changed = copy.copy(task)
+    changed.inner = with_settings(task.inner, **settings)
+    return cast(Task, changed)

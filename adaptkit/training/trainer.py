@@ -16,6 +16,7 @@ from adaptkit.data.collate import Pad
 from adaptkit.data.samplers import LengthBuckets, lengths_of
 from adaptkit.models.backbone import bare_model
 from adaptkit.models.language.outputs import task_outputs, with_places
+from adaptkit.models.language.router import router_loss
 from adaptkit.tasks.base import Task
 from adaptkit.training.adversarial import on_embeddings
 from adaptkit.training.callbacks import StopDeadRun
@@ -134,18 +135,28 @@ class AdapterTrainer(Trainer):
             loss = (
                 loss * self.accelerator.num_processes
             )  # the gradients' mean over processes divides by it again
-        if training and self._pull is not None:
-            loss = loss + self.options.l2_sp * self._pull() / self.args.gradient_accumulation_steps
+        if training:
+            loss = loss + self._penalties(inputs, outputs) / self.args.gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
+
+    def _penalties(self, inputs: dict[str, Any], outputs: Any) -> torch.Tensor | float:
+        """What a batch's loss has besides that of its labels."""
+        router = router_loss(bare_model(self.model_of(inputs)), outputs)
+        pull = 0.0 if self._pull is None else self.options.l2_sp * self._pull()
+        return pull if router is None else pull + router
 
     def task_of(self, inputs: dict[str, Any]) -> Task:
         """The task that a batch belongs to."""
         return self.task
 
+    def model_of(self, inputs: dict[str, Any]) -> Any:
+        """The model that a batch goes through."""
+        return self.model
+
     def _outputs(self, model, inputs):
         batch = {key: value for key, value in inputs.items() if key != "labels"}
-        bare, labels = bare_model(self.model), inputs["labels"]
-        return task_outputs(self.task, bare, batch, labels, model, self.in_one_piece)
+        labels, whole = inputs["labels"], self.in_one_piece
+        return task_outputs(self.task, self.model, batch, labels, model, whole)
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = self._step(model, inputs, num_items_in_batch)

@@ -224,6 +224,9 @@ class ManyTasksTrainer(AdapterTrainer):
     def task_of(self, inputs: dict[str, Any]) -> Task:
         return self.jobs[int(inputs["job"])].task
 
+    def model_of(self, inputs: dict[str, Any]) -> Any:
+        return self.jobs[int(inputs["job"])].model
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         job = int(inputs["job"])
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
@@ -235,13 +238,13 @@ class ManyTasksTrainer(AdapterTrainer):
     def _outputs(self, model, inputs):
         job = self.jobs[int(inputs["job"])]
         batch = {key: value for key, value in inputs.items() if key not in ("labels", "job")}
-        bare, labels = bare_model(job.model), inputs["labels"]
+        labels = inputs["labels"]
 
         def run(**read: Any) -> Any:
             outputs, self._s = model(int(inputs["job"]), **read)
             return outputs
 
-        return task_outputs(job.task, bare, batch, labels, run, self.in_one_piece)
+        return task_outputs(job.task, job.model, batch, labels, run, self.in_one_piece)
 
     def weights(self) -> list[float]:
         """The final weight of each task's loss."""

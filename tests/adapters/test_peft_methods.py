@@ -3,11 +3,12 @@
 import peft
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from adaptkit import AdaptkitError, TaskCard, adapt, load_adapter, load_base, save_adapter
 from tests.adapters.classifiers import classifier_with
 from tests.host.store import edit
-from tests.tiny import first, inputs, tiny
+from tests.tiny import first, inputs, randomize, tiny
 
 
 @pytest.mark.parametrize(
@@ -79,3 +80,29 @@ def test_a_peft_configuration_stays_its_owners():
     config = peft.LoHaConfig(r=2, target_modules=["query"])
     adapt(classifier_with(), config, head=["classifier"])
     assert config.modules_to_save is None
+
+
+@pytest.mark.parametrize(
+    ("written", "names"), [("lm_head", ["lm_head"]), ("lm_head|mlp", ["lm_head", "mlp"])]
+)
+def test_modules_to_save_are_names(written, names, tmp_path):
+    method = f"peft:lora[target_modules=q_proj,modules_to_save={written}]"
+    model = adapt(tiny("llama", AutoModelForCausalLM), method)
+    trained = {name for name, one in model.named_parameters() if one.requires_grad}
+    assert {
+        name.split(".modules_to_save")[0].split(".")[-1] for name in trained if "_to_save" in name
+    } == {*names}
+    randomize(model)
+    model.save_pretrained(tmp_path)
+    before = model.eval()(**inputs("llama")).logits
+    randomize(model, seed=5)
+    model.load_adapter(tmp_path, "default")  # as Trainer does with the best checkpoint
+    torch.testing.assert_close(model.eval()(**inputs("llama")).logits, before)
+
+
+def test_modules_to_save_that_are_not_there_are_refused():
+    with pytest.raises(AdaptkitError, match="unknown module to save 'lm_haed'.*lm_head"):
+        adapt(
+            tiny("llama", AutoModelForCausalLM),
+            "peft:lora[target_modules=q_proj,modules_to_save=lm_haed]",
+        )

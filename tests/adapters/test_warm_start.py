@@ -8,6 +8,7 @@ from adaptkit.adapters.card import TaskCard
 from adaptkit.adapters.fuse import fuse
 from adaptkit.adapters.tensors import adapter_tensors
 from adaptkit.adapters.warm_start import warm_start
+from adaptkit.tasks.sequence import sequence_class
 from tests.helpers.minilm import BASE, LORA, PFEIFFER, make
 from tests.tiny import randomize
 
@@ -82,3 +83,32 @@ def test_adapters_move_between_heads(tmp_path):
         .output.LayerNorm.adaptkit_weights["default"]["0_layer_down"]
     )
     assert torch.equal(slot[0], wanted)
+
+
+def pooled(pooling):
+    return adapt(load_base(BASE, task=sequence_class(pooling), labels=["no", "yes"]), LORA)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "new"),
+    [
+        ("max", "max", 0),
+        ("attention", "attention", 0),
+        ("max", "mean", 2),
+        ("attention", "mean", 2),
+        ("mean", "attention", 3),
+        ("native", "mean", 2),
+        ("mean", "native", 2),
+    ],
+)
+def test_a_head_that_read_something_else_stays_new(before, after, new, tmp_path):
+    model, other = pooled(before), pooled(after)
+    randomize(model)
+    card = TaskCard(task="classify", labels=["no", "yes"], settings={"pooling": before})
+    save_adapter(model, tmp_path / "stored", card=card)
+    start = {key: tensor.clone() for key, tensor in adapter_tensors(other, "default").items()}
+    stored = adapter_tensors(model, "default")
+    left = warm_start(other, tmp_path / "stored", ["no", "yes"])
+    assert len(left) == new
+    for key, tensor in adapter_tensors(other, "default").items():
+        assert torch.equal(tensor, start[key] if key in left else stored[key])

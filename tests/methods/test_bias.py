@@ -35,3 +35,13 @@ def test_what_every_key_gets_is_taken_out_by_softmax(name, counts):
     with torch.no_grad():
         far = (first(model(**batch)) - first(tiny(name)(**batch))).abs().max()
     assert (far > 1e-3) if counts else (far < 1e-5)
+
+
+@pytest.mark.parametrize(("name", "more"), [("bert", ""), ("llama", ""), ("bart", "|cross.*")])
+def test_keys_are_taken_in_by_sites(name, more):
+    own = "attn.*|ffn.*" + more
+    model = adapt(tiny(name), f"bias[sites={own}]", head=[])
+    count = sum(isinstance(module, AdaptLayer) for module in model.modules())
+    plain = adapt(tiny(name), "bias", head=[])
+    without = sum(isinstance(module, AdaptLayer) for module in plain.modules())
+    assert count - without == {"bert": 2, "llama": 2, "bart": 6}[name]

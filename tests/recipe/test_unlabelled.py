@@ -11,6 +11,7 @@ from adaptkit import AdaptkitError
 from adaptkit.data.readers.options import Reading
 from adaptkit.data.readers.read import read
 from adaptkit.data.tables import Table
+from adaptkit.models.untrained.scratch import make_model
 from adaptkit.recipe.unlabelled import without_labels
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.tag import Tag
@@ -61,6 +62,15 @@ def test_what_it_is_for_is_said(files, tmp_path, more):
     with pytest.raises(AdaptkitError, match="--unlabelled_file helps the probe"):
         classify.main([*files, *more, "--output_dir", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_head_that_is_no_linear_map_has_no_use_for_them(files, tmp_path):
+    out = ["--output_dir", str(tmp_path / "out")]
+    with pytest.raises(AdaptkitError, match="--pooling attention the head .* choose --pooling"):
+        classify.main([*files, *out, "--pooling", "attention"])
+    make_model("t5", [f"the {thing}" for thing in THINGS], tmp_path / "t5", vocab_size=300)
+    with pytest.raises(AdaptkitError, match="native the head of this T5.* Leave it out.$"):
+        classify.main([*files, *out, "--model_name_or_path", str(tmp_path / "t5")])
 
 
 def test_scores_have_no_pseudo_labels(small, tmp_path, files):

@@ -233,14 +233,18 @@ def test_perplexity_counts_every_token_once(llama):
         )
 
 
-def test_answers_in_a_batch_are_those_alone(llama):
+@pytest.mark.parametrize(
+    "method", ["prefix[length=4]+lora", "peft:PROMPT_TUNING[num_virtual_tokens=4]"]
+)
+def test_answers_in_a_batch_are_those_alone(llama, method):
     tokenizer = load_tokenizer(llama)
-    task = Chat(max_new_tokens=6)
+    task = Chat(max_new_tokens=12)
     rows = task.read(
         Table([{"prompt": text} for text in ("Hi", "Where is my blue kettle, please?", "No")], "x"),
         labelled=False,
     )
-    model = adapt(load_base(llama, task="chat"), "prefix[length=4]+lora").eval()
+    model = tiny("llama", AutoModelForCausalLM, vocab_size=len(tokenizer))
+    model = adapt(model, method).eval()
     randomize(model)
     together = task.generate(model, rows, tokenizer, 128, 3)
     alone = [task.generate(model, rows.take([i]), tokenizer, 128, 1)[0] for i in range(3)]

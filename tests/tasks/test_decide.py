@@ -90,7 +90,7 @@ def test_the_loss_is_that_of_each_rows_own_options(bert):
         ({"options": ["red", "green"], "label": 1}, "green"),
         ({"options": {"text": ["red", "green"], "label": ["A", "B"]}, "label": "B"}, "green"),
         ({"options": {"x": "red", "y": "green"}, "label": "y"}, "green"),
-        ({"options": ["1", "0"], "label": "1"}, "1"),  # the text counts before the number
+        ({"options": ["1", "0", "7"], "label": "7"}, "7"),  # no number of three options
     ],
 )
 def test_ways_to_name_the_right_option(row, label):
@@ -110,6 +110,49 @@ def test_options_in_columns():
     counted = Decide(option_columns=["choice1", "choice2"], first_option=1)
     rows = [{"text": "a", "choice1": "red", "choice2": "green", "label": 1}]
     assert counted.read(Table(rows, "rows")).rows[0]["label"] == "red"
+
+
+SUM = ["8", "4", "1", "0"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"),
+    [
+        ([(SUM, 1), (SUM, 0), (SUM, 2)], ["4", "8", "1"]),  # integers
+        ([(SUM, "1"), (SUM, "3")], ["4", "0"]),  # 3 is no text
+        ([(SUM, "1"), (SUM, "8")], ["1", "8"]),  # 8 is no number
+        ([(SUM, 8), (SUM, 4)], ["8", "4"]),  # both are no numbers
+        ([(["0", "1"], "1"), (["0", "1"], "0")], ["1", "0"]),  # the same in both ways
+        ([(["red", "1", "2"], "red"), (["red", "1", "2"], "1")], ["red", "1"]),
+        ([({"1": "8", "2": "4", "4": "1"}, "1"), ({"1": "4", "2": "1"}, "1")], ["8", "4"]),
+        ([({"A": "B", "B": "A"}, "A"), (SUM, 1)], ["B", "4"]),  # names
+        ([({"A": "B", "B": "A"}, "A"), ({"X": "B", "Y": "A"}, "A")], ["A", "A"]),  # no names
+        ([({"text": SUM, "label": [*"ABCD"]}, 1)], ["4"]),
+        ([(None, "1"), (SUM, 1)], ["1", "4"]),
+    ],
+)
+def test_labels_that_are_texts_and_numbers_are_read_alike_in_a_file(rows, labels):
+    table = Table([{"text": "q", "options": own, "label": label} for own, label in rows], "rows")
+    assert [row["label"] for row in Decide().read(table).rows] == labels
+
+
+@pytest.mark.parametrize("rows", [[(SUM, "1"), (SUM, "0")], [([8, 4, 1, 0], 1)]])
+def test_labels_of_which_nothing_tells_are_refused(rows):
+    table = Table([{"text": "q", "options": own, "label": label} for own, label in rows], "rows")
+    with pytest.raises(AdaptkitError, match="rows row 0: .*number of another, '4'.*integers"):
+        Decide().read(table)
+    counted = table.with_rows([row for row in table.rows if str(row["label"]) == "1"])
+    assert Decide(first_option=1).read(counted).rows[0]["label"] == "8"
+
+
+def test_an_empty_column_is_counted():
+    columns = {"A": "x", "B": "", "C": "z", "D": "w"}
+    task = Decide(option_columns=["A", "B", "C", "D"])
+    rows = [{"text": "q", **columns, "label": label} for label in (2, "3", "A", "z")]
+    found = task.read(Table(rows, "rows")).rows
+    assert [row["label"] for row in found] == ["z", "w", "x", "z"]
+    with pytest.raises(AdaptkitError, match="'1' is none of its 3 options"):
+        task.read(Table([{"text": "q", **columns, "label": 1}], "rows"))
 
 
 @pytest.mark.parametrize(

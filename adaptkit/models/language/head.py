@@ -22,6 +22,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_outputs import BaseModelOutput
 
+from adaptkit.errors import AdaptkitError
 from adaptkit.models.forward_wrapper import ForwardWrapper
 
 IGNORED = -100
@@ -152,7 +153,12 @@ def labelled_places(labels: Tensor, multiple: int = 1) -> Tensor:
 
 
 def token_logits(
-    model: Any, network: nn.Module | None, run: Callable[[], Any], labels: Tensor, places: Tensor
+    model: Any,
+    network: nn.Module | None,
+    run: Callable[[], Any],
+    labels: Tensor,
+    places: Tensor,
+    virtual_tokens: int = 0,
 ) -> TokenLogits:
     """Run a model once, and hand out its logits of chosen tokens only.
 
@@ -163,13 +169,37 @@ def token_logits(
         run: runs the model, through what it is wrapped in.
         labels: `(rows, tokens)`, of what each token predicts.
         places: the chosen tokens, from `labelled_places`.
+        virtual_tokens: those that may be in front of each row, in the states but not in the labels.
+
+    Raises:
+        AdaptkitError: the states are of another number of tokens.
     """
     chosen = places.clamp(min=0)
     own = labels.flatten()[chosen].masked_fill(places < 0, IGNORED)
     if network is None:
-        logits = (outputs := run()).logits.flatten(0, 1)[chosen]
+        outputs = run()
+        logits = without_prompt(outputs.logits, labels.shape[1], virtual_tokens).flatten(0, 1)[
+            chosen
+        ]
         return TokenLogits(logits, own, places, lambda logits: logits, logits.shape[-1], outputs)
     head = LanguageHead(model, network)
     states, outputs = head.states(run)
     vocabulary = outputs.logits.shape[-1]
-    return TokenLogits(states.flatten(0, 1)[chosen], own, places, head.logits, vocabulary, outputs)
+    states = without_prompt(states, labels.shape[1], virtual_tokens).flatten(0, 1)[chosen]
+    return TokenLogits(states, own, places, head.logits, vocabulary, outputs)
+
+
+def without_prompt(states: Tensor, tokens: int, virtual_tokens: int) -> Tensor:
+    """States of tokens `(rows, tokens, ...)` without those of virtual tokens in front.
+
+    Raises:
+        AdaptkitError: they are of another number of tokens.
+    """
+    more = states.shape[1] - tokens
+    if more not in (0, virtual_tokens):
+        raise AdaptkitError(
+            f"the model gives {states.shape[1]} tokens where {tokens} were expected, or "
+            f"{virtual_tokens} more, so it is not known which of them a label belongs to. Choose "
+            "another --method."
+        )
+    return states[:, more:]

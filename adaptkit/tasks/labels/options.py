@@ -1,4 +1,4 @@
-"""The options of a row: a list, columns, or names with texts; and which of them is right."""
+"""The options of a row: a list, columns, or names with texts."""
 
 from __future__ import annotations
 
@@ -41,6 +41,18 @@ def read_options(
     ]
 
 
+def raw_options(
+    row: dict[str, Any], column: str | None, columns: Sequence[str] | None
+) -> list[Any]:
+    """The options of a row as the file has them; the arguments are those of `read_options`."""
+    if columns:
+        return [row.get(name) for name in columns]
+    value = row[column or "options"]
+    if isinstance(value, dict):
+        return value["text"] if set(value) == {"text", "label"} else list(value.values())
+    return value
+
+
 def _named(table: Table, index: int, value: Any) -> dict[str, Any]:
     if isinstance(value, list):
         return {str(number): one for number, one in enumerate(value)} if value else {}
@@ -76,34 +88,6 @@ def check_options(options: Any) -> None:
         )
     if double := [one for one in options if options.count(one) > 1]:
         raise AdaptkitError(f"--options has {quoted(double[0])} twice; give each option once.")
-
-
-def right_option(table: Table, index: int, column: str, options: Options | None, first: int) -> str:
-    """The text of a row's right option, whose text, name or number the column holds.
-
-    Args:
-        options: None: the row has none of its own, and the column holds the text.
-        first: the number of the first option.
-
-    Raises:
-        AdaptkitError: the label is missing, or is none of the options (names the closest).
-    """
-    value = table.rows[index].get(column)
-    label = "" if value is None or isinstance(value, bool | list | dict) else str(value).strip()
-    if not label:
-        raise table.bad(index, f"the label {quoted(value)} is no option.")
-    if options is None or label in options.values():
-        return label
-    texts, numbered = list(options.values()), list(options) == [str(i) for i in range(len(options))]
-    if not numbered and label in options:
-        return options[label]
-    if label.isdecimal() and 0 <= int(label) - first < len(texts):
-        return texts[int(label) - first]
-    close = nearest(label, texts)
-    hint = f" Did you mean {quoted(close)}?" if close else ""
-    if label.isdecimal():
-        hint = f" Are they counted from 1? Then give --first_option {1 - first}."
-    raise table.bad(index, f"the label {quoted(label)} is none of its {len(texts)} options.{hint}")
 
 
 def options_of(

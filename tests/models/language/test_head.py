@@ -10,6 +10,7 @@ from adaptkit import adapt
 from adaptkit.models.language import head
 from adaptkit.models.language.head import labelled_places, token_logits
 from adaptkit.models.probe import network_below_head
+from tests.helpers.architectures import small_config
 from tests.tiny import inputs, randomize, tiny
 
 MASKED = ("bert", "roberta", "xlm-roberta", "electra", "distilbert", "albert", "deberta-v2")
@@ -129,6 +130,19 @@ def test_a_head_that_reads_other_tokens_gets_all_of_them():
     assert network_below_head(model) is None
     tokens = token_logits(model, None, lambda: model(**batch), labels, labelled_places(labels))
     plain = cross_entropy(model(**batch).logits.flatten(0, 1), labels.flatten(), reduction="sum")
+    assert tokens.losses.sum().item() == pytest.approx(plain.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("auto", [AutoModelForSeq2SeqLM, AutoModelForCausalLM])
+def test_a_head_that_reads_more_of_the_network_than_states_runs_with_it(auto):
+    config = small_config("prophetnet")  # its head reads the states of several tokens ahead
+    model, batch = auto.from_config(config).eval(), inputs("llama")
+    if auto is AutoModelForSeq2SeqLM:
+        batch["decoder_input_ids"] = batch["input_ids"].flip(1)
+    labels = labels_for(batch)
+    assert network_below_head(model) is None
+    plain = cross_entropy(model(**batch).logits.flatten(0, 1), labels.flatten(), reduction="sum")
+    tokens = token_logits(model, None, lambda: model(**batch), labels, labelled_places(labels))
     assert tokens.losses.sum().item() == pytest.approx(plain.item(), rel=1e-6)
 
 
