@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from adaptkit.data.conversations.turns import answer_of
@@ -26,7 +27,10 @@ _ANSWERS: list[Message] = [
 
 def added_tokens(tokenizer: Any) -> set[int]:
     """The ids of tokens that are no part of a text: special ones, and what was added as such."""
-    return {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    added = set(tokenizer.all_special_ids)
+    with contextlib.suppress(NotImplementedError):  # mistral-common's has special ones only
+        added.update(tokenizer.added_tokens_decoder)
+    return added
 
 
 def turn_ends(tokenizer: Any) -> set[int]:

@@ -23,18 +23,35 @@ PLAIN_TEMPLATE = (
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
+# Before a template that reads parts only.
+_TO_PARTS = (
+    "{% set shown = namespace(all=[]) %}{% for message in messages %}"
+    "{% if message.content is string %}{% set text = {'type': 'text', 'text': message.content} %}"
+    "{% set message = dict(message, content=[text]) %}{% endif %}"
+    "{% set shown.all = shown.all + [message] %}{% endfor %}{% set messages = shown.all %}\n"
+)
+
 
 def template_of(tokenizer: Any, system: str | None) -> Any:
     """The tokenizer's chat template, or the plain one.
 
-    It puts `system` before conversations without a system message.
+    It puts `system` before conversations without a system message, and takes texts as contents.
     """
+
+    def prepared(template: str) -> str:
+        if _reads_parts(template, _special_tokens(tokenizer)):
+            template = _TO_PARTS + template
+        return _before(system, template) if system else template
+
     template = tokenizer.chat_template or PLAIN_TEMPLATE
-    if not system:
-        return template
     if isinstance(template, dict):  # several, by name
-        return {name: _before(system, one) for name, one in template.items()}
-    return _before(system, template)
+        return {name: prepared(one) for name, one in template.items()}
+    return prepared(template)
+
+
+def _special_tokens(tokenizer: Any) -> tuple[tuple[str, str], ...]:
+    given = tokenizer.special_tokens_map.items()
+    return tuple((name, token) for name, token in given if isinstance(token, str))
 
 
 def _before(system: str, template: str) -> str:
@@ -93,8 +110,7 @@ def _rendered(
     if tokenizer.chat_template:
         template = tokenizer.get_chat_template(tools=tools or None)
     shown = [_with_reasoning(message) for message in plain(read)]
-    names = {k: v for k, v in tokenizer.special_tokens_map.items() if isinstance(v, str)}
-    if _reads_parts(template, tuple(names.items())):
+    if _reads_parts(template, _special_tokens(tokenizer)):
         shown = [_in_parts(message) for message in shown]
     return render_template(
         template,
