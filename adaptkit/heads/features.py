@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.samplers import lengths_of
+from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.models.pooled import Pool, of_one_size, pool
 from adaptkit.tasks.base import Task
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
@@ -43,6 +44,9 @@ def head_features(
     Returns:
         Features `(labels, width)` by pooling (`""` without a `Pool`), and the labels: one a text,
         or one for each token that is not ignored. Without labels: of each text, in any order.
+
+    Raises:
+        AdaptkitError: the base gives numbers that are not finite (shows a text).
     """
     poolings = tuple(poolings) if isinstance(reader, Pool) else ("",)
     found: dict[str, list[Tensor]] = {name: [] for name in poolings}
@@ -60,11 +64,29 @@ def head_features(
             else:
                 read = _read(reader, states, outputs.logits)
             found[name].append(read[kept].float())
+            if not found[name][-1].isfinite().all():
+                raise _not_finite(model, tokenizer, batch, kept, found[name][-1])
         targets.append(labels[kept])
         tokens += len(targets[-1])
         if tokens >= MOST_TOKENS:
             break
     return {name: torch.cat(parts) for name, parts in found.items()}, torch.cat(targets)
+
+
+def _not_finite(
+    model: Any, tokenizer: Any, batch: dict[str, Tensor], kept: Any, read: Tensor
+) -> AdaptkitError:
+    rows = torch.arange(len(batch["input_ids"]))
+    of_each = rows if isinstance(kept, slice) else kept.nonzero()[:, 0].cpu()
+    row = int(of_each[(~read.isfinite()).any(-1).cpu()][0])
+    text = tokenizer.decode(batch["input_ids"][row], skip_special_tokens=True)
+    half = model.dtype in (torch.float16, torch.bfloat16)
+    way = "load it with --dtype float32" if half else "choose another one, or leave such rows out"
+    return AdaptkitError(
+        f"the frozen base ({model.config.model_type}) gives numbers that are not finite for the "
+        f"text {quoted(text)}: its weights are damaged, or too large for {str(model.dtype)[6:]}; "
+        f"{way}."
+    )
 
 
 def _read(head: Any, states: Tensor, logits: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from adaptkit import load_base
+from adaptkit import AdaptkitError, load_base
 from adaptkit.data.tables import Table
 from adaptkit.heads.start import linear_head, start_from_prior, start_from_probe
 from adaptkit.inference.predict import predict
@@ -173,3 +173,29 @@ def test_a_head_without_a_bias_has_no_prior(bases):
             32,
         ),
     )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("kind", "task"),
+    [
+        ("bert", Classify(labels=sorted(COLOURS), pooling="mean")),
+        ("bert", Classify(labels=sorted(COLOURS), pooling="max")),
+        ("llama", Classify(labels=sorted(COLOURS))),
+        ("bert", Tag(labels=["O", "B-colour"])),
+    ],
+)
+def test_a_base_that_gives_no_numbers_is_refused_with_the_text(bases, kind, task, value):
+    base = load_base(str(bases / kind), task=task.auto_class, labels=task.labels)
+    tokenizer = load_tokenizer(str(bases / kind))
+    align_padding(base, tokenizer)
+    lamp = tokenizer("the lamp is red")["input_ids"]
+    others = {i for text in TEXTS if "lamp" not in text for i in tokenizer(text)["input_ids"]}
+    with torch.no_grad():
+        base.get_input_embeddings().weight[[i for i in lamp if i not in others]] = value
+    rows = [{"text": text, "label": _coloured(text)} for text in TEXTS]
+    if isinstance(task, Tag):
+        rows = [{"text": text, "units": [(0, 3)], "entities": []} for text in TEXTS]
+    encoded = task.encode(Table(rows, "rows"), tokenizer, 32)
+    with pytest.raises(AdaptkitError, match="not finite for the text 'the ?lamp is .*float32; c"):
+        start_from_probe(base, task, encoded, tokenizer)
