@@ -35,6 +35,7 @@ from adaptkit.data.word_pieces import (
     units_by_row,
 )
 from adaptkit.errors import AdaptkitError
+from adaptkit.metrics.iob import best_tags
 from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
@@ -204,7 +205,7 @@ class Tag(Task):
         return {unit: self.labels.index(tag) for unit, tag in zip(units, tags, strict=True)}
 
     def postprocess(self, outputs, batch, labels):
-        return outputs.logits.argmax(-1)
+        return outputs.logits.float().log_softmax(-1)
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
         """`{"entities": [...]}`, and `tags` if the rows are given as words."""
@@ -213,7 +214,7 @@ class Tag(Task):
             by_unit(outputs, encoded, table), shared_units(encoded, len(table)), strict=True
         )
         for row, (given, shared) in zip(table.rows, by_row, strict=True):
-            found = ["O" if number is None else self.labels[int(number)] for number in given]
+            found = self._tags(given)
             fill_tags(found, given, shared, row)
             entities = entities_from_tags(found, row["units"])
             named = [
@@ -222,6 +223,16 @@ class Tag(Task):
             ]
             answers.append({"entities": named} | ({"tags": found} if "tokens" in row else {}))
         return answers
+
+    def _tags(self, given: list[np.ndarray | None]) -> list[str]:
+        """The likeliest valid tags of a row's units; O of units without a piece of their own."""
+        known = {unit: scores for unit, scores in enumerate(given) if scores is not None}
+        found = ["O"] * len(given)
+        if known:
+            numbers = best_tags(np.stack(list(known.values())), self.labels)
+            for unit, number in zip(known, numbers, strict=True):
+                found[unit] = self.labels[number]
+        return found
 
     def row_scores(self, answers, table: Table) -> RowScores:
         from adaptkit.metrics.spans import span_rows

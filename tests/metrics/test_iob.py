@@ -1,8 +1,13 @@
-"""Every scheme of tags says the same."""
+"""Every scheme of tags says the same, and the best valid tags are the best of all."""
 
+from itertools import product
+
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from adaptkit.metrics.iob import chunks
+from adaptkit.metrics.iob import best_tags, chunks
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 
@@ -17,3 +22,34 @@ def test_every_scheme_says_the_same():
         "B-x L-x U-x O B-y I-y L-y",  # BILOU
     ):
         assert chunks(tags.split()) == wanted
+
+
+def _valid(tags, labels):
+    return all(
+        tag[:2] != "I-" or f"B-{tag[2:]}" not in labels or before[1:] == tag[1:]
+        for before, tag in zip(["O", *tags], tags, strict=False)
+    )
+
+
+@given(
+    st.integers(0, 10**6),
+    st.integers(1, 4),
+    st.sampled_from(["O B-x I-x", "O B-x I-x B-y I-y", "I-y O B-x I-x", "I-x B-y O I-y B-x"]),
+)
+def test_the_best_tags_are_the_best_of_all_valid_ones(seed, units, labels):
+    labels = labels.split()
+    scores = np.random.default_rng(seed).normal(size=(units, len(labels)))
+    found = best_tags(scores, labels)
+    paths = [
+        (sum(scores[unit, number] for unit, number in enumerate(path)), list(path))
+        for path in product(range(len(labels)), repeat=units)
+        if _valid([labels[number] for number in path], labels)
+    ]
+    assert found == max(paths)[1]
+
+
+def test_valid_tags_stay_as_they_are():
+    labels = ["O", "B-x", "I-x"]
+    tags = [0, 1, 2, 2, 0, 1, 1, 2]
+    assert best_tags(np.eye(3)[tags], labels) == tags
+    assert best_tags(np.log([[0.5, 0.4, 0.1], [0.2, 0.1, 0.7]]), labels) == [1, 2]

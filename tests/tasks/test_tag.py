@@ -18,11 +18,16 @@ from tests.helpers.files import write
 from tests.helpers.tokenizers import FAST, kind
 
 
-def perfect_tags(encoded) -> np.ndarray:
+def perfect_tags(task, encoded) -> np.ndarray:
     """The outputs of a model that knows all labels: -100 becomes some wrong tag."""
     width = max(map(len, encoded["labels"]))
     rows = [[1 if label == IGNORED else label for label in labels] for labels in encoded["labels"]]
-    return np.asarray([row + [1] * (width - len(row)) for row in rows])
+    return sure([row + [1] * (width - len(row)) for row in rows], task)
+
+
+def sure(numbers: list[list[int]], task) -> np.ndarray:
+    """Log probabilities of a model that is sure of these tags."""
+    return 9.0 * np.eye(len(task.labels))[np.asarray(numbers)]
 
 
 WORDS = st.lists(
@@ -52,7 +57,7 @@ def test_entities_come_back_whole_from_any_windows(words, data):
     )
     task = task.fit_labels(table)
     encoded = task.encode(table, tokenizer, data.draw(st.integers(8, 64)))
-    answers = task.decode(perfect_tags(encoded), encoded, table)
+    answers = task.decode(perfect_tags(task, encoded), encoded, table)
     assert [answer["tags"] for answer in answers] == [tags, ["B-x", "B-y"]]
     assert task.score(answers, table)["f1"] == 1
 
@@ -63,7 +68,7 @@ def answers_of_a_perfect_model(tokenizer, row, max_length=128):
     gold = Tag().read(Table([row], "x"))
     task = Tag().fit_labels(Tag().read(Table([other], "x")))
     encoded = task.encode(gold, tokenizer, max_length)
-    answers = task.decode(perfect_tags(encoded), encoded, gold)
+    answers = task.decode(perfect_tags(task, encoded), encoded, gold)
     taught = [task.labels[label] for label in encoded["labels"][0] if label != IGNORED]
     return answers[0], task.score(answers, gold), taught
 
@@ -193,7 +198,7 @@ def test_gold_that_the_model_cannot_reach_still_counts(tokenizer):
     task = Tag().read(Table([{"text": text, "entities": [[5, 7, "x"], [8, 12, "y"]]}], "x"))
     learned = Tag().fit_labels(task)
     encoded = learned.encode(task, tokenizer, 16)
-    answers = learned.decode(perfect_tags(encoded), encoded, task)
+    answers = learned.decode(perfect_tags(learned, encoded), encoded, task)
     assert [(e["label"], e["text"]) for e in answers[0]["entities"]] == [
         ("x", "new"),
         ("y", "lamp"),
@@ -321,7 +326,9 @@ def test_characters_without_a_piece_of_their_own_are_tagged(tmp_path):
     for firsts in encoded["_first"]:
         own = [unit for unit in firsts if unit >= 0]
         assert len(own) == len(set(own))
-    outputs = [[max(label, 0) for label in labels] + [0] * 20 for labels in encoded["labels"]]
+    numbers = [[max(label, 0) for label in labels] for labels in encoded["labels"]]
+    width = max(map(len, numbers))
+    outputs = sure([row + [0] * (width - len(row)) for row in numbers], task)
     answers = task.decode(outputs, encoded, table)
     assert {"start": 0, "end": 1, "label": "x", "text": "鼠"} in answers[1]["entities"]
     covered = {
