@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from torch.utils.data import Sampler
+
+from adaptkit.errors import AdaptkitError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,6 +43,11 @@ class LengthBuckets(Sampler[int]):
     def __len__(self) -> int:
         return len(self.lengths)
 
+    def batches(self, size: int) -> Iterator[list[int]]:
+        """The rows of one epoch, so many at a time."""
+        rows = list(self)
+        return (rows[start : start + size] for start in range(0, len(rows), size))
+
     def __iter__(self) -> Iterator[int]:
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(len(self.lengths))
@@ -57,16 +64,67 @@ class LengthBuckets(Sampler[int]):
         return iter(np.concatenate([*batches, short] if short is not None else batches).tolist())
 
 
+class TokenBatches(Sampler[list[int]]):
+    """Batches of rows of similar lengths with a budget of tokens, padding included.
+
+    Batches are cut from all rows in the order of their lengths, so that every epoch has the same
+    number; rows of one length change places, and batches come in random order.
+
+    Args:
+        lengths: tokens of each row.
+        tokens: the most tokens of a batch, rows times the longest of them.
+        seed: seed of the order; each epoch has its own order.
+
+    Raises:
+        AdaptkitError: a row alone is longer.
+    """
+
+    def __init__(self, lengths: Sequence[int], tokens: int, seed: int):
+        self.lengths, self.seed, self.epoch = np.asarray(lengths), seed, 0
+        if (longest := int(self.lengths.max())) > tokens:
+            raise AdaptkitError(
+                f"--max_tokens_per_batch {tokens}: the longest row has {longest} tokens; give as "
+                "many or more, or a smaller --max_seq_length."
+            )
+        self.ends = [0]
+        for place, length in enumerate(np.sort(self.lengths).tolist()):
+            if (place + 1 - self.ends[-1]) * length > tokens:
+                self.ends.append(place)
+        self.ends.append(len(self.lengths))
+
+    @property
+    def sampler(self) -> TokenBatches:
+        """Itself: accelerate sets the epoch of a batch sampler's sampler."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = np.random.default_rng((self.seed, self.epoch))
+        order = generator.permutation(len(self.lengths))
+        order = order[np.argsort(self.lengths[order], kind="stable")].tolist()
+        batches = [order[start:end] for start, end in zip(self.ends, self.ends[1:], strict=False)]
+        generator.shuffle(batches)
+        return iter(batches)
+
+
 def padding_share(
-    sampler: LengthBuckets, batch_size: int, width: Callable[[int], int] = int
+    lengths: np.ndarray, batches: Iterable[Sequence[int]], width: Callable[[int], int] = int
 ) -> float:
-    """The share of padding in one epoch's tokens, in batches of `batch_size` rows.
+    """The share of padding in the tokens of batches of row numbers.
 
     `width`: the padded length of a batch, from its longest row.
     """
-    ordered = sampler.lengths[list(sampler)]
-    batches = [ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)]
-    return 1 - ordered.sum() / sum(len(batch) * width(int(batch.max())) for batch in batches)
+    read = padded = 0
+    for batch in batches:
+        own = lengths[np.asarray(batch)]
+        read += int(own.sum())
+        padded += len(own) * width(int(own.max()))
+    return 1 - read / padded
 
 
 class TaskBuckets(Sampler[int]):

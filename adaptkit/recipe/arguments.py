@@ -71,6 +71,11 @@ class RecipeArguments:
     lora_plus_ratio: float = flag(
         1.0, "with lora: learning rate of its matrices B over that of all else (LoRA+)"
     )
+    max_tokens_per_batch: int | None = flag(
+        None,
+        "batches of as many rows as have this many tokens together, padding included, instead of "
+        "--per_device_train_batch_size rows",
+    )
     quantize: str | None = flag(None, "load the base in int8 or nf4 (bitsandbytes)")
     dtype: str = flag("auto", "dtype of the base: auto, float32, bfloat16, float16")
     attn_implementation: str | None = flag(

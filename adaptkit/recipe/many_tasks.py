@@ -37,7 +37,7 @@ from adaptkit.utils.terminal import format_table
 
 NOT_TOGETHER = (
     *("search", "folds", "seeds", "check", "fuse", "quantize"),
-    *("adversarial_epsilon", "early_stopping_patience"),
+    *("adversarial_epsilon", "early_stopping_patience", "max_tokens_per_batch"),
 )
 HEAD_FLAGS = {"head_start", "head_learning_rate"}
 T = TypeVar("T")

@@ -37,6 +37,7 @@ from adaptkit.training.defaults import (
     machine_notes,
     small_data_defaults,
 )
+from adaptkit.training.options import check_token_budget
 from adaptkit.training.regularization import check_lora_plus
 from adaptkit.training.sharding import leave_out_fsdp
 from adaptkit.utils.output_folder import check_empty, check_writable
@@ -200,6 +201,7 @@ def _check_training(training: Any, task: Task, arguments: RecipeArguments) -> No
         _check_hub(training.output_dir)
     if arguments.gradual_unfreezing and (training.world_size > 1 or training.n_gpu > 1):
         raise AdaptkitError("--gradual_unfreezing works in one process on one device.")
+    check_token_budget(training, arguments.max_tokens_per_batch)
     if training.label_smoothing_factor and not task.smooths:
         raise AdaptkitError(f"--label_smoothing_factor does not go with {task.name}.")
 

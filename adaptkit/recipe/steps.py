@@ -107,6 +107,7 @@ class Loaded:
             cuda_graphs=arguments.cuda_graphs,
             head_learning_rate=arguments.head_learning_rate,
             lora_plus_ratio=arguments.lora_plus_ratio,
+            max_tokens_per_batch=arguments.max_tokens_per_batch,
             layerwise_lr_decay=arguments.layerwise_lr_decay,
             l2_sp=arguments.l2_sp,
             gradual_unfreezing=arguments.gradual_unfreezing,

@@ -174,6 +174,7 @@ def why_not_recorded(trainer: Any) -> str | None:
         "the activation cache looks texts up": options.activation_cache is not None,
         "a step is two, one of them against the loss": options.adversarial_epsilon > 0,
         "what trains changes with the epoch": options.gradual_unfreezing,
+        "batches have any number of rows": options.max_tokens_per_batch is not None,
         "two lengths make too many shapes": getattr(config, "is_encoder_decoder", False),
         "the base is quantized": getattr(config, "quantization_config", None) is not None,
         "batches of one shape are not all trained on alike": not (

@@ -203,9 +203,8 @@ def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
         metrics["trunk_gb"] = round(options.activation_cache.size / 1e9, 3)
     if args.train_sampling_strategy == "group_by_length":
         width = trainer.data_collator.width if type(trainer.data_collator) is Pad else int
-        metrics["padding"] = round(
-            padding_share(trainer.buckets(), args.train_batch_size, width), 4
-        )
+        lengths = trainer.buckets().lengths
+        metrics["padding"] = round(padding_share(lengths, trainer.batches(), width), 4)
     stopped = on_signal.stop_of(trainer.state)
     dead = trainer.stop_dead.found if trainer.stop_dead else ""
     return TrainOutput(metrics, trainer.state.log_history, stopped, dead)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from adaptkit.data.samplers import lengths_of
 from adaptkit.data.tables import Table
+from adaptkit.errors import AdaptkitError
 from adaptkit.training.activation_cache import ActivationCache
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import TrainingArguments
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class TrainerOptions:
         (`adaptkit.training.cuda_graphs`).
     head_learning_rate: the rate of the new head; None: that of all else.
     lora_plus_ratio: the rate of LoRA's matrices B over that of all else (LoRA+).
+    max_tokens_per_batch: batches of as many rows as have so many tokens together, padding included;
+        None: of `per_device_train_batch_size` rows.
     layerwise_lr_decay, l2_sp, gradual_unfreezing: for full fine-tuning, see
         `adaptkit.training.regularization`; 1, 0 and False disable them.
     stop_dead_run: give a training up whose first evaluation shows that nothing is learned (the same
@@ -66,8 +70,24 @@ class TrainerOptions:
     cuda_graphs: bool = True
     head_learning_rate: float | None = None
     lora_plus_ratio: float = 1.0
+    max_tokens_per_batch: int | None = None
     layerwise_lr_decay: float = 1.0
     l2_sp: float = 0.0
     gradual_unfreezing: bool = False
     stop_dead_run: bool = False
     progress: bool = True
+
+
+def check_token_budget(training: TrainingArguments, tokens: int | None) -> None:
+    """Refuse `--max_tokens_per_batch` where batches cannot be made so."""
+    if tokens is None:
+        return
+    if tokens < 1:
+        raise AdaptkitError(f"--max_tokens_per_batch is 1 or more, not {tokens}.")
+    if training.world_size > 1 or training.n_gpu > 1:
+        raise AdaptkitError("--max_tokens_per_batch works in one process on one device.")
+    if training.train_sampling_strategy != "group_by_length":
+        raise AdaptkitError(
+            "--max_tokens_per_batch makes batches of similar lengths; it does not go with "
+            f"--train_sampling_strategy {training.train_sampling_strategy}."
+        )

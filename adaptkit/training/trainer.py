@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import peft
 import torch
 from torch import nn
-from torch.utils.data import SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, Trainer
 
 from adaptkit.data.collate import Pad
-from adaptkit.data.samplers import LengthBuckets, lengths_of
+from adaptkit.data.samplers import LengthBuckets, TokenBatches, lengths_of
 from adaptkit.models.backbone import bare_model
 from adaptkit.models.language.outputs import task_outputs, with_places
 from adaptkit.models.language.router import router_loss
@@ -226,6 +227,35 @@ class AdapterTrainer(Trainer):
             return super()._get_train_sampler(train_dataset)
         return self.buckets()
 
+    def get_train_dataloader(self):
+        if self.options.max_tokens_per_batch is None:
+            return super().get_train_dataloader()
+        args = self.args
+        loader = DataLoader(
+            cast(Any, self.train_dataset),
+            batch_sampler=self.token_batches(),
+            collate_fn=self._get_collator_with_removed_columns(self.data_collator, "training"),
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(loader)
+
+    def token_batches(self) -> TokenBatches:
+        """The batches of the training rows, if they have a budget of tokens."""
+        most = self.options.max_tokens_per_batch
+        assert most is not None
+        return TokenBatches(lengths_of(self.train_dataset), most, self._data_seed)
+
+    @property
+    def _data_seed(self) -> int:
+        return self.args.seed if self.args.data_seed is None else self.args.data_seed
+
+    def batches(self) -> Iterable[list[int]]:
+        """The rows of each batch of one epoch of one process."""
+        if self.options.max_tokens_per_batch is not None:
+            return self.token_batches()
+        return self.buckets().batches(self.args.train_batch_size)
+
     def _get_eval_sampler(self, eval_dataset):
         return (
             SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
@@ -235,8 +265,7 @@ class AdapterTrainer(Trainer):
         """The order of the training rows."""
         args = self.args
         step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        seed = args.seed if args.data_seed is None else args.data_seed
-        return LengthBuckets(lengths_of(self.train_dataset), step, seed)
+        return LengthBuckets(lengths_of(self.train_dataset), step, self._data_seed)
 
     def _save_checkpoint(self, model, trial):
         folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"

@@ -6,8 +6,9 @@ from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adaptkit import AdaptkitError
 from adaptkit.data.collate import Pad
-from adaptkit.data.samplers import LengthBuckets, TaskBuckets, padding_share
+from adaptkit.data.samplers import LengthBuckets, TaskBuckets, TokenBatches, padding_share
 
 
 @given(
@@ -19,7 +20,27 @@ def test_buckets_hold_every_row_once_and_change_with_the_epoch(lengths, batch, e
     order = list(sampler)
     assert sorted(order) == list(range(len(lengths)))
     assert list(sampler) == order
-    assert 0 <= padding_share(sampler, batch) < 1
+    assert 0 <= padding_share(sampler.lengths, sampler.batches(batch)) < 1
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=300), st.integers(50, 400))
+def test_batches_keep_their_budget_of_tokens(lengths, tokens):
+    batches, epochs = TokenBatches(lengths, tokens, seed=1), []
+    for epoch in range(3):
+        batches.set_epoch(epoch)
+        epochs.append(list(batches))
+        assert sorted(row for batch in epochs[-1] for row in batch) == list(range(len(lengths)))
+        assert all(len(one) * max(lengths[row] for row in one) <= tokens for one in epochs[-1])
+        assert len(epochs[-1]) == len(batches)
+        assert list(batches) == epochs[-1]
+    if len(batches) > 20:
+        assert epochs[0] != epochs[1] != epochs[2]
+    assert TokenBatches(sorted(lengths), tokens, seed=1).ends == batches.ends
+
+
+def test_a_row_that_is_longer_than_the_budget_is_refused():
+    with pytest.raises(AdaptkitError, match="the longest row has 60 tokens"):
+        TokenBatches([3, 60], 50, seed=1)
 
 
 def test_padding_is_counted_as_it_is_filled():
@@ -29,14 +50,23 @@ def test_padding_is_counted_as_it_is_filled():
     order = list(sampler)
     batches = [pad([rows[i] for i in order[start : start + 2]])["input_ids"] for start in (0, 2, 4)]
     tokens = sum(batch.numel() for batch in batches)
-    assert padding_share(sampler, 2, pad.width) == pytest.approx(1 - sum(lengths) / tokens)
-    assert padding_share(sampler, 2) < padding_share(sampler, 2, pad.width)
+    assert padding_share(sampler.lengths, sampler.batches(2), pad.width) == pytest.approx(
+        1 - sum(lengths) / tokens
+    )
+    assert padding_share(sampler.lengths, sampler.batches(2)) < padding_share(
+        sampler.lengths, sampler.batches(2), pad.width
+    )
 
 
 def test_buckets_waste_little():
     lengths = np.random.default_rng(0).integers(5, 60, 5000)
     sampler, plain = LengthBuckets(lengths, 32, seed=1), LengthBuckets(lengths, 32, seed=1, pool=1)
-    assert padding_share(sampler, 32) < 0.03 < 0.3 < padding_share(plain, 32)
+    assert (
+        padding_share(sampler.lengths, sampler.batches(32))
+        < 0.03
+        < 0.3
+        < padding_share(plain.lengths, plain.batches(32))
+    )
     first_batches = [lengths[list(sampler)[i : i + 32]].max() for i in range(0, 640, 32)]
     assert first_batches != sorted(first_batches)
     assert first_batches != sorted(first_batches, reverse=True)

@@ -1,5 +1,6 @@
 """A run that was killed goes on to the same weights. Real processes."""
 
+import json
 import random
 import signal
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from adaptkit.recipes import classify
 
 from adaptkit.training.fastest_attention import earlier_choice
 from tests import processes
@@ -55,3 +57,18 @@ def test_a_killed_run_resumes_to_the_same_weights(small, tmp_path, recipe, own, 
     for key, tensor in one.items():
         assert torch.equal(two[key], tensor), key
     assert max(tensor.abs().max() for key, tensor in one.items() if "lora_B" in key) > 1e-3
+
+
+def test_a_training_with_a_budget_of_tokens_resumes_to_the_same_weights(small, tmp_path):
+    words = [*CLASSIFY, "--num_train_epochs", "2", "--max_tokens_per_batch", "256", "--bf16"]
+    words += ["false", "--save_strategy", "steps", "--save_steps", "2", "--eval_strategy", "no"]
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    classify.main(flags(small, whole, *words, "--save_total_limit", "50"))
+    results = json.loads((whole / "all_results.json").read_text())
+    steps = sorted(int(path.name.rpartition("-")[2]) for path in whole.glob("checkpoint-*"))
+    assert steps[-1] > 2 * 48 // 32  # batches of 32 rows would be fewer
+    assert results["padding"] < 0.2
+    first = str(whole / f"checkpoint-{steps[0]}")
+    classify.main(flags(small, again, *words, "--resume_from_checkpoint", first))
+    for name, tensor in weights(whole).items():
+        assert torch.equal(weights(again)[name], tensor), name
