@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import shlex
 from collections.abc import Collection
@@ -101,6 +102,22 @@ def write_model_card(
         new.write_text(text, "utf-8")
 
 
+def short_card(card: TaskCard, folder: Path) -> str:
+    """The text of a README for an adapter of which only its card is known."""
+    kind = "Predictor" if card.task else "load_adapter"
+    return _SHORT_CARD.format(
+        base=card.base,
+        tags=", ".join(["adaptkit", "peft", *([card.task] if card.task else [])]),
+        folder=folder.name,
+        method=card.method,
+        task=f" for **{card.task}**" if card.task else "",
+        labels=_labels(card.labels),
+        kind=kind,
+        path=json.dumps(str(folder)),
+        versions=", ".join(f"{name} {number}" for name, number in card.versions.items()),
+    )
+
+
 def answer_command(task: Task, folder: Path) -> str:
     """A command that answers with an adapter, or a call in Python where none does."""
     if not task.answers:
@@ -140,6 +157,22 @@ def _chance(task: Task, metrics: dict[str, Any]) -> str:
         f"One run with one seed, scored on {rows} rows: {points} points more or less may be chance."
     )
 
+
+_SHORT_CARD = """---
+library_name: adaptkit
+base_model: {base}
+tags: [{tags}]
+---
+# {folder}
+
+An adapter (`{method}`){task} over the model `{base}`.{labels} Its scores are not known here.
+
+    from adaptkit import {kind}
+
+    adapter = {kind}({path})
+
+Made with {versions}.
+"""
 
 _CARD = """---
 library_name: adaptkit

@@ -25,6 +25,7 @@ from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, read_card, t
 from adaptkit.adapters.files import AdapterFiles, check_shapes, read_adapter
 from adaptkit.adapters.full import FULL
 from adaptkit.adapters.inject import adapt
+from adaptkit.adapters.model_card import short_card
 from adaptkit.adapters.peft_files.inject import inject_by_peft
 from adaptkit.adapters.peft_lora import (
     is_plain_lora,
@@ -57,7 +58,8 @@ def save_adapter(
 
     Args:
         model: from `adapt`, or any PeftModel.
-        folder: created if missing; an existing adapter is replaced, other files stay.
+        folder: created if missing; an existing adapter is replaced, other files stay. A README.md
+            is written if there is none.
         adapter_name: defaults to the active adapter.
         card: task, labels and other fields; base, method, versions and checksum are filled in.
     """
@@ -96,6 +98,8 @@ def save_adapter(
         write_json(
             staged / CARD, dataclasses.asdict(card) | {"base": _beside(card.base, Path(folder))}
         )
+        if not (Path(folder) / "README.md").exists():
+            (staged / "README.md").write_text(short_card(card, Path(folder)), "utf-8")
 
 
 def load_adapter(

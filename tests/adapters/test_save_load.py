@@ -6,7 +6,17 @@ import time
 import pytest
 import torch
 
-from adaptkit import AdaptkitError, adapt, load_adapter, parse_method, read_card, save_adapter
+from adaptkit import (
+    AdaptkitError,
+    TaskCard,
+    adapt,
+    load_adapter,
+    load_base,
+    parse_method,
+    read_card,
+    save_adapter,
+)
+from adaptkit.models.untrained.scratch import make_model
 from tests.adapters.classifiers import HEAD, classifier, classifier_with
 from tests.processes import start
 from tests.tiny import first, inputs, randomize, tiny
@@ -108,3 +118,21 @@ def test_an_adapter_saved_while_another_is_merged_goes_on_its_base(tmp_path):
     model.merge_adapter(["two"])
     save_adapter(model, tmp_path / "one", adapter_name="one")
     load_adapter(tmp_path / "one", classifier_with())
+
+
+@pytest.mark.parametrize("card", [None, TaskCard(task="classify", labels=["a", "b"], max_length=9)])
+def test_a_readme_says_what_an_adapter_is_and_how_it_is_loaded(tmp_path, card):
+    make_model("bert", ["one two"], tmp_path / "bert", vocab_size=200)
+    task = {"task": "classify", "labels": ["a", "b"]} if card else {}
+    model = adapt(load_base(str(tmp_path / "bert"), **task), "lora[r=2]")
+    save_adapter(model, tmp_path / "a", card=card)
+    text = (tmp_path / "a/README.md").read_text()
+    assert f"base_model: {tmp_path / 'bert'}\n" in text
+    assert ("for **classify**" in text) == ("Labels: `a`, `b`." in text) == bool(card)
+    code = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
+    found: dict = {}
+    exec(code, found)
+    assert found["adapter"]("one")[0]["label"] in "ab" if card else found["adapter"].peft_config
+    (tmp_path / "a/README.md").write_text("mine")
+    save_adapter(model, tmp_path / "a", card=card)
+    assert (tmp_path / "a/README.md").read_text() == "mine"
