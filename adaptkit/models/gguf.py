@@ -84,14 +84,14 @@ def _convert(file: Path, folder: Path) -> None:
 
 def _read(file: Path) -> tuple[Any, Any]:
     """The model with whole weights, and its tokenizer."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    import transformers
 
-    place: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent)}
-    place["gguf_file"] = file.name
-    model = AutoModelForCausalLM.from_pretrained(
-        **place, dtype=_dtype(file), quantization_config=GgufConfig(dequantize=True)
-    )
-    return model, AutoTokenizer.from_pretrained(**place)
+    place = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    options: dict[str, Any] = {"dtype": _dtype(file)}
+    if hasattr(transformers, "GgufConfig"):  # before, weights were always unpacked
+        options["quantization_config"] = transformers.GgufConfig(dequantize=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(**place, **options)
+    return model, transformers.AutoTokenizer.from_pretrained(**place)
 
 
 def _dtype(file: Path) -> str:
