@@ -1,6 +1,6 @@
-"""Train an adapter to summarize texts or dialogues with an encoder-decoder (BART, T5, Pegasus).
+"""Train an adapter to summarize texts or dialogues with a chat model or an encoder-decoder.
 
-    # the messages of the embedded corpus, a toy model
+    # the messages of the embedded corpus, SmolLM2-135M-Instruct
     python recipes/summarize.py
 
     python recipes/summarize.py --train_file train.jsonl --text_column dialogue \\

@@ -1,4 +1,4 @@
-"""Train an adapter to translate with an encoder-decoder (T5, mBART, NLLB, Marian).
+"""Train an adapter to translate with an encoder-decoder (T5, NLLB, Marian) or a chat model.
 
     # the embedded corpus, English to Chinese, a toy model
     python recipes/translate.py
@@ -11,7 +11,7 @@
     python recipes/translate.py --train_file pairs.tsv --column_names en zh \\
         --source_column en --target_column zh
 
-Reported: BLEU and chrF of sacrebleu with beam search (Chinese with its own tokenizer), beside chrF
+Reported: BLEU and chrF of sacrebleu (Chinese with its own tokenizer), beside chrF
 of copying the source.
 """
 

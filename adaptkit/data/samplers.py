@@ -43,11 +43,6 @@ class LengthBuckets(Sampler[int]):
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def batches(self, size: int) -> Iterator[list[int]]:
-        """The rows of one epoch, so many at a time."""
-        rows = list(self)
-        return (rows[start : start + size] for start in range(0, len(rows), size))
-
     def __iter__(self) -> Iterator[int]:
         generator = np.random.default_rng((self.seed, self.epoch))
         order = generator.permutation(len(self.lengths))
@@ -110,6 +105,12 @@ class TokenBatches(Sampler[list[int]]):
         batches = [order[start:end] for start, end in zip(self.ends, self.ends[1:], strict=False)]
         generator.shuffle(batches)
         return iter(batches)
+
+
+def batches_of(sampler: Iterable[int], size: int) -> Iterator[list[int]]:
+    """The rows of one epoch, so many at a time."""
+    rows = list(sampler)
+    return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def padding_share(

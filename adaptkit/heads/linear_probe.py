@@ -148,6 +148,7 @@ def choose_strength(
     features: Tensor, targets: Tensor, loss: Loss, outputs: int, seed: int
 ) -> Chosen:
     """The strength and the sharpness with the smallest mean loss on rows left out."""
+    are_numbers = targets.ndim == 1 and targets.is_floating_point()  # which are right or too far
     totals = torch.zeros(len(STRENGTHS), len(SHARPNESS))
     path = [torch.zeros(outputs, features.shape[1] + 1, device=features.device)] * len(STRENGTHS)
     folds = list(_folds(targets, seed))
@@ -162,6 +163,9 @@ def choose_strength(
             path[index] = map_
             scores, bias = features[held] @ map_[:, :-1].T, map_[:, -1]
             for place, sharpness in enumerate(SHARPNESS):
+                if sharpness > 1 and are_numbers:
+                    totals[index, place] = torch.inf
+                    continue
                 totals[index, place] += float(loss(sharpness * scores + bias, targets[held]))
             if totals[index].min() > 2 * totals[: index + 1].min():  # weaker ones only get worse
                 totals[index + 1 :] = torch.inf

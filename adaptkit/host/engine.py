@@ -33,7 +33,7 @@ from adaptkit.host.rows import (
 )
 from adaptkit.host.slots import LoadedAdapter, Slots
 from adaptkit.inference.predict import stack_rows
-from adaptkit.tasks.language import before_end, write
+from adaptkit.tasks.language import said_in, write
 
 
 class Engine:
@@ -156,9 +156,9 @@ class Engine:
         for key, pairs in by_settings.items():
             settings = json.loads(key)
             self.write([item for _, item in pairs], batch_size, settings)
-            answers |= {
-                row.index: Text(self.text(before_end(item.found, settings))) for row, item in pairs
-            }
+            for row, item in pairs:
+                said = said_in(item.found, settings, self.backbone.tokenizer)
+                answers[row.index] = Text(self.text(said))
         return answers
 
     def _prompts(

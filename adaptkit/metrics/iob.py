@@ -26,18 +26,25 @@ def chunks(tags: Sequence[str]) -> list[tuple[int, int, str]]:
     return found
 
 
+def bio_labels(kinds: Sequence[str]) -> list[str]:
+    """The labels of a model that tags these types: O, and B- and I- of each."""
+    return ["O", *(f"{mark}-{kind}" for kind in kinds for mark in "BI")]
+
+
 def best_tags(scores: np.ndarray, labels: Sequence[str]) -> list[int]:
     """The numbers of the likeliest tags of which none continues an entity that is not there.
 
-    `I-x` follows `B-x` or `I-x` alone, where there is a label `B-x`. The best path over all units
-    is found (Viterbi 1967), so a sure tag inside an entity can correct an unsure one before it.
+    `I-x` follows `B-x` or `I-x` alone. The best path over all units is found (Viterbi 1967), so a
+    sure tag inside an entity can correct an unsure one before it. Labels other than `bio_labels`
+    may be of another scheme, and each unit gets its likeliest.
 
     Args:
         scores: log probabilities `(units, labels)`.
     """
-    known = {label: number for number, label in enumerate(labels)}
-    inside = [n for label, n in known.items() if label[:2] == "I-" and f"B-{label[2:]}" in known]
-    begun = [known[f"B-{labels[number][2:]}"] for number in inside]
+    if list(labels) != bio_labels([label[2:] for label in labels[1::2]]):
+        return scores.argmax(1).tolist()
+    scores = np.where(np.isnan(scores).any(1, keepdims=True), 0.0, scores)  # no more than unknown
+    begun, inside = np.arange(1, len(labels), 2), np.arange(2, len(labels), 2)
     best, back = scores[0].astype(np.float64), []
     best[inside] = -np.inf
     for here in scores[1:]:

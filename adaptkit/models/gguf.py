@@ -2,26 +2,32 @@
 
 A GGUF file (of llama.cpp) holds weights, mostly in blocks of few bits, the tokenizer and the chat
 template. transformers reads both with the package gguf. Reading takes a while and packed weights
-cannot be adapted everywhere, so the folder with whole weights is kept. It is found again by what
-the file holds, so a file that changes is converted anew.
+cannot be adapted everywhere, so the folder with whole weights is kept. It is found again by the
+size, the time and both ends of the file, so a file that changes is converted anew. One process
+converts, others wait for it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.utils.atomic_files import new_version
+from adaptkit.utils.atomic_files import make_folder, new_version
+from adaptkit.utils.json_files import write_json
+from adaptkit.utils.locks import locked
 from adaptkit.utils.processes import log_main
 
 SUFFIX = ".gguf"
 MAGIC = b"GGUF"
 SAMPLE = 1 << 20  # bytes at both ends by which a file is known
+DONE, LOCK = "converted.json", ".lock"  # written last
+WAIT = 0.2  # seconds
 DTYPES = {"F32": "float32", "F16": "float16"}  # all else becomes bfloat16
 
 
@@ -39,8 +45,13 @@ def converted(file: str | Path) -> Path:
     """
     file = Path(file).expanduser()
     folder = cache_folder() / f"{file.stem}-{_known_by(file)}"
-    if not (folder / "config.json").is_file():
-        _convert(file, folder)
+    while not (folder / DONE).is_file():
+        make_folder(folder)
+        with locked(folder / LOCK) as ours:
+            if ours and not (folder / DONE).is_file():
+                _convert(file, folder)
+        if not ours:
+            time.sleep(WAIT)
     return folder
 
 
@@ -52,18 +63,19 @@ def cache_folder() -> Path:
 
 
 def _known_by(file: Path) -> str:
-    """A short hash of a file's size and both of its ends."""
+    """A short hash of a file's size, time and ends: whole ones may have many gigabytes."""
     try:
         with file.open("rb") as opened:
             first = opened.read(SAMPLE)
             size = opened.seek(0, os.SEEK_END)
             opened.seek(max(0, size - SAMPLE))
             last = opened.read(SAMPLE)
+            changed = os.fstat(opened.fileno()).st_mtime_ns
     except OSError as problem:
         raise AdaptkitError(f"cannot read {file}: {problem.strerror}.") from problem
     if first[: len(MAGIC)] != MAGIC:
         raise AdaptkitError(f"{file} is no GGUF file: it does not begin with 'GGUF'.")
-    return hashlib.sha256(b"%d" % size + first + last).hexdigest()[:16]
+    return hashlib.sha256(b"%d %d" % (size, changed) + first + last).hexdigest()[:16]
 
 
 def _convert(file: Path, folder: Path) -> None:
@@ -80,6 +92,7 @@ def _convert(file: Path, folder: Path) -> None:
     with new_version(folder) as staged:
         model.save_pretrained(staged)
         tokenizer.save_pretrained(staged)
+    write_json(folder / DONE, {"file": str(file.absolute())})
 
 
 def _read(file: Path) -> tuple[Any, Any]:

@@ -188,6 +188,10 @@ class RecipeArguments:
         """The default language-modelling objective; None for the one the model was made for."""
         return None
 
+    def default_kind(self) -> str | None:
+        """The default kind of a model that rewrites texts; None for what the model is."""
+        return None
+
 
 @dataclass
 class StudentArguments(RecipeArguments):
@@ -247,6 +251,16 @@ class StudentArguments(RecipeArguments):
 
     def default_objective(self) -> str | None:
         return "clm"  # what a teacher teaches that writes
+
+    def default_kind(self) -> str | None:
+        from pathlib import Path
+
+        from adaptkit.adapters.card import read_card
+
+        card = (
+            read_card(Path(self.teacher)) if self.teacher and Path(self.teacher).is_dir() else None
+        )
+        return (card.settings or {}).get("model_kind", "encoder-decoder") if card else None
 
 
 @dataclass

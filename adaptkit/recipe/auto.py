@@ -98,9 +98,9 @@ def choose_base(prepared: Prepared, folder: Path) -> Choice[str]:
     if named:
         return Choice(named)
     task, training = prepared.task, prepared.training
-    if task.small_model is None:
-        raise AdaptkitError(f"{task.name} needs a pretrained model: give --model_name_or_path.")
     settings = task.small_model_settings()
+    if settings["kind"] is None:
+        raise AdaptkitError(f"{task.name} needs a pretrained model: give --model_name_or_path.")
     with training.main_process_first(desc="making a small model"):
         resumed = training.resume_from_checkpoint and (folder / "config.json").is_file()
         if is_main() and not resumed:

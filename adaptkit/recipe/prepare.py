@@ -17,7 +17,7 @@ from adaptkit.data.readers.options import Reading
 from adaptkit.data.sources import load_splits
 from adaptkit.data.splits import Splits
 from adaptkit.errors import AdaptkitError, quoted
-from adaptkit.models.objective import language_objective, model_kind
+from adaptkit.models.objective import language_objective, settings_of_kind
 from adaptkit.recipe.arguments import RecipeArguments
 from adaptkit.recipe.auto import choose_method
 from adaptkit.recipe.data_checks import check_one_text, check_overlap
@@ -26,8 +26,6 @@ from adaptkit.recipe.parser import Parsed
 from adaptkit.recipe.steps import Prepared
 from adaptkit.recipe.unlabelled import read_unlabelled
 from adaptkit.tasks.base import Task
-from adaptkit.tasks.language import Language
-from adaptkit.tasks.rewrite import DECODER
 from adaptkit.training.checkpoints import STATE, is_whole, last_whole_checkpoint
 from adaptkit.training.defaults import (
     DEFAULTS,
@@ -127,16 +125,8 @@ def _for_model(parsed: Parsed, arguments: RecipeArguments) -> dict[str, Any]:
     if "objective" in settings and settings["objective"] is None:
         kind = settings.get("model_type", "")
         settings["objective"] = arguments.default_objective() or language_objective(model, kind)
-    if settings.get("model_kind") == "auto":
-        settings["model_kind"] = model_kind(model)
-    if settings.get("model_kind") == DECODER:
-        if "no_repeat_ngram_size" in parsed.given:
-            raise AdaptkitError(
-                "--no_repeat_ngram_size goes with an encoder-decoder: over a decoder it would keep "
-                "the words of the source out of the target."
-            )
-        settings |= {"no_repeat_ngram_size": 0}
-        settings |= {} if "num_beams" in parsed.given else {"num_beams": 1}
+    if "model_kind" in settings:
+        settings |= settings_of_kind(settings, parsed.given, arguments.default_kind(), model)
     return settings
 
 
@@ -240,7 +230,8 @@ def _settle(
     choose = choose or bool(arguments.early_stopping_patience)
     given = parsed.given | ({"num_train_epochs"} if "max_steps" in parsed.given else set())
     probed = trains_beside_probe(arguments, task)
-    pretrained = isinstance(task, Language) and bool(arguments.model_name_or_path)
+    writes = task.best_metric == "perplexity"  # and has no head of its own
+    pretrained = writes and bool(arguments.model_name_or_path)
     by_data, notes = data_defaults(len(splits.train), judged, choose, given, probed, pretrained)
     by_data["metric_for_best_model"] = task.best_metric
     training = parsed.make_training(**(defaults | by_data))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from adaptkit.data.collate import IGNORED
-from adaptkit.data.conversations.ends import turn_ends
+from adaptkit.data.conversations.ends import turn_ends, words_begin
 from adaptkit.data.tables import Table
 from adaptkit.tasks.base import Task
 from adaptkit.utils.terminal import progress
@@ -64,7 +64,7 @@ class Language(Task):
         lengths, padded = [len(ids) for ids in prompts], not _has_virtual_tokens(model)
         for chosen in batches(lengths, batch_size, padded):
             written = write(model, [prompts[i] for i in chosen], tokenizer.pad_token_id, settings)
-            said = [before_end(ids, settings) for ids in written.tolist()]
+            said = [said_in(ids, settings, tokenizer) for ids in written.tolist()]
             for i, text in zip(
                 chosen, tokenizer.batch_decode(said, skip_special_tokens=True), strict=True
             ):
@@ -133,13 +133,18 @@ def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, An
     return written[:, width if behind else 0 :]
 
 
-def before_end(ids: list[int], settings: dict[str, Any]) -> list[int]:
-    """Generated ids without the first of the tokens that `settings` end an answer at, and the rest.
+def said_in(ids: list[int], settings: dict[str, Any], tokenizer: Any) -> list[int]:
+    """The words of an answer among generated ids.
 
-    Not all of these are special tokens, which decoding leaves out.
+    They end before the first of the tokens that `settings` end an answer at, not all of which are
+    special ones, which decoding leaves out. They begin behind the thoughts, or the channel's name,
+    that a chat template puts before them.
     """
-    ends = settings.get("eos_token_id") or ()
-    return ids[: next((i for i, token in enumerate(ids) if token in ends), len(ids))]
+    if not (ends := settings.get("eos_token_id")):  # an encoder-decoder
+        return ids
+    ids = ids[: next((i for i, token in enumerate(ids) if token in ends), len(ids))]
+    begin = words_begin(tokenizer)
+    return ids[len(ids) - ids[::-1].index(begin) :] if begin in ids else ids
 
 
 def _has_virtual_tokens(model: Any) -> bool:

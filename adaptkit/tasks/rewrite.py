@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ from adaptkit.data.messages import Message
 from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
 from adaptkit.data.texts import normalize_text, text_at
-from adaptkit.errors import unknown
+from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.tasks.flags import Flag, flag
 from adaptkit.tasks.language import Language, ends
 
@@ -134,14 +135,17 @@ class Rewrite(Language):
         """Each row as a conversation, with loss on the target."""
         room = max_length + self.max_target_length + AROUND
         rows: list[dict[str, Any]] = []
-        for row in table.rows:
+        known: set[Hashable] = set()
+        for index, row in enumerate(table.rows):
             talk = self._request(tokenizer, row, max_length)
             if labelled:
                 target = _cut(tokenizer, row["target"], self.max_target_length)
                 talk.append({"role": "assistant", "content": target})
-            if not rows:  # all are alike
-                check_template(tokenizer, talk, None)
-            rows += encode_conversation(talk, tokenizer, room)[-1:]
+            try:
+                check_template(tokenizer, talk, None, known)
+                rows += encode_conversation(talk, tokenizer, room)[-1:]
+            except AdaptkitError as problem:
+                raise table.bad(index, str(problem)) from problem
         return by_column([row | {"length": len(row["input_ids"])} for row in rows])
 
     def _request(self, tokenizer: Any, row: dict[str, Any], max_length: int) -> list[Message]:
@@ -225,7 +229,8 @@ class Rewrite(Language):
 
 
 def _cut(tokenizer: Any, text: str, most: int) -> str:
-    """The text of its first tokens."""
+    """The text of its first tokens, without blanks around it, as answers are given."""
+    text = text.strip()
     _, places = tokens_of(tokenizer, text)
     return text if len(places) <= most else text[: places[most - 1][1]]
 

@@ -35,7 +35,7 @@ from adaptkit.data.word_pieces import (
     units_by_row,
 )
 from adaptkit.errors import AdaptkitError
-from adaptkit.metrics.iob import best_tags
+from adaptkit.metrics.iob import best_tags, bio_labels
 from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
@@ -161,9 +161,7 @@ class Tag(Task):
             raise AdaptkitError(
                 f"{train.source}: no row holds an entity; there is nothing to learn."
             )
-        return dataclasses.replace(
-            self, labels=["O", *(f"{mark}-{kind}" for kind in kinds for mark in "BI")]
-        )
+        return dataclasses.replace(self, labels=bio_labels(kinds))
 
     def check_labels(self, table: Table) -> None:
         kinds = self._kinds()

@@ -31,7 +31,13 @@ class Translate(Rewrite):
     )
 
     name = "translate"
-    request = "Translate the following text.\n\n"
+
+    @property
+    def request(self) -> str:  # type: ignore[override]
+        sides = (("from", self.source_lang), ("to", self.target_lang))
+        where = "".join(f" {word} {language}" for word, language in sides if language)
+        return f"Translate the following text{where}.\n\n"
+
     parts = {"source": "source", "target": "target"}
     label_parts = ("target",)
     embedded = {"source": "text", "target": "chinese"}

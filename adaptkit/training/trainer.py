@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, ProgressCallback, Trainer
 
 from adaptkit.data.collate import Pad
-from adaptkit.data.samplers import LengthBuckets, TokenBatches, lengths_of
+from adaptkit.data.samplers import LengthBuckets, TokenBatches, batches_of, lengths_of
 from adaptkit.models.backbone import bare_model
 from adaptkit.models.language.outputs import task_outputs, with_places
 from adaptkit.models.language.router import router_loss
@@ -254,7 +254,7 @@ class AdapterTrainer(Trainer):
         """The rows of each batch of one epoch of one process."""
         if self.options.max_tokens_per_batch is not None:
             return self.token_batches()
-        return self.buckets().batches(self.args.train_batch_size)
+        return batches_of(self.buckets(), self.args.train_batch_size)
 
     def _get_eval_sampler(self, eval_dataset):
         return (

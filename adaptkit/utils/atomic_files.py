@@ -201,11 +201,15 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _move(file: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.replace(file, target)
-    except FileNotFoundError:
-        if file.exists():  # else another process was faster
-            raise
+    for left in reversed(range(TRIES)):
+        try:
+            os.replace(file, target)
+            return
+        except FileNotFoundError:  # another process was faster; a third may have put it there again
+            if not file.exists():
+                return
+            if not left:
+                raise
 
 
 def _remove_if_empty(folder: Path) -> None:

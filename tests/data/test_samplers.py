@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from adaptkit import AdaptkitError
 from adaptkit.data.collate import Pad
-from adaptkit.data.samplers import LengthBuckets, TaskBuckets, TokenBatches, padding_share
+from adaptkit.data.samplers import (
+    LengthBuckets,
+    TaskBuckets,
+    TokenBatches,
+    batches_of,
+    padding_share,
+)
 
 
 @given(
@@ -20,7 +26,7 @@ def test_buckets_hold_every_row_once_and_change_with_the_epoch(lengths, batch, e
     order = list(sampler)
     assert sorted(order) == list(range(len(lengths)))
     assert list(sampler) == order
-    assert 0 <= padding_share(sampler.lengths, sampler.batches(batch)) < 1
+    assert 0 <= padding_share(sampler.lengths, batches_of(sampler, batch)) < 1
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=300), st.integers(50, 400))
@@ -50,11 +56,11 @@ def test_padding_is_counted_as_it_is_filled():
     order = list(sampler)
     batches = [pad([rows[i] for i in order[start : start + 2]])["input_ids"] for start in (0, 2, 4)]
     tokens = sum(batch.numel() for batch in batches)
-    assert padding_share(sampler.lengths, sampler.batches(2), pad.width) == pytest.approx(
+    assert padding_share(sampler.lengths, batches_of(sampler, 2), pad.width) == pytest.approx(
         1 - sum(lengths) / tokens
     )
-    assert padding_share(sampler.lengths, sampler.batches(2)) < padding_share(
-        sampler.lengths, sampler.batches(2), pad.width
+    assert padding_share(sampler.lengths, batches_of(sampler, 2)) < padding_share(
+        sampler.lengths, batches_of(sampler, 2), pad.width
     )
 
 
@@ -62,10 +68,10 @@ def test_buckets_waste_little():
     lengths = np.random.default_rng(0).integers(5, 60, 5000)
     sampler, plain = LengthBuckets(lengths, 32, seed=1), LengthBuckets(lengths, 32, seed=1, pool=1)
     assert (
-        padding_share(sampler.lengths, sampler.batches(32))
+        padding_share(sampler.lengths, batches_of(sampler, 32))
         < 0.03
         < 0.3
-        < padding_share(plain.lengths, plain.batches(32))
+        < padding_share(plain.lengths, batches_of(plain, 32))
     )
     first_batches = [lengths[list(sampler)[i : i + 32]].max() for i in range(0, 640, 32)]
     assert first_batches != sorted(first_batches)

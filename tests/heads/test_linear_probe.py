@@ -161,3 +161,17 @@ def test_a_head_that_knows_nothing_still_has_weights():
     probe = fit_linear_probe(features, targets, F.cross_entropy, 4)
     soft = soften(probe, features, targets, F.cross_entropy)
     assert float(soft.weight.norm()) >= 0.049 * float(probe.weight.norm()) > 0
+
+
+@pytest.mark.parametrize("count", [3, 5, 8])
+def test_numbers_of_few_rows_start_no_further_off_than_their_mean(count):
+    def loss(given, wanted):
+        return F.mse_loss(given[:, 0], wanted)
+
+    for seed in range(10):
+        features, scores = _rows(count, width=64, seed=seed)
+        targets = (scores[:, 0] - scores[:, 0].mean()) / scores[:, 0].std(correction=0)
+        probe = fit_linear_probe(features, targets, loss, 1)
+        assert probe.sharpness <= 1
+        soft = soften(probe, features, targets, loss)
+        assert float(loss(soft(features), targets)) < 1.05

@@ -1,6 +1,11 @@
 """GGUF files as bases, against the folder that they were written from."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -44,10 +49,11 @@ def test_it_is_converted_once_and_anew_where_it_changes(made, tmp_path, capsys):
     stamp = (first / "config.json").stat().st_mtime_ns
     assert converted(made) == first
     assert (first / "config.json").stat().st_mtime_ns == stamp
-    copy = tmp_path / made.name
-    copy.write_bytes(made.read_bytes())
+    copy = Path(shutil.copy2(made, tmp_path))
     assert converted(copy) == first
-    copy.write_bytes(made.read_bytes() + bytes(32))
+    changed = bytearray(made.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    copy.write_bytes(changed)
     assert converted(copy) != first
     assert "converting model.gguf once" in capsys.readouterr().out
 
@@ -96,3 +102,26 @@ def test_the_packaged_chat_model_answers_to_its_name():
     ids = tokenizer.apply_chat_template(talk, add_generation_prompt=True, return_tensors="pt")
     answer = base.generate(**ids, max_new_tokens=16, do_sample=False)
     assert "Paris" in tokenizer.decode(answer[0, ids["input_ids"].shape[1] :])
+
+
+def test_processes_that_convert_at_once_all_get_the_whole_model(made, tmp_path):
+    script = f"from adaptkit import load_base; print(load_base({str(made)!r}).num_parameters())"
+    environment = {**os.environ, "ADAPTKIT_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", script]
+    runs = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+        for _ in range(3)
+    ]
+    said = [run.communicate()[0].splitlines() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0, 0]
+    assert len({lines[-1] for lines in said}) == 1
+    assert sum("converting" in " ".join(lines) for lines in said) == 1
+
+
+def test_a_conversion_that_was_killed_is_made_again(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADAPTKIT_CACHE", str(tmp_path))
+    folder = converted(made)
+    (folder / "converted.json").unlink()
+    (folder / "model.safetensors").unlink()
+    assert converted(made) == folder
+    assert load_base(str(made)).num_parameters() > 0

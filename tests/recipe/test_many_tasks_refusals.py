@@ -118,8 +118,8 @@ def test_a_loss_that_is_not_a_number_stops_training(tmp_path, pair):
         ({"task_weight": True}, "above 0"),
         ({"recipe": None}, "names no recipe"),
         (
-            {"recipe": "chat", "train_file": "x"},
-            "task two: chat has no model by itself: give --model_name_or_path",
+            {"recipe": "translate", "train_file": "x"},
+            "task two: translate has no model by itself: give --model_name_or_path",
         ),
         ({"train_file": "nosuch.csv"}, "task two: .*nosuch.csv"),
     ],

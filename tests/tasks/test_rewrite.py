@@ -1,6 +1,7 @@
 """Summaries and translations by a decoder, which is asked in a conversation."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from adaptkit.recipes import summarize, translate
@@ -9,7 +10,10 @@ from adaptkit import AdaptkitError, Host, Predictor, load_tokenizer
 from adaptkit.data.tables import Table
 from adaptkit.models.objective import model_kind
 from adaptkit.models.untrained.scratch import make_model
+from adaptkit.tasks.language import said_in
 from adaptkit.tasks.summarize import Summarize
+from adaptkit.tasks.translate import Translate
+from tests.helpers.model_templates import TEMPLATES, tokenizer_of
 
 TEXTS = [
     f"the {thing} of {name} is {colour}"
@@ -115,3 +119,51 @@ def test_what_does_not_go_with_a_decoder_is_refused(llama, tmp_path):
         summarize.main([*words, "--no_repeat_ngram_size", "2"])
     with pytest.raises(AdaptkitError, match="did you mean 'decoder'"):
         translate.main([*words, "--model_kind", "decoders"])
+
+
+# What `ends` reads of a model.
+MODEL = SimpleNamespace(generation_config=SimpleNamespace(eos_token_id=None))
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_an_answer_is_the_target_whatever_a_template_puts_around_it(name):
+    """The labels of a row, as a model writes them, give the target; thoughts before it, too."""
+    tokenizer = tokenizer_of(name)
+    tokenizer.add_tokens(["<think>", "</think>"])  # no special ones, as those of Qwen 3
+    task = Summarize(model_kind="decoder")
+    table = task.read(Table([{"text": "It leaked on Monday.", "summary": "It leaked."}], "rows"))
+    (row,) = task.encode(table, tokenizer, 64, train=True)
+    written = [token for token in row["labels"] if token != -100]
+    settings = task.generation(tokenizer, MODEL)
+    said = said_in(written, settings, tokenizer)
+    assert tokenizer.decode(said, skip_special_tokens=True).strip() == "It leaked."
+    if name in ("Qwen 3", "DeepSeek R1"):
+        start = tokenizer("<think>So it did.", add_special_tokens=False)["input_ids"]
+        end = written.index(tokenizer.convert_tokens_to_ids("</think>"))
+        said = said_in([*start, *written[end:]], settings, tokenizer)
+        assert tokenizer.decode(said, skip_special_tokens=True).strip() == "It leaked."
+
+
+def test_what_a_template_would_cut_out_of_a_target_is_refused_by_its_row():
+    tokenizer = tokenizer_of("Qwen 3")
+    task = Summarize(model_kind="decoder")
+    rows = [{"text": "a", "summary": "b"}, {"text": "c", "summary": "Use </think> to end."}]
+    table = task.read(Table(rows, "rows", [4, 7]))
+    with pytest.raises(AdaptkitError, match="rows:7: "):
+        task.encode(table, tokenizer, 64, train=True)
+
+
+def test_languages_are_said_to_a_decoder():
+    task = Translate(model_kind="decoder", source_lang="en", target_lang="de")
+    assert task.request == "Translate the following text from en to de.\n\n"
+    assert Translate(model_kind="decoder").request == "Translate the following text.\n\n"
+
+
+@pytest.mark.parametrize(
+    "kind, words", [("llama", "is a decoder: give --model_kind decoder"), ("bert", "is an encoder")]
+)
+def test_models_that_cannot_write_so_are_refused(tmp_path, kind, words):
+    make_model(kind, TEXTS, tmp_path / kind, vocab_size=300)
+    flags = ["--model_name_or_path", str(tmp_path / kind), "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(AdaptkitError, match=words):
+        translate.main([*flags, "--model_kind", "encoder-decoder"])

@@ -1,4 +1,4 @@
-"""The tokens at which a model that has learned a chat template ends its answers."""
+"""The tokens that a chat template writes right before the words of an answer, and behind them."""
 
 from __future__ import annotations
 
@@ -31,6 +31,20 @@ def added_tokens(tokenizer: Any) -> set[int]:
     with contextlib.suppress(NotImplementedError):  # mistral-common's has special ones only
         added.update(tokenizer.added_tokens_decoder)
     return added
+
+
+def words_begin(tokenizer: Any) -> int | None:
+    """The token right before an answer's words: the end of thoughts, or of a channel's name.
+
+    None if the model is to write the words at once.
+    """
+    try:
+        _, written = answer_of(tokenizer, [_ASKED, _SAYS], None)
+    except AdaptkitError:
+        return None
+    before = written[: written.find(_SAYS["content"])].rstrip()
+    ids = tokenizer(before, add_special_tokens=False)["input_ids"]
+    return ids[-1] if ids and ids[-1] in added_tokens(tokenizer) else None
 
 
 def turn_ends(tokenizer: Any) -> set[int]:
