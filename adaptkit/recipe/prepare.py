@@ -231,7 +231,7 @@ def _settle(
     given = parsed.given | ({"num_train_epochs"} if "max_steps" in parsed.given else set())
     probed = trains_beside_probe(arguments, task)
     writes = task.best_metric == "perplexity"  # and has no head of its own
-    pretrained = writes and bool(arguments.model_name_or_path)
+    pretrained = writes and arguments.method != FULL and bool(arguments.model_name_or_path)
     by_data, notes = data_defaults(len(splits.train), judged, choose, given, probed, pretrained)
     by_data["metric_for_best_model"] = task.best_metric
     training = parsed.make_training(**(defaults | by_data))
