@@ -23,34 +23,38 @@ WRITTEN = 64
 COLUMNS = ["--text_column", "dialogue", "--summary_column", "summary"]
 
 
-def flags_of(name: str) -> tuple[str, list[str]]:
+def flags_of(name: str, work: Path) -> tuple[str, list[str]]:
     """The recipe of a run, and its flags."""
     if name != "dialogues":
         return name, []
-    folder = data_folder() / "dialogsum"
-    files = [
-        "--train_file",
-        str(folder / "dialogsum.dev.jsonl"),
-        "--test_file",
-        str(folder / "dialogsum.test.jsonl"),
-    ]
-    few = ["--max_train_samples", "450", "--max_predict_samples", str(WRITTEN)]
-    return "summarize", [*files, *COLUMNS, *few, "--num_train_epochs", "1"]
+    files = ["--train_file", str(dialogues("dev")), "--test_file", str(dialogues_to_test(work))]
+    return "summarize", [*files, *COLUMNS, "--max_train_samples", "450", "--num_train_epochs", "1"]
+
+
+def dialogues(split: str) -> Path:
+    return data_folder() / f"dialogsum/dialogsum.{split}.jsonl"
+
+
+def dialogues_to_test(work: Path) -> Path:
+    """A file of the first test rows."""
+    lines = dialogues("test").read_text("utf-8").splitlines()[:WRITTEN]
+    file = work / "dialogues.jsonl"
+    file.write_text("\n".join(lines), "utf-8")
+    return file
 
 
 def rows_of(name: str, out: Path) -> Any:
-    """The first test rows as the task reads them, with the predictor of a folder."""
+    """The predictor of a folder, and the test rows to answer as its task reads them."""
     from adaptkit import Predictor, read_table
     from adaptkit.data.corpus import load_corpus
     from adaptkit.data.tables import Table
 
     predictor = Predictor(out)
     if name == "dialogues":
-        table = read_table(str(data_folder() / "dialogsum/dialogsum.test.jsonl"))
+        table = read_table(str(dialogues_to_test(out.parent)))
     else:
         table = Table(load_corpus("test"), "corpus")
-    task = predictor.task
-    rows = task.read(table)
+    rows = predictor.task.read(table)
     return predictor, rows.take(range(min(WRITTEN, len(rows))))
 
 
@@ -80,9 +84,11 @@ def main() -> None:
         print("| run | perplexity, base | trained | ROUGE-L, base | trained | seconds |")
         print("|---|---|---|---|---|---|")
         for name in given.names:
-            recipe, flags = flags_of(name)
+            recipe, flags = flags_of(name, work)
             began = time.perf_counter()
-            found = once(recipe, work / name, *flags, "--seed", given.seed)
+            found = once(
+                recipe, work / name, *flags, "--seed", given.seed, metric="test_perplexity"
+            )
             seconds = time.perf_counter() - began
             scores = [found["test_base_perplexity"], found["test_perplexity"]]
             scores += [base_rouge(name, work / name), found["test_rougeL"]]
