@@ -76,13 +76,10 @@ def write_model_card(
         for name in shown_metrics(task)
         if f"{short}_{name}" in metrics
     ]
-    text = _CARD.format(
-        base=card.base,
-        what="All weights" if card.method == "full" else "An adapter",
-        task=card.task,
+    trained = "All weights" if card.method == "full" else "An adapter"
+    text = front_matter(card, folder) + _CARD.format(
+        what=f"{trained} {what_for(card)}",
         method=card.method,
-        labels=_labels(card.labels),
-        folder=folder.name,
         command=answer_command(task, folder),
         warnings="".join(f"\n> **Warning:** {escaped(warning)}.\n" for warning in warnings),
         rows="\n".join(rows),
@@ -104,18 +101,28 @@ def write_model_card(
 
 def short_card(card: TaskCard, folder: Path) -> str:
     """The text of a README for an adapter of which only its card is known."""
-    kind = "Predictor" if card.task else "load_adapter"
-    return _SHORT_CARD.format(
-        base=card.base,
-        tags=", ".join(["adaptkit", "peft", *([card.task] if card.task else [])]),
-        folder=folder.name,
+    return front_matter(card, folder) + _SHORT_CARD.format(
         method=card.method,
-        task=f" for **{card.task}**" if card.task else "",
-        labels=_labels(card.labels),
-        kind=kind,
+        what=what_for(card),
+        kind="Predictor" if card.task else "load_adapter",
         path=json.dumps(str(folder)),
         versions=", ".join(f"{name} {number}" for name, number in card.versions.items()),
     )
+
+
+def front_matter(card: TaskCard, folder: Path) -> str:
+    """How a README begins: what the Hub reads of it, and its title."""
+    tags = ", ".join(["adaptkit", "peft", *([card.task] if card.task else [])])
+    return (
+        f"---\nlibrary_name: adaptkit\nbase_model: {card.base}\ntags: [{tags}]\n---\n"
+        f"# {folder.name}\n\n"
+    )
+
+
+def what_for(card: TaskCard) -> str:
+    """`for **classify** over the model `B`. Labels: ...`"""
+    task = f"for **{card.task}** " if card.task else ""
+    return f"{task}over the model `{card.base}`.{_labels(card.labels)}"
 
 
 def answer_command(task: Task, folder: Path) -> str:
@@ -158,14 +165,7 @@ def _chance(task: Task, metrics: dict[str, Any]) -> str:
     )
 
 
-_SHORT_CARD = """---
-library_name: adaptkit
-base_model: {base}
-tags: [{tags}]
----
-# {folder}
-
-An adapter (`{method}`){task} over the model `{base}`.{labels} Its scores are not known here.
+_SHORT_CARD = """An adapter (`{method}`) {what} Its scores are not known here.
 
     from adaptkit import {kind}
 
@@ -174,14 +174,7 @@ An adapter (`{method}`){task} over the model `{base}`.{labels} Its scores are no
 Made with {versions}.
 """
 
-_CARD = """---
-library_name: adaptkit
-base_model: {base}
-tags: [adaptkit, peft, {task}]
----
-# {folder}
-
-{what} for **{task}** over the model `{base}`.{labels}
+_CARD = """{what}
 {warnings}
     {command}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.names import folder_of, resolve
+from adaptkit.models.objective import is_decoder
 from adaptkit.tasks.sequence import NATIVE
 from adaptkit.utils.json_files import read_json
 
@@ -31,7 +32,7 @@ def poolings_for(base: str, revision: str | None, config: Any) -> tuple[str, ...
         return (NATIVE,)
     if known := sentence_pooling(folder_of(resolve(base), revision)):
         return (known,)
-    return ("mean", "first") if _reads_both_ways(config) else (NATIVE,)
+    return (NATIVE,) if is_decoder(config) else ("mean", "first")
 
 
 def sentence_pooling(folder: Path | None) -> str | None:
@@ -48,12 +49,3 @@ def sentence_pooling(folder: Path | None) -> str | None:
         if named or len(modes) == 1:
             return named or modes[0]
     return None
-
-
-def _reads_both_ways(config: Any) -> bool:
-    """True for encoders: their family has a masked language model, or no causal one."""
-    from transformers.models.auto import modeling_auto as known
-
-    masked = config.model_type in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    causal = config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return masked or not causal

@@ -19,6 +19,7 @@ from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.forward_wrapper import ForwardWrapper
 from adaptkit.models.load import load_base
 from adaptkit.models.names import load_config
+from adaptkit.models.objective import is_decoder
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
@@ -172,9 +173,7 @@ def _writing_class(config: Any) -> str | None:
             if config.model_type in known.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES
             else None
         )
-    masked = config.model_type in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    causal = config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return "AutoModelForCausalLM" if causal and not masked else None
+    return "AutoModelForCausalLM" if is_decoder(config) else None
 
 
 def _network(model: Any) -> Any:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from adaptkit.data.collate import Pad
+from adaptkit.data.conversations.ends import words_begin
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer, Hidden, Text, typed
@@ -33,7 +34,7 @@ from adaptkit.host.rows import (
 )
 from adaptkit.host.slots import LoadedAdapter, Slots
 from adaptkit.inference.predict import stack_rows
-from adaptkit.tasks.language import said_in, write
+from adaptkit.tasks.language import words_of, write
 
 
 class Engine:
@@ -153,13 +154,20 @@ class Engine:
                 for row, ids in zip(rows, prompts, strict=True)
             ]
         answers: dict[int, Answer] = {}
+        begin = self._words_begin()
         for key, pairs in by_settings.items():
             settings = json.loads(key)
             self.write([item for _, item in pairs], batch_size, settings)
             for row, item in pairs:
-                said = said_in(item.found, settings, self.backbone.tokenizer)
+                said = words_of(item.found, settings, begin)
                 answers[row.index] = Text(self.text(said))
         return answers
+
+    def _words_begin(self) -> int | None:
+        if self.backbone.model.config.is_encoder_decoder:
+            return None
+        with self._tokenizing:
+            return words_begin(self.backbone.tokenizer)
 
     def _prompts(
         self, loaded: LoadedAdapter | None, rows: list[Row]

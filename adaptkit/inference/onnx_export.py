@@ -118,11 +118,12 @@ def _load(folder: Path) -> Predictor:
         return predictor
     try:
         predictor.model = merge()
-    except (AdaptkitError, NotImplementedError, ValueError):  # some say so half-way
-        predictor = Predictor(folder, quantize="none", dtype=torch.float32)
+    except AdaptkitError:  # before any layer is touched
         for module in predictor.model.modules():
             if isinstance(module, AdaptLayer):
                 module.serve()
+    except (NotImplementedError, ValueError):  # PEFT's methods say so half-way
+        return Predictor(folder, quantize="none", dtype=torch.float32)
     return predictor
 
 
@@ -166,14 +167,17 @@ def _check(file: Path, network: _Network, tokenizer: Any) -> None:
     """Run the file on batches of other shapes than the traced one, beside torch."""
     import onnxruntime
 
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as problem:  # its errors have no class in common
+        raise AdaptkitError(f"onnxruntime cannot read the file: {problem}") from problem
     longest = " ".join(SENTENCES * tokenizer.model_max_length)
     for texts in (list(SENTENCES[:1]), [*SENTENCES, " ".join(SENTENCES)], [longest]):
         batch = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         inputs = {name: batch[name] for name in network.names}
         try:
-            session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
             found = session.run(None, {name: one.numpy() for name, one in inputs.items()})
-        except Exception as problem:  # its errors have no class in common
+        except Exception as problem:
             raise AdaptkitError(f"onnxruntime cannot run the file: {problem}") from problem
         read = batch["attention_mask"].bool()
         for name, ours, theirs in zip(

@@ -25,22 +25,23 @@ def language_objective(model: str | None, kind: str) -> str:
     )
 
 
+def is_decoder(config: Any) -> bool:
+    """True if a model of this configuration writes by itself: a causal head and no masked one."""
+    from transformers.models.auto import modeling_auto as known
+
+    causal = config.model_type in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    masked = config.model_type in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    return causal and not masked and not config.is_encoder_decoder
+
+
 def model_kind(model: str | None) -> str:
     """`decoder` if a model writes by a decoder alone, else `encoder-decoder`.
 
     `model`: None for one that is made from scratch.
     """
-    if model is None:
-        return ENCODER_DECODER
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
     from adaptkit.models.names import load_config
 
-    config = load_config(model)
-    writes = (
-        config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not config.is_encoder_decoder
-    )
-    return DECODER if writes and language_objective(model, "") == "clm" else ENCODER_DECODER
+    return DECODER if model and is_decoder(load_config(model)) else ENCODER_DECODER
 
 
 def settings_of_kind(
@@ -81,7 +82,7 @@ def _check_encoder_decoder(model: str) -> None:
     config = load_config(model)
     if config.is_encoder_decoder:
         return
-    if model_kind(model) == DECODER:
+    if is_decoder(config):
         raise AdaptkitError(f"{model} is a decoder: give --model_kind decoder, or leave it out.")
     raise AdaptkitError(
         f"{model} is an encoder ({config.model_type}), which writes nothing: give a chat model or "

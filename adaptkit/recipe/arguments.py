@@ -257,10 +257,9 @@ class StudentArguments(RecipeArguments):
 
         from adaptkit.adapters.card import read_card
 
-        card = (
-            read_card(Path(self.teacher)) if self.teacher and Path(self.teacher).is_dir() else None
-        )
-        return (card.settings or {}).get("model_kind", "encoder-decoder") if card else None
+        teacher = Path(self.teacher or "")
+        card = read_card(teacher) if self.teacher and teacher.is_dir() else None
+        return card.settings.get("model_kind", "encoder-decoder") if card else None
 
 
 @dataclass

@@ -179,9 +179,10 @@ class Decide(Task):
     ):
         """With bi `option_ids`, the tokens of each option; with cross a pair for each option.
 
-        In training, rows without options have the labels of all such rows.
+        With `split_by="option"`, training rows have the options of training rows alone.
         """
-        default = sorted(_labels_of(table)) if train and self.options else self.options
+        held_out = train and self.options and self.split_by == "option"
+        default = sorted(_labels_of(table)) if held_out else self.options
         rows = [options_of(table, index, row, default) for index, row in enumerate(table.rows)]
         cut = {"truncation": True, "max_length": max_length}
         texts = [row["text"] for row in table.rows]

@@ -61,10 +61,11 @@ class Language(Task):
         prompts = self.prompts(model, table, tokenizer, max_length)
         answers: list[dict[str, Any]] = [{} for _ in prompts]
         settings = self.generation(tokenizer, model)
+        begin = words_begin(tokenizer) if self.causal else None
         lengths, padded = [len(ids) for ids in prompts], not _has_virtual_tokens(model)
         for chosen in batches(lengths, batch_size, padded):
             written = write(model, [prompts[i] for i in chosen], tokenizer.pad_token_id, settings)
-            said = [said_in(ids, settings, tokenizer) for ids in written.tolist()]
+            said = [words_of(ids, settings, begin) for ids in written.tolist()]
             for i, text in zip(
                 chosen, tokenizer.batch_decode(said, skip_special_tokens=True), strict=True
             ):
@@ -133,17 +134,17 @@ def write(model: Any, prompts: list[list[int]], pad: int, settings: dict[str, An
     return written[:, width if behind else 0 :]
 
 
-def said_in(ids: list[int], settings: dict[str, Any], tokenizer: Any) -> list[int]:
+def words_of(ids: list[int], settings: dict[str, Any], begin: int | None) -> list[int]:
     """The words of an answer among generated ids.
 
     They end before the first of the tokens that `settings` end an answer at, not all of which are
     special ones, which decoding leaves out. They begin behind the thoughts, or the channel's name,
     that a chat template puts before them.
+
+    begin: the token right before them, from `words_begin`.
     """
-    if not (ends := settings.get("eos_token_id")):  # an encoder-decoder
-        return ids
+    ends = settings.get("eos_token_id") or ()  # an encoder-decoder has its own
     ids = ids[: next((i for i, token in enumerate(ids) if token in ends), len(ids))]
-    begin = words_begin(tokenizer)
     return ids[len(ids) - ids[::-1].index(begin) :] if begin in ids else ids
 
 

@@ -13,7 +13,14 @@ from adaptkit.models.untrained.scratch import make_model
 from adaptkit.tasks.registry import find_task
 
 TEXTS = ["the lamp is red", "a", "my green coat is old and a door of the boat is blue"]
-METHODS = ("lora[r=2]", "bottleneck", "reft", "lora[r=2]+prefix[length=2]")
+METHODS = (
+    *("lora[r=2]", "bias", "miss", "vera", "bottleneck", "reft", "unipelt"),
+    *(
+        "lora[r=2]+prefix[length=2]",
+        "peft:LOHA[r=2,target_modules=query]",
+        "peft:OFT[oft_block_size=32]",
+    ),
+)
 
 
 @pytest.fixture(scope="module")

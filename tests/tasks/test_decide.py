@@ -261,6 +261,13 @@ def test_options_are_held_out_of_training(bert):
     assert {len(one) for one in judged["option_ids"]} == {24}
 
 
+def test_given_options_that_no_row_has_are_learned_against(bert):
+    task = Decide(options=["red", "green", "blue"])
+    table = task.read(Table([{"text": "the lamp is red", "label": "red"}], "rows"))
+    (row,) = task.encode(table, load_tokenizer(bert), 32, train=True)
+    assert len(row["option_ids"]) == 3
+
+
 def test_by_default_only_texts_are_on_one_side():
     splits, _ = Decide().prepare(Splits(_many()), seed=1)
     assert _labels(splits.validation) & _labels(splits.train)

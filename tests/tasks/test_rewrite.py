@@ -7,10 +7,11 @@ import pytest
 from adaptkit.recipes import summarize, translate
 
 from adaptkit import AdaptkitError, Host, Predictor, load_tokenizer
+from adaptkit.data.conversations.ends import words_begin
 from adaptkit.data.tables import Table
 from adaptkit.models.objective import model_kind
 from adaptkit.models.untrained.scratch import make_model
-from adaptkit.tasks.language import said_in
+from adaptkit.tasks.language import words_of
 from adaptkit.tasks.summarize import Summarize
 from adaptkit.tasks.translate import Translate
 from tests.helpers.model_templates import TEMPLATES, tokenizer_of
@@ -135,12 +136,12 @@ def test_an_answer_is_the_target_whatever_a_template_puts_around_it(name):
     (row,) = task.encode(table, tokenizer, 64, train=True)
     written = [token for token in row["labels"] if token != -100]
     settings = task.generation(tokenizer, MODEL)
-    said = said_in(written, settings, tokenizer)
+    said = words_of(written, settings, words_begin(tokenizer))
     assert tokenizer.decode(said, skip_special_tokens=True).strip() == "It leaked."
     if name in ("Qwen 3", "DeepSeek R1"):
         start = tokenizer("<think>So it did.", add_special_tokens=False)["input_ids"]
         end = written.index(tokenizer.convert_tokens_to_ids("</think>"))
-        said = said_in([*start, *written[end:]], settings, tokenizer)
+        said = words_of([*start, *written[end:]], settings, words_begin(tokenizer))
         assert tokenizer.decode(said, skip_special_tokens=True).strip() == "It leaked."
 
 

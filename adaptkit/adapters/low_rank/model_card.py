@@ -7,7 +7,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from adaptkit.adapters.card import TaskCard
-from adaptkit.adapters.model_card import _labels
+from adaptkit.adapters.model_card import front_matter, what_for
 from adaptkit.utils.atomic_files import new_file
 from adaptkit.utils.versions import versions
 
@@ -28,12 +28,8 @@ def write_shrunk_card(folder: Path, source: Path, card: TaskCard, found: Shrunk)
         f"Of the variance of its change it keeps {mean(found.kept.values()):.4f} on average of "
         f"{len(found.kept)} maps, and {least:.4f} at least (`{site}`)."
     )
-    text = _CARD.format(
-        base=card.base,
-        tags=", ".join(["adaptkit", "peft", *([card.task] if card.task else [])]),
-        folder=folder.name,
-        task=f" for **{card.task}**" if card.task else "",
-        labels=_labels(card.labels),
+    text = front_matter(card, folder) + _CARD.format(
+        what=what_for(card),
         source=source.name,
         method=card.method,
         before=found.before,
@@ -49,14 +45,7 @@ def write_shrunk_card(folder: Path, source: Path, card: TaskCard, found: Shrunk)
 
 NOTHING = "**Warning:** the adapter's change was zero at every map, so it changes nothing there."
 
-_CARD = """---
-library_name: adaptkit
-base_model: {base}
-tags: [{tags}]
----
-# {folder}
-
-A LoRA{task} over the model `{base}`.{labels}
+_CARD = """A LoRA {what}
 
 It was made of the adapter `{source}` (`{method}`) by `adaptkit shrink`: of rank {before} it has \
 {after}, and {sizes}. {shares} A head is as it was.
