@@ -31,9 +31,9 @@ from adaptkit.data.collate import Pad
 from adaptkit.data.tables import Table
 from adaptkit.distillation.feature_loss import FeatureLoss
 from adaptkit.distillation.teacher import PLACEHOLDERS, Teacher, extra_outputs_of
+from adaptkit.distillation.wrapped_task import WrappedTask
 from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.base import Task
-from adaptkit.tasks.wrapped import WrappedTask
 
 if TYPE_CHECKING:
     from datasets import Dataset

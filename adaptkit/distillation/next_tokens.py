@@ -20,10 +20,10 @@ from torch import Tensor
 from adaptkit.data.collate import IGNORED
 from adaptkit.data.tables import Table
 from adaptkit.distillation.feature_loss import batch_keys, teacher_states
+from adaptkit.distillation.wrapped_task import WrappedTask
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.language.head import TokenLogits
 from adaptkit.tasks.base import Task
-from adaptkit.tasks.wrapped import WrappedTask
 from adaptkit.training.activation_cache import ActivationCache, BatchKeys
 
 WRITERS = ("chat", "pretrain", "translate", "summarize")

@@ -18,9 +18,9 @@ from adaptkit.data.tables import Table
 from adaptkit.data.word_pieces import by_unit
 from adaptkit.distillation.feature_loss import FeatureLoss
 from adaptkit.distillation.next_tokens import WRITERS
+from adaptkit.distillation.wrapped_task import WrappedTask
 from adaptkit.errors import AdaptkitError
 from adaptkit.tasks.base import Task
-from adaptkit.tasks.wrapped import WrappedTask
 from adaptkit.utils.atomic_files import new_file
 
 LOGITS = "teacher_logits.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from adaptkit.data.samplers import lengths_of
+from adaptkit.errors import AdaptkitError
 from adaptkit.models.language.outputs import task_outputs
 from adaptkit.tasks.base import Task
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
@@ -36,7 +38,11 @@ def predict(
         encoded: from `Task.encode`.
 
     Returns:
-        `(rows, ...)`; rows of different lengths are padded with -100.
+        `(rows, ...)`; rows of different lengths are padded with -100. For a task that compares with
+        the base, its outputs follow along the second axis.
+
+    Raises:
+        AdaptkitError: the task compares with the base, and the model has no adapter.
     """
     was_training = model.training
     model.eval()
@@ -52,17 +58,31 @@ def predict(
         batch = {
             key: value.to(device) for key, value in collate([encoded[i] for i in chosen]).items()
         }
-        labels = batch.get("labels")
-        inputs = {key: value for key, value in batch.items() if key != "labels"}
-        outputs = task_outputs(task, model, inputs, labels, model)
-        for i, row in zip(
-            chosen, task.postprocess(outputs, batch, labels).cpu().numpy(), strict=True
-        ):
+        kept = _postprocessed(task, model, batch)
+        if task.compares:
+            with _without_adapter(model, task):
+                kept = torch.cat([kept, _postprocessed(task, model, batch)], 1)
+        for i, row in zip(chosen, kept.cpu().numpy(), strict=True):
             found[i] = row
         bar.update(len(chosen))
     bar.close()
     model.train(was_training)
     return stack_rows(found)
+
+
+def _postprocessed(task: Task, model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    labels = batch.get("labels")
+    inputs = {key: value for key, value in batch.items() if key != "labels"}
+    return task.postprocess(task_outputs(task, model, inputs, labels, model), batch, labels)
+
+
+def _without_adapter(model: Any, task: Task) -> AbstractContextManager[Any]:
+    if not hasattr(model, "disable_adapter"):
+        raise AdaptkitError(
+            f"{task.name} compares an adapter with its base alone; this model has no adapter that "
+            "can be switched off."
+        )
+    return model.disable_adapter()
 
 
 def stack_rows(rows: list[np.ndarray]) -> np.ndarray:

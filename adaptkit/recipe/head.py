@@ -14,6 +14,7 @@ from torch import Tensor
 from adaptkit.adapters.card import read_card, task_of
 from adaptkit.adapters.full import FULL
 from adaptkit.distillation.distill import labelled_rows
+from adaptkit.distillation.wrapped_task import unwrapped, with_settings
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.heads.pooling import poolings_for
 from adaptkit.heads.start import (
@@ -26,7 +27,6 @@ from adaptkit.inference.predict import predict
 from adaptkit.recipe.steps import Encoded, Loaded
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.sequence import AUTO, NATIVE, SequenceTask
-from adaptkit.tasks.wrapped import unwrapped, with_settings
 from adaptkit.training.options import EncodedSplit
 from adaptkit.utils.processes import log_main
 

@@ -105,7 +105,7 @@ def parse_recipe(
     flags = recipe_flags(task, kind)
     parser = make_parser(flags, description, command)
     if "--help_all" in argv:
-        _print_all_help(parser)
+        _print_all_help(parser, task.defaults)
     own, rest = parser.parse_known_args(argv)
     if own.config:
         argv = [*_from_yaml(own.config, set(flags)), *argv]
@@ -161,7 +161,7 @@ def parse_known(
     if own.config:
         own, rest = parser.parse_known_args([*as_words(_read_yaml(own.config)), *argv])
     if own.help_all:
-        _print_all_help(parser)
+        _print_all_help(parser, {})
     return kind(**{name: value for name, value in vars(own).items() if name != "help_all"}), rest
 
 
@@ -243,7 +243,7 @@ def flags_in(words: list[str]) -> set[str]:
     }
 
 
-def _print_all_help(own: argparse.ArgumentParser) -> None:
+def _print_all_help(own: argparse.ArgumentParser, defaults: dict[str, Any]) -> None:
     """Print a recipe's flags and Trainer's, with adaptkit's defaults, and exit."""
     from adaptkit.training.defaults import DEFAULTS
 
@@ -253,7 +253,7 @@ def _print_all_help(own: argparse.ArgumentParser) -> None:
         "num_train_epochs": "3, and up to 40 with few rows",
         "per_device_train_batch_size": "32, with few rows 8 or 16",
     }
-    trainers.set_defaults(**(DEFAULTS | by_case))
+    trainers.set_defaults(**(DEFAULTS | by_case | defaults))
     print(own.format_help() + "\n" + trainers.format_help())
     raise SystemExit(0)
 

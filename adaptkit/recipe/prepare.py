@@ -26,6 +26,7 @@ from adaptkit.recipe.parser import Parsed
 from adaptkit.recipe.steps import Prepared
 from adaptkit.recipe.unlabelled import read_unlabelled
 from adaptkit.tasks.base import Task
+from adaptkit.tasks.language import Language
 from adaptkit.training.checkpoints import STATE, is_whole, last_whole_checkpoint
 from adaptkit.training.defaults import (
     DEFAULTS,
@@ -65,8 +66,9 @@ def prepare(parsed: Parsed) -> Prepared:
     arguments = _checked(parsed)
     task = make_task(parsed, arguments)
     output_dir = Path(arguments.output_dir or f"runs/{task.name}")
-    defaults = DEFAULTS | task.defaults | machine_defaults()
-    defaults |= {"output_dir": str(output_dir), "learning_rate": arguments.default_rate()}
+    rate = {"learning_rate": arguments.default_rate()}
+    defaults = DEFAULTS | rate | task.defaults | machine_defaults()
+    defaults["output_dir"] = str(output_dir)
     # the rest is settled once the rows are counted
     training = parsed.make_training(**(defaults | {"load_best_model_at_end": False}))
     _check_training(training, task, arguments)
@@ -156,6 +158,11 @@ def _checked(parsed: Parsed) -> RecipeArguments:
     if regularized and (method != FULL or arguments.search):
         flags = "--layerwise_lr_decay, --l2_sp and --gradual_unfreezing"
         raise AdaptkitError(f"{flags} are for --train full or last[k], and not for --search.")
+    if method == FULL and parsed.task.compares:
+        raise AdaptkitError(
+            f"{parsed.task.name} trains an adapter: the base without it is the reference. Leave "
+            "--method full and --train out."
+        )
     if method == FULL and arguments.quantize:
         raise AdaptkitError(
             f"--method full trains all weights, and those of --quantize {arguments.quantize} "
@@ -230,7 +237,7 @@ def _settle(
     choose = choose or bool(arguments.early_stopping_patience)
     given = parsed.given | ({"num_train_epochs"} if "max_steps" in parsed.given else set())
     probed = trains_beside_probe(arguments, task)
-    writes = task.best_metric == "perplexity"  # and has no head of its own
+    writes = isinstance(task, Language)  # and has no head of its own
     pretrained = writes and arguments.method != FULL and bool(arguments.model_name_or_path)
     by_data, notes = data_defaults(len(splits.train), judged, choose, given, probed, pretrained)
     by_data["metric_for_best_model"] = task.best_metric

@@ -68,6 +68,7 @@ class Task:
     generates: ClassVar[bool] = False  # answers are generated token by token, see `generate`
     base_knows: ClassVar[bool] = False  # the frozen base can do this too, and is scored beside it
     hosted: ClassVar[bool] = True  # a host can answer for it
+    compares: ClassVar[bool] = False  # loss and scores compare with the base, its adapter off
 
     smooths: ClassVar[bool] = True  # the loss supports label smoothing
     same_inputs: ClassVar[bool] = True  # the model reads the same tokens in every epoch

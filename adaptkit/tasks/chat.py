@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from adaptkit.data.collate import IGNORED, by_column
 from adaptkit.data.conversations.checks import check_template
@@ -62,7 +62,7 @@ class Chat(Language):
         "context": None,
         "tools": None,
     }
-    label_parts = ("completion",)
+    label_parts: ClassVar[tuple[str, ...]] = ("completion",)
     embedded = {"prompt": "text", "completion": "reply"}
     column_helps = {
         "prompt": "column of the prompt, if there are no messages (default: prompt)",
@@ -79,7 +79,9 @@ class Chat(Language):
             512, "maximum length of a conversation in tokens; longer ones lose their beginning", int
         ),
     }
-    reported = ("perplexity", "base_perplexity", "rougeL", "exact_match")
+    reported: ClassVar[tuple[str, ...]] = (
+        *("perplexity", "base_perplexity", "rougeL", "exact_match"),
+    )
     generates = True
     long_texts = "lose their beginning"
     small_model = "llama"
@@ -190,7 +192,7 @@ class Chat(Language):
         Long conversations lose their beginning. Examples without any answer left are not trained
         on.
         """
-        examples = _each(
+        examples = each_conversation(
             table,
             tokenizer,
             lambda talk, tools: encode_conversation(talk, tokenizer, max_length, tools),
@@ -215,7 +217,7 @@ class Chat(Language):
         }
 
     def prompts(self, model, table: Table, tokenizer, max_length: int) -> list[list[int]]:
-        texts = _each(
+        texts = each_conversation(
             table, tokenizer, lambda talk, tools: render(tokenizer, talk, True, tools), asked=True
         )
         positions = (
@@ -296,7 +298,7 @@ class Chat(Language):
         ]
 
 
-def _each(table: Table, tokenizer: Any, make: Any, asked: bool = False) -> list[Any]:
+def each_conversation(table: Table, tokenizer: Any, make: Any, asked: bool = False) -> list[Any]:
     """What `make` gives for the messages and tools of each row, if the template writes them.
 
     A greeting that the template does not write is left out, with a note.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # the class registers itself.
 TASKS = (
     *("classify", "decide", "score", "tag", "answer", "relate"),
-    *("translate", "summarize", "chat", "embed", "pretrain"),
+    *("translate", "summarize", "chat", "prefer", "embed", "pretrain"),
 )
 RECIPES = ("distill", "multitask")  # recipes of several tasks, each with a script
 _REGISTERED: dict[str, type[Task]] = {}

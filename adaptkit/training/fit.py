@@ -30,11 +30,12 @@ from adaptkit.training.callbacks import Judge, StopDeadRun, StopOnBadLoss
 from adaptkit.training.frozen_layers import FrozenLayers
 from adaptkit.training.options import EncodedSplit, TrainerOptions
 from adaptkit.training.precision import Precision
+from adaptkit.training.preferences.make import make_preference_trainer
 from adaptkit.training.progress import Progress
 from adaptkit.training.regularization import GradualUnfreezing
 from adaptkit.training.run_record import check_same_run, run_record
 from adaptkit.training.stop import Stop, StopOnSignal, TrainingStopped
-from adaptkit.training.trainer import AdapterTrainer
+from adaptkit.training.trainer import AdapterTrainer, RecipeTrainer
 from adaptkit.utils.hardware import peak_memory
 from adaptkit.utils.processes import log_main
 
@@ -132,7 +133,8 @@ def fit(
         AdaptkitError: the loss is not finite, evaluation is requested without validation rows, or
             `metric_for_best_model` is not one of the task's metrics.
     """
-    trainer = make_trainer(model, task, train, validation, tokenizer, args, options)
+    make: Any = make_preference_trainer if task.compares else make_trainer
+    trainer: RecipeTrainer = make(model, task, train, validation, tokenizer, args, options)
     trainer.record = run_record(model, [task], [train], [validation], args, options)
     if validation is not None:
         check_best_metric(model, task, validation, tokenizer, args)
@@ -168,7 +170,7 @@ def check_best_metric(
         raise unknown("--metric_for_best_model", asked, known, written)
 
 
-def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
+def run_trainer(trainer: RecipeTrainer) -> TrainOutput:
     """Run a trainer with the requested precision and activation cache.
 
     SIGTERM, SIGHUP and Ctrl-C stop training after the step, with a checkpoint; the model stays as
@@ -201,7 +203,7 @@ def run_trainer(trainer: AdapterTrainer) -> TrainOutput:
         metrics["cuda_graphs"] = trainer.graph_count
     if options.activation_cache is not None:
         metrics["trunk_gb"] = round(options.activation_cache.size / 1e9, 3)
-    if args.train_sampling_strategy == "group_by_length":
+    if isinstance(trainer, AdapterTrainer) and args.train_sampling_strategy == "group_by_length":
         width = trainer.data_collator.width if type(trainer.data_collator) is Pad else int
         lengths = trainer.buckets().lengths
         metrics["padding"] = round(padding_share(lengths, trainer.batches(), width), 4)

@@ -39,43 +39,33 @@ from adaptkit.utils.cudnn import attention_for
 from adaptkit.utils.json_files import write_json
 
 
-class AdapterTrainer(Trainer):
-    """Trainer for a task, which computes the loss and postprocesses the outputs in evaluation.
+class RecipeTrainer(Trainer):
+    """What every trainer here shares: learning rates, progress, whole checkpoints of adapters."""
 
-    The loss is divided by the labels of the whole optimizer step, for any number of accumulated
-    batches and processes.
-    """
-
-    loss_is_scaled_for_ga = True
     model: Any
     processing_class: Any
     optimizer: Any
-    recordable = True  # a training step does the same for every batch of one shape
+    graph_count = 0  # CUDA graphs that were recorded
+    why_not_recorded: str | None = None
+    stop_dead: StopDeadRun | None = None
 
     def __init__(self, *args: Any, task: Task, options: TrainerOptions, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.task, self.options = task, options
         self.record: dict[str, Any] | None = None  # for checkpoints
-        self.stop_dead: StopDeadRun | None = None
         printed = (c for c in self.callback_handler.callbacks if isinstance(c, Progress))
         self.progress: Progress | None = next(printed, None)
         for theirs in (ProgressCallback, PrinterCallback):  # dictionaries between torn bars
             self.remove_callback(theirs)
-        self.model_accepts_loss_kwargs = True  # count the labels of a step
-        self._loss_shifts_labels = False  # labels are -100 where no prediction is scored
-        self._counted: nn.Module | None = None
-        self._pull = (
-            L2SPPenalty(bare_model(self.model)) if options.l2_sp else None
-        )  # before a checkpoint is loaded into the model
-        self.graphs: StepGraphs | None = None  # while training
-        self.graph_count = 0
-        self.why_not_recorded = why_not_recorded(self)
-        if (
-            self.why_not_recorded is None
-            and not task.reads_padding
-            and type(self.data_collator) is Pad
-        ):
-            self.data_collator = self.data_collator.in_few_shapes(self.train_dataset)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = self._step(model, inputs, num_items_in_batch)
+        if self.progress is not None:
+            self.progress.add(loss)
+        return loss
+
+    def _step(self, model, inputs, num_items_in_batch):
+        return super().training_step(model, inputs, num_items_in_batch)
 
     def get_decay_parameter_names(self, model):
         """Decay matrices of adapters, but not their scales and biases; else as in Trainer."""
@@ -99,6 +89,54 @@ class AdapterTrainer(Trainer):
         if options.lora_plus_ratio != 1:
             factors |= lora_plus_factors(model, options.lora_plus_ratio)
         return factors
+
+    def _save_checkpoint(self, model, trial):
+        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        if not self.args.load_best_model_at_end:
+            self.state.best_global_step = None  # else the best one is kept in place of the last
+        with new_checkpoint(folder, self.args.should_save):
+            super()._save_checkpoint(model, trial)
+
+    def _save_record(self, folder: str | Path) -> None:
+        if self.record is not None and self.args.should_save:
+            write_json(Path(folder) / FILE, self.record)
+
+    def _save(self, output_dir: str | None = None, state_dict=None):
+        if not self.args.should_save:  # transformers calls this in every process
+            return
+        folder = str(output_dir or self.args.output_dir)
+        network = {"save_embedding_layers": False} if isinstance(self.model, peft.PeftModel) else {}
+        self.model.save_pretrained(folder, state_dict=state_dict, **network)
+        self.processing_class.save_pretrained(folder)
+        self._save_record(folder)
+
+
+class AdapterTrainer(RecipeTrainer):
+    """Trainer for a task, which computes the loss and postprocesses the outputs in evaluation.
+
+    The loss is divided by the labels of the whole optimizer step, for any number of accumulated
+    batches and processes.
+    """
+
+    loss_is_scaled_for_ga = True
+    recordable = True  # a training step does the same for every batch of one shape
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.model_accepts_loss_kwargs = True  # count the labels of a step
+        self._loss_shifts_labels = False  # labels are -100 where no prediction is scored
+        self._counted: nn.Module | None = None
+        self._pull = (
+            L2SPPenalty(bare_model(self.model)) if self.options.l2_sp else None
+        )  # before a checkpoint is loaded into the model
+        self.graphs: StepGraphs | None = None  # while training
+        self.why_not_recorded = why_not_recorded(self)
+        if (
+            self.why_not_recorded is None
+            and not self.task.reads_padding
+            and type(self.data_collator) is Pad
+        ):
+            self.data_collator = self.data_collator.in_few_shapes(self.train_dataset)
 
     def _inner_training_loop(self, *args: Any, **kwargs: Any):
         self.graphs = StepGraphs(self.model.parameters()) if self.why_not_recorded is None else None
@@ -159,26 +197,20 @@ class AdapterTrainer(Trainer):
         labels, whole = inputs["labels"], self.in_one_piece
         return task_outputs(self.task, self.model, batch, labels, model, whole)
 
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        loss = self._step(model, inputs, num_items_in_batch)
-        if self.progress is not None:
-            self.progress.add(loss)
-        return loss
-
     def _step(self, model, inputs, num_items_in_batch):
         if self.graphs is not None and all(
             isinstance(value, torch.Tensor) for value in inputs.values()
         ):
             return self._recorded_step(
-                partial(super().training_step, model), model, inputs, num_items_in_batch
+                partial(super()._step, model), model, inputs, num_items_in_batch
             )
         if not self.options.adversarial_epsilon:
-            return super().training_step(model, inputs, num_items_in_batch)
+            return super()._step(model, inputs, num_items_in_batch)
         embeddings = bare_model(self.model).get_input_embeddings()
         with on_embeddings(embeddings, self.options.adversarial_epsilon) as attack:
-            loss = super().training_step(model, dict(inputs), num_items_in_batch)
+            loss = super()._step(model, dict(inputs), num_items_in_batch)
             attack.apply()
-            super().training_step(model, inputs, num_items_in_batch)
+            super()._step(model, inputs, num_items_in_batch)
         return loss
 
     def _recorded_step(self, step, model, inputs, num_items_in_batch):
@@ -266,26 +298,6 @@ class AdapterTrainer(Trainer):
         args = self.args
         step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         return LengthBuckets(lengths_of(self.train_dataset), step, self._data_seed)
-
-    def _save_checkpoint(self, model, trial):
-        folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-        if not self.args.load_best_model_at_end:
-            self.state.best_global_step = None  # else the best one is kept in place of the last
-        with new_checkpoint(folder, self.args.should_save):
-            super()._save_checkpoint(model, trial)
-
-    def _save_record(self, folder: str | Path) -> None:
-        if self.record is not None and self.args.should_save:
-            write_json(Path(folder) / FILE, self.record)
-
-    def _save(self, output_dir: str | None = None, state_dict=None):
-        if not self.args.should_save:  # transformers calls this in every process
-            return
-        folder = str(output_dir or self.args.output_dir)
-        network = {"save_embedding_layers": False} if isinstance(self.model, peft.PeftModel) else {}
-        self.model.save_pretrained(folder, state_dict=state_dict, **network)
-        self.processing_class.save_pretrained(folder)
-        self._save_record(folder)
 
 
 def _labels_of_step(labels: torch.Tensor, counted: torch.Tensor | int | None) -> torch.Tensor:

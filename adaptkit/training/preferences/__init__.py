@@ -1,0 +1,1 @@
+"""Training by preferences: TRL's trainers over rows, tokens and adapters of ours."""
