@@ -45,7 +45,7 @@ class TaskCard:
     revision: str | None = None
     fingerprint: str | None = None
     method: str | None = None
-    quantize: str | None = None  # how the base was quantized during training
+    quantize: str | dict[str, Any] | None = None  # how the base was quantized during training
     metrics: dict[str, float] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str | None = None

@@ -14,6 +14,7 @@ from adaptkit.adapters.full import save_full
 from adaptkit.adapters.save_load import load_adapter
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.backbone import base_modules
+from adaptkit.models.quantization import is_packed
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.utils.output_folder import check_empty
 
@@ -43,7 +44,7 @@ def export(folder: str | Path, output_dir: str | Path, dtype: str = "auto") -> A
             f"{folder} does not say what its base is, so there is nothing to merge it into."
         )
     model = load_adapter(folder, quantize="none", base_dropout=True)
-    if not all(parameter.dtype.is_floating_point for parameter in model.parameters()):
+    if any(map(is_packed, model.parameters())):
         raise AdaptkitError(
             f"{card.base} is stored quantized: rounding would change merged weights, so nothing "
             "is merged."

@@ -45,7 +45,7 @@ def adapt(
 
     Raises:
         AdaptkitError: the method or a setting is unknown, the model has no site for it, or the
-            head cannot be determined.
+            head cannot be determined. Or what is to be trained would be in offloaded modules.
     """
     base = model.get_base_model() if isinstance(model, peft.PeftModel) else model
     modules = list(head) if head is not None else head_modules(base)
@@ -55,6 +55,7 @@ def adapt(
         raise unknown("head module", missing[0], [name for name, _ in base.named_children()])
     config = make_config(method, base, modules)
     check_adapter_name(adapter_name)
+    _check_offloaded(base, config, modules)
     keep_trainable(base)
     note_loss_items(base)
     freeze_statistics(base)
@@ -90,6 +91,27 @@ def _refusals(config: peft.PeftConfig) -> Iterator[None]:
             f"PEFT refuses {method} with these settings on this model "
             f"({type(problem).__name__}): {shorten(str(problem), 300)}"
         ) from problem
+
+
+def _check_offloaded(base: Any, config: peft.PeftConfig, head: list[str]) -> None:
+    """Refuse what would be trained where it has no numbers: in modules that are offloaded.
+
+    Our layers fetch the base's weights by calling its modules. PEFT's own read them, and a head is
+    copied as it is.
+    """
+    offloaded = [name for name, weight in base.named_parameters() if weight.is_meta]
+    if not offloaded or len(offloaded) == len(list(base.parameters())):  # a plan without numbers
+        return
+    if not isinstance(config, AdaptConfig):
+        raise AdaptkitError(
+            f"PEFT's own methods do not go with weights that are offloaded, such as {offloaded[0]}."
+            " Use one of adaptkit's, or load the base with a device_map without disk."
+        )
+    if lost := [name for name in offloaded if name.startswith(tuple(f"{one}." for one in head))]:
+        raise AdaptkitError(
+            f"the head's {lost[0]} is offloaded and cannot be trained there: give it a device in "
+            "device_map."
+        )
 
 
 def keep_trainable(base: Any) -> None:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from adaptkit.adapters.attachments import Attachment, Weights, join_key_values, transform
 from adaptkit.adapters.attention import route, unroute
 from adaptkit.methods.key_values import KeyValues
+from adaptkit.models.backbone import device_of
 from adaptkit.models.sites import Site
 
 
@@ -105,7 +106,7 @@ class AdaptLayer(Wrapper, BaseTunerLayer):
             for name, param in attachment.method.spec(attachment.site).items():
                 weights[attachment.weight_name(name)] = nn.Parameter(param.new())
             self._connect(attachment.site, modules)
-        device = next(self.base_layer.parameters()).device
+        device = device_of(self.base_layer)
         self.adaptkit_weights[adapter] = weights if _is_meta(weights) else weights.to(device)
         self.adaptkit_attachments[adapter] = attachments
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,9 +40,11 @@ from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.methods.grammar import parse_method
 from adaptkit.methods.lora import LoRA
 from adaptkit.models.backbone import backbone_of, base_modules
-from adaptkit.models.fingerprint import fingerprint
+from adaptkit.models.fingerprint import checkpoint_files, fingerprint
 from adaptkit.models.load import load_base
+from adaptkit.models.names import folder_of, resolve
 from adaptkit.models.pooled import auto_mapping
+from adaptkit.models.quantization import is_packed, quantization_of
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
@@ -261,11 +264,20 @@ def _fingerprint(base: nn.Module) -> str:
     """Fingerprint the weights as they are now: they may have been merged or edited since loading.
 
     A quantized base keeps its fingerprint from loading: packed weights cannot be read, and
-    bitsandbytes rounds biases in the forward pass.
+    bitsandbytes rounds biases in the forward pass. Of one that transformers has loaded the files
+    are read, as of one whose weights are offloaded.
     """
     record = getattr(base, "adaptkit_base", None)
-    packed = any(not parameter.dtype.is_floating_point for parameter in base.parameters())
-    return record.fingerprint if record and packed else fingerprint(base)
+    if not any(parameter.is_meta or is_packed(parameter) for parameter in base.parameters()):
+        return fingerprint(base)
+    return record.fingerprint if record else fingerprint(base, _files_of(base))
+
+
+def _files_of(base: Any) -> list[Path]:
+    """The files that transformers has loaded a model from; none if they are not there any more."""
+    with suppress(AdaptkitError, OSError):
+        return checkpoint_files(folder_of(resolve(base.name_or_path), None))
+    return []
 
 
 def _label_names(folder: Path, base: Any, labels: list[str], alone: bool) -> list[str]:
@@ -301,7 +313,7 @@ def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
         known["labels"] = [base.config.id2label[index] for index in range(base.config.num_labels)]
     known["base"] = record.name if record else getattr(base, "name_or_path", None) or None
     known["revision"] = record.revision if record else None
-    known["quantize"] = record.quantize if record else None
+    known["quantize"] = quantization_of(base)
     edited = record and method.startswith(
         "peft:"
     )  # PEFT has methods that train or split base weights

@@ -18,7 +18,7 @@ from typing import Any, cast
 import peft
 from peft import mapping
 from peft.tuners.tuners_utils import BaseTuner
-from torch import nn
+from torch import Tensor, nn
 
 from adaptkit.adapters.attachments import Attachment
 from adaptkit.adapters.attention import check_routable
@@ -30,6 +30,7 @@ from adaptkit.methods.registry import known_methods
 from adaptkit.models.backbone import base_modules
 from adaptkit.models.find_sites import find_sites, missing_sites
 from adaptkit.models.frozen_statistics import freeze_statistics
+from adaptkit.models.quantization import is_packed
 
 
 class AdaptkitPeftType(str, enum.Enum):  # noqa: UP042, as PEFT's own
@@ -158,11 +159,12 @@ class AdaptTuner(BaseTuner):
         yield
 
     def _replace_module(self, parent, child_name, new_module, child):
-        if hasattr(new_module, "base_layer"):
-            super()._replace_module(parent, child_name, new_module, child)
-        # PEFT passes `.weight`, which exists anyway and which a head of several modules lacks
-        else:
-            setattr(parent, child_name, new_module)
+        """Put a module in the place of another.
+
+        PEFT would move it to where the base's weight is, which is nowhere if that is offloaded, and
+        would pass on a `.weight`, which a head of several modules lacks.
+        """
+        setattr(parent, child_name, new_module)
 
     def _check_can_merge(self, adapter_names: list[str] | None) -> None:
         for adapter in adapter_names or self.active_adapters:
@@ -175,10 +177,15 @@ class AdaptTuner(BaseTuner):
                         f"Keep it as an adapter; {_mergeable()} without gates can be merged."
                     )
         for name, module in self.model.named_modules():
-            if (
-                isinstance(module, AdaptLayer)
-                and not module.base_layer.weight.dtype.is_floating_point
-            ):
+            if not isinstance(module, AdaptLayer):
+                continue
+            weight = cast(Tensor, module.base_layer.weight)
+            if weight.is_meta:
+                raise AdaptkitError(
+                    f"{name} is offloaded, so nothing can be merged into it. Load the base where "
+                    "its weights are in memory."
+                )
+            if is_packed(weight):
                 raise AdaptkitError(
                     f"{name} is quantized ({type(module.base_layer).__name__}): rounding would "
                     "change the merged weights. "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -59,6 +60,14 @@ def linear_shape(module: Any) -> tuple[int, int]:
     if hasattr(module, "in_features"):
         return module.in_features, module.out_features
     return module.nx, module.nf  # transformers.pytorch_utils.Conv1D
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module computes. Accelerate fetches weights that it has put elsewhere for a call."""
+    device = next(module.parameters()).device
+    hook = getattr(module, "_hf_hook", None)
+    elsewhere = device.type == "meta" and getattr(hook, "execution_device", None) is not None
+    return torch.device(hook.execution_device) if elsewhere else device
 
 
 def bare_model(model: Any) -> Any:

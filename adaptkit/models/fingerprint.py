@@ -34,6 +34,7 @@ from torch import Tensor
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.backbone import backbone_of, base_module, base_modules
+from adaptkit.models.quantization import is_packed
 
 _IN_A_LAYER = re.compile(r"\.\d+\.")
 
@@ -84,13 +85,14 @@ def fingerprint(
     """The fingerprint of `model` (any head, adapted or not) as a string.
 
     Args:
-        checkpoint: the safetensors files that it was loaded from; only needed for quantized models.
+        checkpoint: the safetensors files that it was loaded from; read for what is quantized or
+            offloaded.
         head: paths of modules that the checkpoint did not hold; by default what `load_base` noted.
     """
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
     layers, outside = _weights(model, head)
     read = _memory_reader(layers | outside)
-    if checkpoint and any(not tensor.dtype.is_floating_point for tensor in layers.values()):
+    if checkpoint and not all(map(_is_readable, (layers | outside).values())):
         read = _file_reader(checkpoint, backbone_of(model)[1])
     names = sorted(layers)
     numbers = np.array([_numbers(name, read(name)) for name in names], "<f4").reshape(-1)
@@ -279,10 +281,14 @@ def _numbers(name: str, tensor: Tensor | None) -> list[float]:
 def _memory_reader(tensors: dict[str, Tensor]) -> Reader:
     def read(name: str) -> Tensor | None:
         tensor = tensors[name]
-        packed = not tensor.dtype.is_floating_point  # bitsandbytes may repack it when it is used
-        return None if packed or tensor.is_meta else tensor
+        return tensor if _is_readable(tensor) else None
 
     return read
+
+
+def _is_readable(tensor: Tensor) -> bool:
+    """Whether a weight's numbers are in memory; bitsandbytes may repack its own when in use."""
+    return not (tensor.is_meta or is_packed(tensor))
 
 
 def _file_reader(files: list[Path], prefix: str) -> Reader:

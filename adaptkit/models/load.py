@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptkit.errors import AdaptkitError, nearest, unknown
+from adaptkit.errors import AdaptkitError, nearest
 from adaptkit.models.fingerprint import checkpoint_files, fingerprint
 from adaptkit.models.names import folder_of, full_name, load_config, loaded_or_refused, resolve
 from adaptkit.models.new_modules import new_modules, quantized_maps
 from adaptkit.models.pooled import find_class
 from adaptkit.models.quantization import (
     AUTO,
-    QUANTIZE,
     _keep_outside_whole,
     _quantization,
     _stored_quantized,
+    checked_quantize,
 )
 from adaptkit.utils.hardware import only_cpu, upcast_emulated
 
@@ -63,7 +63,7 @@ class BaseInfo:
     revision: str | None
     fingerprint: str
     head: tuple[str, ...]
-    quantize: str | None = None
+    quantize: str | dict[str, Any] | None = None
     stored_in: torch.dtype | None = None
 
 
@@ -72,7 +72,7 @@ def load_base(
     *,
     task: str | None = None,
     labels: list[str] | int | None = None,
-    quantize: str | None = None,
+    quantize: Any = None,
     dtype: Any = "auto",
     device_map: Any = None,
     revision: str | None = None,
@@ -88,8 +88,9 @@ def load_base(
         task: `classify`, ... (see `adaptkit.tasks`), the name of a transformers class, or None for
             the bare backbone.
         labels: label names in order, or their number.
-        quantize: None or `"none"`, `"int8"` or `"nf4"` (bitsandbytes; works on CPU too). New
-            parts of the head stay in full precision.
+        quantize: None or `"none"`, `"int8"` or `"nf4"` (bitsandbytes; works on CPU too), or one of
+            transformers' configurations (`TorchAoConfig`, ...). New parts of the head stay in full
+            precision.
         dtype: "auto" uses the dtype of the weights on disk. Without a GPU, and with
             `device_map="cpu"`, it uses fp32 if the processor would have to emulate that dtype and
             half of the free memory is enough.
@@ -108,9 +109,7 @@ def load_base(
     """
     from adaptkit.tasks.registry import find_task
 
-    quantize = None if quantize == "none" else quantize
-    if quantize not in (None, *QUANTIZE):
-        raise unknown("quantization", str(quantize), QUANTIZE)
+    quantize = checked_quantize(quantize)
     auto_class = find_class(task := task or "AutoModel") or find_class(find_task(task)().auto_class)
     source = resolve(name_or_path)
     settings = load_config(name_or_path, revision)
@@ -162,8 +161,7 @@ def load_base(
     files = checkpoint_files(folder_of(source, revision))
     if getattr(settings, "quantization_config", None) is None:
         _check_numbers(files)
-    packed = quantize or _stored_quantized(settings)
-    known = fingerprint(model, files if packed else None, head)
+    known = fingerprint(model, files, head)
     stored_in = (
         upcast_emulated(model) if dtype in AUTO and (only_cpu() or device_map == "cpu") else None
     )

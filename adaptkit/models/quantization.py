@@ -1,19 +1,47 @@
-"""bitsandbytes settings for a base, and checkpoints that are stored quantized."""
+"""Quantized bases: settings to load one with, how one was loaded, and weights that are packed."""
 
 from __future__ import annotations
 
-import torch
+from contextlib import suppress
+from typing import Any
 
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.models.backbone import backbone_of
+from adaptkit.models.names import load_config
 
 QUANTIZE = ("int8", "nf4")
 
+# What transformers' configurations call the modules that stay as they are.
+SKIPPED = ("llm_int8_skip_modules", "modules_to_not_convert")
 AUTO = ("auto", None)  # dtypes that leave the choice to adaptkit
 
 
-def _quantization(quantize: str, dtype, skip: list[str]):
+def checked_quantize(quantize: Any) -> str | dict[str, Any] | None:
+    """How to quantize: a name, or the settings of one of transformers' configurations.
+
+    Raises:
+        AdaptkitError: it is neither.
+    """
+    if hasattr(quantize, "quant_method") and hasattr(quantize, "to_dict"):
+        quantize = quantize.to_dict()
+    if quantize in (None, "none"):
+        return None
+    if isinstance(quantize, dict):
+        return quantize
+    if quantize not in QUANTIZE:
+        raise unknown("quantization", str(quantize), QUANTIZE)
+    return quantize
+
+
+def _quantization(quantize: str | dict[str, Any], dtype, skip: list[str]):
     from transformers import BitsAndBytesConfig
 
+    if isinstance(quantize, dict):
+        return _from_settings(quantize, skip)
     skip_modules = skip or None
     if quantize == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip_modules)
@@ -30,6 +58,39 @@ def _quantization(quantize: str, dtype, skip: list[str]):
         bnb_4bit_compute_dtype=compute,
         llm_int8_skip_modules=skip_modules,
     )
+
+
+def _from_settings(settings: dict[str, Any], skip: list[str]) -> Any:
+    """A configuration of transformers, which leaves the modules `skip` as they are."""
+    from transformers.quantizers import AutoQuantizationConfig
+
+    found = AutoQuantizationConfig.from_dict(dict(settings))
+    name = next((one for one in SKIPPED if hasattr(found, one)), None)
+    if skip and name is not None:
+        setattr(found, name, [*(getattr(found, name) or ()), *skip])
+    return found
+
+
+def is_packed(tensor: Tensor) -> bool:
+    """True if a tensor does not hold the numbers of a weight as they are.
+
+    bitsandbytes packs them into whole numbers; torchao and quanto into tensors of their own kind.
+    """
+    inside = hasattr(tensor, "__tensor_flatten__") and not isinstance(tensor, DTensor)
+    return inside or not tensor.dtype.is_floating_point
+
+
+def quantization_of(model: Any) -> str | dict[str, Any] | None:
+    """How a model was quantized when it was loaded; None if it was not, or its files are so."""
+    if (record := getattr(model, "adaptkit_base", None)) is not None:
+        return record.quantize
+    settings = getattr(model.config, "quantization_config", None)
+    if settings is None:
+        return None
+    with suppress(AdaptkitError):
+        if getattr(load_config(model.name_or_path), "quantization_config", None) is not None:
+            return None
+    return settings if isinstance(settings, dict) else settings.to_dict()
 
 
 def _stored_quantized(settings) -> bool:

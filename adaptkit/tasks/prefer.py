@@ -86,7 +86,7 @@ class Prefer(Chat):
     )
     defaults = {
         **Chat.defaults,
-        "learning_rate": 2e-4,
+        "learning_rate": 5e-4,
         "num_train_epochs": 1,
         "train_sampling_strategy": "random",
     }

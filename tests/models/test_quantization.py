@@ -2,10 +2,19 @@
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from torchao.quantization import Int8WeightOnlyConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BitsAndBytesConfig,
+    QuantoConfig,
+    TorchAoConfig,
+)
 
 from adaptkit import AdaptkitError, adapt, load_adapter, load_base, save_adapter
 from adaptkit.adapters.card import read_card
+from adaptkit.models.quantization import is_packed
+from adaptkit.models.untrained.scratch import make_model
 from tests.tiny import inputs, randomize, tiny
 
 LABELS = ["down", "level", "up"]
@@ -164,3 +173,70 @@ def test_gradients_pass_a_quantized_base_after_an_evaluation(quantize, before):
     assert all(grad.any() for grad in grads[0].values())
     for key, grad in grads[0].items():
         assert torch.equal(grads[1][key], grad), key
+
+
+TEXTS = ["one two three"] * 40
+
+
+@pytest.fixture(scope="module")
+def decoder(tmp_path_factory):
+    return make_model("llama", TEXTS, tmp_path_factory.mktemp("decoder"))[0]
+
+
+def by_transformers(folder, settings):
+    """A base as users of QLoRA load it."""
+    return AutoModelForCausalLM.from_pretrained(
+        folder, quantization_config=settings, dtype=torch.float32
+    )
+
+
+NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.float32}
+LOADED_OTHERWISE = {
+    "nf4": lambda: BitsAndBytesConfig(**NF4),
+    "nf4, quantized twice": lambda: BitsAndBytesConfig(**NF4, bnb_4bit_use_double_quant=True),
+    "fp4": lambda: BitsAndBytesConfig(**NF4 | {"bnb_4bit_quant_type": "fp4"}),
+    "int8": lambda: BitsAndBytesConfig(load_in_8bit=True),
+    "torchao": lambda: TorchAoConfig(Int8WeightOnlyConfig()),
+    "quanto": lambda: QuantoConfig(weights="int8"),
+}
+
+
+@pytest.mark.parametrize("kind", LOADED_OTHERWISE)
+def test_a_base_that_transformers_has_quantized_trains_saves_and_loads(kind, decoder, tmp_path):
+    settings = LOADED_OTHERWISE[kind]
+    model = adapt(by_transformers(decoder, settings()), "lora[sites=attn.q|ffn.in]")
+    randomize(model)
+    batch = inputs("llama") | {"labels": inputs("llama")["input_ids"]}
+    model.train()(**batch).loss.backward()
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in trained)
+    save_adapter(model, tmp_path / "a")
+    with torch.no_grad():
+        expected = model.eval()(**batch).logits
+        for base in (None, by_transformers(decoder, settings())):
+            again = load_adapter(tmp_path / "a", base)(**batch).logits
+            torch.testing.assert_close(again, expected, atol=0, rtol=0)
+        whole = load_adapter(tmp_path / "a", quantize="none")
+        assert not any(map(is_packed, whole.parameters()))
+        assert not torch.equal(whole(**batch).logits, expected)
+    with pytest.raises(AdaptkitError, match="is quantized.*Load the base without quantization"):
+        model.merge_and_unload()
+
+
+@pytest.mark.parametrize("kind", ["nf4", "torchao", "quanto"])
+def test_an_adapter_of_another_base_is_refused_over_a_quantized_one(kind, decoder, tmp_path):
+    other, _ = make_model("llama", TEXTS, tmp_path / "other", seed=5)
+    model = adapt(by_transformers(decoder, LOADED_OTHERWISE[kind]()), "lora")
+    save_adapter(model, tmp_path / "a")
+    with pytest.raises(AdaptkitError, match="was trained on another base"):
+        load_adapter(tmp_path / "a", by_transformers(other, LOADED_OTHERWISE[kind]()))
+
+
+def test_load_base_takes_settings_of_transformers(folders):
+    settings = TorchAoConfig(Int8WeightOnlyConfig())
+    base = load_base(str(folders / "wide"), task="classify", labels=LABELS, quantize=settings)
+    assert any(map(is_packed, base.parameters()))
+    head = [weight for name, weight in base.named_parameters() if name.startswith("score")]
+    assert not any(map(is_packed, head))
+    with pytest.raises(AdaptkitError, match="unknown quantization 'nf5'.*nf4"):
+        load_base(str(folders / "wide"), quantize="nf5")

@@ -16,6 +16,7 @@ from adaptkit.adapters.peft_files.patterns import check_patterns
 from adaptkit.adapters.peft_files.settings import peft_config
 from adaptkit.errors import AdaptkitError, shorten
 from adaptkit.models.backbone import base_modules
+from adaptkit.models.quantization import is_packed
 
 LARGEST_SIZE = 16_384  # of what a method's settings count: tokens, ranks, widths
 
@@ -75,7 +76,7 @@ def meta_copy(model: nn.Module) -> nn.Module:
     for path, module in base_modules(whole).items():
         plain: Any = module
         weight = getattr(plain, "weight", None)
-        if isinstance(weight, torch.Tensor) and not weight.dtype.is_floating_point:
+        if isinstance(weight, torch.Tensor) and is_packed(weight):
             sizes = plain.in_features, plain.out_features
             plain = nn.Linear(*sizes, plain.bias is not None, device="meta")
         parent, _, name = path.rpartition(".")

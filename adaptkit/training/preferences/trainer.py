@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,11 @@ class PreferenceTrainer(RecipeTrainer):
         super().__init__(*args, **kwargs)
         if REFERENCE in self.model.peft_config:  # TRL's copy of the adapter as it is now
             self.model.delete_adapter(REFERENCE)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings():  # TRL reads what transformers has renamed
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            return super().train(*args, **kwargs)
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """The recipe writes one."""
