@@ -21,6 +21,16 @@ class Record:
         return {key: _plain(value) for key, value in found.items() if value is not None}
 
 
+@dataclass(frozen=True)
+class TokenLogprob:
+    """A token with its natural log-probability before temperature; `top`: the likeliest ones."""
+
+    id: int
+    token: str
+    logprob: float
+    top: list[TokenLogprob] = field(default_factory=list)
+
+
 def _plain(value: Any) -> Any:
     return value.float().tolist() if isinstance(value, Tensor) else value
 
@@ -81,6 +91,34 @@ class Text(Record):
 
 
 @dataclass(frozen=True)
+class Written(Record):
+    """`generate` with `details`: what was written, and why it ends (`stop` or `length`).
+
+    logprobs: of each token, if they were asked for.
+    """
+
+    text: str
+    ids: list[int]
+    finish_reason: str
+    logprobs: list[TokenLogprob] | None = None
+
+
+@dataclass(frozen=True)
+class Piece(Record):
+    """`stream`: what row `index` has got since its last piece.
+
+    ids: new tokens; their text may follow later, with the rest of a character or of a stop text.
+    finish_reason: in its last piece, `stop` or `length`.
+    """
+
+    index: int
+    text: str
+    ids: list[int]
+    finish_reason: str | None = None
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Hidden(Record):
     """An encoder base, or an adapter without a task: the last hidden states, `(tokens, width)`."""
 
@@ -97,6 +135,7 @@ _KINDS = {
     "translate": Text,
     "summarize": Text,
     "chat": Text,
+    "prefer": Text,
 }
 
 

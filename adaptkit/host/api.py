@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ from torch import Tensor
 
 from adaptkit.adapters.store import Store
 from adaptkit.errors import AdaptkitError
-from adaptkit.host.answers import Answer
+from adaptkit.host.answers import Answer, Piece
 from adaptkit.host.backbone import load_backbone
 from adaptkit.host.engine import Engine
-from adaptkit.host.generation import generation, seeds_of
 from adaptkit.host.loader import AdapterLoader
 from adaptkit.host.manager import AdapterManager
 from adaptkit.host.options import (
@@ -24,10 +24,10 @@ from adaptkit.host.options import (
     need_count,
 )
 from adaptkit.host.queue import RequestQueue
-from adaptkit.host.rows import Item, Row, in_order
-from adaptkit.host.sampling import SeededSampling, warpers
-from adaptkit.host.slots import LoadedAdapter, Slots
+from adaptkit.host.rows import Row, in_order
+from adaptkit.host.slots import Slots
 from adaptkit.host.stats import host_stats
+from adaptkit.host.writing.calls import WritingCalls
 from adaptkit.methods.grammar import parse_method
 
 
@@ -78,6 +78,7 @@ class Host:
         self.slots = Slots(slots, self.loader.most, self.backbone.dtype, self.backbone.device)
         self._manager = AdapterManager(self.loader, self.slots)
         self._engine = Engine(self.backbone, self.slots)
+        self._calls = WritingCalls(self._manager, self._engine.writer)
         self._queue = RequestQueue(self._manager, self._engine, max_rows, max_wait, max_queue)
 
     def _slot_width(self, slots: int) -> int:
@@ -215,13 +216,11 @@ class Host:
         names = self._manager.each(adapters, len(rows))
         answers: dict[int, Answer] = {}
 
-        def run(chosen: list[int], loaded_adapters: list[LoadedAdapter | None]) -> None:
-            asked = [
-                Row(i, rows[i], loaded) for i, loaded in zip(chosen, loaded_adapters, strict=True)
-            ]
-            answers.update(self._engine.answer(asked, batch_size))
-
-        self._manager.in_waves(names, run)
+        with closing(self._manager.waves(names)) as waves:
+            for chosen, loaded_adapters in waves:
+                pairs = zip(chosen, loaded_adapters, strict=True)
+                asked = [Row(i, rows[i], loaded) for i, loaded in pairs]
+                answers |= self._engine.answer(asked, batch_size)
         return [answers[index] for index in range(len(rows))]
 
     def hidden(
@@ -243,84 +242,81 @@ class Host:
         numbers: list[int] = []
         found: list[Tensor] = []
 
-        def run(chosen: list[int], loaded_adapters: list[LoadedAdapter | None]) -> None:
-            part = (
-                inputs
-                if len(chosen) == count
-                else {name: tensor[chosen] for name, tensor in inputs.items()}
-            )
-            found.append(self._engine.hidden(part, loaded_adapters))
-            numbers.extend(chosen)
-
-        self._manager.in_waves(names, run)
+        with closing(self._manager.waves(names)) as waves:
+            for chosen, loaded_adapters in waves:
+                part = (
+                    inputs
+                    if len(chosen) == count
+                    else {name: tensor[chosen] for name, tensor in inputs.items()}
+                )
+                found.append(self._engine.hidden(part, loaded_adapters))
+                numbers.extend(chosen)
         return found[0] if len(found) == 1 else in_order(torch.cat(found), numbers)
 
     def generate(
         self,
-        prompts: str | Sequence[str] | Sequence[Sequence[int]],
+        prompts: Any,
         adapters: str | Sequence[str | None] | None = None,
         *,
-        max_new_tokens: int = 64,
+        max_new_tokens: int | Sequence[int] = 64,
         num_beams: int = 1,
         do_sample: bool = False,
         seed: int | Sequence[int] = 0,
         batch_size: int = 32,
+        details: bool = False,
         **settings: Any,
     ) -> list[Any]:
         """Generate from prompts, each with its own adapter.
 
-        Returns continuations, or the output sequence of an encoder-decoder. Sampling does not
+        Returns continuations, or the output sequence of an encoder-decoder. At most `batch_size`
+        rows are written at once; where one ends, the next one joins the others. Sampling does not
         depend on the batch: every row draws as it would alone after `torch.manual_seed` with its
         seed.
 
         Args:
-            prompts: texts, or lists of ids.
-            seed: one per row; a single number s gives row i the seed s + i.
-            settings: other settings of transformers' `generate` that mean the same for every row
-                (`SETTINGS`); with `do_sample` also temperature, top_k, top_p and min_p.
+            prompts: texts, lists of messages (for the base's chat template), or lists of ids.
+            max_new_tokens, seed: one for all, or one per row; a seed s gives row i the seed s + i.
+            details: `Written` records, with `finish_reason` and, if asked for, `logprobs`.
+            settings: stop_strings (texts that end a row), logprobs (a number of likeliest tokens),
+                and other settings of transformers' `generate` that mean the same for every row;
+                with `do_sample` also temperature, top_k, top_p and min_p.
 
         Returns:
-            Texts for texts, ids for ids; ids include the end token if the row has one.
+            Texts for texts and messages, ids for ids; ids include the end token if the row has one.
 
         Raises:
             AdaptkitError: the base cannot generate, an adapter does not exist, or the settings
                 contradict each other.
         """
-        if not self.backbone.writes:
-            raise AdaptkitError(
-                f"{self.backbone.name} is an encoder: it cannot write. Ask host(texts, "
-                "adapters=...)."
+        call = self._calls.read(
+            prompts, adapters, max_new_tokens, num_beams, do_sample, seed, batch_size, settings
+        )
+        return self._calls.generate(call, details or "logprobs" in settings)
+
+    def stream(
+        self,
+        prompts: Any,
+        adapters: str | Sequence[str | None] | None = None,
+        *,
+        max_new_tokens: int | Sequence[int] = 64,
+        do_sample: bool = False,
+        seed: int | Sequence[int] = 0,
+        batch_size: int = 32,
+        **settings: Any,
+    ) -> Iterator[Piece]:
+        """The same as `generate`, piece by piece as the rows are written.
+
+        The pieces of a row make its text. Rows are written while pieces are asked for; to stop
+        early, close the iterator.
+
+        Raises:
+            AdaptkitError: as of `generate`; or a setting, or the base, needs whole batches.
+        """
+        return self._calls.stream(
+            self._calls.read(
+                prompts, adapters, max_new_tokens, 1, do_sample, seed, batch_size, settings
             )
-        need_count("batch_size", batch_size)
-        how = generation(settings, max_new_tokens, num_beams, do_sample)
-        if not isinstance(prompts, (str, list, tuple)):
-            raise AdaptkitError(
-                "prompts are texts or lists of ids, one text or a list; it got "
-                f"{type(prompts).__name__}."
-            )
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        texts = bool(prompts) and isinstance(prompts[0], str)
-        ids = self._engine.prompt_ids(prompts, max_new_tokens)
-        names = self._manager.each(adapters, len(prompts))
-        items = [
-            Item({"input_ids": row}, None, seed=one)
-            for row, one in zip(ids, seeds_of(seed, len(prompts)), strict=True)
-        ]
-        config = self.backbone.model.generation_config
-        warped = warpers(config, how.sampling) if do_sample else None
-
-        def processors(batch: list[Item]) -> list[SeededSampling]:
-            assert warped is not None  # requested where sampling happens
-            return [SeededSampling(warped, [item.seed for item in batch], self.backbone.device)]
-
-        def run(chosen: list[int], loaded_adapters: list[LoadedAdapter | None]) -> None:
-            for index, loaded in zip(chosen, loaded_adapters, strict=True):
-                items[index].loaded = loaded
-            mine = [items[index] for index in chosen]
-            self._engine.write(mine, batch_size, how.settings, processors if do_sample else None)
-
-        self._manager.in_waves(names, run)
-        return [self._engine.text(item.found) if texts else item.found for item in items]
+        )
 
     async def submit(self, row: str | dict, adapter: str | None = None) -> Answer:
         """Queue one row; rows that arrive at the same time share a batch.

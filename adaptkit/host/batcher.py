@@ -92,6 +92,15 @@ class Batcher:
             waiting.change.notify_all()
         return row.future
 
+    def waiting(self, most: int) -> list[PendingRow]:
+        """At most so many of the rows that wait, for a batch that is running."""
+        return [] if self._waiting.closed else self._waiting.choose(most, 0)
+
+    def put_back(self, rows: list[PendingRow]) -> None:
+        """Rows that were taken, to where they were."""
+        with self._waiting.change:
+            self._waiting.put_back(rows)
+
     def close(self) -> list[PendingRow]:
         """Accept no more rows, wait for the running batch, and return the unanswered rows."""
         self._waiting.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -14,10 +13,9 @@ import torch
 from torch import Tensor
 
 from adaptkit.data.collate import Pad
-from adaptkit.data.conversations.ends import words_begin
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
-from adaptkit.host.answers import Answer, Hidden, Text, typed
+from adaptkit.host.answers import Answer, Hidden, typed
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.layers import Batch, BufferPool, NotByRowError, RowGroup
 from adaptkit.host.rows import (
@@ -33,8 +31,8 @@ from adaptkit.host.rows import (
     take,
 )
 from adaptkit.host.slots import LoadedAdapter, Slots
+from adaptkit.host.writing.writer import Writer
 from adaptkit.inference.predict import stack_rows
-from adaptkit.tasks.language import words_of, write
 
 
 class Engine:
@@ -45,7 +43,8 @@ class Engine:
         self.slots = slots
         self.batches = 0
         self.buffers = BufferPool()
-        self._tokenizing = threading.Lock()  # tokenizers store their settings in themselves
+        self.tokenizing = threading.Lock()  # tokenizers store their settings in themselves
+        self.writer = Writer(self)
 
     def answer(self, rows: list[Row], batch_size: int) -> dict[int, Answer]:
         """One answer per row, by its index.
@@ -58,12 +57,13 @@ class Engine:
                 "this host was made without a tokenizer: use host.hidden or host.generate with ids."
             )
         read: dict[LoadedAdapter | None, list[Row]] = defaultdict(list)
-        written: dict[LoadedAdapter | None, list[Row]] = defaultdict(list)
+        written: list[Row] = []
         for row in rows:
-            (written if self._writes(row.loaded) else read)[row.loaded].append(row)
-        return self._read(read, batch_size) | self._write(written, batch_size)
+            (written if self.writes(row.loaded) else read[row.loaded]).append(row)
+        return self._read(read, batch_size) | self.writer.answer(written, batch_size)
 
-    def _writes(self, loaded: LoadedAdapter | None) -> bool:
+    def writes(self, loaded: LoadedAdapter | None) -> bool:
+        """Rows of this adapter are answered with generated text."""
         if loaded is None or loaded.adapter.task is None:
             return self.backbone.writes
         return loaded.adapter.task.generates
@@ -99,7 +99,7 @@ class Engine:
     ) -> tuple[Table | None, dict[str, list]]:
         if loaded is None or loaded.adapter.task is None:
             texts = [plain_text(row.given) for row in rows]
-            with self._tokenizing:
+            with self.tokenizing:
                 return None, dict(
                     self.backbone.tokenizer(
                         texts, truncation=True, max_length=self._longest(loaded)
@@ -107,7 +107,7 @@ class Engine:
                 )
         task = loaded.adapter.task
         table = task.read(table_of(task, [row.given for row in rows], loaded.name), labelled=False)
-        with self._tokenizing:
+        with self.tokenizing:
             return table, task.features(
                 table, self.backbone.tokenizer, loaded.adapter.max_length, labelled=False
             )
@@ -139,126 +139,6 @@ class Engine:
         if adapter.head is not None:
             outputs = adapter.head(outputs, inputs)
         return adapter.task.postprocess(outputs, inputs, None).cpu().numpy()
-
-    # Generation with transformers' generate
-
-    def _write(
-        self, groups: dict[LoadedAdapter | None, list[Row]], batch_size: int
-    ) -> dict[int, Answer]:
-        by_settings: dict[str, list[tuple[Row, Item]]] = defaultdict(list)
-        for loaded, rows in groups.items():
-            prompts, settings = self._prompts(loaded, rows)
-            key = json.dumps(settings, sort_keys=True)
-            by_settings[key] += [
-                (row, Item({"input_ids": ids}, loaded))
-                for row, ids in zip(rows, prompts, strict=True)
-            ]
-        answers: dict[int, Answer] = {}
-        begin = self._words_begin()
-        for key, pairs in by_settings.items():
-            settings = json.loads(key)
-            self.write([item for _, item in pairs], batch_size, settings)
-            for row, item in pairs:
-                said = words_of(item.found, settings, begin)
-                answers[row.index] = Text(self.text(said))
-        return answers
-
-    def _words_begin(self) -> int | None:
-        if self.backbone.model.config.is_encoder_decoder:
-            return None
-        with self._tokenizing:
-            return words_begin(self.backbone.tokenizer)
-
-    def _prompts(
-        self, loaded: LoadedAdapter | None, rows: list[Row]
-    ) -> tuple[list[list[int]], dict[str, Any]]:
-        if loaded is None or loaded.adapter.task is None:
-            return self.prompt_ids([plain_text(row.given) for row in rows], 64), {
-                "max_new_tokens": 64,
-                "do_sample": False,
-            }
-        adapter = loaded.adapter
-        table = adapter.task.read(
-            table_of(adapter.task, [row.given for row in rows], loaded.name), labelled=False
-        )
-        with self._tokenizing:
-            settings = adapter.task.generation(self.backbone.tokenizer, self.backbone.model)
-            prompts = adapter.task.prompts(
-                self.backbone.model, table, self.backbone.tokenizer, adapter.max_length
-            )
-            return prompts, settings
-
-    def text(self, ids: list[int]) -> str:
-        """Decode generated ids."""
-        return self.backbone.tokenizer.decode(ids, skip_special_tokens=True).strip()
-
-    def prompt_ids(self, prompts: list[Any], new_tokens: int) -> list[list[int]]:
-        """The ids of prompts given as texts or as ids, checked.
-
-        Raises:
-            AdaptkitError: a prompt is empty, has ids that the base does not know, or leaves no room
-                for this many new tokens.
-        """
-        if prompts and all(isinstance(prompt, str) for prompt in prompts):
-            if self.backbone.tokenizer is None:
-                raise AdaptkitError("this host was made without a tokenizer: give ids.")
-            ids = self.ids([plain_text(prompt) for prompt in prompts])
-        else:
-            ids = [list(prompt) if isinstance(prompt, (list, tuple)) else [] for prompt in prompts]
-        known = self.backbone.network.get_input_embeddings().weight.shape[0]
-        for i, row in enumerate(ids):
-            if not row or not all(isinstance(token, int) and 0 <= token < known for token in row):
-                raise AdaptkitError(
-                    f"prompt {i} is {str(prompts[i])[:60]!r}; prompts are texts, or lists of ids "
-                    f"below {known}, as in [[5, 6]]."
-                )
-            self._need_room(row, new_tokens)
-        return ids
-
-    def _need_room(self, ids: list[int], new_tokens: int) -> None:
-        taken = (
-            new_tokens if self.backbone.model.config.is_encoder_decoder else len(ids) + new_tokens
-        )
-        most = getattr(self.backbone.model.config, "max_position_embeddings", None)
-        if most is not None and taken > most:
-            raise AdaptkitError(
-                f"a prompt of {len(ids)} tokens and {new_tokens} new ones are more than the "
-                f"base's {most} positions."
-            )
-
-    def ids(self, texts: list[str]) -> list[list[int]]:
-        """The ids of plain texts."""
-        with self._tokenizing:
-            return self.backbone.tokenizer(texts)["input_ids"]
-
-    def write(
-        self,
-        items: list[Item],
-        batch_size: int,
-        settings: dict[str, Any],
-        processors: Callable[[list[Item]], list] | None = None,
-    ) -> None:
-        """Generate ids from each prompt. `processors`: logits processors of a batch."""
-
-        def one(chosen: list[Item]) -> None:
-            more = {"logits_processor": processors(chosen)} if processors else {}
-            prompts = [item.features["input_ids"] for item in chosen]
-            with self.backbone.running(self.choose([item.loaded for item in chosen])):
-                written = write(self.backbone.model, prompts, self.backbone.pad, settings | more)
-            for item, ids in zip(chosen, written.tolist(), strict=True):
-                item.found = self._ended(ids, settings)
-
-        self.run(items, batch_size, one)
-
-    def _ended(self, ids: list[int], settings: dict[str, Any]) -> list[int]:
-        """Generated ids up to the end token: the padding after it depends on the batch."""
-        ends = settings.get("eos_token_id", self.backbone.model.generation_config.eos_token_id)
-        ends = ends if isinstance(ends, list) else [ends]
-        begin = int(
-            self.backbone.model.config.is_encoder_decoder
-        )  # the decoder's first token may be the end token too
-        end = next((i for i, token in enumerate(ids) if i >= begin and token in ends), len(ids))
-        return ids[: end + 1]
 
     # Batches
 

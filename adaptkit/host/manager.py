@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +97,10 @@ class AdapterManager:
             self.check(name)
         return names
 
-    def in_waves(
-        self, names: list[str | None], run: Callable[[list[int], list[LoadedAdapter | None]], None]
-    ) -> None:
-        """Call `run` with row numbers and their admitted adapters, in waves until all had a slot.
+    def waves(
+        self, names: list[str | None]
+    ) -> Generator[tuple[list[int], list[LoadedAdapter | None]]]:
+        """Row numbers and their admitted adapters, in waves until all had a slot.
 
         Only a caller that holds no slot waits for one, so callers cannot deadlock.
         """
@@ -112,7 +112,7 @@ class AdapterManager:
                     if name is not None and (loaded := self.admit(name, wait=not admitted)):
                         admitted[name] = loaded
                 now = [i for i in left if names[i] is None or names[i] in admitted]
-                run(now, [admitted.get(names[i]) for i in now])
+                yield now, [admitted.get(names[i]) for i in now]
             finally:
                 self.slots.release(admitted.values())
             done = set(now)

@@ -12,10 +12,15 @@ from adaptkit.host.engine import Engine
 from adaptkit.host.manager import AdapterManager
 from adaptkit.host.rows import Row, table_of
 from adaptkit.host.slots import LoadedAdapter
+from adaptkit.host.writing.writer import Asked
 
 
 class RequestQueue:
-    """Accepts single rows from any thread. max_rows, max_wait, max_queue: see `Batcher`."""
+    """Accepts single rows from any thread. max_rows, max_wait, max_queue: see `Batcher`.
+
+    Rows that are written stay in one batch until each has ended; rows that come meanwhile join
+    them, or are answered between two tokens.
+    """
 
     def __init__(
         self,
@@ -28,6 +33,7 @@ class RequestQueue:
         self.manager = manager
         self.slots = manager.slots
         self.engine = engine
+        self.max_rows = max_rows
         self.batcher = Batcher(self._run, max_rows, max_wait, max_queue)
 
     def put(self, row: Any, name: str | None) -> Future:
@@ -61,49 +67,111 @@ class RequestQueue:
 
     def _run(self, rows: list[PendingRow]) -> list[PendingRow]:
         """Answer a batch; returns the rows whose adapter gets no slot now."""
-        later: list[PendingRow] = []
-        ready: list[tuple[PendingRow, LoadedAdapter | None]] = []
-        admitted: dict[str, LoadedAdapter] = {}
-        try:
-            for row in rows:
-                if row.future.cancelled():
-                    self._settle(row)
-                elif row.loaded is not None or row.name is None:
-                    ready.append((row, row.loaded))
-                elif loaded := self._admit(row, row.name, admitted):
-                    ready.append((row, loaded))
-                elif not row.future.done():
-                    later.append(row)
-            self._answer(ready)
-        finally:
-            self.slots.release(admitted.values())
+        later = self._without_slot(rows)
+        ready = [row for row in rows if row not in later and not row.future.done()]
+        written = [row for row in ready if self.engine.writes(row.loaded)]
+        self._answer([row for row in ready if row not in written])
+        if written:
+            self._write(written)
         return later
 
-    def _admit(
-        self, row: PendingRow, name: str, admitted: dict[str, LoadedAdapter]
-    ) -> LoadedAdapter | None:
-        """The adapter of a row from the store; a row whose adapter cannot be loaded is settled."""
-        try:
-            if name not in admitted and (loaded := self.manager.admit(name, wait=False)):
-                admitted[name] = loaded
-        except BaseException as problem:
-            self._settle(row, error=problem)
-        return admitted.get(name)
+    def _without_slot(self, rows: list[PendingRow]) -> list[PendingRow]:
+        """Admit the rows; returns those that get no slot now.
 
-    def _answer(self, ready: list[tuple[PendingRow, LoadedAdapter | None]]) -> None:
+        A row whose caller has gone, or whose adapter cannot be loaded, is settled.
+        """
+        later: list[PendingRow] = []
+        admitted: dict[str, LoadedAdapter] = {}  # one that is evicted meanwhile still answers
+        for row in rows:
+            if row.future.cancelled():
+                self._settle(row)
+            elif row.loaded is None and row.name is not None:
+                try:
+                    known = admitted.get(row.name)
+                    found = (
+                        self.slots.share(known) if known else self.manager.admit(row.name, False)
+                    )
+                except BaseException as problem:
+                    self._settle(row, error=problem)
+                    continue
+                if found is None:
+                    later.append(row)
+                else:
+                    row.loaded = admitted[row.name] = found
+        return later
+
+    def _answer(self, ready: list[PendingRow]) -> None:
         """Answer rows together; if that fails, one by one, so a bad row affects only itself."""
-        asked = [Row(i, row.given, loaded) for i, (row, loaded) in enumerate(ready)]
+        asked = [Row(i, row.given, row.loaded) for i, row in enumerate(ready)]
         try:
             answers = self.engine.answer(asked, max(1, len(asked)))
         except BaseException as problem:  # the batcher's thread must survive it
             if len(ready) == 1:
-                self._settle(ready[0][0], error=problem)
+                self._settle(ready[0], error=problem)
             else:
-                for pair in ready:
-                    self._answer([pair])
+                for row in ready:
+                    self._answer([row])
             return
-        for i, (row, _) in enumerate(ready):
+        for i, row in enumerate(ready):
             self._settle(row, answers[i])
+
+    # Rows that are written
+
+    def _write(self, rows: list[PendingRow]) -> None:
+        """Write rows to their ends, with those that come meanwhile."""
+        loop = self.engine.writer.loop(self.max_rows)
+        open_rows = self._read(rows)
+        loop.add(asked.written for _, asked in open_rows)
+        while loop.busy:
+            try:
+                self.engine.writer.step(loop)
+            except BaseException:  # each by itself: the others are not to blame
+                for row, _ in open_rows:
+                    self._answer([row])
+                return
+            open_rows = self._settled(open_rows)
+            loop.drop(asked.written for row, asked in open_rows if row.future.cancelled())
+            if new := self._come(self.max_rows - len(open_rows)):
+                loop.add(asked.written for _, asked in new)
+                open_rows += new
+
+    def _read(self, rows: list[PendingRow]) -> list[tuple[PendingRow, Asked]]:
+        """The rows that can be written a token at a time; the others are answered here."""
+        found = []
+        for row in rows:
+            try:
+                asked = self.engine.writer.read([Row(0, row.given, row.loaded)])[0]
+                joins = self.engine.backbone.mixes and self.engine.writer.may_join(asked)
+            except BaseException as problem:
+                self._settle(row, error=problem)
+                continue
+            if joins:
+                found.append((row, asked))
+            else:
+                self._answer([row])
+        return found
+
+    def _settled(self, open_rows: list[tuple[PendingRow, Asked]]) -> list[tuple[PendingRow, Asked]]:
+        """Settle the rows that have ended; returns the others."""
+        left = []
+        for row, asked in open_rows:
+            if asked.written.finish_reason is None:
+                left.append((row, asked))
+            else:
+                self._settle(row, asked.answer())
+        return left
+
+    def _come(self, room: int) -> list[tuple[PendingRow, Asked]]:
+        """Rows that have come and are to be written; others that have come are answered."""
+        rows = self.batcher.waiting(room) if room > 0 else []
+        if not rows:
+            return []
+        later = self._without_slot(rows)
+        self.batcher.put_back(later)
+        ready = [row for row in rows if row not in later and not row.future.done()]
+        written = [row for row in ready if self.engine.writes(row.loaded)]
+        self._answer([row for row in ready if row not in written])
+        return self._read(written)
 
     def _settle(
         self, row: PendingRow, answer: Answer | None = None, error: BaseException | None = None

@@ -185,6 +185,13 @@ class Slots:
                 found.used = time.monotonic()
             return found
 
+    def share(self, loaded: LoadedAdapter) -> LoadedAdapter:
+        """An adapter that somebody uses, with one more user."""
+        with self._change:
+            loaded.ref_count += 1
+            loaded.used = time.monotonic()
+            return loaded
+
     def release(self, loaded_adapters: Iterable[LoadedAdapter]) -> None:
         """Remove one user from each adapter."""
         with self._change:

@@ -48,7 +48,7 @@ def test_a_full_queue_refuses_and_a_flood_of_one_adapter_does_not_hold_up_others
     answer = room._answer
     room._answer = lambda ready: (
         held.wait(10),
-        order.extend(row.name for row, _ in ready),
+        order.extend(row.name for row in ready),
         answer(ready),
     )
     futures = [room.put(TEXTS[0], "a0")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from adaptkit.errors import AdaptkitError
+from adaptkit.host.writing.sequence import Sequence
 
 
 class SeededSampling(LogitsProcessor):
@@ -31,15 +32,24 @@ class SeededSampling(LogitsProcessor):
         self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Any, scores: Tensor) -> Tensor:
-        shares = self.warpers(input_ids, scores).softmax(-1)  # (rows, vocabulary)
-        noise = torch.cat(
-            [
-                torch.empty_like(shares[:1]).exponential_(generator=generator)
-                for generator in self.generators
-            ]
-        )
-        chosen = (shares / noise).argmax(-1, keepdim=True)
-        return torch.full_like(scores, -torch.inf).scatter_(-1, chosen, 0.0)
+        chosen = _draw(self.warpers(input_ids, scores), self.generators)
+        return torch.full_like(scores, -torch.inf).scatter_(-1, chosen[:, None], 0.0)
+
+
+def draw(rows: list[Sequence], scores: Tensor) -> Tensor:
+    """A token for each row, from the row's own generator; all have the same warpers."""
+    for row in rows:
+        row.generator = row.generator or torch.Generator(scores.device).manual_seed(row.seed)
+    generators = [cast(torch.Generator, row.generator) for row in rows]
+    return _draw(rows[0].how.warpers(cast(Any, None), scores), generators)
+
+
+def _draw(scores: Tensor, generators: list[torch.Generator]) -> Tensor:
+    shares = scores.softmax(-1)  # (rows, vocabulary)
+    noise = torch.cat(
+        [torch.empty_like(shares[:1]).exponential_(generator=one) for one in generators]
+    )
+    return (shares / noise).argmax(-1)
 
 
 def warpers(config: Any, given: dict[str, float | None]) -> LogitsProcessorList:

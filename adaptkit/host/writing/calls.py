@@ -1,0 +1,169 @@
+"""What `Host.generate` and `Host.stream` do: read prompts, write them in waves, give them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.host.answers import Piece, Written
+from adaptkit.host.manager import AdapterManager
+from adaptkit.host.options import need_count
+from adaptkit.host.rows import Item
+from adaptkit.host.writing.prompts import is_conversation
+from adaptkit.host.writing.sampling import SeededSampling, warpers
+from adaptkit.host.writing.sequence import How, Sequence
+from adaptkit.host.writing.settings import Generation, generation, seeds_of
+from adaptkit.host.writing.writer import Writer
+
+
+@dataclass(frozen=True)
+class Call:
+    """A checked call: a row and the name of its adapter for each prompt.
+
+    texts: the caller gave texts or messages, and gets texts.
+    """
+
+    rows: list[Sequence]
+    names: list[str | None]
+    how: Generation
+    batch_size: int
+    texts: bool
+
+
+class WritingCalls:
+    """Calls of one host, from any thread."""
+
+    def __init__(self, manager: AdapterManager, writer: Writer):
+        self.manager, self.writer, self.backbone = manager, writer, writer.backbone
+
+    def read(
+        self,
+        prompts: Any,
+        adapters: Any,
+        max_new_tokens: Any,
+        num_beams: int,
+        do_sample: bool,
+        seed: Any,
+        batch_size: int,
+        settings: dict[str, Any],
+    ) -> Call:
+        """The call, checked.
+
+        Raises:
+            AdaptkitError: see `Host.generate`.
+        """
+        if not self.backbone.writes:
+            raise AdaptkitError(
+                f"{self.backbone.name} is an encoder: it cannot write. Ask host(texts, "
+                "adapters=...)."
+            )
+        need_count("batch_size", batch_size)
+        if not isinstance(prompts, (str, list, tuple)):
+            raise AdaptkitError(
+                "prompts are texts or lists of ids, one text or a list; it got "
+                f"{type(prompts).__name__}."
+            )
+        one = isinstance(prompts, str) or is_conversation(prompts)
+        prompts = [prompts] if one else list(prompts)
+        how = generation(settings, max_new_tokens, num_beams, do_sample, len(prompts))
+        ids = self.writer.prompts.ids(prompts, how.max_new_tokens[: len(prompts)])
+        talks = [is_conversation(prompt) for prompt in prompts]
+        texts = bool(prompts) and (talks[0] or isinstance(prompts[0], str))
+        config = self.backbone.model.generation_config
+        hows: dict[bool, list[How]] = {
+            talk: how.hows(config, self.writer.prompts.ends(talk)) for talk in {False, *talks}
+        }
+        decode = self.writer.prompts.text if self.backbone.tokenizer is not None else None
+        if decode is None and (needed := {"stop_strings", "logprobs"} & how.by_row.keys()):
+            raise AdaptkitError(f"{min(needed)} needs a tokenizer; this host has none.")
+        rows = [
+            Sequence(row, None, hows[talk][i], decode, own)
+            for i, (row, talk, own) in enumerate(
+                zip(ids, talks, seeds_of(seed, len(prompts)), strict=True)
+            )
+        ]
+        return Call(rows, self.manager.each(adapters, len(prompts)), how, batch_size, texts)
+
+    def generate(self, call: Call, details: bool) -> list[Any]:
+        """Texts for texts, ids for ids; records with `details`."""
+        if call.how.plain and self.writer.by_token:
+            for _ in self._pieces(call):
+                pass
+        else:
+            self._by_generate(call)
+        text = self.writer.prompts.text
+        if details:
+            return [_written(row) for row in call.rows]
+        if not call.texts:
+            return [row.ids for row in call.rows]
+        stops = call.how.by_row.get("stop_strings")
+        return [row.text if stops else text(row.ids) for row in call.rows]
+
+    def stream(self, call: Call) -> Iterator[Piece]:
+        """Pieces of the rows as they are written.
+
+        Raises:
+            AdaptkitError: the base or the settings need whole batches.
+        """
+        if not (call.how.plain and self.writer.by_token):
+            others = ", ".join(call.how.of_generate) or "beams"
+            why = f"with {others}" if not call.how.plain else f"over {self.backbone.name}"
+            raise AdaptkitError(f"nothing can be streamed {why}: use host.generate.")
+        return self._pieces(call)
+
+    def _pieces(self, call: Call) -> Iterator[Piece]:
+        place = {id(row): i for i, row in enumerate(call.rows)}
+        told = [0] * len(call.rows)
+        with closing(self.manager.waves(call.names)) as waves:
+            for chosen, loaded_adapters in waves:
+                rows = [call.rows[i] for i in chosen]
+                for row, loaded in zip(rows, loaded_adapters, strict=True):
+                    row.loaded = loaded
+                for changed in self.writer.stream(rows, call.batch_size):
+                    for row in changed:
+                        index, text = place[id(row)], row.piece()
+                        if call.texts and not (text or row.finish_reason):
+                            continue
+                        new = slice(told[index], len(row.ids))
+                        told[index] = new.stop
+                        yield Piece(index, text, row.ids[new], row.finish_reason, row.logprobs[new])
+
+    def _by_generate(self, call: Call) -> None:
+        """Whole batches, by transformers' `generate`."""
+        if call.how.only_by_row:
+            raise AdaptkitError(
+                f"{' and '.join(call.how.only_by_row)} cannot be had over {self.backbone.name}, "
+                "whose rows are written in whole batches."
+            )
+        items = [Item({"input_ids": row.prompt}, None, seed=row.seed) for row in call.rows]
+        config = self.backbone.model.generation_config
+        warped = warpers(config, call.how.sampling) if call.how.do_sample else None
+
+        def processors(batch: list[Item]) -> list[SeededSampling]:
+            assert warped is not None  # requested where sampling happens
+            return [SeededSampling(warped, [item.seed for item in batch], self.backbone.device)]
+
+        with closing(self.manager.waves(call.names)) as waves:
+            for chosen, loaded_adapters in waves:
+                for index, loaded in zip(chosen, loaded_adapters, strict=True):
+                    items[index].loaded = loaded
+                self.writer.generate(
+                    [items[index] for index in chosen],
+                    call.batch_size,
+                    call.how.for_generate(),
+                    processors if warped is not None else None,
+                )
+        for row, item in zip(call.rows, items, strict=True):
+            row.ids = item.found
+            row.text = self.writer.prompts.text(row.ids) if row.decode else ""
+            ended = bool(row.ids) and row.ids[-1] in row.how.ends
+            row.finish_reason = "stop" if ended else "length"
+
+
+def _written(row: Sequence) -> Written:
+    assert row.finish_reason is not None
+    told = row.logprobs if row.how.logprobs is not None else None
+    return Written(row.text, row.ids, row.finish_reason, told)

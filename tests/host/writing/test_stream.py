@@ -1,0 +1,194 @@
+"""Pieces of text as they come, stop texts, log-probabilities, conversations."""
+
+import asyncio
+
+import hypothesis
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptkit import AdaptkitError, Host, adapt, load_base, load_tokenizer, save_adapter
+from adaptkit.data.conversations.rendering import render
+from adaptkit.data.corpus import load_corpus
+from adaptkit.host.writing.sequence import How, Sequence
+from adaptkit.models.untrained.scratch import make_model
+from tests.tiny import randomize
+
+TEXTS = [row["text"] for row in load_corpus("train")][:6]
+TALK = [{"role": "user", "content": TEXTS[0]}]
+COUNTS = [4, 19, 9, 30, 1, 12]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    texts = [row[key] for row in load_corpus("train") for key in ("text", "reply")]
+    root = tmp_path_factory.mktemp("writing")
+    base = make_model("llama", texts, root / "base", vocab_size=600)[0]
+    model = load_base(str(base), task="AutoModelForCausalLM").requires_grad_(True)
+    randomize(model, std=0.3)
+    model.save_pretrained(base)
+    for i in range(3):
+        adapted = adapt(load_base(str(base), task="AutoModelForCausalLM"), f"lora[r={i + 2}]")
+        randomize(adapted, seed=i)
+        save_adapter(adapted, root / f"a{i}")
+    return root
+
+
+@pytest.fixture
+def host(folder):
+    host = Host(str(folder / "base"), slots=3)
+    for i in range(3):
+        host.load(f"a{i}", folder / f"a{i}")
+    return host
+
+
+NAMES = ["a0", None, "a2", "a1", "a0", None]
+
+
+@pytest.mark.parametrize("how", [{}, {"do_sample": True, "temperature": 1.3, "seed": 5}])
+def test_pieces_make_what_generate_gives(host, how):
+    whole = host.generate(TEXTS, NAMES, max_new_tokens=COUNTS, details=True, batch_size=3, **how)
+    pieces = list(host.stream(TEXTS, NAMES, max_new_tokens=COUNTS, batch_size=3, **how))
+    for i, row in enumerate(whole):
+        mine = [piece for piece in pieces if piece.index == i]
+        assert "".join(piece.text for piece in mine) == row.text
+        assert [token for piece in mine for token in piece.ids] == row.ids
+        assert [piece.finish_reason for piece in mine][-1] == row.finish_reason
+        assert not any(piece.finish_reason for piece in mine[:-1])
+    assert host.generate(TEXTS, NAMES, max_new_tokens=COUNTS, **how) == [row.text for row in whole]
+
+
+def test_rows_progress_side_by_side(host):
+    order = [piece.index for piece in host.stream(TEXTS[:2], max_new_tokens=12)]
+    first_of_second, last_of_first = order.index(1), len(order) - 1 - order[::-1].index(0)
+    assert first_of_second < last_of_first
+
+
+def test_a_row_ends_at_its_stop_text_and_does_not_show_it(host):
+    whole = host.generate(TEXTS[:1], "a1", max_new_tokens=40)[0]
+    middle = len(whole) // 2
+    stop = whole[middle : middle + 3]
+    settings = {"max_new_tokens": 40, "stop_strings": ["never written", stop]}
+    found = host.generate(TEXTS[:1], "a1", details=True, **settings)[0]
+    assert found.text == whole[: whole.index(stop)].rstrip()
+    assert found.finish_reason == "stop"
+    assert len(found.ids) < 40
+    pieces = [piece.text for piece in host.stream(TEXTS[:1], "a1", **settings)]
+    assert "".join(pieces) == found.text
+    assert host.generate(TEXTS[:1], "a1", **settings) == [found.text]
+
+
+def test_log_probabilities_are_those_of_the_model(host, folder):
+    found = host.generate(TEXTS[:2], [None, "a0"], max_new_tokens=5, logprobs=3)
+    tokenizer = load_tokenizer(str(folder / "base"))
+    model = load_base(str(folder / "base"), task="AutoModelForCausalLM").eval()
+    prompt = tokenizer(TEXTS[0])["input_ids"]
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt + found[0].ids])).logits[0].log_softmax(-1)
+    for i, one in enumerate(found[0].logprobs):
+        place = logits[len(prompt) + i - 1]
+        assert one.logprob == pytest.approx(float(place[found[0].ids[i]]), abs=1e-4)
+        assert one.id == found[0].ids[i]
+        assert [top.id for top in one.top] == place.topk(3).indices.tolist()
+        assert one.top[0].logprob == one.logprob
+    assert len(found[1].logprobs) == len(found[1].ids)
+    assert found[0].to_dict()["logprobs"][0]["token"] == found[0].logprobs[0].token
+
+
+def test_messages_are_read_in_the_template(host, folder):
+    tokenizer = load_tokenizer(str(folder / "base"))
+    prompt = tokenizer(render(tokenizer, TALK, True), add_special_tokens=False)["input_ids"]
+    expected = host.generate([prompt], "a0", max_new_tokens=8, details=True)[0].text
+    assert host.generate(TALK, "a0", max_new_tokens=8) == [expected]
+    assert host.generate([TALK, TALK], ["a0", "a1"], max_new_tokens=8)[0] == expected
+
+
+def test_a_stream_that_is_closed_leaves_the_adapters(host):
+    stream = host.stream(TEXTS, "a0", max_new_tokens=30)
+    next(stream)
+    assert host.stats()["adapters"]["a0"]["users"] == 1
+    stream.close()
+    assert host.stats()["adapters"]["a0"]["users"] == 0
+    assert host.generate(TEXTS[:1], "a0", max_new_tokens=3)
+
+
+@pytest.mark.parametrize(
+    "settings, problem",
+    [
+        ({"max_new_tokens": [3]}, "one for each of 6 prompts; it got 1"),
+        ({"max_new_tokens": [3, 0, 1, 1, 1, 1]}, "max_new_tokens is a whole number, 1 or more"),
+        ({"stop_strings": [""]}, "stop_strings are texts that are not empty"),
+        ({"logprobs": -1}, "logprobs is how many"),
+        ({"logprobs": True}, "logprobs is how many"),
+        ({"num_beams": 2, "logprobs": 1}, "logprobs cannot go with num_beams"),
+        ({"repetition_penalty": 1.2, "stop_strings": "a"}, "stop_strings cannot go with repet"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(host, settings, problem):
+    with pytest.raises(AdaptkitError, match=problem):
+        host.generate(TEXTS, **settings)
+
+
+def test_whole_batches_are_not_streamed(host):
+    with pytest.raises(AdaptkitError, match="nothing can be streamed with repetition_penalty"):
+        host.stream(TEXTS, repetition_penalty=1.2)
+
+
+@hypothesis.settings(max_examples=200, deadline=None)
+@given(text=st.text("ab \n.é", max_size=30), stop=st.lists(st.text("ab .", min_size=1, max_size=3)))
+def test_pieces_never_take_anything_back(text, stop):
+    """Tokens are bytes here, so characters come in halves."""
+    data = text.encode()
+
+    def decode(ids: list[int]) -> str:
+        return bytes(ids).decode("utf-8", errors="replace")
+
+    row = Sequence([1], None, How(max(1, len(data)), stop=tuple(stop)), decode)
+    pieces = []
+    for byte in data:
+        row.take(byte)
+        pieces.append(row.piece())
+        if row.finish_reason:
+            break
+    given_text = "".join(pieces)
+    if not data:
+        return
+    # the first stop text that is complete ends it, where its first character stands
+    for size in range(len(text) + 1):
+        read = text[:size].lstrip()
+        if places := [at for one in stop if (at := read.find(one)) >= 0]:
+            assert (row.finish_reason, given_text) == ("stop", read[: min(places)].rstrip())
+            return
+    assert (row.finish_reason, given_text) == ("length", text.strip())
+
+
+def test_submitted_rows_join_those_that_are_written(folder):
+    """Long and short rows of several adapters; each is answered as soon as it has ended."""
+    with Host(str(folder / "base"), slots=3, max_rows=4) as host:
+        for i in range(3):
+            host.load(f"a{i}", folder / f"a{i}")
+        names = [None, "a0", "a1", "a2"] * 4
+        rows = [TEXTS[i % len(TEXTS)] for i in range(16)]
+        expected = host(rows, names)
+        before = host.stats()["batches"]
+
+        async def all_of_them():
+            return await asyncio.gather(*map(host.submit, rows, names))
+
+        assert asyncio.run(all_of_them()) == expected
+        assert host.stats()["batches"] - before < 16 * 64 / 2
+        assert not any(one["users"] for one in host.stats()["adapters"].values())
+
+
+def test_a_bad_row_among_written_ones_spoils_no_other(folder):
+    with Host(str(folder / "base"), slots=3, max_wait=0.05) as host:
+        host.load("a0", folder / "a0")
+
+        async def all_of_them():
+            rows = [host.submit(TEXTS[0], "a0"), host.submit(" ", None), host.submit(TEXTS[1])]
+            return await asyncio.gather(*rows, return_exceptions=True)
+
+        one, bad, two = asyncio.run(all_of_them())
+        assert [one, two] == host(TEXTS[:2], ["a0", None])
+        assert isinstance(bad, AdaptkitError)
