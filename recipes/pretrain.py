@@ -3,6 +3,9 @@
     # a small BERT from scratch, on the embedded corpus
     python recipes/pretrain.py
 
+    # SmolLM2-135M-Instruct continues with the text, by LoRA
+    python recipes/pretrain.py --train_file tales.txt --objective clm
+
     python recipes/pretrain.py --train_file law.txt \\
         --model_name_or_path google-bert/bert-base-uncased --method lora
 

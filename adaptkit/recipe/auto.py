@@ -6,6 +6,7 @@ arguments.
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from adaptkit.adapters.fuse import fusion_of
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.models.backbone import bare_model
 from adaptkit.models.language.router import has_router_loss
+from adaptkit.models.names import SMOLLM2
 from adaptkit.models.tokenizer import longest_input
 from adaptkit.models.untrained.scratch import make_model
 from adaptkit.recipe.arguments import RecipeArguments
@@ -90,6 +92,19 @@ def choose_method(given: RecipeArguments, from_nothing: bool = False) -> str:
             "--model_name_or_path takes it."
         )
     return stored or "lora"
+
+
+FROM_NOTHING = {"model_name_or_path", "model_type", "config_overrides", "vocab_size"}
+
+
+def with_base(given: RecipeArguments, objective: Any, flags: frozenset[str]) -> RecipeArguments:
+    """The arguments; the next token is learned over a small pretrained decoder by default.
+
+    flags: those that the user set, some of which ask for another base, or for one from nothing.
+    """
+    if objective != "clm" or FROM_NOTHING & flags or given.recipe:
+        return given
+    return dataclasses.replace(given, model_name_or_path=SMOLLM2.rpartition("/")[2])
 
 
 def choose_base(prepared: Prepared, folder: Path) -> Choice[str]:

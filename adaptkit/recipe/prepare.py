@@ -19,7 +19,7 @@ from adaptkit.data.splits import Splits
 from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.models.objective import language_objective, settings_of_kind
 from adaptkit.recipe.arguments import RecipeArguments
-from adaptkit.recipe.auto import choose_method
+from adaptkit.recipe.auto import choose_method, with_base
 from adaptkit.recipe.data_checks import check_one_text, check_overlap
 from adaptkit.recipe.head import check_head_flags, trains_beside_probe
 from adaptkit.recipe.parser import Parsed
@@ -134,7 +134,7 @@ def _for_model(parsed: Parsed, arguments: RecipeArguments) -> dict[str, Any]:
 
 def _checked(parsed: Parsed) -> RecipeArguments:
     """The arguments with their method; refuses flags that cannot work with any data."""
-    arguments = parsed.arguments
+    arguments = with_base(parsed.arguments, parsed.settings.get("objective"), parsed.given)
     if arguments.max_seq_length < 8:
         raise AdaptkitError(
             f"--max_seq_length {arguments.max_seq_length} leaves no room for a text."

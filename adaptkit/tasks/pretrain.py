@@ -49,7 +49,11 @@ class Pretrain(Language):
     parts = {"text": "text"}
     column_helps = {"text": "column of the text, if the file has columns (default: text)"}
     recipe_flags = {
-        "model_name_or_path": Flag(None, "model to continue training (default: one from scratch)"),
+        "model_name_or_path": Flag(
+            None,
+            "model to continue training (default: one from scratch; with --objective clm "
+            "SmolLM2-135M-Instruct)",
+        ),
         "method": Flag(
             None, "full: all weights; lora, ... (default: lora; full for a model from scratch)"
         ),

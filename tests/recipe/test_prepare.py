@@ -12,6 +12,7 @@ from adaptkit.cli import main
 from adaptkit.recipe.parser import parse_recipe
 from adaptkit.recipe.prepare import prepare
 from adaptkit.tasks.classify import Classify
+from adaptkit.tasks.pretrain import Pretrain
 from tests.helpers.files import write
 from tests.helpers.rows import TWO_STEPS
 
@@ -136,3 +137,19 @@ def test_training_says_what_a_check_says_about_labels(tmp_path, capsys):
     )
     said = capsys.readouterr().out.splitlines()
     assert "warning: the labels 'Red', 'red' differ in nothing but case or blanks" in said
+
+
+@pytest.mark.parametrize(
+    "flags, base",
+    [
+        (["--objective", "clm"], "SmolLM2-135M-Instruct"),
+        (["--objective", "clm", "--model_type", "llama"], None),
+        (["--objective", "clm", "--model_name_or_path", "untrained"], None),
+        (["--objective", "mlm"], None),
+        ([], None),
+    ],
+)
+def test_the_next_token_is_learned_over_a_small_decoder(flags, base, tmp_path):
+    prepared = prepare(parse_recipe(Pretrain, [*flags, "--output_dir", str(tmp_path / "o")], ""))
+    assert prepared.arguments.model_name_or_path == base
+    assert prepared.arguments.method == ("full" if base is None else "lora")
