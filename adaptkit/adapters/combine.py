@@ -113,8 +113,9 @@ def combine(
                     if how == "cat"
                     else _merged(how, given, strengths, density)
                 )
-        settings |= {"r": rank, "lora_alpha": rank, "use_rslora": False}
-        if "rank_pattern" in settings:  # the scale of packed projections is in the factors, too
+        largest = rank * (settings["r"] // loras[0].r)  # of packed projections it is several times
+        settings |= {"r": largest, "lora_alpha": largest, "use_rslora": False}
+        if "rank_pattern" in settings:  # the scale is in the factors, there too
             settings["alpha_pattern"] = settings["rank_pattern"]
         method = describe_method(
             (dataclasses.replace(loras[0], r=rank, alpha=rank, rslora=False),), full=True
@@ -187,7 +188,8 @@ def _check(part: AdapterFiles, first: AdapterFiles, how: str) -> LoRA:
             f"{part.folder} is {card.method}: {how} is for plain LoRA; average works for every "
             "method."
         )
-    if how == "cat" and part.settings.get("rank_pattern"):
+    packed = plain is not None and part.settings["r"] != plain.r
+    if how == "cat" and (packed or part.settings.get("rank_pattern")):
         raise AdaptkitError(
             f"{part.folder} adapts packed projections, whose factors cannot be put side by side; "
             "use average."

@@ -17,7 +17,12 @@ from torch import Tensor
 
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, existing_adapter, parse_card
 from adaptkit.adapters.full import FULL
-from adaptkit.adapters.peft_files.agreement import check_agreement, check_names, with_alpha
+from adaptkit.adapters.peft_files.agreement import (
+    check_agreement,
+    check_names,
+    check_ranks,
+    with_alpha,
+)
 from adaptkit.adapters.peft_files.settings import check_settings
 from adaptkit.errors import AdaptkitError
 from adaptkit.models.fingerprint import difference
@@ -44,9 +49,10 @@ class AdapterFiles:
         return read_weights(self.folder, self.content, self.card)
 
     def check_names(self, tensors: dict[str, Tensor]) -> None:
-        """Refuse settings of an adapter of ours that name other modules than its weights have."""
+        """Refuse settings of an adapter of ours for other modules or ranks than it has."""
         if self.is_ours:
             check_names(self.settings, tensors, self.folder / CONFIG)
+            check_ranks(self.settings, tensors, self.folder / CONFIG)
 
     @property
     def is_ours(self) -> bool:

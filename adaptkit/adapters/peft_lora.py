@@ -1,8 +1,8 @@
 """Plain LoRA in PEFT's own file format, so that PEFT, vLLM and others read it without adaptkit.
 
 If one module carries several sites (GPT-2's packed q, k, v), PEFT has a single A and B for all of
-it. The same map is written exactly: the A's stacked by rows, the B's as blocks, and the module's
-own rank and alpha in PEFT's patterns.
+it. The same map is written exactly: the A's stacked by rows, the B's as blocks. `r` is the largest
+rank of a module, since servers make room by it; modules of other ranks are in PEFT's patterns.
 """
 
 from __future__ import annotations
@@ -91,22 +91,19 @@ def peft_lora_config(
     plan: Plan, method: LoRA, base: nn.Module, head: list[str] | None
 ) -> dict[str, Any]:
     """The settings of PEFT's LoraConfig, without irrelevant defaults."""
-    ranks = {
-        path: method.r * len(attachments)
-        for path, attachments in plan.items()
-        if len(attachments) > 1
-    }
-    config: dict[str, Any] = lora_settings(method) | {
+    ranks = {path: method.r * len(attachments) for path, attachments in plan.items()}
+    largest = max(ranks.values())
+    config: dict[str, Any] = lora_settings(method, largest) | {
         "lora_dropout": method.dropout,
         "bias": "none",
         "target_modules": _short_names(list(plan), base),
         "modules_to_save": head,
         "inference_mode": True,
     }
-    if ranks:
-        config["rank_pattern"] = ranks
+    if others := {path: rank for path, rank in ranks.items() if rank != largest}:
+        config["rank_pattern"] = others
         config["alpha_pattern"] = {
-            path: _whole(method.scale * method.grow(rank)) for path, rank in ranks.items()
+            path: _whole(method.scale * method.grow(rank)) for path, rank in others.items()
         }
     modules = base_modules(base)
     if any(not hasattr(modules[path], "in_features") for path in plan):
@@ -115,12 +112,12 @@ def peft_lora_config(
     return config
 
 
-def lora_settings(method: LoRA) -> dict[str, Any]:
-    """The settings of PEFT's that follow from the method alone."""
+def lora_settings(method: LoRA, rank: int) -> dict[str, Any]:
+    """The settings of PEFT's that follow from the method, and from the rank of its modules."""
     return {
         "peft_type": "LORA",
-        "r": method.r,
-        "lora_alpha": _whole(method.scale * method.grow(method.r)),
+        "r": rank,
+        "lora_alpha": _whole(method.scale * method.grow(rank)),
         "use_rslora": method.rslora,
     }
 

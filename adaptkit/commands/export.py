@@ -6,12 +6,12 @@ import argparse
 
 from adaptkit.utils.terminal import say
 
-HELP = "merge an adapter into its base, for other tools"
+HELP = "write an adapter for other tools: merged, for PEFT, or as ONNX"
 DESCRIPTION = (
     "an ordinary transformers model, which from_pretrained loads and with which adaptkit answers "
-    "as with the adapter; or an ONNX file, for every method"
+    "as with the adapter; a LoRA for PEFT and vLLM; or an ONNX file, for every method"
 )
-FORMATS = ("transformers", "onnx")
+FORMATS = ("transformers", "peft", "onnx")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=FORMATS,
         default=FORMATS[0],
-        help="transformers (a folder; default), or onnx (model.onnx in fp32, with the tokenizer)",
+        help="transformers (a folder; default), peft (a LoRA as PEFT and vLLM read it, not "
+        "merged), or onnx (model.onnx in fp32, with the tokenizer)",
     )
     parser.add_argument(
         "--dtype",
@@ -32,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> None:
     """Write the model."""
-    if given.format == "onnx":
-        _onnx(given)
+    if given.format != FORMATS[0]:
+        {"onnx": _onnx, "peft": _peft}[given.format](given)
         return
     from adaptkit.adapters.export import export
     from adaptkit.models.pooled import PooledClassifier
@@ -42,6 +43,16 @@ def run(given: argparse.Namespace) -> None:
     say(f"{type(whole).__name__} in {str(whole.dtype)[6:]} is in {given.output_dir}")
     if isinstance(whole, PooledClassifier):
         say("it pools, which no class of transformers does: load it with trust_remote_code=True")
+
+
+def _peft(given: argparse.Namespace) -> None:
+    from adaptkit.adapters.peft_files.export import export_peft
+    from adaptkit.errors import AdaptkitError
+
+    if given.dtype != "auto":
+        raise AdaptkitError("--format peft keeps the weights as they are; leave --dtype out.")
+    export_peft(given.folder, given.output_dir)
+    say(f"{given.output_dir} loads with peft.PeftModel.from_pretrained(base, folder)")
 
 
 def _onnx(given: argparse.Namespace) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import peft
+from peft.utils.other import get_pattern_key
+from torch import Tensor
 
 from adaptkit.adapters.peft_lora import PREFIX, is_plain_lora, lora_settings
 from adaptkit.adapters.tuner import AdaptkitPeftType
@@ -26,6 +28,7 @@ _FREE = (
     *("task_type", "auto_mapping", "lora_dropout", "init_lora_weights", "fan_in_fan_out"),
     *("target_modules", "modules_to_save", "rank_pattern", "alpha_pattern"),
 )
+MOST_PACKED = 3  # sites of one module: queries, keys and values
 _DEFAULTS = vars(peft.LoraConfig())
 
 
@@ -48,7 +51,7 @@ def check_agreement(method: str, settings: dict[str, Any], path: Path) -> None:
             wanted["method"] = method
     else:
         lora = cast(LoRA, union[0])
-        wanted = lora_settings(lora)
+        wanted = lora_settings(lora, _rank(lora, settings.get("r")))
         for name in sorted(settings.keys() - wanted.keys() - set(_FREE)):
             wanted[name] = _DEFAULTS.get(name)
         wanted["alpha_pattern"] = _alphas(lora, settings.get("rank_pattern") or {}, path)
@@ -60,6 +63,15 @@ def check_agreement(method: str, settings: dict[str, Any], path: Path) -> None:
                 f"it the adapter is {quoted(method)}, and {quoted(name)} {quoted(value)}. Was one "
                 "of the two files edited?"
             )
+
+
+def _rank(lora: LoRA, stated: Any) -> int:
+    """The stated rank, if modules may have it: packed projections have several times the method's.
+
+    Which one it is is seen by the weights.
+    """
+    packed = type(stated) is int and stated > 0 and stated % lora.r == 0
+    return stated if packed and stated // lora.r <= MOST_PACKED else lora.r
 
 
 def _alphas(lora: LoRA, ranks: dict[str, Any], path: Path) -> dict[str, float]:
@@ -86,6 +98,25 @@ def check_names(settings: dict[str, Any], tensors: Iterable[str], path: Path) ->
     _check_named(settings, "modules_to_save", others, path, below=True)
     if settings.get("peft_type") == "LORA":
         _check_named(settings, "target_modules", maps, path, below=False)
+
+
+def check_ranks(settings: dict[str, Any], tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse settings that give a LoRA's module another rank than its weights have.
+
+    Raises:
+        AdaptkitError: names the module and both ranks.
+    """
+    if settings.get("peft_type") != "LORA":
+        return
+    patterns = settings.get("rank_pattern") or {}
+    for name, tensor in tensors.items():
+        module, lora, _ = name.removeprefix(PREFIX).partition(".lora_A.")
+        rank = patterns.get(get_pattern_key(list(patterns), module), settings.get("r"))
+        if lora and len(tensor) != rank:
+            raise AdaptkitError(
+                f"{path}: {quoted(module)} has rank {rank}, and the file of the weights holds one "
+                f"of rank {len(tensor)}. Was one of the two edited?"
+            )
 
 
 def _check_named(
