@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adaptkit.adapters.card import TaskCard as TaskCard
     from adaptkit.adapters.card import read_card as read_card
+    from adaptkit.adapters.combine import add_weighted_adapter as add_weighted_adapter
     from adaptkit.adapters.inject import adapt as adapt
     from adaptkit.adapters.low_rank.shrink import shrink as shrink
     from adaptkit.adapters.save_load import load_adapter as load_adapter
@@ -72,6 +73,7 @@ __version__ = "0.5.0"
 _HOME = {
     "TaskCard": "adaptkit.adapters.card",
     "read_card": "adaptkit.adapters.card",
+    "add_weighted_adapter": "adaptkit.adapters.combine",
     "adapt": "adaptkit.adapters.inject",
     "shrink": "adaptkit.adapters.low_rank.shrink",
     "load_adapter": "adaptkit.adapters.save_load",

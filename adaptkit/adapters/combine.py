@@ -21,8 +21,10 @@ import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import peft
 import torch
 from peft.utils import merge_utils
 from safetensors.torch import save_file
@@ -37,6 +39,7 @@ from adaptkit.adapters.files import (
     read_adapter,
 )
 from adaptkit.adapters.peft_lora import is_plain_lora
+from adaptkit.adapters.save_load import load_adapter, save_adapter
 from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.methods.grammar import describe_method, parse_method
 from adaptkit.methods.lora import LoRA
@@ -247,6 +250,37 @@ def _comparable(method: str, how: str) -> object:
         for one in parse_method(method)
         if isinstance(one, LoRA)
     ]
+
+
+def add_weighted_adapter(
+    model: peft.PeftModel,
+    adapters: Sequence[str],
+    weights: Sequence[float],
+    adapter_name: str,
+    combination_type: str = "cat",
+    density: float = 0.5,
+) -> None:
+    """Add a combination of a model's adapters to it, and make it the active one.
+
+    Args:
+        adapters, weights: names in the model, and a weight for each.
+        adapter_name: of the new adapter.
+        combination_type: one of `HOW`; `cat` adds LoRA's updates exactly.
+        density: as in `combine`.
+
+    Raises:
+        AdaptkitError: as of `combine`; or the model has such an adapter already.
+    """
+    if adapter_name in model.peft_config:
+        raise AdaptkitError(
+            f"the model has an adapter {adapter_name!r} already; choose another adapter_name."
+        )
+    with TemporaryDirectory() as place:
+        folders = [Path(place) / str(number) for number in range(len(adapters))]
+        for name, folder in zip(adapters, folders, strict=True):
+            save_adapter(model, folder, adapter_name=name)
+        combine(folders, Path(place) / "new", combination_type, weights, density)
+        load_adapter(Path(place) / "new", model, adapter_name=adapter_name, check_base=False)
 
 
 def _mean(given: list[Tensor], shares: list[float]) -> Tensor:

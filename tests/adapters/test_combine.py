@@ -8,10 +8,11 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from adaptkit import AdaptkitError, Host, adapt, cli, load_adapter, load_base, save_adapter
 from adaptkit.adapters.card import TaskCard, read_card
-from adaptkit.adapters.combine import HOW, MERGES, combine
+from adaptkit.adapters.combine import HOW, MERGES, add_weighted_adapter, combine
 from tests.helpers.minilm import BASE, LORA, make, states
 from tests.host.store import edit
 from tests.tiny import inputs, randomize, tiny
@@ -209,3 +210,30 @@ def test_adapters_of_peft_with_other_settings_are_not_averaged(tmp_path):
     for other in "bc":
         with pytest.raises(AdaptkitError, match="different settings"):
             combine([tmp_path / "a", tmp_path / other], tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_adapters_of_a_model_are_added_to_it_as_a_new_one(name):
+    """Over GPT-2 the projections are packed; the sum of the changes is exact for separate maps."""
+    model = adapt(tiny(name, AutoModelForCausalLM), "lora[r=3]", adapter_name="one")
+    model = adapt(model, "lora[r=3]", adapter_name="two")
+    randomize(model)
+    how = "cat" if name == "llama" else "ties"
+    batch = inputs(name)
+    add_weighted_adapter(model, ["one", "two"], [0.5, 2.0], "both", how, density=1.0)
+    assert model.active_adapters == ["both"]
+    with torch.no_grad():
+        found = model.eval()(**batch).logits
+        model.set_adapter("one")
+        assert not torch.allclose(model(**batch).logits, found)
+    if how == "cat":
+        layer = model.get_base_model().model.layers[0].self_attn.q_proj
+        changes = {}
+        for one in ("one", "two", "both"):
+            model.set_adapter(one)
+            x = torch.eye(layer.base_layer.in_features)
+            changes[one] = layer(x) - layer.base_layer(x)
+        expected = 0.5 * changes["one"] + 2.0 * changes["two"]
+        torch.testing.assert_close(changes["both"], expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(AdaptkitError, match="has an adapter 'both' already"):
+        add_weighted_adapter(model, ["one"], [1.0], "both")
