@@ -21,6 +21,7 @@ from typing import Any
 from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS, TaskCard, task_of
 from adaptkit.data.conversations.rendering import template_of
 from adaptkit.errors import AdaptkitError, unknown
+from adaptkit.tasks.chat import Chat
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
@@ -129,7 +130,7 @@ def save_full(model: Any, tokenizer: Any, folder: Path, card: TaskCard) -> None:
 @contextmanager
 def _as_trained(model: Any, tokenizer: Any, task: Any) -> Iterator[None]:
     """A chat's tokenizer with the template of its training, and its model with the turns' ends."""
-    if task is None or task.name != "chat":
+    if not isinstance(task, Chat):
         yield
         return
     settings = model.generation_config

@@ -19,6 +19,7 @@ from adaptkit.methods.base import Method
 from adaptkit.methods.grammar import describe_method
 from adaptkit.models.frozen_statistics import freeze_statistics
 from adaptkit.models.loss_items import note_loss_items
+from adaptkit.models.quantization import check_unpacked, keep_unpacked
 
 
 def adapt(
@@ -56,7 +57,8 @@ def adapt(
     config = make_config(method, base, modules)
     check_adapter_name(adapter_name)
     _check_offloaded(base, config, modules)
-    keep_trainable(base)
+    check_unpacked(base)
+    keep_unpacked(base)
     note_loss_items(base)
     freeze_statistics(base)
     with warnings.catch_warnings():
@@ -112,22 +114,6 @@ def _check_offloaded(base: Any, config: peft.PeftConfig, head: list[str]) -> Non
             f"the head's {lost[0]} is offloaded and cannot be trained there: give it a device in "
             "device_map."
         )
-
-
-def keep_trainable(base: Any) -> None:
-    """Let gradients pass through 4-bit linear layers on a CPU, also after an evaluation.
-
-    On a CPU, bitsandbytes (0.50) repacks their weights at the first evaluation for a kernel without
-    a backward pass, so an adapter that continues to train would get no gradients below that layer.
-    The layer's state dict unpacks them.
-    """
-    for module in base.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-            if getattr(
-                getattr(module.weight, "quant_state", None), "packing_format_for_cpu", False
-            ):
-                module.state_dict()
 
 
 def make_config(method, base: nn.Module, head: list[str]) -> peft.PeftConfig:

@@ -32,11 +32,13 @@ def shown_metrics(task: Task) -> tuple[str, ...]:
     return (*task.reported, f"probe_{task.best_metric}")
 
 
-def training_settings(training: Any, arguments: Any, given: Collection[str]) -> dict[str, Any]:
+def training_settings(
+    training: Any, arguments: Any, task: Task, given: Collection[str]
+) -> dict[str, Any]:
     """The settings that the model card lists: the usual ones, and all flags that the user set.
 
     Args:
-        training: Trainer's arguments. arguments: the recipe's.
+        training: Trainer's arguments. arguments: the recipe's. task: has settings, too.
         given: the names of the flags that the user set.
     """
     names = (
@@ -53,7 +55,7 @@ def training_settings(training: Any, arguments: Any, given: Collection[str]) -> 
     for name in sorted(set(given) - PLACES - settings.keys()):
         if name.endswith("_file") and name != "unlabelled_file":
             continue
-        for holder in (arguments, training):
+        for holder in (arguments, training, task):
             if hasattr(holder, name):
                 settings[name] = getattr(holder, name)
                 break

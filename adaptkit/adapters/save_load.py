@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import warnings
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -40,11 +39,9 @@ from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.methods.grammar import parse_method
 from adaptkit.methods.lora import LoRA
 from adaptkit.models.backbone import backbone_of, base_modules
-from adaptkit.models.fingerprint import checkpoint_files, fingerprint
-from adaptkit.models.load import load_base
-from adaptkit.models.names import folder_of, resolve
+from adaptkit.models.load import fingerprint_now, load_base
 from adaptkit.models.pooled import auto_mapping
-from adaptkit.models.quantization import is_packed, quantization_of
+from adaptkit.models.quantization import quantization_of
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
 from adaptkit.utils.versions import versions
@@ -161,7 +158,7 @@ def load_adapter(
     bare = base.get_base_model() if isinstance(base, peft.PeftModel) else base
     if check_base:
         record = getattr(bare, "adaptkit_base", None)
-        now = record.fingerprint if record and fresh else _fingerprint(bare)
+        now = record.fingerprint if record and fresh else fingerprint_now(bare)
         files.check_base(now, record.name if record else getattr(bare, "name_or_path", ""))
     _check_head(folder, bare, tensors)
     if fresh:
@@ -260,26 +257,6 @@ def _beside(base: str | None, folder: Path) -> str | None:
     return base
 
 
-def _fingerprint(base: nn.Module) -> str:
-    """Fingerprint the weights as they are now: they may have been merged or edited since loading.
-
-    A quantized base keeps its fingerprint from loading: packed weights cannot be read, and
-    bitsandbytes rounds biases in the forward pass. Of one that transformers has loaded the files
-    are read, as of one whose weights are offloaded.
-    """
-    record = getattr(base, "adaptkit_base", None)
-    if not any(parameter.is_meta or is_packed(parameter) for parameter in base.parameters()):
-        return fingerprint(base)
-    return record.fingerprint if record else fingerprint(base, _files_of(base))
-
-
-def _files_of(base: Any) -> list[Path]:
-    """The files that transformers has loaded a model from; none if they are not there any more."""
-    with suppress(AdaptkitError, OSError):
-        return checkpoint_files(folder_of(resolve(base.name_or_path), None))
-    return []
-
-
 def _label_names(folder: Path, base: Any, labels: list[str], alone: bool) -> list[str]:
     """The adapter's labels if the base has no names for them yet; a model has one list of names.
 
@@ -317,7 +294,7 @@ def _complete(card: TaskCard, base: Any, method: str) -> TaskCard:
     edited = record and method.startswith(
         "peft:"
     )  # PEFT has methods that train or split base weights
-    known["fingerprint"] = record.fingerprint if edited else _fingerprint(base)
+    known["fingerprint"] = record.fingerprint if edited else fingerprint_now(base)
     return dataclasses.replace(card, **known)
 
 

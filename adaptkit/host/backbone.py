@@ -15,11 +15,11 @@ from adaptkit.host.layers import Batch, BatchContext, NotByRowError, wrap
 from adaptkit.host.options import check_names
 from adaptkit.models.backbone import backbone_of
 from adaptkit.models.find_sites import find_sites
-from adaptkit.models.fingerprint import fingerprint
 from adaptkit.models.forward_wrapper import ForwardWrapper
-from adaptkit.models.load import load_base
+from adaptkit.models.load import fingerprint_now, load_base
 from adaptkit.models.names import load_config
 from adaptkit.models.objective import is_decoder
+from adaptkit.models.quantization import let_pack
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
@@ -39,11 +39,12 @@ class Backbone:
         self.name = (
             record.name if record else getattr(model, "name_or_path", "") or type(model).__name__
         )
-        self.fingerprint = record.fingerprint if record else fingerprint(model)
+        self.fingerprint = record.fingerprint if record else fingerprint_now(model)
         self.writes = bool(model.can_generate())
         self.network = _network(model)
         self.sites = find_sites(self.network)
         self.mixes = True  # rows with different adapters can share a batch
+        let_pack(model)
         self._context = BatchContext()
         wrap(self.network, self.sites, self._context)
         # One forward at a time: several threads would only wait for each other.

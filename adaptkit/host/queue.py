@@ -129,8 +129,8 @@ class RequestQueue:
                 for row, _ in open_rows:
                     self._answer([row])
                 return
-            open_rows = self._settled(open_rows)
             loop.drop(asked.written for row, asked in open_rows if row.future.cancelled())
+            open_rows = self._settled(open_rows)
             if new := self._come(self.max_rows - len(open_rows)):
                 loop.add(asked.written for _, asked in new)
                 open_rows += new

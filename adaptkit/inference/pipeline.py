@@ -14,6 +14,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.inference.predictor import Predictor
 from adaptkit.models.backbone import bare_model
 from adaptkit.models.forward_wrapper import ForwardWrapper
+from adaptkit.tasks.chat import Chat
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
 transformers_pipeline: Any = transformers.pipeline  # its overloads accept literal names only
@@ -69,7 +70,7 @@ def _pipeline(predictor: Predictor) -> Any:
             aggregation_strategy="first",
             stride=min(task.doc_stride, length // 2),
         )
-    if task.name == "chat":
+    if isinstance(task, Chat):
         check_limits(tokenizer)  # transformers has none
         tokenizer.chat_template = template_of(tokenizer, task.system)
         return transformers_pipeline(

@@ -21,7 +21,7 @@ from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.decide import Decide
-from adaptkit.tasks.language import Language, perplexity, sums_by_row
+from adaptkit.tasks.language import Language, perplexity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,7 +185,7 @@ class Predictor:
         losses, tokens = None, ""
         if isinstance(task, Language):
             losses, encoded = self._outputs(task, rows, batch_size)
-            losses = sums_by_row(losses, encoded, len(rows))
+            losses = task.losses_by_row(losses, encoded, len(rows))
             tokens = digest_of_tokens(encoded, self.tokenizer)
         if not task.answers:
             return Scored(rows, [Group("all", None, RowScores((losses,), perplexity))], tokens)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ from adaptkit.models.quantization import (
     _quantization,
     _stored_quantized,
     checked_quantize,
+    is_packed,
+    keep_unpacked,
 )
 from adaptkit.utils.hardware import only_cpu, upcast_emulated
 
@@ -158,6 +162,7 @@ def load_base(
         ]
         model, _ = loaded_or_refused(lambda: load([*inside, *output]), name_or_path)
     model.requires_grad_(False)
+    keep_unpacked(model)
     files = checkpoint_files(folder_of(source, revision))
     if getattr(settings, "quantization_config", None) is None:
         _check_numbers(files)
@@ -169,6 +174,30 @@ def load_base(
         full_name(name_or_path), revision, known, tuple(head), quantize, stored_in
     )
     return model
+
+
+def fingerprint_now(base: Any) -> str:
+    """Fingerprint the weights as they are now: they may have been merged or edited since loading.
+
+    A quantized base keeps its fingerprint from loading: packed weights cannot be read, and
+    bitsandbytes rounds biases in the forward pass. Of one that transformers has loaded the files
+    are read, as of one whose weights are offloaded.
+    """
+    record = getattr(base, "adaptkit_base", None)
+    if not any(parameter.is_meta or is_packed(parameter) for parameter in base.parameters()):
+        return fingerprint(base)
+    if record is not None:
+        return record.fingerprint
+    files: list[Path] = []
+    with suppress(AdaptkitError, OSError):
+        files = checkpoint_files(folder_of(resolve(base.name_or_path), None))
+    if not files:
+        warnings.warn(
+            f"the files of {base.name_or_path} are not found, and its weights are packed or "
+            "offloaded: whether an adapter belongs to this base cannot be told.",
+            stacklevel=2,
+        )
+    return fingerprint(base, files)
 
 
 OPTIONS = tuple(inspect.signature(load_base).parameters)[1:-1]  # between the name and **config

@@ -30,7 +30,7 @@ def checked_quantize(quantize: Any) -> str | dict[str, Any] | None:
         quantize = quantize.to_dict()
     if quantize in (None, "none"):
         return None
-    if isinstance(quantize, dict):
+    if isinstance(quantize, dict) and "quant_method" in quantize:
         return quantize
     if quantize not in QUANTIZE:
         raise unknown("quantization", str(quantize), QUANTIZE)
@@ -91,6 +91,44 @@ def quantization_of(model: Any) -> str | dict[str, Any] | None:
         if getattr(load_config(model.name_or_path), "quantization_config", None) is not None:
             return None
     return settings if isinstance(settings, dict) else settings.to_dict()
+
+
+PACKS = "support_avx512bf16_for_cpu"  # bitsandbytes: of a 4-bit layer that may do so
+
+
+def keep_unpacked(model: Any) -> None:
+    """Keep the 4-bit layers of a base on a CPU as they train.
+
+    At the first evaluation on a CPU with AVX512, bitsandbytes (0.50) packs their weights for a
+    kernel without a backward pass.
+    """
+    for module in model.modules():
+        if getattr(module, PACKS, False):
+            setattr(module, PACKS, False)
+            module.adaptkit_packs = True
+
+
+def let_pack(model: Any) -> None:
+    """Let the 4-bit layers of a base that never trains be packed for a faster kernel."""
+    for module in model.modules():
+        if getattr(module, "adaptkit_packs", False):
+            setattr(module, PACKS, True)
+
+
+def check_unpacked(model: Any) -> None:
+    """Refuse a base whose 4-bit layers were packed.
+
+    Raises:
+        AdaptkitError: they were: bitsandbytes rounds the scales then, and its way back does not
+            restore them.
+    """
+    states = (getattr(getattr(one, "weight", None), "quant_state", None) for one in model.modules())
+    if any(getattr(state, "packing_format_for_cpu", False) for state in states):
+        raise AdaptkitError(
+            "this base has answered already, and bitsandbytes has packed its 4-bit weights for "
+            "that in a way that cannot be undone: load it again, and adapt it before it answers. "
+            "(adaptkit.load_base keeps them as they are.)"
+        )
 
 
 def _stored_quantized(settings) -> bool:

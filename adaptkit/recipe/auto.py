@@ -107,6 +107,17 @@ def with_base(given: RecipeArguments, objective: Any, flags: frozenset[str]) -> 
     return dataclasses.replace(given, model_name_or_path=SMOLLM2.rpartition("/")[2])
 
 
+def check_compares(task: str, method: str, given: RecipeArguments) -> None:
+    """Refuse what a task that compares with its base cannot do."""
+    if method == FULL:
+        raise AdaptkitError(
+            f"{task} trains an adapter: the base without it is the reference. Leave --method full "
+            "and --train out."
+        )
+    if given.search:
+        raise AdaptkitError(f"--search is not for {task}; try --seeds with settings of your own.")
+
+
 def choose_base(prepared: Prepared, folder: Path) -> Choice[str]:
     """The requested model, or a small one made from the training texts."""
     named = prepared.base or prepared.arguments.model_name_or_path

@@ -172,7 +172,7 @@ def _steps(encoded: Encoded) -> int:
     if training.max_steps > 0:
         return training.max_steps
     rows = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
-    return round(-(-len(encoded.splits["train"].encoded) // rows) * training.num_train_epochs)
+    return round(-(-_rows(encoded) // rows) * training.num_train_epochs)
 
 
 def _epochs(encoded: Encoded) -> float:
@@ -181,7 +181,13 @@ def _epochs(encoded: Encoded) -> float:
     if training.max_steps <= 0:
         return training.num_train_epochs
     rows = training.train_batch_size * training.gradient_accumulation_steps * training.world_size
-    return training.max_steps * rows / len(encoded.splits["train"].encoded)
+    return training.max_steps * rows / _rows(encoded)
+
+
+def _rows(encoded: Encoded) -> int:
+    """The rows of an epoch as Trainer counts them: pairs are one."""
+    task, rows = encoded.prepared.task, len(encoded.splits["train"].encoded)
+    return rows // 2 if task.compares else rows
 
 
 def _compare(loaded: Loaded, folder: Path) -> None:

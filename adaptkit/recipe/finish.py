@@ -220,7 +220,7 @@ def _write_reports(
         _write_answers(folder, task, split, table, answers)
     card = read_card(folder)
     assert card is not None  # `save` has just written it
-    settings = training_settings(prepared.training, prepared.arguments, prepared.given)
+    settings = training_settings(prepared.training, prepared.arguments, task, prepared.given)
     sizes = {name: len(part) for name, part in prepared.splits.items()}
     write_model_card(folder, task, card, metrics, settings, sizes, warnings)
     curves = draw_curves(folder / "curves.png", fitted.output.history, task.best_metric)

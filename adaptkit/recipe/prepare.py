@@ -19,7 +19,7 @@ from adaptkit.data.splits import Splits
 from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.models.objective import language_objective, settings_of_kind
 from adaptkit.recipe.arguments import RecipeArguments
-from adaptkit.recipe.auto import choose_method, with_base
+from adaptkit.recipe.auto import check_compares, choose_method, with_base
 from adaptkit.recipe.data_checks import check_one_text, check_overlap
 from adaptkit.recipe.head import check_head_flags, trains_beside_probe
 from adaptkit.recipe.parser import Parsed
@@ -32,6 +32,7 @@ from adaptkit.training.defaults import (
     DEFAULTS,
     HEAD_FACTOR,
     data_defaults,
+    few_pairs,
     machine_defaults,
     machine_notes,
     small_data_defaults,
@@ -158,11 +159,8 @@ def _checked(parsed: Parsed) -> RecipeArguments:
     if regularized and (method != FULL or arguments.search):
         flags = "--layerwise_lr_decay, --l2_sp and --gradual_unfreezing"
         raise AdaptkitError(f"{flags} are for --train full or last[k], and not for --search.")
-    if method == FULL and parsed.task.compares:
-        raise AdaptkitError(
-            f"{parsed.task.name} trains an adapter: the base without it is the reference. Leave "
-            "--method full and --train out."
-        )
+    if parsed.task.compares:
+        check_compares(parsed.task.name, method, arguments)
     if method == FULL and arguments.quantize:
         raise AdaptkitError(
             f"--method full trains all weights, and those of --quantize {arguments.quantize} "
@@ -240,6 +238,7 @@ def _settle(
     writes = isinstance(task, Language)  # and has no head of its own
     pretrained = writes and arguments.method != FULL and bool(arguments.model_name_or_path)
     by_data, notes = data_defaults(len(splits.train), judged, choose, given, probed, pretrained)
+    by_data |= few_pairs(len(splits.train), notes) if task.compares else {}
     by_data["metric_for_best_model"] = task.best_metric
     training = parsed.make_training(**(defaults | by_data))
     if (

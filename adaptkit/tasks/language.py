@@ -47,6 +47,10 @@ class Language(Task):
     def metrics(self, outputs: np.ndarray, encoded, table: Table) -> dict[str, float]:
         return perplexity(outputs)
 
+    def losses_by_row(self, outputs: np.ndarray, encoded: Any, count: int) -> np.ndarray:
+        """The summed loss of each row's tokens, and their number, `(rows, 2)`."""
+        return sums_by_row(outputs, encoded, count)
+
     def prompts(self, model: Any, table: Table, tokenizer: Any, max_length: int) -> list[list[int]]:
         """The prompts for generation, as ids without padding."""
         raise NotImplementedError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class Prefer(Chat):
         "rejected": "rejected",
         "context": None,
         "tools": None,
+        "messages": "messages",
     }
     label_parts = SIDES
     embedded = {"prompt": "text", "chosen": "reply", "rejected": "other_reply"}
@@ -65,11 +66,14 @@ class Prefer(Chat):
         "rejected": "column of the worse one (default: rejected)",
         "context": "column of a text that is read below the prompt",
         "tools": "column of the tools that the template writes (default: tools)",
+        "messages": "column of conversations to be answered (default: messages)",
     }
     recipe_flags = {
         **Chat.recipe_flags,
         "max_seq_length": Flag(
-            512, "maximum length of a prompt and its longer answer; prompts lose their beginning"
+            512,
+            "maximum length of a prompt and its longer answer; prompts lose their beginning",
+            int,
         ),
     }
     not_flags = ("packing",)
@@ -78,6 +82,7 @@ class Prefer(Chat):
     base_knows = False
     compares = True
     smooths = False
+    inputs_per_row = 2
     recordable = False
     same_inputs = False
     reported = (
@@ -94,19 +99,22 @@ class Prefer(Chat):
     def __post_init__(self):
         if self.loss_type not in BETAS:
             raise unknown("--loss_type", self.loss_type, BETAS)
-        if self.beta is not None and not self.beta > 0:
+        if self.beta is None:
+            object.__setattr__(self, "beta", BETAS[self.loss_type])
+        if not self.strength > 0:
             raise AdaptkitError(f"--beta is more than 0; it got {self.beta:g}.")
 
     @property
     def strength(self) -> float:
         """The beta of the loss."""
-        return BETAS[self.loss_type] if self.beta is None else self.beta
+        return cast(float, self.beta)
 
     # Rows
 
     def read(self, table: Table, labelled: bool = True) -> Table:
         if not labelled:
-            return self._reader("chosen", table).read(table, labelled=False)
+            asked = {"messages": self.column("messages") or "messages"}
+            return Chat(columns=self._kept() | asked, system=self.system).read(table, False)
         for side in SIDES:
             table.need(self.column(side) or side, f"{side}_column")
         better, worse = (self._reader(side, table).read(table).rows for side in SIDES)
@@ -123,8 +131,11 @@ class Prefer(Chat):
         columns = {"completion": column, "messages": "no messages"}
         if isinstance(first, list) and not _is_answer(first):
             columns = {"messages": column}
-        kept = {part: own for part in ("prompt", "context", "tools") if (own := self.column(part))}
-        return Chat(columns=kept | columns, system=self.system)
+        return Chat(columns=self._kept() | columns, system=self.system)
+
+    def _kept(self) -> dict[str, str]:
+        """The columns that chat has, too."""
+        return {part: own for part in ("prompt", "context", "tools") if (own := self.column(part))}
 
     def _other_answer(
         self, table: Table, index: int, better: list[Message], worse: list[Message]
@@ -146,13 +157,13 @@ class Prefer(Chat):
     ):
         """Two examples a row: the prompt with its chosen answer, and with the rejected one.
 
-        Both lose the same tokens at their beginning. Training leaves out equal answers.
+        Both lose the same tokens at their beginning. Pairs of equal answers are left out.
         """
         worse = [row | {"messages": [*row["messages"][:-1], row["rejected"]]} for row in table.rows]
         sides = [_encoded(rows, tokenizer) for rows in (table, table.with_rows(worse))]
         found: list[Example] = []
         for owner, pair in enumerate(zip(*sides, strict=True)):
-            if train and pair[0] == pair[1]:
+            if pair[0] == pair[1]:
                 continue
             over = max(0, *(len(one["input_ids"]) - max_length for one in pair))
             if over > min(_prompt(one) for one in pair) - 1:
@@ -169,6 +180,12 @@ class Prefer(Chat):
         return by_column(found)
 
     # Answers
+
+    def losses_by_row(self, outputs: np.ndarray, encoded, count: int) -> np.ndarray:
+        """Of the chosen answers."""
+        found = np.zeros((count, 2), outputs.dtype)
+        found[encoded["_row"][::2]] = outputs[::2, :2]
+        return found
 
     def metrics(self, outputs: np.ndarray, encoded, table: Table) -> dict[str, float]:
         """Of `(examples, 4)`: the loss and tokens of each, with the adapter and without."""
@@ -193,7 +210,7 @@ class Prefer(Chat):
             same = sum(row["messages"][-1] == row["rejected"] for row in table.rows)
             if same:
                 text = f"{name}: in {same} rows the chosen answer equals the rejected one"
-                found.append(Finding("warn", f"{text}; they are not trained on"))
+                found.append(Finding("warn", f"{text}; they count nowhere"))
         return found
 
 

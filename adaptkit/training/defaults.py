@@ -88,6 +88,7 @@ FEW_STEPS = 300  # below, rows are few
 PROBED_ROWS = (
     640  # seen in training, repeats included, by an adapter whose head starts from a probe
 )
+PAIRS = 240  # seen in training, repeats included, if there are fewer
 HEAD_FACTOR = 2  # on the learning rate of such a head, with few rows
 
 
@@ -148,6 +149,15 @@ def small_data_defaults(rows: int, probed: bool = False) -> dict[str, int]:
     batch = 8 if rows < 1000 else 16
     epochs = min(15, max(3, round(FEW_STEPS * batch / rows)))
     return {"per_device_train_batch_size": batch, "num_train_epochs": epochs}
+
+
+def few_pairs(rows: int, notes: list[str]) -> dict[str, int]:
+    """More epochs for few preferences, of which one would be a few steps; a note that says so."""
+    epochs = min(10, round(PAIRS / max(rows, 1)))
+    if epochs <= 1:
+        return {}
+    notes.append(f"{rows} pairs are few: by default {epochs} epochs")
+    return {"num_train_epochs": epochs}
 
 
 def learning_rate(method: str) -> float:

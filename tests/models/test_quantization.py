@@ -15,7 +15,7 @@ from transformers import (
 
 from adaptkit import AdaptkitError, adapt, load_adapter, load_base, save_adapter
 from adaptkit.adapters.card import read_card
-from adaptkit.models.quantization import is_packed
+from adaptkit.models.quantization import is_packed, keep_unpacked
 from adaptkit.models.untrained.scratch import make_model
 from tests.tiny import inputs, randomize, tiny
 
@@ -85,11 +85,9 @@ def test_a_quantized_head_that_is_trained_already_is_loaded_as_it_is_stored(quan
     assert packed.adaptkit_base.head == ()
     assert not packed.classifier.dense.weight.dtype.is_floating_point
     with torch.no_grad():
-        expected = (
-            AutoModelForSequenceClassification.from_pretrained(tmp_path / "packed")
-            .eval()(**inputs("roberta"))
-            .logits
-        )
+        theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path / "packed").eval()
+        keep_unpacked(theirs)  # bitsandbytes' faster kernel rounds otherwise
+        expected = theirs(**inputs("roberta")).logits
         torch.testing.assert_close(
             packed(**inputs("roberta")).logits, expected, atol=1e-5, rtol=1e-4
         )
@@ -242,6 +240,36 @@ def test_load_base_takes_settings_of_transformers(folders):
     assert not any(map(is_packed, head))
     with pytest.raises(AdaptkitError, match="unknown quantization 'nf5'.*nf4"):
         load_base(str(folders / "wide"), quantize="nf5")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_base_whose_packing_cannot_be_undone_is_refused(dtype, folders):
+    """On a CPU with AVX512, bitsandbytes packs 4-bit weights at the first answer, and rounds."""
+    settings = BitsAndBytesConfig(**NF4 | {"bnb_4bit_compute_dtype": dtype})
+    base = AutoModelForCausalLM.from_pretrained(
+        folders / "wide", quantization_config=settings, dtype=dtype
+    )
+    with torch.no_grad():
+        expected = base.eval()(**inputs("llama")).logits
+    state = base.model.layers[0].self_attn.q_proj.weight.quant_state
+    if getattr(state, "packing_format_for_cpu", False):
+        with pytest.raises(AdaptkitError, match="has answered already.*load it again"):
+            adapt(base, "lora")
+        return
+    with torch.no_grad():
+        found = adapt(base, "lora").eval()(**inputs("llama")).logits
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+
+
+def test_a_base_of_ours_may_answer_before_it_is_adapted(folders):
+    base = load_base(
+        str(folders / "wide"), task="LlamaForCausalLM", quantize="nf4", dtype=torch.bfloat16
+    )
+    batch = inputs("llama")
+    with torch.no_grad():
+        expected = base.eval()(**batch).logits
+        found = adapt(base, "lora", head=[]).eval()(**batch).logits
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
 
 
 OTHERS = Path(sys.prefix) / "quantizers"  # they print to every command that finds them

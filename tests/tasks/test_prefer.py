@@ -80,13 +80,13 @@ def test_rows_that_are_no_pairs_are_refused(row, problem):
         Prefer().read(Table([row], "pairs.jsonl"))
 
 
-def test_equal_answers_are_reported_and_not_trained_on(llama):
+def test_equal_answers_are_reported_and_count_nowhere(llama):
     task, tokenizer = Prefer(), load_tokenizer(llama)
     table = task.read(Table([TEXTS, TEXTS | {"rejected": TEXTS["chosen"]}], "pairs.jsonl"))
     findings = [str(one) for one in task.findings(Splits(table))]
     assert any("in 1 rows the chosen answer equals the rejected one" in one for one in findings)
-    assert task.encode(table, tokenizer, 99, train=True)["_row"] == [0, 0]
-    assert task.encode(table, tokenizer, 99)["_row"] == [0, 0, 1, 1]
+    for train in (True, False):
+        assert task.encode(table, tokenizer, 99, train=train)["_row"] == [0, 0]
     with pytest.raises(AdaptkitError, match="each chosen answer equals the rejected one"):
         task.encode(table.take([1]), tokenizer, 99, train=True)
 
@@ -114,6 +114,23 @@ def test_the_scores_of_pairs():
             "base_perplexity": np.exp(24 / 11),
         }
     )
+
+
+def test_the_perplexity_of_a_row_is_that_of_its_chosen_answer():
+    outputs = np.arange(16.0).reshape(4, 4)
+    found = Prefer().losses_by_row(outputs, {"_row": [0, 0, 2, 2]}, 3)
+    assert found.tolist() == [[0, 1], [0, 0], [8, 9]]
+
+
+def test_messages_are_answered_as_in_chat():
+    rows = [{"messages": [SYSTEM, ASK]}]
+    assert Prefer().read(Table(rows, "x"), labelled=False).rows[0]["messages"] == [SYSTEM, ASK]
+
+
+@pytest.mark.parametrize("loss_type, beta", [("dpo", 0.1), ("simpo", 2.0)])
+def test_the_beta_that_is_used_is_kept(loss_type, beta):
+    assert Prefer(loss_type=loss_type).settings()["beta"] == beta
+    assert Prefer(loss_type=loss_type, beta=0.5).settings()["beta"] == 0.5
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,10 @@ class WritingCalls:
         texts = bool(prompts) and (talks[0] or isinstance(prompts[0], str))
         config = self.backbone.model.generation_config
         hows: dict[bool, list[How]] = {
-            talk: how.hows(config, self.writer.prompts.ends(talk)) for talk in {False, *talks}
+            talk: how.hows(config, self.writer.prompts.ends(talk), self._special(how))
+            for talk in {False, *talks}
         }
-        decode = self.writer.prompts.text if self.backbone.tokenizer is not None else None
+        decode = self.writer.prompts.decode if self.backbone.tokenizer is not None else None
         if decode is None and (needed := {"stop_strings", "logprobs"} & how.by_row.keys()):
             raise AdaptkitError(f"{min(needed)} needs a tokenizer; this host has none.")
         rows = [
@@ -86,6 +87,14 @@ class WritingCalls:
             )
         ]
         return Call(rows, self.manager.each(adapters, len(prompts)), how, batch_size, texts)
+
+    def _special(self, how: Generation) -> list[int]:
+        """The ids of stop texts that are tokens of their own."""
+        stop = how.by_row.get("stop_strings") or ()
+        if not stop or self.backbone.tokenizer is None:
+            return []
+        known = self.backbone.tokenizer.get_added_vocab()
+        return [known[one] for one in ([stop] if isinstance(stop, str) else stop) if one in known]
 
     def generate(self, call: Call, details: bool) -> list[Any]:
         """Texts for texts, ids for ids; records with `details`."""

@@ -18,10 +18,12 @@ def choose_tokens(rows: list[Sequence], logits: Tensor, backbone: Backbone) -> N
 
     logits: behind the last token of each row, `(rows, vocabulary)`.
     """
-    scores = logits.float()
+    logits = logits.float()
+    scores = logits.clone() if any(row.how.min_new_tokens for row in rows) else logits
     for i, row in enumerate(rows):
-        if len(row.ids) < row.how.min_new_tokens and row.how.ends:
-            scores[i, list(row.how.ends)] = -torch.inf
+        ends = [token for token in row.how.ends if token < scores.shape[1]]
+        if len(row.ids) < row.how.min_new_tokens and ends:
+            scores[i, ends] = -torch.inf
     chosen = scores.argmax(-1)
     drawn = [i for i, row in enumerate(rows) if row.how.warpers is not None]
     for _, same in groupby(drawn, key=lambda i: id(rows[i].how.warpers)):
@@ -31,7 +33,7 @@ def choose_tokens(rows: list[Sequence], logits: Tensor, backbone: Backbone) -> N
         if row.finish_reason is not None:
             continue
         if row.how.logprobs is not None:
-            row.logprobs.append(_logprob(logits[i].float(), token, row.how.logprobs, backbone))
+            row.logprobs.append(_logprob(logits[i], token, row.how.logprobs, backbone))
         row.take(token)
 
 

@@ -119,9 +119,9 @@ class WritingLoop:
     # Forward passes
 
     def _prompts(self, rows: list[Sequence]) -> Tensor:
-        """Prompts as `(rows, tokens)`, padded on the left."""
-        width, pad = max(len(row.prompt) for row in rows), self.backbone.pad
-        filled = [[pad] * (width - len(row.prompt)) + row.prompt for row in rows]
+        """Prompts as `(rows, tokens)`, padded on the left; with what was written, if any was."""
+        width, pad = max(row.length for row in rows), self.backbone.pad
+        filled = [[pad] * (width - row.length) + row.prompt + row.ids for row in rows]
         return torch.tensor(filled, device=self.backbone.device)
 
     def _forward(self, ids: Tensor, rows: list[Sequence], cache: RowCache, batch: Batch) -> Tensor:

@@ -75,7 +75,11 @@ class Prompts:
 
     def text(self, ids: list[int]) -> str:
         """The text of generated ids."""
-        return self.backbone.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        return self.decode(ids).strip()
+
+    def decode(self, ids: list[int]) -> str:
+        """The text of generated ids, with the blanks around it."""
+        return self.backbone.tokenizer.decode(ids, skip_special_tokens=True)
 
 
 def is_conversation(prompt: Any) -> bool:

@@ -70,13 +70,13 @@ class Sequence:
     def _read(self, last: bool) -> bool:
         """Decode; returns whether a stop text has come."""
         assert self.decode is not None
-        text = self.decode(self.ids).lstrip()
+        text = self.decode(self.ids)
         places = [at for one in self.how.stop if (at := text.find(one)) >= 0]
         if places:
-            self.text = text[: min(places)].rstrip()
+            self.text = text[: min(places)].strip()
             return True
         last = last or len(self.ids) >= self.how.max_new_tokens
-        self.text = text.rstrip() if last else certain(text, self.how.stop)
+        self.text = (text.rstrip() if last else certain(text, self.how.stop)).lstrip()
         return False
 
     def piece(self) -> str:

@@ -60,21 +60,24 @@ class Generation:
     def for_generate(self) -> dict[str, Any]:
         """The settings as those of transformers' `generate`, which draws nothing itself."""
         counts = {"max_new_tokens": self.max_new_tokens[0], "num_beams": self.num_beams}
-        return counts | {"do_sample": False} | self.by_row | self.of_generate
+        ends = self.by_row.get("eos_token_id")
+        more = {"eos_token_id": list(ends)} if isinstance(ends, tuple) else {}
+        return counts | {"do_sample": False} | self.by_row | more | self.of_generate
 
-    def hows(self, config: Any, ends: list[int]) -> list[How]:
+    def hows(self, config: Any, ends: list[int], special: Sequence[int] = ()) -> list[How]:
         """How each row is written.
 
         config: the base's generation settings. ends: the ids that end a row, unless others are
-        given.
+        given. special: the ids of stop texts that are tokens of their own, which no text shows.
         """
         given = self.by_row.get("eos_token_id", ends)
+        given = given if isinstance(given, (list, tuple)) else [given]
         stop = self.by_row.get("stop_strings") or ()
         drawn = warpers(config, self.sampling) if self.do_sample else None
         return [
             How(
                 most,
-                frozenset(given if isinstance(given, list) else [given]) - {None},
+                frozenset(given) | frozenset(special),
                 self.by_row.get("min_new_tokens") or 0,
                 (stop,) if isinstance(stop, str) else tuple(stop),
                 drawn,
@@ -145,6 +148,15 @@ def _counts(max_new_tokens: Any, count: int) -> list[int]:
 
 
 def _check_by_row(settings: dict[str, Any]) -> None:
+    ends = settings.get("eos_token_id")
+    ends = [ends] if type(ends) is int else ends
+    if ends is not None and not (
+        isinstance(ends, (list, tuple)) and all(type(one) is int for one in ends)
+    ):
+        raise AdaptkitError(f"eos_token_id is an id, or a list of ids; it got {ends!r}.")
+    fewest = settings.get("min_new_tokens")
+    if fewest is not None and not (type(fewest) is int and fewest >= 0):
+        raise AdaptkitError(f"min_new_tokens is a whole number, 0 or more; it got {fewest!r}.")
     stop = settings.get("stop_strings")
     stop = [stop] if isinstance(stop, str) else stop
     if stop is not None and not (

@@ -147,11 +147,12 @@ class Writer:
             try:
                 yield from self._stream(rows, max_rows)
                 return
-            except NotByRowError:  # at the first step; from now on the backbone knows it
+            except NotByRowError:  # from now on the backbone knows it; rows go on where they are
                 pass
         by_adapter: dict[LoadedAdapter | None, list[Sequence]] = defaultdict(list)
         for row in rows:
-            by_adapter[row.loaded].append(row)
+            if row.finish_reason is None:
+                by_adapter[row.loaded].append(row)
         for own in by_adapter.values():
             yield from self._stream(own, max_rows)
 

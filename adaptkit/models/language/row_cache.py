@@ -135,8 +135,8 @@ def rows_may_come_and_go(model: Any) -> bool:
             joined = RowCache.of([(caches[0], [0]), (caches[1], [0])], [1, 0], 5)
             found = read([[prompts[1][-1]], [prompts[0][-1]]], [3, 6], joined)[:, -1]
             alone = [read([prompt], [len(prompt)], None)[0, -1] for prompt in prompts[::-1]]
-    except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        return False  # each family has its own error for a cache of another kind
+    except Exception:  # each family has its own error for a cache of another kind
+        return False
     expected = torch.stack(alone)
     near = 1e-2 * float(expected.abs().max())
     return torch.allclose(found.float(), expected.float(), rtol=1e-2, atol=near)

@@ -17,6 +17,7 @@ from peft import PeftModel
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainingArguments
 
 from adaptkit.errors import AdaptkitError
+from adaptkit.metrics.units import LOWER_IS_BETTER
 from adaptkit.tasks.prefer import Prefer
 from adaptkit.training.callbacks import StopOnBadLoss
 from adaptkit.training.options import EncodedSplit, TrainerOptions
@@ -44,8 +45,8 @@ def make_preference_trainer(
     Raises:
         AdaptkitError: the model has no adapter, TRL is missing, or an option is not for it.
     """
-    _check(model, options)
     loss = LOSSES[task.loss_type]
+    _check(model, options, args, loss)
     kind = loss.trainer()
     callbacks: list[TrainerCallback] = [StopOnBadLoss()]
     callbacks += [Progress(task.best_metric)] if options.progress else []
@@ -57,7 +58,7 @@ def make_preference_trainer(
         Dataset.from_list(kind.rows(split.encoded, **order)) if split else None
         for split in (train, validation)
     ]
-    with _without_bars():
+    with _without_bars(), _refusals():
         found = kind(
             model=model,
             args=own,
@@ -76,10 +77,10 @@ def config_of(kind: type, args: TrainingArguments, task: Prefer, loss: Loss) -> 
     """TRL's configuration with the values of Trainer's arguments."""
     names = [item.name for item in dataclasses.fields(TrainingArguments) if item.init]
     values = {name: getattr(args, name) for name in names}
-    judged = args.metric_for_best_model in (None, "loss")
+    best = args.metric_for_best_model or task.best_metric
     values |= {
-        "metric_for_best_model": task.best_metric if judged else args.metric_for_best_model,
-        "greater_is_better": True,
+        "metric_for_best_model": best,
+        "greater_is_better": best.removeprefix("eval_") not in LOWER_IS_BETTER,
         "remove_unused_columns": False,
         "max_length": None,
         "beta": task.strength,
@@ -99,11 +100,31 @@ def _without_bars() -> Iterator[None]:
             enable_progress_bars()
 
 
-def _check(model: Any, options: TrainerOptions) -> None:
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What TRL or PEFT raise for settings that do not go together, as an error of ours."""
+    try:
+        yield
+    except (NotImplementedError, ValueError) as problem:
+        raise AdaptkitError(f"TRL refuses these settings: {problem}") from problem
+
+
+def _check(model: Any, options: TrainerOptions, args: TrainingArguments, loss: Loss) -> None:
     if not isinstance(model, PeftModel):
         raise AdaptkitError(
             "prefer trains an adapter: the base without it is the reference. Leave --method full "
             "and --train out."
+        )
+    if loss.engine in ("CPO", "ORPO") and model.active_peft_config.is_prompt_learning:
+        raise AdaptkitError(
+            "this --loss_type does not go with tokens in front of a text; dpo does."
+        )
+    if args.train_sampling_strategy == "group_by_length":
+        raise AdaptkitError("--train_sampling_strategy group_by_length is not for prefer.")
+    if (args.metric_for_best_model or "").removeprefix("eval_") == "loss":
+        raise AdaptkitError(
+            "--metric_for_best_model loss is not for prefer, whose validation is by rewards: "
+            "reward_accuracy, reward_margin or perplexity."
         )
     standard = TrainerOptions()
     for name in NOT_HERE:

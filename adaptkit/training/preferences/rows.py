@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from adaptkit.data.collate import IGNORED
@@ -21,11 +22,17 @@ def pairs(encoded: Dataset) -> list[tuple[Example, Example]]:
 
 
 def for_dpo(encoded: Dataset, **order: Any) -> list[Example]:
-    """A prompt's tokens, and those of both answers."""
+    """A prompt's tokens, and those of both answers: from the first one on that is not the same.
+
+    Where the first word of an answer is one token with the end of the prompt, that has loss here.
+    """
     found = []
     for chosen, rejected in pairs(encoded):
-        (prompt, better), (_, worse) = _parts(chosen), _parts(rejected)
-        found.append({"prompt_ids": prompt, "chosen_ids": better, "rejected_ids": worse})
+        begin = min(_answer(chosen).start, _answer(rejected).start, _shared(chosen, rejected))
+        row = {"prompt_ids": chosen["input_ids"][:begin]}
+        for side, example in (("chosen", chosen), ("rejected", rejected)):
+            row[f"{side}_ids"] = example["input_ids"][begin : _answer(example).stop]
+        found.append(row)
     return found
 
 
@@ -38,8 +45,9 @@ def for_kto(encoded: Dataset, batch_size: int, seed: int) -> list[Example]:
     found = []
     for pair in pairs(encoded):
         for example, label in zip(pair, (True, False), strict=True):
-            prompt, answer = _parts(example)
-            found.append({"prompt_ids": prompt, "completion_ids": answer, "label": label})
+            ids, place = example["input_ids"], _answer(example)
+            row = {"prompt_ids": ids[: place.start], "completion_ids": ids[place]}
+            found.append(row | {"label": label})
     random.Random(seed).shuffle(found)
     batches = [found[start : start + batch_size] for start in range(0, len(found), batch_size)]
     return [
@@ -64,7 +72,13 @@ def for_cpo(encoded: Dataset, **order: Any) -> list[Example]:
 KEPT = ("input_ids", "attention_mask", "labels")
 
 
-def _parts(example: Example) -> tuple[list[int], list[int]]:
-    """The tokens before the answer, and the answer: all from the first label to the last one."""
+def _answer(example: Example) -> slice:
+    """The answer's tokens: all from the first label to the last one."""
     places = [i for i, label in enumerate(example["labels"]) if label != IGNORED]
-    return example["input_ids"][: places[0]], example["input_ids"][places[0] : places[-1] + 1]
+    return slice(places[0], places[-1] + 1)
+
+
+def _shared(one: Example, other: Example) -> int:
+    """How many tokens both begin with."""
+    pairs = zip(one["input_ids"], other["input_ids"], strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from adaptkit import Host
+from adaptkit import Host, adapt, save_adapter
 from adaptkit.models.language.row_cache import RowCache, rows_may_come_and_go
 from tests.host.build import alone, host_for, methods_for, write_adapters
 from tests.tiny import randomize, tiny
@@ -123,3 +123,25 @@ def test_a_cache_of_rows_of_others_holds_them_at_its_end():
     assert torch.equal(values, -keys)
     new = torch.full((3, 1, 1, 1), 99.0)
     assert joined.update(new, new, 0)[0][:, 0, -2:, 0].tolist() == [[19, 99], [6, 99], [14, 99]]
+
+
+def test_rows_go_on_where_they_are_if_a_base_turns_out_not_to_mix_adapters(tmp_path):
+    """OPT passes a tensor without rows through its maps; only the second batch has two adapters."""
+    for i in range(2):
+        model = adapt(tiny("opt", AutoModelForCausalLM), "lora[r=4]")
+        randomize(model, seed=i, std=0.3)
+        save_adapter(model, tmp_path / f"a{i}")
+
+    def host() -> Host:
+        made = Host(tiny("opt", AutoModelForCausalLM), slots=2)
+        for i in range(2):
+            made.load(f"a{i}", tmp_path / f"a{i}", check_base=False)
+        return made
+
+    prompts, names, counts = [[5, 6, 7], [8, 9], [20, 21, 22]], ["a0", "a0", "a1"], [2, 12, 12]
+    settings = {"eos_token_id": 99}
+    together = host()
+    found = together.generate(prompts, names, max_new_tokens=counts, batch_size=2, **settings)
+    for prompt, name, count, ids in zip(prompts, names, counts, found, strict=True):
+        assert host().generate([prompt], name, max_new_tokens=count, **settings)[0] == ids
+    assert together.stats()["adapters"]["a0"]["rows"] == 2

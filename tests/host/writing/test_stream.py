@@ -13,6 +13,7 @@ from adaptkit.data.conversations.rendering import render
 from adaptkit.data.corpus import load_corpus
 from adaptkit.host.writing.sequence import How, Sequence
 from adaptkit.models.untrained.scratch import make_model
+from tests.host.threads import within
 from tests.tiny import randomize
 
 TEXTS = [row["text"] for row in load_corpus("train")][:6]
@@ -156,9 +157,8 @@ def test_pieces_never_take_anything_back(text, stop):
         return
     # the first stop text that is complete ends it, where its first character stands
     for size in range(len(text) + 1):
-        read = text[:size].lstrip()
-        if places := [at for one in stop if (at := read.find(one)) >= 0]:
-            assert (row.finish_reason, given_text) == ("stop", read[: min(places)].rstrip())
+        if places := [at for one in stop if (at := text[:size].find(one)) >= 0]:
+            assert (row.finish_reason, given_text) == ("stop", text[: min(places)].strip())
             return
     assert (row.finish_reason, given_text) == ("length", text.strip())
 
@@ -192,3 +192,51 @@ def test_a_bad_row_among_written_ones_spoils_no_other(folder):
         one, bad, two = asyncio.run(all_of_them())
         assert [one, two] == host(TEXTS[:2], ["a0", None])
         assert isinstance(bad, AdaptkitError)
+
+
+def test_a_caller_that_goes_away_leaves_no_user_behind(folder):
+    with Host(str(folder / "base"), slots=3) as host:
+        host.load("a0", folder / "a0")
+
+        async def leave():
+            task = asyncio.ensure_future(host.submit(TEXTS[0], "a0"))
+            await asyncio.sleep(0.05)
+            task.cancel()
+
+        asyncio.run(leave())
+        within(10, lambda: host.unload("a0", timeout=8))
+
+
+def test_log_probabilities_are_the_models_with_fewest_tokens_too(host):
+    plain = host.generate(TEXTS[:1], max_new_tokens=2, logprobs=3)[0].logprobs[0].top
+    settings = {"min_new_tokens": 1, "eos_token_id": plain[0].id}
+    other = host.generate(TEXTS[:1], max_new_tokens=2, logprobs=3, **settings)[0]
+    assert other.logprobs[0].top == plain
+    assert other.ids[0] != plain[0].id
+
+
+def test_a_stop_text_that_is_a_token_of_its_own_ends_a_row(host):
+    """Decoding leaves special tokens out, so no text would ever show it."""
+    end = host.backbone.tokenizer.get_added_vocab()["</s>"]
+    settings = {"stop_strings": ["</s>", "Anna"], "eos_token_id": 10**6}
+    call = host._calls.read(TEXTS[:1], None, 20, 1, False, 0, 1, settings)
+    assert call.rows[0].how.ends == {10**6, end}
+
+
+@pytest.mark.parametrize(
+    "settings, problem",
+    [
+        ({"eos_token_id": "</s>"}, "eos_token_id is an id, or a list of ids"),
+        ({"min_new_tokens": -1}, "min_new_tokens is a whole number, 0 or more"),
+        ({"min_new_tokens": 2.5}, "min_new_tokens is a whole number, 0 or more"),
+    ],
+)
+def test_ends_that_are_none_are_refused(host, settings, problem):
+    with pytest.raises(AdaptkitError, match=problem):
+        host.generate(TEXTS[:1], **settings)
+
+
+def test_a_tuple_of_ends_is_a_list(host):
+    first = host.generate(TEXTS[:1], max_new_tokens=4, details=True)[0].ids[1]
+    found = host.generate(TEXTS[:1], max_new_tokens=4, details=True, eos_token_id=(first,))[0]
+    assert (found.ids[-1], found.finish_reason) == (first, "stop")

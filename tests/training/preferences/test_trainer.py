@@ -17,6 +17,7 @@ from adaptkit import (
     adapt,
     load_base,
     load_tokenizer,
+    pipeline,
     read_table,
 )
 from adaptkit.data.corpus import load_corpus
@@ -24,6 +25,7 @@ from adaptkit.tasks.prefer import BETAS, Prefer
 from adaptkit.training.options import TrainerOptions
 from adaptkit.training.preferences.losses import LOSSES
 from adaptkit.training.preferences.make import make_preference_trainer
+from adaptkit.training.preferences.rows import for_dpo
 from tests.helpers.rows import IN_FP32
 from tests.helpers.small import weights
 from tests.tiny import randomize
@@ -157,6 +159,41 @@ def test_options_of_other_losses_are_refused(small, tmp_path):
         trainer_of(small, tmp_path, Prefer(), "lora", max_tokens_per_batch=100)
 
 
+@pytest.mark.parametrize(
+    "loss_type, method, settings, problem",
+    [
+        ("orpo", "peft:PROMPT_TUNING[num_virtual_tokens=4]", {}, "tokens in front of a text; dpo"),
+        ("dpo", "lora", {"train_sampling_strategy": "group_by_length"}, "group_by_length is not"),
+        ("dpo", "lora", {"metric_for_best_model": "eval_loss"}, "loss is not for prefer"),
+        ("kto", "lora", {"per_device_train_batch_size": 1}, "TRL refuses these settings"),
+    ],
+)
+def test_what_trl_cannot_do_is_refused(small, tmp_path, loss_type, method, settings, problem):
+    model = adapt(load_base(str(small / "llama"), task="AutoModelForCausalLM"), method)
+    task = Prefer(loss_type=loss_type)
+    _, split, tokenizer = parts(small, task, "lora")
+    arguments = TrainingArguments(str(tmp_path), use_cpu=True, report_to=[], **settings)
+    with pytest.raises(AdaptkitError, match=problem):
+        make_preference_trainer(model, task, split, None, tokenizer, arguments)
+
+
+def test_answers_begin_where_the_tokens_part(small):
+    """A template that ends in a blank, which is one token with the first word of an answer."""
+    tokenizer = load_tokenizer(str(small / "llama"))
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role ~ ' ' ~ m.content ~ eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}assistant {% endif %}"
+    )
+    task = Prefer()
+    rows = task.read(Table([{"prompt": "Q", "chosen": "the a", "rejected": "1 b"}], "x"))
+    encoded = task.encode(rows, tokenizer, 64)
+    found = for_dpo(encoded)[0]
+    for side, example in zip(("chosen", "rejected"), encoded, strict=True):
+        whole = found["prompt_ids"] + found[f"{side}_ids"]
+        assert whole == example["input_ids"][: len(whole)]
+    assert found["chosen_ids"][0] != found["rejected_ids"][0]
+
+
 @pytest.fixture(scope="module")
 def trained(small, tmp_path_factory):
     """A run of the recipe, stopped nowhere: pairs whose better answer is always the reply."""
@@ -169,7 +206,7 @@ def trained(small, tmp_path_factory):
         *("--validation_file", str(root / "dev.jsonl"), "--num_generated", "2"),
         *("--model_name_or_path", str(small / "llama"), "--output_dir", str(root / "out")),
         *("--num_train_epochs", "3", "--learning_rate", "5e-3", "--max_new_tokens", "4"),
-        *("--disable_tqdm", "true", *IN_FP32),
+        *("--max_seq_length", "256", "--disable_tqdm", "true", *IN_FP32),
     ]
     prefer.main(flags)
     return root, flags
@@ -191,7 +228,12 @@ def test_what_was_saved_scores_the_same_and_answers(trained):
     predictor = Predictor(root / "out")
     again = predictor.evaluate(read_table(str(root / "dev.jsonl")))
     assert again["reward_margin"] == pytest.approx(found["test_reward_margin"], rel=1e-4)
-    assert set(predictor.answer(Table([{"prompt": "Where is it?"}], "x"))[0]) == {"text"}
+    asked = predictor.answer(Table([{"prompt": "Where is it?"}], "x"))
+    talk = [{"role": "user", "content": "Where is it?"}]
+    assert predictor.answer(Table([{"messages": talk}], "x")) == asked
+    assert set(asked[0]) == {"text"}
+    written = pipeline(root / "out")([talk], max_new_tokens=4)
+    assert written[0][0]["generated_text"][-1]["role"] == "assistant"
 
 
 def test_a_training_goes_on_from_its_checkpoint(trained):
