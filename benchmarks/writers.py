@@ -1,17 +1,19 @@
 """What a small chat model writes before and after a training with the recipes' defaults.
 
-    ADAPTKIT_DATA=... python benchmarks/writers.py [chat summarize dialogues] [--work DIR]
-        [--seed 1]
+    ADAPTKIT_DATA=... python benchmarks/writers.py [chat summarize dialogues translations]
+        [--work DIR] [--seed 1]
 
 SmolLM2-135M-Instruct. chat and summarize: the embedded corpus, without any flag. dialogues: 450
-dialogues of DialogSum (its dev file) for one epoch, 64 of its test file. Perplexity is over all
-test rows; ROUGE-L over the first 64 answers, greedy, of the adapter and of the frozen base, which
-is asked the same. Seconds are those of the whole command.
+dialogues of DialogSum (its dev file) for one epoch, 64 of its test file. translations: 1,000
+English sentences of Multi30k into German for two epochs, the first 64 of its test file. Perplexity
+is over all test rows; ROUGE-L, or chrF of translations, over the first 64 answers, greedy, of the
+adapter and of the frozen base, which is asked the same. Seconds are those of the whole command.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -20,15 +22,36 @@ from typing import Any
 from recipe_runs import data_folder, once
 
 WRITTEN = 64
+SCORE = {"translations": "chrf"}  # else ROUGE-L
+LANGUAGES = ["--source_lang", "en", "--target_lang", "de"]
+LANGUAGES += ["--source_column", "en", "--target_column", "de"]
 COLUMNS = ["--text_column", "dialogue", "--summary_column", "summary"]
 
 
 def flags_of(name: str, work: Path) -> tuple[str, list[str]]:
     """The recipe of a run, and its flags."""
-    if name != "dialogues":
-        return name, []
-    files = ["--train_file", str(dialogues("dev")), "--test_file", str(dialogues_to_test(work))]
-    return "summarize", [*files, *COLUMNS, "--max_train_samples", "450", "--num_train_epochs", "1"]
+    if name == "dialogues":
+        files = ["--train_file", str(dialogues("dev"))]
+        files += ["--test_file", str(dialogues_to_test(work))]
+        most = ["--max_train_samples", "450", "--num_train_epochs", "1"]
+        return "summarize", [*files, *COLUMNS, *most]
+    if name == "translations":
+        files = ["--train_file", str(pairs("train", work, 1000))]
+        files += ["--test_file", str(pairs("test", work, WRITTEN))]
+        base = ["--model_name_or_path", "SmolLM2-135M-Instruct", *LANGUAGES]
+        return "translate", [*files, *base, "--num_train_epochs", "2"]
+    return name, []
+
+
+def pairs(split: str, work: Path, count: int) -> Path:
+    """A file of the first sentences of Multi30k in English and German."""
+    folder = data_folder() / "multi30k"
+    stem = "test_2016_flickr" if split == "test" else split
+    sides = [(folder / f"{stem}.{one}").read_text("utf-8").splitlines() for one in ("en", "de")]
+    rows = [{"en": one, "de": two} for one, two in zip(*sides, strict=True)][:count]
+    file = work / f"{split}.jsonl"
+    file.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "utf-8")
+    return file
 
 
 def dialogues(split: str) -> Path:
@@ -52,25 +75,27 @@ def rows_of(name: str, out: Path) -> Any:
     predictor = Predictor(out)
     if name == "dialogues":
         table = read_table(str(dialogues_to_test(out.parent)))
+    elif name == "translations":
+        table = read_table(str(pairs("test", out.parent, WRITTEN)))
     else:
         table = Table(load_corpus("test"), "corpus")
     rows = predictor.task.read(table)
     return predictor, rows.take(range(min(WRITTEN, len(rows))))
 
 
-def base_rouge(name: str, out: Path) -> float:
-    """ROUGE-L of the frozen base's answers."""
+def base_score(name: str, out: Path) -> float:
+    """The score of the frozen base's answers."""
     predictor, rows = rows_of(name, out)
     with predictor.model.disable_adapter():
         answers = predictor.task.generate(
             predictor.model, rows, predictor.tokenizer, predictor.max_length, 16
         )
-    return predictor.task.score(answers, rows)["rougeL"]
+    return predictor.task.score(answers, rows)[SCORE.get(name, "rougeL")]
 
 
 def main() -> None:
     """Train what is missing and print the table."""
-    names = ["chat", "summarize", "dialogues"]
+    names = ["chat", "summarize", "dialogues", "translations"]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -81,7 +106,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(given.work or folder)
         work.mkdir(parents=True, exist_ok=True)
-        print("| run | perplexity, base | trained | ROUGE-L, base | trained | seconds |")
+        print("| run | perplexity, base | trained | ROUGE-L or chrF, base | trained | seconds |")
         print("|---|---|---|---|---|---|")
         for name in given.names:
             recipe, flags = flags_of(name, work)
@@ -91,7 +116,7 @@ def main() -> None:
             )
             seconds = time.perf_counter() - began
             scores = [found["test_base_perplexity"], found["test_perplexity"]]
-            scores += [base_rouge(name, work / name), found["test_rougeL"]]
+            scores += [base_score(name, work / name), found[f"test_{SCORE.get(name, 'rougeL')}"]]
             cells = " | ".join(f"{score:.3f}" for score in scores)
             print(f"| {name} | {cells} | {seconds:.0f} |", flush=True)
 
