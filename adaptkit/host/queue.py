@@ -67,13 +67,18 @@ class RequestQueue:
 
     def _run(self, rows: list[PendingRow]) -> list[PendingRow]:
         """Answer a batch; returns the rows whose adapter gets no slot now."""
+        written, later = self._taken(rows)
+        if written:
+            self._write(written)
+        return later
+
+    def _taken(self, rows: list[PendingRow]) -> tuple[list[PendingRow], list[PendingRow]]:
+        """Answer the rows that are read; returns those to be written, and those without a slot."""
         later = self._without_slot(rows)
         ready = [row for row in rows if row not in later and not row.future.done()]
         written = [row for row in ready if self.engine.writes(row.loaded)]
         self._answer([row for row in ready if row not in written])
-        if written:
-            self._write(written)
-        return later
+        return written, later
 
     def _without_slot(self, rows: list[PendingRow]) -> list[PendingRow]:
         """Admit the rows; returns those that get no slot now.
@@ -166,11 +171,8 @@ class RequestQueue:
         rows = self.batcher.waiting(room) if room > 0 else []
         if not rows:
             return []
-        later = self._without_slot(rows)
+        written, later = self._taken(rows)
         self.batcher.put_back(later)
-        ready = [row for row in rows if row not in later and not row.future.done()]
-        written = [row for row in ready if self.engine.writes(row.loaded)]
-        self._answer([row for row in ready if row not in written])
         return self._read(written)
 
     def _settle(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from adaptkit import AdaptkitError, adapt, load_adapter, save_adapter
@@ -62,6 +63,17 @@ def test_each_method_trains_and_loads_over_layers_on_disk(folder, tmp_path, meth
         with torch.no_grad():
             again = load_adapter(tmp_path / "a", base)(input_ids=IDS).logits
         torch.testing.assert_close(again, found[0]["logits"], atol=1e-6, rtol=1e-6)
+
+
+def test_weights_in_cpu_memory_are_fetched_too(folder, tmp_path):
+    plain = adapt(loaded(folder, tmp_path), "lora+prefix")
+    offloaded = adapt(cpu_offload(loaded(folder, tmp_path), "cpu"), "lora+prefix")
+    assert any(weight.is_meta for weight in offloaded.parameters())
+    for model in (plain, offloaded):
+        randomize(model)
+    with torch.no_grad():
+        expected, found = (model(input_ids=IDS).logits for model in (plain, offloaded))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 
 def test_what_would_be_trained_nowhere_is_refused(folder, tmp_path):

@@ -17,6 +17,7 @@ from adaptkit import AdaptkitError, adapt, load_adapter, load_base, save_adapter
 from adaptkit.adapters.card import read_card
 from adaptkit.models.quantization import is_packed, keep_unpacked
 from adaptkit.models.untrained.scratch import make_model
+from tests.helpers.quantizers import check_that_it_trains_saves_and_loads
 from tests.tiny import inputs, randomize, tiny
 
 ROOT = Path(__file__).parents[2]
@@ -203,23 +204,7 @@ LOADED_OTHERWISE = {
 @pytest.mark.parametrize("kind", LOADED_OTHERWISE)
 def test_a_base_that_transformers_has_quantized_trains_saves_and_loads(kind, decoder, tmp_path):
     settings = LOADED_OTHERWISE[kind]
-    model = adapt(by_transformers(decoder, settings()), "lora[sites=attn.q|ffn.in]")
-    randomize(model)
-    batch = inputs("llama") | {"labels": inputs("llama")["input_ids"]}
-    model.train()(**batch).loss.backward()
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in trained)
-    save_adapter(model, tmp_path / "a")
-    with torch.no_grad():
-        expected = model.eval()(**batch).logits
-        for base in (None, by_transformers(decoder, settings())):
-            again = load_adapter(tmp_path / "a", base)(**batch).logits
-            torch.testing.assert_close(again, expected, atol=0, rtol=0)
-        whole = load_adapter(tmp_path / "a", quantize="none")
-        assert not any(map(is_packed, whole.parameters()))
-        assert not torch.equal(whole(**batch).logits, expected)
-    with pytest.raises(AdaptkitError, match="is quantized.*Load the base without quantization"):
-        model.merge_and_unload()
+    check_that_it_trains_saves_and_loads(lambda: by_transformers(decoder, settings()), tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["nf4", "int8"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,7 +15,7 @@ from adaptkit.host.rows import order
 from adaptkit.host.slots import LoadedAdapter
 from adaptkit.host.writing.choose_tokens import choose_tokens
 from adaptkit.host.writing.sequence import Sequence
-from adaptkit.models.language.row_cache import RowCache
+from adaptkit.models.language.row_cache import RowCache, inputs_behind
 
 SHARE = 8  # one in so many places is free before rows join, and one in half as many before rows go
 
@@ -126,17 +125,7 @@ class WritingLoop:
 
     def _forward(self, ids: Tensor, rows: list[Sequence], cache: RowCache, batch: Batch) -> Tensor:
         """The logits behind the last token of each row, `(rows, vocabulary)`."""
-        total = cache.get_seq_length() + ids.shape[1]
-        lengths = torch.tensor([row.length for row in rows], device=ids.device)
-        columns = torch.arange(total, device=ids.device) - (total - lengths)[:, None]
-        inputs: dict[str, Any] = {
-            "input_ids": ids,
-            "attention_mask": (columns >= 0).long(),
-            "past_key_values": cache,
-            "use_cache": True,
-        }
-        if "position_ids" in self._known:
-            inputs["position_ids"] = columns[:, -ids.shape[1] :].clamp(min=0)
+        inputs = inputs_behind(cache, ids, [row.length for row in rows], self._known)
         if "logits_to_keep" in self._known:
             inputs["logits_to_keep"] = 1
         with self.backbone.running(batch):

@@ -7,7 +7,7 @@ attention mask hides. Memory grows by doubling, so a new token copies nothing bu
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, cast
 
 import torch
@@ -106,6 +106,27 @@ class RowCache(Cache):
         return found
 
 
+def inputs_behind(
+    cache: RowCache | None, ids: Tensor, lengths: Sequence[int], known: Collection[str]
+) -> dict[str, Any]:
+    """The inputs of a decoder that reads on from a cache; with no cache, from nothing.
+
+    Args:
+        ids: new tokens, `(rows, tokens)`, padded on the left.
+        lengths: the tokens of each row, in the cache and new.
+        known: the names of what the model's forward takes.
+    """
+    total = (cache.get_seq_length() if cache is not None else 0) + ids.shape[1]
+    gaps = total - torch.tensor(lengths, device=ids.device)
+    columns = torch.arange(total, device=ids.device) - gaps[:, None]  # from 0 at the first token
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": (columns >= 0).long()}
+    if "position_ids" in known:
+        inputs["position_ids"] = columns[:, -ids.shape[1] :].clamp(min=0)
+    if cache is not None:
+        inputs |= {"past_key_values": cache, "use_cache": True}
+    return inputs
+
+
 def rows_may_come_and_go(model: Any) -> bool:
     """Whether a model reads on from rows that were put together, as from each alone.
 
@@ -114,18 +135,11 @@ def rows_may_come_and_go(model: Any) -> bool:
     """
     prompts = [[5, 6, 7, 8, 9, 10], [11, 12, 13]]
     device = next(model.parameters()).device
-    told = "position_ids" in inspect.signature(type(model).forward).parameters
+    known = inspect.signature(type(model).forward).parameters
 
     def read(ids: list[list[int]], lengths: list[int], cache: RowCache | None) -> Tensor:
-        total = (cache.get_seq_length() if cache is not None else 0) + len(ids[0])
-        columns = torch.arange(total) - (total - torch.tensor(lengths))[:, None]
-        more: dict[str, Any] = (
-            {"position_ids": columns[:, -len(ids[0]) :].to(device)} if told else {}
-        )
-        if cache is not None:
-            more |= {"past_key_values": cache, "use_cache": True}
-        seen = (columns >= 0).long().to(device)
-        return model(input_ids=torch.tensor(ids, device=device), attention_mask=seen, **more).logits
+        tokens = torch.tensor(ids, device=device)
+        return model(**inputs_behind(cache, tokens, lengths, known)).logits
 
     try:
         with evaluating(model), torch.no_grad():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
@@ -17,17 +15,11 @@ class DPO(PreferenceTrainer, DPOTrainer):
 
     config, rows = DPOConfig, staticmethod(for_dpo)
 
-    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset
-
 
 class KTO(PreferenceTrainer, KTOTrainer):
     """Answers judged one by one."""
 
     config, rows = KTOConfig, staticmethod(for_kto)
-
-    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        return dataset
 
 
 class ORPO(PreferenceTrainer, ORPOTrainer):
@@ -35,14 +27,8 @@ class ORPO(PreferenceTrainer, ORPOTrainer):
 
     config, rows = ORPOConfig, staticmethod(for_cpo)
 
-    def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, Any]:
-        return {}
-
 
 class CPO(PreferenceTrainer, CPOTrainer):
     """Contrastive preference optimization, and SimPO."""
 
     config, rows = CPOConfig, staticmethod(for_cpo)
-
-    def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, Any]:
-        return {}

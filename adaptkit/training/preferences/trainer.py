@@ -37,6 +37,14 @@ class PreferenceTrainer(RecipeTrainer):
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             return super().train(*args, **kwargs)
 
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """DPO's and KTO's rows are encoded."""
+        return dataset
+
+    def tokenize_row(self, feature: Any, model: Any = None) -> dict[str, Any]:
+        """ORPO's and CPO's rows are encoded."""
+        return {}
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """The recipe writes one."""
 
