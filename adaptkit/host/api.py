@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adaptkit.adapters.store import Store
 from adaptkit.errors import AdaptkitError
-from adaptkit.host.answers import Answer, Piece
+from adaptkit.host.answers import Answer
 from adaptkit.host.backbone import load_backbone
 from adaptkit.host.engine import Engine
 from adaptkit.host.loader import AdapterLoader
@@ -27,11 +27,12 @@ from adaptkit.host.queue import RequestQueue
 from adaptkit.host.rows import Row, in_order
 from adaptkit.host.slots import Slots
 from adaptkit.host.stats import host_stats
+from adaptkit.host.writing.api import WritingHost
 from adaptkit.host.writing.calls import WritingCalls
 from adaptkit.methods.grammar import parse_method
 
 
-class Host:
+class Host(WritingHost):
     """One frozen base with slots for adapters. Calls, loads and unloads are thread-safe.
 
     ```
@@ -79,7 +80,9 @@ class Host:
         self._manager = AdapterManager(self.loader, self.slots)
         self._engine = Engine(self.backbone, self.slots)
         self._calls = WritingCalls(self._manager, self._engine.writer)
-        self._queue = RequestQueue(self._manager, self._engine, max_rows, max_wait, max_queue)
+        self._queue = RequestQueue(
+            self._manager, self._engine, self._calls, max_rows, max_wait, max_queue
+        )
 
     def _slot_width(self, slots: int) -> int:
         """Parameters per slot, checked against the free memory."""
@@ -252,71 +255,6 @@ class Host:
                 found.append(self._engine.hidden(part, loaded_adapters))
                 numbers.extend(chosen)
         return found[0] if len(found) == 1 else in_order(torch.cat(found), numbers)
-
-    def generate(
-        self,
-        prompts: Any,
-        adapters: str | Sequence[str | None] | None = None,
-        *,
-        max_new_tokens: int | Sequence[int] = 64,
-        num_beams: int = 1,
-        do_sample: bool = False,
-        seed: int | Sequence[int] = 0,
-        batch_size: int = 32,
-        details: bool = False,
-        **settings: Any,
-    ) -> list[Any]:
-        """Generate from prompts, each with its own adapter.
-
-        Returns continuations, or the output sequence of an encoder-decoder. At most `batch_size`
-        rows are written at once; where one ends, the next one joins the others. Sampling does not
-        depend on the batch: every row draws as it would alone after `torch.manual_seed` with its
-        seed.
-
-        Args:
-            prompts: texts, lists of messages (for the base's chat template), or lists of ids.
-            max_new_tokens, seed: one for all, or one per row; a seed s gives row i the seed s + i.
-            details: `Written` records, with `finish_reason` and, if asked for, `logprobs`.
-            settings: stop_strings (texts that end a row), logprobs (a number of likeliest tokens),
-                and other settings of transformers' `generate` that mean the same for every row;
-                with `do_sample` also temperature, top_k, top_p and min_p.
-
-        Returns:
-            Texts for texts and messages, ids for ids; ids include the end token if the row has one.
-
-        Raises:
-            AdaptkitError: the base cannot generate, an adapter does not exist, or the settings
-                contradict each other.
-        """
-        call = self._calls.read(
-            prompts, adapters, max_new_tokens, num_beams, do_sample, seed, batch_size, settings
-        )
-        return self._calls.generate(call, details or "logprobs" in settings)
-
-    def stream(
-        self,
-        prompts: Any,
-        adapters: str | Sequence[str | None] | None = None,
-        *,
-        max_new_tokens: int | Sequence[int] = 64,
-        do_sample: bool = False,
-        seed: int | Sequence[int] = 0,
-        batch_size: int = 32,
-        **settings: Any,
-    ) -> Iterator[Piece]:
-        """The same as `generate`, piece by piece as the rows are written.
-
-        The pieces of a row make its text. Rows are written while pieces are asked for; to stop
-        early, close the iterator.
-
-        Raises:
-            AdaptkitError: as of `generate`; or a setting, or the base, needs whole batches.
-        """
-        return self._calls.stream(
-            self._calls.read(
-                prompts, adapters, max_new_tokens, 1, do_sample, seed, batch_size, settings
-            )
-        )
 
     async def submit(self, row: str | dict, adapter: str | None = None) -> Answer:
         """Queue one row; rows that arrive at the same time share a batch.

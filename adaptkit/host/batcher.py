@@ -9,10 +9,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.slots import LoadedAdapter
+
+if TYPE_CHECKING:
+    from adaptkit.host.writing.submitted import Prompt
 
 
 class HostBusyError(AdaptkitError):
@@ -23,14 +26,15 @@ class HostBusyError(AdaptkitError):
 class PendingRow:
     """One row in the queue.
 
-    `loaded`: the adapter version that it was admitted with; None for the base, and for adapters
-        that
-    are looked up when the row's turn comes.
+    given: a row of a task or of the base; or None, and `prompt` is to be written.
+    loaded: the adapter version that it was admitted with; None for the base, and for adapters that
+        are looked up when the row's turn comes.
     """
 
     given: Any
     name: str | None
     loaded: LoadedAdapter | None
+    prompt: Prompt | None = None
     future: Future = field(default_factory=Future)
 
 

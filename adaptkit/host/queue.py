@@ -12,6 +12,8 @@ from adaptkit.host.engine import Engine
 from adaptkit.host.manager import AdapterManager
 from adaptkit.host.rows import Row, table_of
 from adaptkit.host.slots import LoadedAdapter
+from adaptkit.host.writing.calls import WritingCalls
+from adaptkit.host.writing.submitted import Prompt
 from adaptkit.host.writing.writer import Asked
 
 
@@ -26,6 +28,7 @@ class RequestQueue:
         self,
         manager: AdapterManager,
         engine: Engine,
+        calls: WritingCalls,
         max_rows: int,
         max_wait: float,
         max_queue: int,
@@ -33,6 +36,7 @@ class RequestQueue:
         self.manager = manager
         self.slots = manager.slots
         self.engine = engine
+        self.calls = calls
         self.max_rows = max_rows
         self.batcher = Batcher(self._run, max_rows, max_wait, max_queue)
 
@@ -44,12 +48,7 @@ class RequestQueue:
             AdaptkitError: the adapter does not exist, the row lacks an input of its task, or this
                 is a fork of the host's process.
         """
-        self.manager.check_process(own_thread=True)
-        self.manager.check(name)
-        loaded = self.slots.admit(name) if name is not None else None
-        if loaded is not None and loaded.evictable:  # it may be evicted and reloaded meanwhile
-            self.slots.release([loaded])
-            loaded = None
+        loaded = self._admitted(name)
         try:
             if loaded is not None and loaded.adapter.task is not None:
                 loaded.adapter.task.read(
@@ -59,6 +58,33 @@ class RequestQueue:
         except BaseException:
             self.slots.release([loaded] if loaded is not None else [])
             raise
+
+    def put_prompt(self, prompt: Prompt, name: str | None) -> Future:
+        """Queue a prompt to write; its future is done when the last piece is told.
+
+        Raises:
+            HostBusyError: too many rows are waiting.
+            AdaptkitError: the adapter does not exist, or this is a fork of the host's process.
+        """
+        loaded = self._admitted(name)
+        try:
+            return self.batcher.put(PendingRow(None, name, loaded, prompt))
+        except BaseException:
+            self.slots.release([loaded] if loaded is not None else [])
+            raise
+
+    def _admitted(self, name: str | None) -> LoadedAdapter | None:
+        """The version of an adapter that stays until it is unloaded; None for others, and the base.
+
+        One that may be evicted is admitted when the row's turn comes.
+        """
+        self.manager.check_process(own_thread=True)
+        self.manager.check(name)
+        loaded = self.slots.admit(name) if name is not None else None
+        if loaded is not None and loaded.evictable:
+            self.slots.release([loaded])
+            return None
+        return loaded
 
     def close(self) -> None:
         """Accept no more rows; waiting rows get an error."""
@@ -76,7 +102,7 @@ class RequestQueue:
         """Answer the rows that are read; returns those to be written, and those without a slot."""
         later = self._without_slot(rows)
         ready = [row for row in rows if row not in later and not row.future.done()]
-        written = [row for row in ready if self.engine.writes(row.loaded)]
+        written = [row for row in ready if row.prompt or self.engine.writes(row.loaded)]
         self._answer([row for row in ready if row not in written])
         return written, later
 
@@ -132,31 +158,63 @@ class RequestQueue:
                 self.engine.writer.step(loop)
             except BaseException:  # each by itself: the others are not to blame
                 for row, _ in open_rows:
-                    self._answer([row])
+                    self._write_alone(row)
                 return
+            for row, asked in open_rows:
+                self._tell(row, asked)
             loop.drop(asked.written for row, asked in open_rows if row.future.cancelled())
             open_rows = self._settled(open_rows)
             if new := self._come(self.max_rows - len(open_rows)):
                 loop.add(asked.written for _, asked in new)
                 open_rows += new
 
-    def _read(self, rows: list[PendingRow]) -> list[tuple[PendingRow, Asked]]:
+    def _read(self, rows: list[PendingRow]) -> list[tuple[PendingRow, Asked | Prompt]]:
         """The rows that can be written a token at a time; the others are answered here."""
-        found = []
+        found: list[tuple[PendingRow, Asked | Prompt]] = []
+        writer = self.engine.writer
         for row in rows:
             try:
-                asked = self.engine.writer.read([Row(0, row.given, row.loaded)])[0]
-                joins = self.engine.backbone.mixes and self.engine.writer.may_join(asked)
+                asked: Asked | Prompt
+                if row.prompt is not None:
+                    asked, joins = row.prompt, self.calls.by_token(row.prompt.call)
+                    asked.written.loaded = row.loaded
+                else:
+                    asked = writer.read([Row(0, row.given, row.loaded)])[0]
+                    joins = writer.may_join(asked)
             except BaseException as problem:
                 self._settle(row, error=problem)
                 continue
-            if joins:
+            if joins and self.engine.backbone.mixes:
                 found.append((row, asked))
             else:
-                self._answer([row])
+                self._write_alone(row)
         return found
 
-    def _settled(self, open_rows: list[tuple[PendingRow, Asked]]) -> list[tuple[PendingRow, Asked]]:
+    def _write_alone(self, row: PendingRow) -> None:
+        """Write a row in batches of its own."""
+        if row.prompt is None:
+            self._answer([row])
+            return
+        try:
+            for _ in self.calls.write(row.prompt.call, row.prompt.call.rows):
+                self._tell(row, row.prompt)
+                if row.future.cancelled():
+                    break
+        except BaseException as problem:
+            self._settle(row, error=problem)
+        else:
+            self._settle(row)
+
+    def _tell(self, row: PendingRow, asked: Asked | Prompt) -> None:
+        """Tell what is new of a row; nobody waits for it if there is nobody who hears."""
+        try:
+            asked.tell()
+        except RuntimeError:  # its event loop has ended
+            row.future.cancel()
+
+    def _settled(
+        self, open_rows: list[tuple[PendingRow, Asked | Prompt]]
+    ) -> list[tuple[PendingRow, Asked | Prompt]]:
         """Settle the rows that have ended; returns the others."""
         left = []
         for row, asked in open_rows:
@@ -166,7 +224,7 @@ class RequestQueue:
                 self._settle(row, asked.answer())
         return left
 
-    def _come(self, room: int) -> list[tuple[PendingRow, Asked]]:
+    def _come(self, room: int) -> list[tuple[PendingRow, Asked | Prompt]]:
         """Rows that have come and are to be written; others that have come are answered."""
         rows = self.batcher.waiting(room) if room > 0 else []
         if not rows:

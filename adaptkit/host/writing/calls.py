@@ -49,8 +49,9 @@ class WritingCalls:
         seed: Any,
         batch_size: int,
         settings: dict[str, Any],
+        stream: bool = False,
     ) -> Call:
-        """The call, checked.
+        """The call, checked. stream: its text is read while it is written.
 
         Raises:
             AdaptkitError: see `Host.generate`.
@@ -77,9 +78,12 @@ class WritingCalls:
             talk: how.hows(config, self.writer.prompts.ends(talk), self._special(how))
             for talk in {False, *talks}
         }
-        decode = self.writer.prompts.decode if self.backbone.tokenizer is not None else None
-        if decode is None and (needed := {"stop_strings", "logprobs"} & how.by_row.keys()):
+        if self.backbone.tokenizer is None and (
+            needed := {"stop_strings", "logprobs"} & how.by_row.keys()
+        ):
             raise AdaptkitError(f"{min(needed)} needs a tokenizer; this host has none.")
+        reads = self.backbone.tokenizer is not None and (stream or "stop_strings" in how.by_row)
+        decode = self.writer.prompts.decode if reads else None
         rows = [
             Sequence(row, None, hows[talk][i], decode, own)
             for i, (row, talk, own) in enumerate(
@@ -96,20 +100,27 @@ class WritingCalls:
         known = self.backbone.tokenizer.get_added_vocab()
         return [known[one] for one in ([stop] if isinstance(stop, str) else stop) if one in known]
 
+    def by_token(self, call: Call) -> bool:
+        """The rows of a call can be written a token at a time."""
+        return call.how.plain and self.writer.by_token
+
     def generate(self, call: Call, details: bool) -> list[Any]:
         """Texts for texts, ids for ids; records with `details`."""
-        if call.how.plain and self.writer.by_token:
-            for _ in self._pieces(call):
-                pass
-        else:
-            self._by_generate(call)
-        text = self.writer.prompts.text
+        for _ in self._in_waves(call):
+            pass
         if details:
-            return [_written(row) for row in call.rows]
-        if not call.texts:
-            return [row.ids for row in call.rows]
-        stops = call.how.by_row.get("stop_strings")
-        return [row.text if stops else text(row.ids) for row in call.rows]
+            return [self._written(row) for row in call.rows]
+        return [self._text(row) if call.texts else row.ids for row in call.rows]
+
+    def _written(self, row: Sequence) -> Written:
+        assert row.finish_reason is not None
+        told = row.logprobs if row.how.logprobs is not None else None
+        return Written(self._text(row), row.ids, row.finish_reason, told)
+
+    def _text(self, row: Sequence) -> str:
+        if row.decode is not None:
+            return row.text
+        return self.writer.prompts.text(row.ids) if self.backbone.tokenizer is not None else ""
 
     def stream(self, call: Call) -> Iterator[Piece]:
         """Pieces of the rows as they are written.
@@ -117,7 +128,7 @@ class WritingCalls:
         Raises:
             AdaptkitError: the base or the settings need whole batches.
         """
-        if not (call.how.plain and self.writer.by_token):
+        if not self.by_token(call):
             others = ", ".join(call.how.of_generate) or "beams"
             why = f"with {others}" if not call.how.plain else f"over {self.backbone.name}"
             raise AdaptkitError(f"nothing can be streamed {why}: use host.generate.")
@@ -125,29 +136,36 @@ class WritingCalls:
 
     def _pieces(self, call: Call) -> Iterator[Piece]:
         place = {id(row): i for i, row in enumerate(call.rows)}
-        told = [0] * len(call.rows)
+        for changed in self._in_waves(call):
+            for row in changed:
+                if piece := row.piece(place[id(row)], call.texts):
+                    yield piece
+
+    def _in_waves(self, call: Call) -> Iterator[list[Sequence]]:
+        """Write the rows when their adapters have slots."""
         with closing(self.manager.waves(call.names)) as waves:
             for chosen, loaded_adapters in waves:
                 rows = [call.rows[i] for i in chosen]
                 for row, loaded in zip(rows, loaded_adapters, strict=True):
                     row.loaded = loaded
-                for changed in self.writer.stream(rows, call.batch_size):
-                    for row in changed:
-                        index, text = place[id(row)], row.piece()
-                        if call.texts and not (text or row.finish_reason):
-                            continue
-                        new = slice(told[index], len(row.ids))
-                        told[index] = new.stop
-                        yield Piece(index, text, row.ids[new], row.finish_reason, row.logprobs[new])
+                yield from self.write(call, rows)
 
-    def _by_generate(self, call: Call) -> None:
+    def write(self, call: Call, rows: list[Sequence]) -> Iterator[list[Sequence]]:
+        """Write rows of a call, which have their adapters; after each step those that changed."""
+        if self.by_token(call):
+            yield from self.writer.stream(rows, call.batch_size)
+        else:
+            self._by_generate(call, rows)
+            yield rows
+
+    def _by_generate(self, call: Call, rows: list[Sequence]) -> None:
         """Whole batches, by transformers' `generate`."""
         if call.how.only_by_row:
             raise AdaptkitError(
                 f"{' and '.join(call.how.only_by_row)} cannot be had over {self.backbone.name}, "
                 "whose rows are written in whole batches."
             )
-        items = [Item({"input_ids": row.prompt}, None, seed=row.seed) for row in call.rows]
+        items = [Item({"input_ids": row.prompt}, row.loaded, seed=row.seed) for row in rows]
         config = self.backbone.model.generation_config
         warped = warpers(config, call.how.sampling) if call.how.do_sample else None
 
@@ -155,24 +173,14 @@ class WritingCalls:
             assert warped is not None  # requested where sampling happens
             return [SeededSampling(warped, [item.seed for item in batch], self.backbone.device)]
 
-        with closing(self.manager.waves(call.names)) as waves:
-            for chosen, loaded_adapters in waves:
-                for index, loaded in zip(chosen, loaded_adapters, strict=True):
-                    items[index].loaded = loaded
-                self.writer.generate(
-                    [items[index] for index in chosen],
-                    call.batch_size,
-                    call.how.for_generate(),
-                    processors if warped is not None else None,
-                )
-        for row, item in zip(call.rows, items, strict=True):
+        self.writer.generate(
+            items,
+            call.batch_size,
+            call.how.for_generate(),
+            processors if warped is not None else None,
+        )
+        for row, item in zip(rows, items, strict=True):
             row.ids = item.found
             row.text = self.writer.prompts.text(row.ids) if row.decode else ""
             ended = bool(row.ids) and row.ids[-1] in row.how.ends
             row.finish_reason = "stop" if ended else "length"
-
-
-def _written(row: Sequence) -> Written:
-    assert row.finish_reason is not None
-    told = row.logprobs if row.how.logprobs is not None else None
-    return Written(row.text, row.ids, row.finish_reason, told)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from adaptkit.host.answers import TokenLogprob
+from adaptkit.host.answers import Piece, TokenLogprob
 from adaptkit.host.slots import LoadedAdapter
 
 UNFINISHED = "\ufffd"  # what a tokenizer shows for half a character
@@ -50,6 +50,7 @@ class Sequence:
     finish_reason: str | None = None
     generator: torch.Generator | None = None
     given: int = 0  # characters of the text that were handed out
+    given_ids: int = 0
 
     @property
     def length(self) -> int:
@@ -79,11 +80,13 @@ class Sequence:
         self.text = (text.rstrip() if last else certain(text, self.how.stop)).lstrip()
         return False
 
-    def piece(self) -> str:
-        """The text that has become certain since this was last called."""
-        new = self.text[self.given :]
-        self.given = len(self.text)
-        return new
+    def piece(self, index: int, texts: bool) -> Piece | None:
+        """What is new since the last piece, or None. texts: ids without certain text are not."""
+        text, ids = self.text[self.given :], slice(self.given_ids, len(self.ids))
+        if texts and not (text or self.finish_reason):
+            return None
+        self.given, self.given_ids = len(self.text), len(self.ids)
+        return Piece(index, text, self.ids[ids], self.finish_reason, self.logprobs[ids])
 
 
 def certain(text: str, stop: tuple[str, ...]) -> str:

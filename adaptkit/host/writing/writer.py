@@ -43,6 +43,9 @@ class Asked:
         """The words that were written."""
         return Text(self.prompts.text(words_of(self.written.ids, self.settings, self.begin)))
 
+    def tell(self) -> None:
+        """Nothing before the answer: a task's text is whole."""
+
 
 class Writer:
     """Writes for a host. Rows of a base that allows it join and leave while others are written."""

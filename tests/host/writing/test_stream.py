@@ -149,7 +149,8 @@ def test_pieces_never_take_anything_back(text, stop):
     pieces = []
     for byte in data:
         row.take(byte)
-        pieces.append(row.piece())
+        if piece := row.piece(0, texts=True):
+            pieces.append(piece.text)
         if row.finish_reason:
             break
     given_text = "".join(pieces)
@@ -164,21 +165,76 @@ def test_pieces_never_take_anything_back(text, stop):
 
 
 def test_submitted_rows_join_those_that_are_written(folder):
-    """Long and short rows of several adapters; each is answered as soon as it has ended."""
-    with Host(str(folder / "base"), slots=3, max_rows=4) as host:
+    """Four rows of 64 tokens, one after the other: all are written before two could be in turn."""
+    rows, names = [TEXTS[1], TEXTS[0], TEXTS[0], TEXTS[0]], [None, "a0", "a1", "a2"]
+    with Host(str(folder / "base"), slots=3, max_rows=8) as host:
         for i in range(3):
             host.load(f"a{i}", folder / f"a{i}")
-        names = [None, "a0", "a1", "a2"] * 4
-        rows = [TEXTS[i % len(TEXTS)] for i in range(16)]
-        expected = host(rows, names)
-        before = host.stats()["batches"]
+        assert [len(row.ids) for row in host.generate(rows, names, details=True)] == [64] * 4
+        expected, before = host(rows, names), host.stats()["batches"]
+
+        async def one_after_the_other():
+            found = []
+            for text, name in zip(rows, names, strict=True):
+                found.append(asyncio.ensure_future(host.submit(text, name)))
+                await asyncio.sleep(0.01)  # the ones before are being written
+            return await asyncio.gather(*found)
+
+        assert asyncio.run(one_after_the_other()) == expected
+        assert host.stats()["batches"] - before < 110  # in turn, they take 126 steps
+        assert not any(one["users"] for one in host.stats()["adapters"].values())
+
+
+async def pieces_of(host, *prompt, **settings):
+    return [piece async for piece in host.submit_stream(*prompt, **settings)]
+
+
+@pytest.mark.parametrize("how", [{}, {"do_sample": True, "seed": 3}, {"stop_strings": ["a"]}])
+def test_prompts_of_several_callers_are_streamed_from_one_batch(folder, how):
+    with Host(str(folder / "base"), slots=2, max_rows=4) as host:
+        host.load("a0", folder / "a0")
+        asked = [(TEXTS[0], "a0", 30), (TALK, None, 9), (TEXTS[1], "a0", 4), (TEXTS[2], None, 12)]
+        alone = [
+            list(host.stream([prompt], name, max_new_tokens=most, **how))
+            for prompt, name, most in asked
+        ]
 
         async def all_of_them():
-            return await asyncio.gather(*map(host.submit, rows, names))
+            rows = [pieces_of(host, *one, max_new_tokens=most, **how) for *one, most in asked]
+            return await asyncio.gather(host.submit(TEXTS[3], "a0"), *rows)
 
-        assert asyncio.run(all_of_them()) == expected
-        assert host.stats()["batches"] - before < 16 * 64 / 2
+        answer, *found = asyncio.run(all_of_them())
+        assert found == alone
+        assert answer == host([TEXTS[3]], "a0")[0]
+
+
+def test_a_streamed_prompt_that_nobody_reads_on_leaves_its_adapter(folder):
+    with Host(str(folder / "base"), slots=1) as host:
+        host.load("a0", folder / "a0")
+
+        async def leave():
+            async for _ in host.submit_stream(TEXTS[0], "a0", max_new_tokens=400, eos_token_id=[]):
+                break
+
+        asyncio.run(leave())
+        within(10, lambda: host.unload("a0", timeout=8))
+
+
+def test_a_prompt_that_cannot_be_streamed_comes_as_one_piece(folder):
+    with Host(str(folder / "base"), slots=1) as host:
+        host.load("a0", folder / "a0")
+        settings = {"max_new_tokens": 9, "repetition_penalty": 1.3}
+        [piece] = asyncio.run(pieces_of(host, TEXTS[0], "a0", **settings))
+        assert piece.text == host.generate(TEXTS[:1], "a0", **settings)[0]
         assert not any(one["users"] for one in host.stats()["adapters"].values())
+
+
+def test_a_prompt_is_refused_before_it_is_queued(folder):
+    with Host(str(folder / "base"), slots=1) as host:
+        with pytest.raises(AdaptkitError, match="unknown adapter 'nobody'"):
+            asyncio.run(pieces_of(host, TEXTS[0], "nobody"))
+        with pytest.raises(AdaptkitError, match="max_new_tokens is a whole number"):
+            asyncio.run(pieces_of(host, TEXTS[0], max_new_tokens=0))
 
 
 def test_a_bad_row_among_written_ones_spoils_no_other(folder):
