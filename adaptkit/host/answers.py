@@ -13,11 +13,14 @@ from adaptkit.tasks.base import Task
 
 @dataclass(frozen=True)
 class Record:
-    """Base class of all answers."""
+    """Base class of all answers. tokens: how many the base has read for it."""
+
+    tokens: int = field(default=0, kw_only=True, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON values, with the keys that `adaptkit predict` prints."""
         found = dataclasses.asdict(self)
+        del found["tokens"]
         return {key: _plain(value) for key, value in found.items() if value is not None}
 
 
@@ -45,7 +48,10 @@ class Label(Record):
 
 @dataclass(frozen=True)
 class Labels(Record):
-    """classify with several labels per row: the predicted ones, and the probability of each."""
+    """classify with several labels per row: the predicted ones, and the probability of each.
+
+    With `top_k`, of any task with labels: the K likeliest ones.
+    """
 
     labels: list[str]
     scores: dict[str, float]
@@ -139,7 +145,7 @@ _KINDS = {
 }
 
 
-def typed(task: Task, answer: dict[str, Any]) -> Answer:
+def typed(task: Task, answer: dict[str, Any], tokens: int) -> Answer:
     """A task's answer as a record."""
     kind: Any = _KINDS.get(task.name) or (Label if "label" in answer else Labels)
-    return kind(**answer)
+    return kind(**answer, tokens=tokens)

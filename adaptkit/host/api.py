@@ -15,6 +15,7 @@ from adaptkit.adapters.store import Store
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer
 from adaptkit.host.backbone import load_backbone
+from adaptkit.host.describe import AdapterInfo, describe
 from adaptkit.host.engine import Engine
 from adaptkit.host.loader import AdapterLoader
 from adaptkit.host.manager import AdapterManager
@@ -176,6 +177,15 @@ class Host(WritingHost):
         """The adapters that can be requested: those in slots and those in the store."""
         return self._manager.names()
 
+    def describe(self, name: str) -> AdapterInfo:
+        """What can be asked of an adapter, whether it is in a slot or only in the store.
+
+        Raises:
+            UnknownAdapterError: it does not exist.
+            AdaptkitError: its card cannot be read.
+        """
+        return describe(self._manager, name)
+
     def stats(self) -> dict[str, Any]:
         """Current slots and bytes, batches and rows so far, and facts of each loaded adapter."""
         return host_stats(self.backbone, self.slots, self._engine, len(self._queue.batcher))
@@ -198,6 +208,7 @@ class Host(WritingHost):
         adapters: str | Sequence[str | None] | None = None,
         *,
         batch_size: int = 32,
+        top_k: int | None = None,
     ) -> list[Answer]:
         """One typed answer per row, in order; see `adaptkit.host.answers`.
 
@@ -205,12 +216,15 @@ class Host(WritingHost):
             rows: texts, or a task's inputs by name: `{"question": ..., "context": ...}`.
             adapters: one name per row, or one for all; None is the bare base, which answers with
                 its hidden states or its own continuation.
+            top_k: answer with the K likeliest labels, if every row's task has labels.
 
         Raises:
             AdaptkitError: an adapter does not exist (with the closest name), or a row lacks an
                 input of its task.
         """
         need_count("batch_size", batch_size)
+        if top_k is not None:
+            need_count("top_k", top_k)
         if not isinstance(rows, (str, dict, list, tuple)):
             raise AdaptkitError(
                 f"rows are texts or dicts, one or a list of them; it got {type(rows).__name__}."
@@ -222,7 +236,7 @@ class Host(WritingHost):
         with closing(self._manager.waves(names)) as waves:
             for chosen, loaded_adapters in waves:
                 pairs = zip(chosen, loaded_adapters, strict=True)
-                asked = [Row(i, rows[i], loaded) for i, loaded in pairs]
+                asked = [Row(i, rows[i], loaded, top_k) for i, loaded in pairs]
                 answers |= self._engine.answer(asked, batch_size)
         return [answers[index] for index in range(len(rows))]
 
@@ -256,14 +270,20 @@ class Host(WritingHost):
                 numbers.extend(chosen)
         return found[0] if len(found) == 1 else in_order(torch.cat(found), numbers)
 
-    async def submit(self, row: str | dict, adapter: str | None = None) -> Answer:
+    async def submit(
+        self, row: str | dict, adapter: str | None = None, *, top_k: int | None = None
+    ) -> Answer:
         """Queue one row; rows that arrive at the same time share a batch.
+
+        top_k: as of a call.
 
         Raises:
             HostBusyError: the queue is full.
             AdaptkitError: the adapter does not exist, or the row lacks an input of its task.
         """
-        return await asyncio.wrap_future(self._queue.put(row, adapter))
+        if top_k is not None:
+            need_count("top_k", top_k)
+        return await asyncio.wrap_future(self._queue.put(row, adapter, top_k))
 
     def close(self) -> None:
         """Stop answering submitted rows; waiting rows get an error. Direct calls still work."""

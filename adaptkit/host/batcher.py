@@ -35,6 +35,7 @@ class PendingRow:
     name: str | None
     loaded: LoadedAdapter | None
     prompt: Prompt | None = None
+    top_k: int | None = None
     future: Future = field(default_factory=Future)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 from collections import defaultdict
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from adaptkit.data.collate import Pad
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.host.answers import Answer, Hidden, typed
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.layers import Batch, BufferPool, NotByRowError, RowGroup
@@ -33,6 +34,8 @@ from adaptkit.host.rows import (
 from adaptkit.host.slots import LoadedAdapter, Slots
 from adaptkit.host.writing.writer import Writer
 from adaptkit.inference.predict import stack_rows
+from adaptkit.tasks.base import Task
+from adaptkit.tasks.classify import Classify
 
 
 class Engine:
@@ -56,10 +59,11 @@ class Engine:
             raise AdaptkitError(
                 "this host was made without a tokenizer: use host.hidden or host.generate with ids."
             )
-        read: dict[LoadedAdapter | None, list[Row]] = defaultdict(list)
+        read: dict[tuple[LoadedAdapter | None, int | None], list[Row]] = defaultdict(list)
         written: list[Row] = []
         for row in rows:
-            (written if self.writes(row.loaded) else read[row.loaded]).append(row)
+            own = written if self.writes(row.loaded) else read[row.loaded, row.top_k]
+            own.append(row)
         return self._read(read, batch_size) | self.writer.answer(written, batch_size)
 
     def writes(self, loaded: LoadedAdapter | None) -> bool:
@@ -71,27 +75,32 @@ class Engine:
     # Reading: hidden states, heads, answers
 
     def _read(
-        self, groups: dict[LoadedAdapter | None, list[Row]], batch_size: int
+        self, groups: dict[tuple[LoadedAdapter | None, int | None], list[Row]], batch_size: int
     ) -> dict[int, Answer]:
-        asked = [(loaded, rows, *self._features(loaded, rows)) for loaded, rows in groups.items()]
+        asked = [
+            (loaded, task_of(loaded, top_k), rows, *self._features(loaded, rows))
+            for (loaded, top_k), rows in groups.items()
+        ]
         items = [
             [Item(features, loaded) for features in by_row(columns)]
-            for loaded, _, _, columns in asked
+            for loaded, _, _, _, columns in asked
         ]
         self.run(list(itertools.chain.from_iterable(items)), batch_size, self._read_batch)
         answers: dict[int, Answer] = {}
-        for (loaded, rows, table, columns), own in zip(asked, items, strict=True):
-            task = loaded.adapter.task if loaded is not None else None
+        for (_, task, rows, table, columns), own in zip(asked, items, strict=True):
             if task is None:
                 answers |= {
-                    row.index: Hidden(item.found) for row, item in zip(rows, own, strict=True)
+                    row.index: Hidden(item.found, tokens=item.length)
+                    for row, item in zip(rows, own, strict=True)
                 }
                 continue
             assert table is not None  # a task has read the rows
             decoded = task.decode(stack_rows([item.found for item in own]), columns, table)
-            answers |= {
-                row.index: typed(task, answer) for row, answer in zip(rows, decoded, strict=True)
-            }
+            tokens = [0] * len(rows)
+            for owner, item in zip(columns.get("_row", range(len(rows))), own, strict=True):
+                tokens[owner] += item.length
+            for row, answer, count in zip(rows, decoded, tokens, strict=True):
+                answers[row.index] = typed(task, answer, count)
         return answers
 
     def _features(
@@ -221,3 +230,18 @@ class Engine:
                 )
                 start += len(numbers)
         return Batch(len(loaded_adapters), parts)
+
+
+def task_of(loaded: LoadedAdapter | None, top_k: int | None) -> Task | None:
+    """The task of an adapter, with `top_k` labels in an answer.
+
+    Raises:
+        AdaptkitError: the task has no labels.
+    """
+    task = loaded.adapter.task if loaded is not None else None
+    if top_k is None:
+        return task
+    if not isinstance(task, Classify):
+        name = quoted(loaded.name) if loaded is not None else "the base"
+        raise AdaptkitError(f"top_k is for adapters with labels; {name} has none.")
+    return dataclasses.replace(task, top_k=top_k)

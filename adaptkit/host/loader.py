@@ -49,8 +49,7 @@ class ParsedAdapter:
     """One complete adapter.
 
     row: its parameters, `(width,)`, released once they are in a slot. task: None if it answers as
-        the
-    base does. method: as its card names it.
+        the base does. card: None if PEFT saved it.
     """
 
     folder: Path
@@ -59,7 +58,7 @@ class ParsedAdapter:
     head: Head | None
     task: Task | None
     max_length: int
-    method: str | None = None
+    card: TaskCard | None = None
 
 
 class AdapterLoader:
@@ -168,7 +167,7 @@ class AdapterLoader:
             head,
             _with_labels(task, head),
             min(longest, self.backbone.longest),
-            files.card.method if files.card is not None else None,
+            files.card,
         )
 
     def _check_complete(

@@ -15,6 +15,10 @@ from adaptkit.host.loader import AdapterLoader
 from adaptkit.host.slots import LoadedAdapter, Slots
 
 
+class UnknownAdapterError(AdaptkitError):
+    """No adapter of a host has this name."""
+
+
 class AdapterManager:
     """The adapters of a host by name, in slots or in a store."""
 
@@ -74,7 +78,10 @@ class AdapterManager:
             or self.in_store(name)
         ):
             return
-        raise unknown("adapter", name, self.names())
+        raise self._unknown(name)
+
+    def _unknown(self, name: Any) -> UnknownAdapterError:
+        return UnknownAdapterError(str(unknown("adapter", name, self.names())))
 
     def each(self, adapters: Any, count: int) -> list[str | None]:
         """A known name per row, from one name for all or a sequence."""
@@ -127,7 +134,7 @@ class AdapterManager:
         if loaded := self.slots.admit(name):
             return loaded
         if self.store is None or not self.in_store(name):
-            raise unknown("adapter", name, self.names())
+            raise self._unknown(name)
         if not wait and not self.slots.could_hold(name):
             return None
         return self.slots.put(

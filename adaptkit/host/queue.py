@@ -40,7 +40,7 @@ class RequestQueue:
         self.max_rows = max_rows
         self.batcher = Batcher(self._run, max_rows, max_wait, max_queue)
 
-    def put(self, row: Any, name: str | None) -> Future:
+    def put(self, row: Any, name: str | None, top_k: int | None = None) -> Future:
         """Queue a row; it keeps the version of its adapter that is loaded now.
 
         Raises:
@@ -54,7 +54,7 @@ class RequestQueue:
                 loaded.adapter.task.read(
                     table_of(loaded.adapter.task, [row], loaded.name), labelled=False
                 )
-            return self.batcher.put(PendingRow(row, name, loaded))
+            return self.batcher.put(PendingRow(row, name, loaded, top_k=top_k))
         except BaseException:
             self.slots.release([loaded] if loaded is not None else [])
             raise
@@ -133,7 +133,7 @@ class RequestQueue:
 
     def _answer(self, ready: list[PendingRow]) -> None:
         """Answer rows together; if that fails, one by one, so a bad row affects only itself."""
-        asked = [Row(i, row.given, row.loaded) for i, row in enumerate(ready)]
+        asked = [Row(i, row.given, row.loaded, row.top_k) for i, row in enumerate(ready)]
         try:
             answers = self.engine.answer(asked, max(1, len(asked)))
         except BaseException as problem:  # the batcher's thread must survive it

@@ -18,11 +18,15 @@ from adaptkit.host.slots import LoadedAdapter
 
 @dataclass(frozen=True)
 class Row:
-    """One row to answer: a text, or its task's inputs by name. `loaded`: None for the bare base."""
+    """One row to answer: a text, or its task's inputs by name. `loaded`: None for the bare base.
+
+    top_k: how many of the likeliest labels to give, of a task with labels.
+    """
 
     index: int
     given: str | dict[str, Any]
     loaded: LoadedAdapter | None
+    top_k: int | None = None
 
 
 @dataclass

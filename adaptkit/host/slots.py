@@ -18,6 +18,7 @@ import torch
 from adaptkit.errors import AdaptkitError, unknown
 from adaptkit.host.layout import Layout
 from adaptkit.host.loader import ParsedAdapter
+from adaptkit.methods.grammar import describe_method
 
 _COUNTER = itertools.count(1)
 
@@ -42,6 +43,12 @@ class LoadedAdapter:
     @property
     def layout(self) -> Layout:
         return self.adapter.layout
+
+    @property
+    def method(self) -> str:
+        """As its card names it, or what was made of a file of PEFT's."""
+        card = self.adapter.card
+        return (card and card.method) or describe_method(self.layout.union)
 
 
 class Slots:
@@ -71,6 +78,11 @@ class Slots:
     def holds(self, name: str) -> bool:
         with self._change:
             return name in self.loaded_adapters
+
+    def find(self, name: str) -> LoadedAdapter | None:
+        """The adapter that the name points to, or None if it is in no slot."""
+        with self._change:
+            return self.loaded_adapters.get(name)
 
     def listed(self) -> list[LoadedAdapter]:
         """The adapters in slots, by name."""

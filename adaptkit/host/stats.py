@@ -7,7 +7,6 @@ from typing import Any
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.engine import Engine
 from adaptkit.host.slots import LoadedAdapter, Slots
-from adaptkit.methods.grammar import describe_method
 
 
 def host_stats(backbone: Backbone, slots: Slots, engine: Engine, waiting: int) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def host_stats(backbone: Backbone, slots: Slots, engine: Engine, waiting: int) -
 def _facts(loaded: LoadedAdapter) -> dict[str, Any]:
     return {
         "task": loaded.adapter.task.name if loaded.adapter.task else None,
-        "method": loaded.adapter.method or describe_method(loaded.layout.union),
+        "method": loaded.method,
         "version": loaded.version,
         "rows": loaded.rows,
         "users": loaded.ref_count,

@@ -193,7 +193,7 @@ def test_a_pooler_that_the_checkpoint_lacks_comes_with_the_adapter(base_of, tmp_
     answers = host([TEXTS[0]] * 2, ["one", "two"])
     assert answers[0] != answers[1]
     for name, answer in zip(("one", "two"), answers, strict=True):
-        close(dataclasses.asdict(answer), Predictor(tmp_path / name)(TEXTS[0])[0])
+        close(answer.to_dict(), Predictor(tmp_path / name)(TEXTS[0])[0])
 
 
 def test_a_head_that_the_checkpoint_holds_is_taken_from_there(base_of, tmp_path):

@@ -115,7 +115,7 @@ class WritingCalls:
     def _written(self, row: Sequence) -> Written:
         assert row.finish_reason is not None
         told = row.logprobs if row.how.logprobs is not None else None
-        return Written(self._text(row), row.ids, row.finish_reason, told)
+        return Written(self._text(row), row.ids, row.finish_reason, told, tokens=len(row.prompt))
 
     def _text(self, row: Sequence) -> str:
         if row.decode is not None:

@@ -86,7 +86,8 @@ class Sequence:
         if texts and not (text or self.finish_reason):
             return None
         self.given, self.given_ids = len(self.text), len(self.ids)
-        return Piece(index, text, self.ids[ids], self.finish_reason, self.logprobs[ids])
+        new = self.logprobs[ids]
+        return Piece(index, text, self.ids[ids], self.finish_reason, new, tokens=len(self.prompt))
 
 
 def certain(text: str, stop: tuple[str, ...]) -> str:

@@ -41,7 +41,8 @@ class Asked:
 
     def answer(self) -> Text:
         """The words that were written."""
-        return Text(self.prompts.text(words_of(self.written.ids, self.settings, self.begin)))
+        text = self.prompts.text(words_of(self.written.ids, self.settings, self.begin))
+        return Text(text, tokens=len(self.written.prompt))
 
     def tell(self) -> None:
         """Nothing before the answer: a task's text is whole."""

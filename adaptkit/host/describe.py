@@ -1,0 +1,65 @@
+"""What can be asked of an adapter, by its slot or by its card in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from adaptkit.adapters.card import read_card, task_of
+from adaptkit.host.manager import AdapterManager
+from adaptkit.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class AdapterInfo:
+    """Facts of an adapter of a host.
+
+    task: None if it answers as the base does. inputs: the parts of a row that must be given.
+    loaded: it is in a slot now. version: grows with each load; None if it is in no slot.
+    """
+
+    name: str
+    task: Task | None
+    method: str | None
+    metrics: dict[str, float]
+    version: int | None
+
+    @property
+    def loaded(self) -> bool:
+        return self.version is not None
+
+    @property
+    def inputs(self) -> list[str]:
+        return self.task.input_fields() if self.task is not None else ["text"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as JSON values."""
+        return {
+            "name": self.name,
+            "task": self.task.name if self.task is not None else None,
+            "labels": self.task.labels if self.task is not None else [],
+            "inputs": self.inputs,
+            "method": self.method,
+            "metrics": self.metrics,
+            "loaded": self.loaded,
+        }
+
+
+def describe(manager: AdapterManager, name: str) -> AdapterInfo:
+    """The facts of an adapter.
+
+    Raises:
+        AdaptkitError: it does not exist, or its card cannot be read.
+    """
+    manager.check(name)
+    loaded = manager.slots.find(name)
+    if loaded is not None:
+        card = loaded.adapter.card
+        metrics = card.metrics if card is not None else {}
+        return AdapterInfo(name, loaded.adapter.task, loaded.method, metrics, loaded.version)
+    assert manager.store is not None  # it is known, and in no slot
+    card = read_card(manager.store.path(name))
+    if card is None:  # written by PEFT; what it is, loading tells
+        return AdapterInfo(name, None, None, {}, None)
+    task = task_of(card) if card.task is not None else None
+    return AdapterInfo(name, task, card.method, card.metrics, None)
