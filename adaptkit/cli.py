@@ -17,6 +17,7 @@ from adaptkit.commands import (
     listing,
     mix,
     predict,
+    serve,
     show,
     shrink,
     sources,
@@ -32,6 +33,7 @@ EPILOG = """examples:
   adaptkit predict runs/reviews --file new.csv > answers.jsonl
   adaptkit evaluate runs/reviews --file test.csv
   adaptkit export runs/reviews --output_dir reviews-model
+  adaptkit serve runs
   adaptkit list runs
 """
 RECIPE_COMMANDS = ("train", "check")
@@ -39,6 +41,7 @@ SEVERAL = {"predict": "text", "evaluate": "folder"}  # what may stand behind fla
 COMMANDS: dict[str, ModuleType] = {
     "predict": predict,
     "evaluate": evaluate,
+    "serve": serve,
     "mix": mix,
     "combine": combine,
     "shrink": shrink,

@@ -177,6 +177,10 @@ class Host(WritingHost):
         """The adapters that can be requested: those in slots and those in the store."""
         return self._manager.names()
 
+    def holds(self, name: str) -> bool:
+        """The adapter is in a slot now."""
+        return self.slots.holds(name)
+
     def describe(self, name: str) -> AdapterInfo:
         """What can be asked of an adapter, whether it is in a slot or only in the store.
 

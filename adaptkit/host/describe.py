@@ -29,6 +29,10 @@ class AdapterInfo:
         return self.version is not None
 
     @property
+    def task_name(self) -> str | None:
+        return self.task.name if self.task is not None else None
+
+    @property
     def inputs(self) -> list[str]:
         return self.task.input_fields() if self.task is not None else ["text"]
 
@@ -36,7 +40,7 @@ class AdapterInfo:
         """The facts as JSON values."""
         return {
             "name": self.name,
-            "task": self.task.name if self.task is not None else None,
+            "task": self.task_name,
             "labels": self.task.labels if self.task is not None else [],
             "inputs": self.inputs,
             "method": self.method,

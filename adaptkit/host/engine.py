@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import threading
 from collections import defaultdict
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from adaptkit.data.collate import Pad
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError, quoted
+from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer, Hidden, typed
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.layers import Batch, BufferPool, NotByRowError, RowGroup
@@ -30,12 +29,12 @@ from adaptkit.host.rows import (
     stretches,
     table_of,
     take,
+    task_of,
 )
 from adaptkit.host.slots import LoadedAdapter, Slots
 from adaptkit.host.writing.writer import Writer
 from adaptkit.inference.predict import stack_rows
 from adaptkit.tasks.base import Task
-from adaptkit.tasks.classify import Classify
 
 
 class Engine:
@@ -45,6 +44,7 @@ class Engine:
         self.backbone = backbone
         self.slots = slots
         self.batches = 0
+        self.rows = 0  # of all batches; one that is written counts at each step
         self.buffers = BufferPool()
         self.tokenizing = threading.Lock()  # tokenizers store their settings in themselves
         self.writer = Writer(self)
@@ -59,12 +59,12 @@ class Engine:
             raise AdaptkitError(
                 "this host was made without a tokenizer: use host.hidden or host.generate with ids."
             )
-        read: dict[tuple[LoadedAdapter | None, int | None], list[Row]] = defaultdict(list)
+        read: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
         written: list[Row] = []
         for row in rows:
-            own = written if self.writes(row.loaded) else read[row.loaded, row.top_k]
+            own = written if self.writes(row.loaded) else read[row.kind]
             own.append(row)
-        return self._read(read, batch_size) | self.writer.answer(written, batch_size)
+        return self._read([*read.values()], batch_size) | self.writer.answer(written, batch_size)
 
     def writes(self, loaded: LoadedAdapter | None) -> bool:
         """Rows of this adapter are answered with generated text."""
@@ -74,13 +74,11 @@ class Engine:
 
     # Reading: hidden states, heads, answers
 
-    def _read(
-        self, groups: dict[tuple[LoadedAdapter | None, int | None], list[Row]], batch_size: int
-    ) -> dict[int, Answer]:
-        asked = [
-            (loaded, task_of(loaded, top_k), rows, *self._features(loaded, rows))
-            for (loaded, top_k), rows in groups.items()
-        ]
+    def _read(self, groups: list[list[Row]], batch_size: int) -> dict[int, Answer]:
+        asked = []
+        for rows in groups:
+            task = task_of(rows[0])
+            asked.append((rows[0].loaded, task, rows, *self._features(task, rows)))
         items = [
             [Item(features, loaded) for features in by_row(columns)]
             for loaded, _, _, _, columns in asked
@@ -103,10 +101,9 @@ class Engine:
                 answers[row.index] = typed(task, answer, count)
         return answers
 
-    def _features(
-        self, loaded: LoadedAdapter | None, rows: list[Row]
-    ) -> tuple[Table | None, dict[str, list]]:
-        if loaded is None or loaded.adapter.task is None:
+    def _features(self, task: Task | None, rows: list[Row]) -> tuple[Table | None, dict[str, list]]:
+        loaded = rows[0].loaded
+        if loaded is None or task is None:
             texts = [plain_text(row.given) for row in rows]
             with self.tokenizing:
                 return None, dict(
@@ -114,7 +111,6 @@ class Engine:
                         texts, truncation=True, max_length=self._longest(loaded)
                     )
                 )
-        task = loaded.adapter.task
         table = task.read(table_of(task, [row.given for row in rows], loaded.name), labelled=False)
         with self.tokenizing:
             return table, task.features(
@@ -202,14 +198,19 @@ class Engine:
     def _run_one(self, items: list[Item], one: Callable[[list[Item]], None]) -> None:
         try:
             one(items)
-            self.batches += 1
+            self.count(len(items))
         except NotByRowError:  # from now on the backbone knows it
             for batch in self._mixable(items):
                 one(batch)
-                self.batches += 1
+                self.count(len(batch))
         for item in items:
             if item.loaded is not None:
                 item.loaded.rows += 1
+
+    def count(self, rows: int) -> None:
+        """A batch with so many rows has run."""
+        self.batches += 1
+        self.rows += rows
 
     def _mixable(self, items: list[Item]) -> list[list[Item]]:
         """The batch, or one batch per adapter if the base cannot mix adapters."""
@@ -230,18 +231,3 @@ class Engine:
                 )
                 start += len(numbers)
         return Batch(len(loaded_adapters), parts)
-
-
-def task_of(loaded: LoadedAdapter | None, top_k: int | None) -> Task | None:
-    """The task of an adapter, with `top_k` labels in an answer.
-
-    Raises:
-        AdaptkitError: the task has no labels.
-    """
-    task = loaded.adapter.task if loaded is not None else None
-    if top_k is None:
-        return task
-    if not isinstance(task, Classify):
-        name = quoted(loaded.name) if loaded is not None else "the base"
-        raise AdaptkitError(f"top_k is for adapters with labels; {name} has none.")
-    return dataclasses.replace(task, top_k=top_k)

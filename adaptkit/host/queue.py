@@ -10,7 +10,7 @@ from adaptkit.host.answers import Answer
 from adaptkit.host.batcher import Batcher, PendingRow
 from adaptkit.host.engine import Engine
 from adaptkit.host.manager import AdapterManager
-from adaptkit.host.rows import Row, table_of
+from adaptkit.host.rows import Row, table_of, task_of
 from adaptkit.host.slots import LoadedAdapter
 from adaptkit.host.writing.calls import WritingCalls
 from adaptkit.host.writing.submitted import Prompt
@@ -50,10 +50,8 @@ class RequestQueue:
         """
         loaded = self._admitted(name)
         try:
-            if loaded is not None and loaded.adapter.task is not None:
-                loaded.adapter.task.read(
-                    table_of(loaded.adapter.task, [row], loaded.name), labelled=False
-                )
+            if loaded is not None and (task := task_of(Row(0, row, loaded, top_k))) is not None:
+                task.read(table_of(task, [row], loaded.name), labelled=False)
             return self.batcher.put(PendingRow(row, name, loaded, top_k=top_k))
         except BaseException:
             self.slots.release([loaded] if loaded is not None else [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.host.layout import Layout
 from adaptkit.host.slots import LoadedAdapter
+from adaptkit.tasks.base import Task
+from adaptkit.tasks.classify import Classify
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class Row:
     given: str | dict[str, Any]
     loaded: LoadedAdapter | None
     top_k: int | None = None
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Rows of one kind are read together."""
+        return self.loaded, self.top_k, isinstance(self.given, dict) and "text_pair" in self.given
 
 
 @dataclass
@@ -96,6 +104,27 @@ def plain_text(given: Any) -> str:
     return given
 
 
+def task_of(row: Row) -> Task | None:
+    """The task of a row's adapter as the row asks it: with `top_k`, and for a pair.
+
+    An adapter whose card names its columns reads pairs if it was trained on pairs. One that does
+    not say (what PEFT saved) reads what it is given.
+
+    Raises:
+        AdaptkitError: `top_k` of a task without labels.
+    """
+    loaded, top_k, pair = row.kind
+    task = loaded.adapter.task if loaded is not None else None
+    if pair and task is not None and not task.columns and "text_pair" in task.parts:
+        task = dataclasses.replace(task, columns={"text_pair": "text_pair"})
+    if top_k is None:
+        return task
+    if not isinstance(task, Classify):
+        name = quoted(loaded.name) if loaded is not None else "the base"
+        raise AdaptkitError(f"top_k is for adapters with labels; {name} has none.")
+    return dataclasses.replace(task, top_k=top_k)
+
+
 def table_of(task: Any, given: list[Any], name: str) -> Table:
     """Rows as a table with the task's columns.
 
@@ -111,6 +140,10 @@ def table_of(task: Any, given: list[Any], name: str) -> Table:
         ]:
             asks = f"adapter {quoted(name)} ({task.name}) asks for {' and '.join(asked)}"
             raise AdaptkitError(f"{asks}; {', '.join(missing)} is missing in {quoted(one)}.")
+        if "text_pair" in row and "text_pair" not in asked:
+            raise AdaptkitError(
+                f"adapter {quoted(name)} ({task.name}) reads single texts; it got a text_pair."
+            )
         if strange := [part for part in row if part not in task.parts]:
             raise AdaptkitError(
                 f"adapter {quoted(name)} ({task.name}) knows {', '.join(task.parts)}; not "

@@ -62,6 +62,7 @@ class Slots:
         with torch.inference_mode(False):
             self.rows = torch.zeros(count + 1, width, dtype=dtype, device=device)
         self.loaded_adapters: dict[str, LoadedAdapter] = {}
+        self.loads = 0
         self.evictions = 0
         self._free = list(range(count, -1, -1))
         self._promised = 0  # loads with a slot but no name yet
@@ -118,6 +119,7 @@ class Slots:
         new = LoadedAdapter(name, slot, adapter, evictable, ref_count=int(admit))
         with self._change:
             self._promised -= 1
+            self.loads += 1
             old = self.loaded_adapters.get(name)
             self.loaded_adapters[name] = new
             if old is not None:

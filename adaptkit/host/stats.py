@@ -25,7 +25,9 @@ def host_stats(backbone: Backbone, slots: Slots, engine: Engine, waiting: int) -
             "buffers": engine.buffers.bytes,
         },
         "batches": engine.batches,
+        "rows": engine.rows,
         "waiting": waiting,
+        "loads": slots.loads,
         "evictions": slots.evictions,
         "adapters": {one.name: _facts(one) for one in loaded_adapters},
     }

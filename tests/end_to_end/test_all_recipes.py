@@ -36,6 +36,7 @@ SHORT["summarize"] += ["--model_name_or_path", "untrained"]
 SHORT["embed"] = ["--max_seq_length", "32"]
 SHORT["chat"] = ["--max_new_tokens", "8", "--num_generated", "8"]
 SHORT["chat"] += ["--model_name_or_path", "untrained"]
+SHORT["prefer"] = ["--model_name_or_path", "untrained"]
 REPORTS = {"all_results.json", "README.md", "curves.png", "task.json"}
 ASKED = {
     "answer": {"question": "What broke?", "context": "The lamp broke on Monday."},

@@ -107,6 +107,28 @@ def write(base: str, name: str, folder, seed: int, method: str | None = None) ->
     save_adapter(model, folder / name, card=dataclasses.replace(card))
 
 
+def test_a_pair_goes_only_to_what_reads_pairs(base_of, tmp_path):
+    """A second text was dropped without a word."""
+    pair = {"text": TEXTS[0], "text_pair": TEXTS[1]}
+    for name, columns in (("single", {"text": "text"}), ("silent", {}), ("search", {})):
+        card = dataclasses.replace(CARDS["search" if name == "search" else "intent"])
+        card.columns = columns
+        model = adapt(load_base(base_of("bert"), task=card.task, labels=card.labels or None), "ia3")
+        randomize(model, seed=1, std=0.3)
+        save_adapter(model, tmp_path / name, card=card)
+    host = Host(base_of("bert"), slots=3, slot_capacity="ia3")
+    for name in ("single", "silent", "search"):
+        host.load(name, tmp_path / name)
+    for name in ("single", "search"):
+        with pytest.raises(AdaptkitError, match="reads single texts; it got a text_pair"):
+            host(pair, name)
+    answers = host([pair, TEXTS[0], pair], "silent", top_k=3)
+    assert answers[0] == answers[2] != answers[1]
+    expected = Predictor(tmp_path / "silent")(TEXTS[0], text_pair=TEXTS[1])[0]
+    assert answers[0].labels[0] == expected["label"]
+    close(answers[0].scores[expected["label"]], expected["score"])
+
+
 def row_for(name: str, i: int):
     text = TEXTS[i]
     if name == "pairs":
@@ -216,7 +238,7 @@ def test_a_head_that_the_checkpoint_holds_is_taken_from_there(base_of, tmp_path)
     )
     host = Host(str(tmp_path / "tuned"), slots=1)
     host.load("more", tmp_path / "more")
-    close(dataclasses.asdict(host(TEXTS[0], "more")[0]), Predictor(tmp_path / "more")(TEXTS[0])[0])
+    close(host(TEXTS[0], "more")[0].to_dict(), Predictor(tmp_path / "more")(TEXTS[0])[0])
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
@@ -256,7 +278,7 @@ def test_writing_tasks_answer_as_alone_in_one_batch_with_reading_ones(kind, tmp_
         for row, adapter, answer in zip(rows, names, answers, strict=True):
             if adapter == name:
                 assert type(answer) is (Label if name == "intent" else Text)
-                close(dataclasses.asdict(answer), predictor(row)[0])
+                close(answer.to_dict(), predictor(row)[0])
     base_says = host.generate([rows[len(cards)]], max_new_tokens=64)[0]
     assert answers[len(cards)] == Text(base_says)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
 from adaptkit.host.answers import Piece
@@ -91,7 +91,7 @@ class WritingHost:
         do_sample: bool = False,
         seed: int = 0,
         **settings: Any,
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncGenerator[Piece]:
         """The same as `stream` for one prompt, queued: it is written together with those of others.
 
         A row that cannot be streamed comes as one piece. Leaving the loop takes the row out.

@@ -173,7 +173,7 @@ class Writer:
     def step(self, loop: WritingLoop) -> list[Sequence]:
         """A step of a loop, counted."""
         changed = loop.step()
-        self.engine.batches += 1
+        self.engine.count(len(changed))
         for row in changed:
             if row.finish_reason is not None and row.loaded is not None:
                 row.loaded.rows += 1

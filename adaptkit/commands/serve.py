@@ -1,0 +1,100 @@
+"""`adaptkit serve`: a folder of adapters as an HTTP service."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from adaptkit.commands.answer_arguments import positive
+from adaptkit.errors import AdaptkitError
+from adaptkit.utils.terminal import say
+
+HELP = "serve a folder of adapters over HTTP"
+DESCRIPTION = f"""{HELP}: OpenAI's, TEI's and vLLM's routes, an interactive /docs, /metrics.
+`model` in a request names the adapter. Keys come from files or the environment
+(ADAPTKIT_API_KEYS, separated by commas; ADAPTKIT_ADMIN_KEY), never from the command line."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="holds a folder for each adapter")
+    parser.add_argument("--base", help="the base (default: the one that the cards name)")
+    parser.add_argument("--adapters", nargs="+", help="serve these only (default: all)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port (%(default)s); 0: a free one")
+    parser.add_argument("--slots", type=positive, default=32, help="adapters in memory at once")
+    parser.add_argument("--dtype", help="the base's numbers: float32, bfloat16, float16")
+    parser.add_argument("--quantize", help="int8 or nf4: a smaller base")
+    parser.add_argument("--max_rows", type=positive, default=32, help="rows of a batch")
+    parser.add_argument("--max_queue", type=positive, default=1024, help="rows that may wait")
+    parser.add_argument(
+        "--max_client_batch_size", type=positive, default=256, help="rows of a request"
+    )
+    parser.add_argument(
+        "--max_new_tokens", type=positive, default=1024, help="tokens that are written for a row"
+    )
+    parser.add_argument(
+        "--deadline", type=float, default=60.0, help="seconds for a request (%(default)s)"
+    )
+    parser.add_argument("--api_keys_file", help="a key a line; requests need one of them")
+    parser.add_argument("--admin_key_file", help="the key that loads and unloads adapters")
+    parser.add_argument(
+        "--adapter_folders",
+        nargs="+",
+        help="what an administrator loads lies below one of these (default: the folder itself)",
+    )
+
+
+def run(given: argparse.Namespace) -> None:
+    """Serve until a signal comes.
+
+    Raises:
+        AdaptkitError: there are no adapters, a key is too short, or the address is taken.
+    """
+    try:
+        from adaptkit.serve.server import listen, run_server
+        from adaptkit.serve.settings import ServeSettings
+    except ImportError as problem:
+        raise AdaptkitError(
+            f"serving needs {problem.name}: pip install 'adaptkit[serve]'."
+        ) from None
+    from adaptkit.host.api import Host
+
+    settings = ServeSettings(
+        api_keys=tuple(_keys(given.api_keys_file, "ADAPTKIT_API_KEYS")),
+        admin_key=next(iter(_keys(given.admin_key_file, "ADAPTKIT_ADMIN_KEY")), None),
+        adapter_folders=tuple(map(Path, given.adapter_folders or [given.folder])),
+        max_client_batch_size=given.max_client_batch_size,
+        max_new_tokens=given.max_new_tokens,
+        deadline=given.deadline,
+    )
+    if given.host not in LOOPBACK and not settings.api_keys:
+        say(f"warning: whoever reaches {given.host} may ask: --api_keys_file names who may.")
+    socket = listen(given.host, given.port)
+    options = {"dtype": given.dtype, "quantize": given.quantize}
+    host = Host.from_store(
+        given.folder,
+        given.base,
+        slots=given.slots,
+        adapters=given.adapters,
+        max_rows=given.max_rows,
+        max_queue=given.max_queue,
+        **{name: value for name, value in options.items() if value is not None},
+    )
+    say(f"{len(host.names())} adapters over {Path(host.backbone.name).name}")
+    run_server(host, settings, socket, lambda address: say(f"{address}  page, /docs, /metrics"))
+
+
+def _keys(file: str | None, variable: str) -> list[str]:
+    """Keys from a file, a line each, or from an environment variable."""
+    if file is not None:
+        try:
+            lines = Path(file).read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as problem:
+            raise AdaptkitError(f"{file} cannot be read as keys: {problem}") from None
+        found = [line.strip() for line in lines if line.strip()]
+        if not found:
+            raise AdaptkitError(f"{file} holds no key.")
+        return found
+    return [key.strip() for key in os.environ.get(variable, "").split(",") if key.strip()]

@@ -1,0 +1,1 @@
+"""A folder of adapters as an HTTP service that other people's clients understand."""

@@ -1,0 +1,83 @@
+"""The service as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+import adaptkit
+from adaptkit.host.api import Host
+from adaptkit.serve.errors import add_error_handlers
+from adaptkit.serve.guard import Guard
+from adaptkit.serve.keys import Keys
+from adaptkit.serve.routes import (
+    answer,
+    chat,
+    completions,
+    decisions,
+    embeddings,
+    health,
+    labels,
+    models,
+    rerank,
+)
+from adaptkit.serve.service import Service
+from adaptkit.serve.settings import ServeSettings
+
+ROUTES = (health, models, answer, labels, decisions, embeddings, rerank, chat, completions)
+
+
+def make_app(host: Host, settings: ServeSettings | None = None) -> FastAPI:
+    """A service over a host, for any ASGI server, or to be mounted in an application.
+
+    The host is closed when the application ends.
+    """
+    settings = settings or ServeSettings()
+    service, keys = Service(host, settings), Keys(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.in_thread(host.close)
+
+    app = FastAPIOffline(
+        title="adaptkit",
+        version=adaptkit.__version__,
+        description="Many adapters over one frozen base; `model` names the adapter.",
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.service = service
+    add_error_handlers(app)
+    for module in ROUTES:
+        app.include_router(module.routes(service, keys))
+    _count_requests(app, service)
+    app.add_middleware(Guard, settings=settings)
+    return app
+
+
+def _count_requests(app: FastAPI, service: Service) -> None:
+    """Count requests by route and status; paths that are no route are one."""
+    requests, refused = service.metrics.requests, service.metrics.refused
+
+    class Counting:
+        def __init__(self, inner: Any):
+            self.inner = inner
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            async def counted(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    route = getattr(scope.get("route"), "path", "(none)")
+                    status = str(message["status"])
+                    requests.labels(route, status).inc()
+                    if message["status"] >= 400:
+                        refused.labels(status).inc()
+                await send(message)
+
+            await self.inner(scope, receive, counted if scope["type"] == "http" else send)
+
+    app.add_middleware(Counting)

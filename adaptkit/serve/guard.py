@@ -1,0 +1,83 @@
+"""What stands before every request: limits on its body, and an eye on its client."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from adaptkit.serve.errors import error_response
+from adaptkit.serve.settings import ServeSettings
+
+
+class Guard:
+    """ASGI middleware: reads the body of a request within its limits, and cancels the request when
+    its client goes away.
+    """
+
+    def __init__(self, app: Any, settings: ServeSettings):
+        self.app, self.settings = app, settings
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        try:
+            async with asyncio.timeout(self.settings.body_timeout):
+                body = await self._body(receive)
+        except TimeoutError:
+            seconds = self.settings.body_timeout
+            response = error_response(408, f"the request did not arrive within {seconds:g} s.")
+            response.headers["Connection"] = "close"
+            await response(scope, receive, send)
+            return
+        except _TooLargeError:
+            most = self.settings.max_body
+            response = error_response(413, f"a request has at most {most:,} bytes.")
+            response.headers["Connection"] = "close"
+            await response(scope, receive, send)
+            return
+        if body is not None:
+            await self._answer(scope, receive, send, body)
+
+    async def _body(self, receive: Any) -> bytes | None:
+        """The whole body; None if the client has gone."""
+        parts, size = [], 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self.settings.max_body:
+                raise _TooLargeError
+            if not message.get("more_body"):
+                return b"".join(parts)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any, body: bytes) -> None:
+        given, gone = False, asyncio.Event()
+
+        async def replay() -> dict[str, Any]:
+            nonlocal given
+            if not given:
+                given = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        answering = asyncio.ensure_future(self.app(scope, replay, send))
+        watching = asyncio.ensure_future(receive())  # there is nothing to come but the end
+        try:
+            await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                gone.set()
+                answering.cancel()
+            await asyncio.gather(answering, return_exceptions=True)
+            if not answering.cancelled() and (problem := answering.exception()):
+                raise problem
+        finally:
+            watching.cancel()
+            answering.cancel()
+
+
+class _TooLargeError(Exception):
+    """The body has more bytes than are allowed."""

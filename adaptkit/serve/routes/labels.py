@@ -1,0 +1,123 @@
+"""Probabilities of labels: `/predict` as TEI's clients ask it, and `/classify` as vLLM's do."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+
+from adaptkit.errors import quoted
+from adaptkit.host.answers import Answer, Labels, Score
+from adaptkit.host.describe import AdapterInfo
+from adaptkit.serve.errors import RequestError
+from adaptkit.serve.keys import Keys
+from adaptkit.serve.routes.answer import usage
+from adaptkit.serve.routes.embeddings import Texts
+from adaptkit.serve.service import Row, Service
+
+LABELLED = ("classify", "relate")
+
+
+class PredictRequest(BaseModel):
+    """inputs: a text, a pair as a list of two texts, or a list of such lists for several rows.
+
+    model: which adapter; by default the only one with labels or scores.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    inputs: str | list[str] | list[list[str]]
+    model: str | None = None
+    raw_scores: bool = False
+    truncate: bool = True
+
+
+class ClassifyRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    model: str
+    input: Texts
+    user: str | None = None
+
+
+def routes(service: Service, keys: Keys) -> APIRouter:
+    router = APIRouter(tags=["labels"], dependencies=[Depends(keys.user)])
+
+    @router.post("/predict")
+    async def predict(request: PredictRequest) -> JSONResponse:
+        """The labels of each row with their probabilities, the likeliest first."""
+        if request.raw_scores:
+            raise RequestError(400, "probabilities are given, no raw scores.", "raw_scores")
+        tasks = (*LABELLED, "score")
+        info = await service.find_for(request.model, tasks, "give labels or scores")
+        several = isinstance(request.inputs, list) and isinstance(request.inputs[:1], list)
+        several = several and bool(request.inputs) and isinstance(request.inputs[0], list)
+        given = request.inputs if several else [request.inputs]
+        rows = [_row(info, one) for one in given]
+        top_k = len(info.task.labels) if info.task and info.task_name in LABELLED else None
+        answers = await service.ask(rows, [info.name] * len(rows), top_k)
+        found = [_predictions(one) for one in answers]
+        return JSONResponse(found if several else found[0])
+
+    @router.post("/classify")
+    async def classify(request: ClassifyRequest) -> JSONResponse:
+        """The likeliest label of each text, and the probability of every label in their order."""
+        info = await service.find_for(request.model, LABELLED, "give labels")
+        rows = [request.input] if isinstance(request.input, str) else request.input
+        answers = await all_labels(service, info, rows)
+        data = []
+        for index, answer in enumerate(answers):
+            labels = info.task.labels if info.task is not None else []
+            shares = [answer.scores[label] for label in labels]
+            data.append(
+                {
+                    "index": index,
+                    "label": answer.labels[0],
+                    "probs": shares,
+                    "num_classes": len(shares),
+                }
+            )
+        found = {
+            "id": f"classify-{uuid.uuid4().hex}",
+            "object": "list",
+            "created": int(time.time()),
+            "model": request.model,
+            "data": data,
+            "usage": usage(sum(one.tokens for one in answers)),
+        }
+        return JSONResponse(found)
+
+    return router
+
+
+async def all_labels(service: Service, info: AdapterInfo, rows: list[Any]) -> list[Labels]:
+    """All labels of an adapter with their probabilities, the likeliest first, for each row."""
+    assert info.task is not None
+    labels = info.task.labels
+    answers = await service.ask(rows, [info.name] * len(rows), len(labels))
+    if not all(isinstance(one, Labels) and one.scores.keys() == {*labels} for one in answers):
+        raise RequestError(409, f"{quoted(info.name)} was replaced meanwhile; ask again.")
+    return [one for one in answers if isinstance(one, Labels)]
+
+
+def _row(info: AdapterInfo, given: Any) -> Row:
+    """A row of a text, or of a pair."""
+    texts = [given] if isinstance(given, str) else given
+    if len(texts) not in (1, 2):
+        raise RequestError(
+            400,
+            f"a row is a text or a pair; it got {len(texts)} texts. Several rows are a list of "
+            "lists: [['one'], ['two']].",
+            "inputs",
+        )
+    return texts[0] if len(texts) == 1 else {info.inputs[0]: texts[0], "text_pair": texts[1]}
+
+
+def _predictions(answer: Answer) -> list[dict[str, Any]]:
+    if isinstance(answer, Score):
+        return [{"label": "score", "score": answer.score}]
+    if not isinstance(answer, Labels):
+        raise RequestError(409, "the adapter was replaced meanwhile; ask again.")
+    return [{"label": label, "score": answer.scores[label]} for label in answer.labels]

@@ -1,0 +1,72 @@
+"""Run the service with uvicorn until a signal ends it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from fastapi import FastAPI
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.host.api import Host
+from adaptkit.serve.app import make_app
+from adaptkit.serve.settings import ServeSettings
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """A socket at an address; port 0 is any free one. Taken before the base is loaded.
+
+    Raises:
+        AdaptkitError: the address is taken, or is none of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][0]
+        found = socket.socket(family, socket.SOCK_STREAM)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind((address, port))
+    except (OSError, OverflowError) as problem:
+        raise AdaptkitError(f"nothing can listen at {address}:{port}: {problem}") from None
+    return found
+
+
+def make_server(app: FastAPI, settings: ServeSettings, ready: Callable[[], None]) -> uvicorn.Server:
+    """A server for the service. ready: called once requests are answered."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=int(settings.deadline) + 5,
+    )
+    return _Server(config, ready)
+
+
+def run_server(
+    host: Host, settings: ServeSettings, at: socket.socket, ready: Callable[[str], None]
+) -> None:
+    """Answer requests until SIGTERM or SIGINT; those that were accepted get their answers first.
+
+    Args:
+        at: a socket that is bound. ready: gets the address once requests are answered.
+    """
+    address, port = at.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    server = make_server(
+        make_app(host, settings), settings, lambda: ready(f"http://{shown}:{port}")
+    )
+    server.run([at])
+
+
+class _Server(uvicorn.Server):
+    """Says when it has started."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()

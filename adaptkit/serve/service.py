@@ -1,0 +1,208 @@
+"""What all routes share: find an adapter by its name, ask it within the limits, count."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+from adaptkit.errors import AdaptkitError, listed, quoted
+from adaptkit.host.answers import Answer, Piece
+from adaptkit.host.api import Host
+from adaptkit.host.batcher import HostBusyError
+from adaptkit.host.describe import AdapterInfo
+from adaptkit.host.manager import UnknownAdapterError
+from adaptkit.serve.errors import RequestError
+from adaptkit.serve.metrics import Metrics
+from adaptkit.serve.settings import ServeSettings
+
+Row = str | dict[str, Any]
+WRITERS = ("chat", "prefer", "translate", "summarize", "pretrain", None)
+
+
+class Service:
+    """A host behind HTTP."""
+
+    def __init__(self, host: Host, settings: ServeSettings):
+        self.host, self.settings = host, settings
+        self.metrics = Metrics(host)
+        self.base = Path(host.backbone.name).name  # no path of this machine is shown
+
+    @property
+    def writes(self) -> bool:
+        """The base writes texts."""
+        return self.host.backbone.writes
+
+    # Who is asked
+
+    async def find(self, model: str | None, field: str = "model") -> AdapterInfo | None:
+        """The adapter of a name; None is the base, which is asked for by its own name.
+
+        Raises:
+            RequestError: 404, with the closest names; 400 if it cannot be read.
+        """
+        if model is None:
+            raise RequestError(400, f"{field} is missing: it names the adapter.", field)
+        try:
+            if self.host.holds(model):
+                return self.host.describe(model)
+            return await self.in_thread(self.host.describe, model)
+        except UnknownAdapterError as problem:
+            if model == self.base:
+                return None
+            message = f"{problem} The base itself is {quoted(self.base)}."
+            raise RequestError(404, message, field) from None
+
+    async def find_for(
+        self, model: str | None, tasks: Sequence[str | None], what: str
+    ) -> AdapterInfo:
+        """The adapter of a name, for one of these tasks. None: the only one there is.
+
+        Raises:
+            RequestError: there is none of that name, or its task is another one.
+        """
+        if model is None:
+            fitting = [one for one in await self.adapters() if one.task_name in tasks]
+            if len(fitting) == 1:
+                return fitting[0]
+            known = listed(sorted(one.name for one in fitting)) or "none"
+            raise RequestError(
+                400, f"model names the adapter; those that {what}: {known}.", "model"
+            )
+        found = await self.find(model)
+        if found is None or found.task_name not in tasks:
+            named = f"adapter {quoted(model)} ({found.task_name})" if found else "the base"
+            others = [one.name for one in await self.adapters() if one.task_name in tasks]
+            raise RequestError(
+                400,
+                f"{named} does not {what}; those that do: {listed(sorted(others)) or 'none'}.",
+                "model",
+            )
+        return found
+
+    async def find_writer(self, model: str | None) -> AdapterInfo | None:
+        """The adapter of a name, for writing from prompts; None is the base.
+
+        Raises:
+            RequestError: there is none of that name, or it does not write.
+        """
+        found = await self.find(model)
+        if not self.writes:
+            raise RequestError(400, f"{quoted(self.base)} is an encoder: nothing here writes.")
+        if found is not None and found.task is not None and not found.task.generates:
+            await self.find_for(model, WRITERS, "write")
+        return found
+
+    async def adapters(self) -> list[AdapterInfo]:
+        """All adapters whose cards can be read."""
+        return await self.in_thread(self._adapters)
+
+    def _adapters(self) -> list[AdapterInfo]:
+        found = []
+        for name in self.host.names():
+            try:
+                found.append(self.host.describe(name))
+            except AdaptkitError:
+                continue  # refused, with its reason, on request
+        return found
+
+    @staticmethod
+    async def in_thread(work: Any, *given: Any) -> Any:
+        """What reads files, away from the event loop."""
+        return await asyncio.to_thread(work, *given)
+
+    # Asking
+
+    async def ask(
+        self, rows: Sequence[Row], names: Sequence[str | None], top_k: int | None = None
+    ) -> list[Answer]:
+        """One answer per row, in order; rows of all requests share batches.
+
+        Raises:
+            RequestError: there are too many rows, or they are too long.
+            HostBusyError: the queue is full.
+            AdaptkitError: a row cannot be read; its number is in the message.
+            TimeoutError: the deadline has passed.
+        """
+        self.check_count(len(rows))
+        for number, row in enumerate(rows):
+            self.check_length(row, f"input {number}")
+        self.metrics.batch.observe(len(rows))
+        async with asyncio.timeout(self.settings.deadline):
+            asked = [
+                asyncio.ensure_future(self._ask(row, name, top_k))
+                for row, name in zip(rows, names, strict=True)
+            ]
+            try:
+                return await asyncio.gather(*asked)
+            except HostBusyError:
+                raise
+            except AdaptkitError as problem:
+                number = next(i for i, one in enumerate(asked) if _failed(one))
+                raise RequestError(
+                    400 if not isinstance(problem, RequestError) else problem.status,
+                    f"input {number}: {problem}" if len(rows) > 1 else str(problem),
+                ) from None
+            finally:
+                for one in asked:
+                    one.cancel()
+
+    async def _ask(self, row: Row, name: str | None, top_k: int | None) -> Answer:
+        start = time.perf_counter()
+        answer = await self.host.submit(row, name, top_k=top_k)
+        self.metrics.answered(name or self.base, time.perf_counter() - start)
+        return answer
+
+    async def write(self, prompt: Any, name: str | None, **settings: Any) -> AsyncGenerator[Piece]:
+        """The pieces of a text, as they are written.
+
+        Raises:
+            RequestError: the prompt is too long, or too many tokens are asked for.
+            HostBusyError, AdaptkitError, TimeoutError: as of `ask`.
+        """
+        self.check_length(prompt, "the prompt")
+        most = self.settings.max_new_tokens
+        if settings["max_new_tokens"] > most:
+            raise RequestError(400, f"at most {most} tokens are written.", "max_tokens")
+        start = time.perf_counter()
+        async with (
+            asyncio.timeout(self.settings.deadline),
+            aclosing(self.host.submit_stream(prompt, name, **settings)) as pieces,
+        ):
+            async for piece in pieces:
+                yield piece
+        self.metrics.answered(name or self.base, time.perf_counter() - start)
+
+    # Limits
+
+    def check_count(self, rows: int) -> None:
+        """Refuse a request with too many rows, or none."""
+        most = self.settings.max_client_batch_size
+        if rows > most:
+            raise RequestError(413, f"a request has at most {most} inputs; it has {rows}.")
+        if not rows:
+            raise RequestError(400, "there is no input.")
+
+    def check_length(self, row: Any, name: str) -> None:
+        """Refuse a row whose texts are too long."""
+        size = characters(row)
+        if size > self.settings.max_text:
+            raise RequestError(
+                413, f"{name} has {size:,} characters; at most {self.settings.max_text:,} are read."
+            )
+
+
+def characters(value: Any) -> int:
+    """Of all texts in a value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(characters(one) for one in value.values())
+    return sum(map(characters, value)) if isinstance(value, (list, tuple)) else 0
+
+
+def _failed(one: asyncio.Future) -> bool:
+    return one.done() and not one.cancelled() and one.exception() is not None

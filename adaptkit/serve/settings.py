@@ -1,0 +1,53 @@
+"""Settings of a service: what one request may ask, and who may ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adaptkit.errors import AdaptkitError
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Limits and keys of a service.
+
+    Args:
+        api_keys: one of them must be given with each request, as `Authorization: Bearer KEY`;
+            none: anybody may ask.
+        admin_key: allows to load and unload adapters; None: nobody may.
+        adapter_folders: what an administrator may load lies below one of these.
+        max_client_batch_size: rows of a request.
+        max_body: bytes of a request. max_text: characters of all texts of a row.
+        max_new_tokens: tokens that a row may ask for.
+        deadline: seconds until a request is answered, or given up.
+        body_timeout: seconds in which the body of a request has to arrive.
+        log_texts: texts of requests may stand in the log.
+    """
+
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    admin_key: str | None = field(default=None, repr=False)
+    adapter_folders: tuple[Path, ...] = ()
+    max_client_batch_size: int = 256
+    max_body: int = 8_000_000
+    max_text: int = 200_000
+    max_new_tokens: int = 1024
+    deadline: float = 60.0
+    body_timeout: float = 10.0
+    log_texts: bool = False
+
+    def __post_init__(self) -> None:
+        counts = ("max_client_batch_size", "max_body", "max_text", "max_new_tokens")
+        for name in counts:
+            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
+                raise AdaptkitError(
+                    f"{name} is a whole number, 1 or more; it got {getattr(self, name)!r}."
+                )
+        for name in ("deadline", "body_timeout"):
+            if not 0 < getattr(self, name) <= 86_400:
+                raise AdaptkitError(f"{name} is in seconds, above 0 and at most a day.")
+        for key in (*self.api_keys, *([self.admin_key] if self.admin_key is not None else [])):
+            if not (key.isascii() and key.isprintable() and key.strip() == key and len(key) >= 8):
+                raise AdaptkitError(
+                    "a key has 8 printable ASCII characters or more, and no blanks around it."
+                )
