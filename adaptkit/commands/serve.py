@@ -6,8 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
+from adaptkit.adapters.store import Store
 from adaptkit.commands.answer_arguments import positive
 from adaptkit.errors import AdaptkitError
+from adaptkit.serve.settings import ServeSettings
+from adaptkit.serve.sockets import listen
 from adaptkit.utils.terminal import say
 
 HELP = "serve a folder of adapters over HTTP"
@@ -52,15 +55,6 @@ def run(given: argparse.Namespace) -> None:
     Raises:
         AdaptkitError: there are no adapters, a key is too short, or the address is taken.
     """
-    try:
-        from adaptkit.serve.server import listen, run_server
-        from adaptkit.serve.settings import ServeSettings
-    except ImportError as problem:
-        raise AdaptkitError(
-            f"serving needs {problem.name}: pip install 'adaptkit[serve]'."
-        ) from None
-    from adaptkit.host.api import Host
-
     settings = ServeSettings(
         api_keys=tuple(_keys(given.api_keys_file, "ADAPTKIT_API_KEYS")),
         admin_key=next(iter(_keys(given.admin_key_file, "ADAPTKIT_ADMIN_KEY")), None),
@@ -71,7 +65,16 @@ def run(given: argparse.Namespace) -> None:
     )
     if given.host not in LOOPBACK and not settings.api_keys:
         say(f"warning: whoever reaches {given.host} may ask: --api_keys_file names who may.")
+    Store(given.folder, given.adapters)
     socket = listen(given.host, given.port)
+    try:
+        from adaptkit.serve.server import run_server
+    except ImportError as problem:
+        raise AdaptkitError(
+            f"serving needs {problem.name}: pip install 'adaptkit[serve]'."
+        ) from None
+    from adaptkit.host.api import Host
+
     options = {"dtype": given.dtype, "quantize": given.quantize}
     host = Host.from_store(
         given.folder,

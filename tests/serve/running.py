@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from adaptkit import Host
 from adaptkit.serve.app import make_app
-from adaptkit.serve.server import listen, make_server
+from adaptkit.serve.server import make_server
 from adaptkit.serve.settings import ServeSettings
+from adaptkit.serve.sockets import listen
 
 
 @dataclass
@@ -52,7 +53,9 @@ class Running:
         request = urllib.request.Request(self.url + path, body, headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as reply:
-                return Reply(reply.status, dict(reply.headers), reply.read().decode(errors="replace"))
+                return Reply(
+                    reply.status, dict(reply.headers), reply.read().decode(errors="replace")
+                )
         except urllib.error.HTTPError as problem:
             return Reply(problem.code, dict(problem.headers), problem.read().decode())
 

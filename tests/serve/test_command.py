@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.processes import run
 from tests.serve.running import Running
 from tests.serve.stores import TEXTS
 
@@ -71,8 +72,5 @@ def test_the_command_serves_and_stops_without_losing_a_request(writers_store, tm
 )
 def test_what_cannot_be_served_is_said_at_once(readers_store, words, problem):
     words = [word.format(store=readers_store) for word in words]
-    done = subprocess.run(
-        [sys.executable, "-m", "adaptkit", "serve", *words], capture_output=True, text=True
-    )
-    assert (done.returncode, problem in done.stderr) == (2, True), done.stderr
-    assert "Traceback" not in done.stderr
+    done = run("-m", "adaptkit", "serve", *words, code=2)
+    assert problem in done.stderr
