@@ -20,15 +20,29 @@ from adaptkit.serve.routes import (
     completions,
     decisions,
     embeddings,
+    explain,
     health,
     labels,
     models,
+    page,
     rerank,
 )
 from adaptkit.serve.service import Service
 from adaptkit.serve.settings import ServeSettings
 
-ROUTES = (health, models, answer, labels, decisions, embeddings, rerank, chat, completions)
+ROUTES = (
+    health,
+    models,
+    answer,
+    labels,
+    explain,
+    decisions,
+    embeddings,
+    rerank,
+    chat,
+    completions,
+    page,
+)
 
 
 def make_app(host: Host, settings: ServeSettings | None = None) -> FastAPI:

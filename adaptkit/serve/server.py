@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable
 
 import uvicorn
@@ -11,6 +12,10 @@ from fastapi import FastAPI
 from adaptkit.host.api import Host
 from adaptkit.serve.app import make_app
 from adaptkit.serve.settings import ServeSettings
+
+# Seconds that a thread keeps the interpreter while another waits for it. The network is run in
+# hundreds of short steps; at Python's 0.005 each may wait that long for the thread that reads HTTP.
+SWITCH = 0.0002
 
 
 def make_server(app: FastAPI, settings: ServeSettings, ready: Callable[[], None]) -> uvicorn.Server:
@@ -34,6 +39,7 @@ def run_server(
     Args:
         at: a socket that is bound. ready: gets the address once requests are answered.
     """
+    sys.setswitchinterval(SWITCH)
     address, port = at.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     server = make_server(

@@ -1,0 +1,84 @@
+"""`/v1/explain`: which words the answer of a classifier rests on, by leaving each one out."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+
+from adaptkit.errors import quoted, unknown
+from adaptkit.serve.errors import RequestError
+from adaptkit.serve.keys import Keys
+from adaptkit.serve.routes.labels import all_labels
+from adaptkit.serve.service import Service
+
+# A word, or one sign of a script that has no blanks between words.
+WORD = re.compile(
+    r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+"
+)
+SMALLEST = 1e-6  # of a probability; answers are rounded to it
+
+
+class ExplainRequest(BaseModel):
+    """label: the one to explain; by default the answer."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: str
+    input: str
+    label: str | None = None
+
+
+def routes(service: Service, keys: Keys) -> APIRouter:
+    router = APIRouter(tags=["labels"], dependencies=[Depends(keys.user)])
+
+    @router.post("/v1/explain")
+    async def explain(request: ExplainRequest) -> JSONResponse:
+        """The words of a text with what each adds to the logit of a label.
+
+        By occlusion (Zeiler and Fergus 2014, arXiv:1311.2901), where a word is left out instead of
+        covered: it needs nothing but answers.
+        """
+        info = await service.find_for(request.model, ("classify",), "give labels")
+        assert info.task is not None
+        if info.inputs != ["text"]:
+            raise RequestError(400, f"{quoted(info.name)} reads {' and '.join(info.inputs)}.")
+        words = [match.span() for match in WORD.finditer(request.input)]
+        most = service.settings.max_client_batch_size - 1
+        if len(words) > most:
+            raise RequestError(413, f"the text has {len(words)} words; at most {most}.", "input")
+        texts = [request.input[:start] + request.input[end:] for start, end in words]
+        kept = [i for i, text in enumerate(texts) if text.strip()]
+        whole, *without = await all_labels(
+            service, info, [request.input, *(texts[i] for i in kept)]
+        )
+        label = request.label if request.label is not None else whole.labels[0]
+        if label not in whole.scores:
+            raise RequestError(400, str(unknown("label", label, list(whole.scores))), "label")
+        shares = [0.0] * len(words)
+        for i, answer in zip(kept, without, strict=True):
+            shares[i] = _logit(whole.scores[label]) - _logit(answer.scores[label])
+        return JSONResponse(
+            {
+                "model": info.name,
+                "label": label,
+                "score": whole.scores[label],
+                "text": request.input,
+                "words": [_word(request.input, *pair) for pair in zip(words, shares, strict=True)],
+            }
+        )
+
+    return router
+
+
+def _word(text: str, span: tuple[int, int], share: float) -> dict[str, Any]:
+    start, end = span
+    return {"text": text[start:end], "start": start, "end": end, "share": round(share, 6)}
+
+
+def _logit(share: float) -> float:
+    share = min(max(share, SMALLEST), 1 - SMALLEST)
+    return math.log(share / (1 - share))
