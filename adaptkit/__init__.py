@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from adaptkit.errors import AdaptkitError as AdaptkitError
     from adaptkit.host.api import Host as Host
     from adaptkit.host.batcher import HostBusyError as HostBusyError
+    from adaptkit.host.describe import AdapterInfo as AdapterInfo
     from adaptkit.host.manager import UnknownAdapterError as UnknownAdapterError
     from adaptkit.inference.compare import Comparison as Comparison
     from adaptkit.inference.compare import compare as compare
@@ -89,6 +90,7 @@ _HOME = {
     "AdaptkitError": "adaptkit.errors",
     "Host": "adaptkit.host.api",
     "HostBusyError": "adaptkit.host.batcher",
+    "AdapterInfo": "adaptkit.host.describe",
     "UnknownAdapterError": "adaptkit.host.manager",
     "Comparison": "adaptkit.inference.compare",
     "compare": "adaptkit.inference.compare",

@@ -220,9 +220,9 @@ def text(tokens: int) -> str:
 
 def make_store(folder: Path, count: int) -> None:
     """A store of so many adapters; beyond the first ones they are links to their files."""
-    from adaptkit import TaskCard, adapt, load_base, save_adapter
-
     import torch
+
+    from adaptkit import TaskCard, adapt, load_base, save_adapter
 
     for i in range(min(count, FILES)):
         model = adapt(load_base(BASE, task="classify", labels=list("abcd")), "lora[r=8]")
@@ -259,9 +259,7 @@ def throughput(folder: Path, given: argparse.Namespace) -> None:
         subprocess.run(
             [sys.executable, "-m", "adaptkit", *words], check=True, stdout=subprocess.DEVNULL
         )
-    print(
-        "| server | tokens | adapters | rows a request | rows/s | of Host | p50 ms | p95 | p95/p50 |"
-    )
+    print("| server | tokens | adapters | rows/request | rows/s | of Host | p50 ms | p95 | ratio |")
     print("|---|---|---|---|---|---|---|---|---|")
     for tokens in given.tokens:
         for count in (1, 32):
