@@ -53,7 +53,7 @@ class HeadStart:
 
 def linear_head(model: Any) -> nn.Linear | None:
     """The linear map that is all that is new in a task model; None if the head is anything else."""
-    new = _new_parts(model)
+    new = new_parts(model)
     maps = [module for part in new for module in part.modules() if isinstance(module, nn.Linear)]
     numbers = sum(parameter.numel() for part in new for parameter in part.parameters())
     if len(maps) != 1 or sum(parameter.numel() for parameter in maps[0].parameters()) != numbers:
@@ -61,7 +61,7 @@ def linear_head(model: Any) -> nn.Linear | None:
     return maps[0]
 
 
-def _new_parts(model: Any) -> list[nn.Module]:
+def new_parts(model: Any) -> list[nn.Module]:
     """The modules of the new head; of a model with an adapter the copies that train."""
     found = [model.get_submodule(path) for path in model.adaptkit_base.head]
     return [
@@ -142,7 +142,7 @@ def start_from_prior(model: Any, task: Task, encoded: Dataset) -> bool:
     Returns:
         False if the head does not end in a linear map with a bias to the labels.
     """
-    new = _new_parts(model)
+    new = new_parts(model)
     maps = [module for part in new for module in part.modules() if isinstance(module, nn.Linear)]
     last = maps[-1] if maps else None
     if last is None or last.bias is None or last.out_features != (len(task.labels) or 1):

@@ -40,10 +40,14 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Label(Record):
-    """classify, relate: the label and its probability."""
+    """classify, relate: the label and its probability.
+
+    likeliest: of an answer that is withheld, whose label is then "none of these".
+    """
 
     label: str
     score: float
+    likeliest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -147,5 +151,6 @@ _KINDS = {
 
 def typed(task: Task, answer: dict[str, Any], tokens: int) -> Answer:
     """A task's answer as a record."""
+    answer = task.hand_over(answer)
     kind: Any = _KINDS.get(task.name) or (Label if "label" in answer else Labels)
     return kind(**answer, tokens=tokens)

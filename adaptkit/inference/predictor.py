@@ -109,7 +109,8 @@ class Predictor:
             if not isinstance(task, Classify):
                 raise AdaptkitError(f"top_k is for tasks with labels; this one is {task.name}.")
             task = dataclasses.replace(task, top_k=top_k)
-        return self._answers(task, task.read(table, labelled=False), batch_size)
+        answers = self._answers(task, task.read(table, labelled=False), batch_size)
+        return [task.hand_over(answer) for answer in answers]
 
     def _answers(
         self, task: Task, rows: Table, batch_size: int, labelled: bool = False

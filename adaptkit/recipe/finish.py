@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from adaptkit.adapters.full import FULL, MODEL, save_full
 from adaptkit.adapters.model_card import shown_metrics, training_settings, write_model_card
 from adaptkit.adapters.save_load import save_adapter
 from adaptkit.data.tables import Table
+from adaptkit.heads.calibrate import calibrate
 from adaptkit.inference.confusions import confusions
 from adaptkit.inference.predict import predict
 from adaptkit.inference.training_file import kept_reading
@@ -37,9 +39,12 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     """
     if not is_main():
         return {}
-    loaded, folder = fitted.loaded, fitted.loaded.prepared.output_dir
     metrics: dict[str, Any] = dict(fitted.output.metrics)
     stop = fitted.output.stopped
+    if not stop:
+        fitted, found = _calibrated(fitted)
+        metrics |= {f"eval_{name}": value for name, value in found.items()}
+    loaded, folder = fitted.loaded, fitted.loaded.prepared.output_dir
     evaluated = [split for split in SHORT if split in loaded.encoded.splits and not stop]
     shown = evaluated[-1] if evaluated else "train"
     answers: Answers = []
@@ -66,6 +71,19 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     for warning in (*warnings, *_untrained(loaded)):
         log_main(f"warning: {warning}")
     return metrics
+
+
+def _calibrated(fitted: Fitted) -> tuple[Fitted, dict[str, float]]:
+    """The model with calibrated probabilities, by its validation rows, and what was found."""
+    loaded = fitted.loaded
+    split = loaded.encoded.splits.get("validation")
+    if split is None:
+        return fitted, {}
+    batch_size = loaded.prepared.training.per_device_eval_batch_size
+    task, found = calibrate(
+        loaded.model, loaded.prepared.task, split, loaded.encoded.tokenizer, batch_size
+    )
+    return dataclasses.replace(fitted, loaded=loaded.with_task(task)), found
 
 
 def _beside_the_probe(fitted: Fitted) -> list[str]:

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 # What a run writes beside its adapter, of which another task or split may write only some.
 REPORTS = (
     *("predictions_train.tsv", "predictions_validation.tsv", "predictions_test.tsv"),
-    *("per_label.tsv", "confusions.tsv", "confusion.png", "curves.png"),
+    *("per_label.tsv", "confusions.tsv", "confusion.png", "reliability.png", "curves.png"),
 )
 
 

@@ -95,6 +95,13 @@ class Loaded:
             self, encoded=dataclasses.replace(self.encoded, prepared=prepared)
         )
 
+    def with_task(self, task: Task) -> Loaded:
+        """The same with another version of the task."""
+        prepared = dataclasses.replace(self.prepared, task=task)
+        return dataclasses.replace(
+            self, encoded=dataclasses.replace(self.encoded, prepared=prepared)
+        )
+
     def options(self, stop_dead_run: bool = False) -> TrainerOptions:
         """The options that Trainer has no flag for, from the recipe's flags."""
         arguments = self.prepared.arguments

@@ -254,6 +254,10 @@ class Task:
         """Generate one answer per row, for tasks that generate."""
         raise NotImplementedError
 
+    def hand_over(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """An answer as it is given to people; what is too uncertain may be withheld."""
+        return answer
+
     def score(self, answers: list[dict[str, Any]], table: Table) -> dict[str, float]:
         """The metrics of answers against the references in the rows."""
         return self.row_scores(answers, table)()

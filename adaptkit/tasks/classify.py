@@ -21,9 +21,9 @@ from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.labels.checks import label_findings, labels_of, majority
+from adaptkit.tasks.labels.probable import ProbableLabels
 from adaptkit.tasks.labels.read import all_labels, read_labels, with_label_columns
 from adaptkit.tasks.registry import register_task
-from adaptkit.tasks.sequence import SequenceTask
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @register_task
 @dataclass(frozen=True)
-class Classify(SequenceTask):
+class Classify(ProbableLabels):
     """One of n labels for a text or a text pair; with `multi_label` any number of labels.
 
     label_delimiter: separates several labels in one field.
@@ -181,11 +181,7 @@ class Classify(SequenceTask):
         )
 
     def decode(self, outputs: np.ndarray, encoded, table: Table) -> list[dict[str, Any]]:
-        if self.multi_label:
-            shares = 1 / (1 + np.exp(-outputs))
-        else:
-            shifted = np.exp(outputs - outputs.max(-1, keepdims=True))
-            shares = shifted / shifted.sum(-1, keepdims=True)
+        shares = self.shares(outputs)
         if self.top_k is not None:
             return [self._highest(row, self.top_k) for row in shares]
         if self.multi_label:
@@ -203,10 +199,11 @@ class Classify(SequenceTask):
         return {"labels": labels, "scores": dict(zip(labels, scores, strict=True))}
 
     def _chosen(self, shares: np.ndarray) -> dict[str, Any]:
+        thresholds = self.thresholds or [self.threshold] * len(self.labels)
         chosen = [
             label
-            for label, share in zip(self.labels, shares, strict=True)
-            if share >= self.threshold
+            for label, share, least in zip(self.labels, shares, thresholds, strict=True)
+            if share >= least
         ]
         return {
             "labels": chosen,
@@ -282,12 +279,10 @@ class Classify(SequenceTask):
         if self.multi_label:
             return []
         predictions, references = self._numbers(answers, table)
+        counts = confusion(references, predictions, len(self.labels))
         return [
-            draw_confusion(
-                folder / "confusion.png",
-                confusion(references, predictions, len(self.labels)),
-                self.labels,
-            )
+            draw_confusion(folder / "confusion.png", counts, self.labels),
+            self.draw_reliability(folder, answers, table),
         ]
 
     def findings(self, splits: Splits):

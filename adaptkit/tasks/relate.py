@@ -36,7 +36,14 @@ class Relate(Classify):
     name = "relate"
     parts = {"text": "text", "head": "head", "tail": "tail", "label": "label"}
     embedded = {"label": "relation"}
-    not_flags = ("multi_label", "label_delimiter", "threshold", "label_names", "label_columns")
+    not_flags = (
+        "multi_label",
+        "label_delimiter",
+        "threshold",
+        "threshold_per_label",
+        "label_names",
+        "label_columns",
+    )
     column_helps = {
         "head": "column of the first entity: a span or its text (default: head)",
         "tail": "column of the second entity (default: tail)",

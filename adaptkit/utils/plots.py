@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,30 @@ def draw_confusion(path: Path, matrix: np.ndarray, labels: list[str]) -> bool:
                     column, row, str(count), ha="center", va="center", color=color, fontsize=9
                 )
     axes.set(xlabel="predicted", ylabel="gold")
+    with new_file(path) as new:
+        figure.savefig(new, format="png", dpi=120)
+    plot.close(figure)
+    return True
+
+
+def draw_reliability(path: Path, bins: list[Any]) -> bool:
+    """`reliability.png`: the share of right answers by confidence, with the number of answers.
+
+    bins: of `adaptkit.metrics.calibration.reliability`. Returns False without matplotlib.
+    """
+    plot = _pyplot()
+    if plot is None:
+        return False
+    figure, (axes, counts) = plot.subplots(
+        2, 1, figsize=(4.2, 5), height_ratios=(3, 1), sharex=True, layout="constrained"
+    )
+    confidences = [one.confidence for one in bins]
+    axes.plot([0, 1], [0, 1], color="gray", linestyle="--", label="calibrated")
+    axes.plot(confidences, [one.accuracy for one in bins], marker="o", label="answers")
+    axes.set(ylabel="right answers", xlim=(0, 1), ylim=(0, 1))
+    axes.legend()
+    counts.bar(confidences, [one.count for one in bins], width=0.03)
+    counts.set(xlabel="confidence", ylabel="answers")
     with new_file(path) as new:
         figure.savefig(new, format="png", dpi=120)
     plot.close(figure)
