@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the probability from which a label is given, for several labels a text",
     )
     parser.add_argument(
+        "--abstain_below",
+        type=float,
+        help="answer 'none of these' where the likeliest label has a lower probability",
+    )
+    parser.add_argument(
         "--with_input", action="store_true", help="put each row's number and fields into its answer"
     )
 
@@ -61,7 +66,12 @@ def run(given: argparse.Namespace) -> None:
         column = predictor.task.column(first) or first
         table = Table([{column: text} for text in texts], "text")
     answers = predictor.answer(
-        table, given.columns, given.batch_size, top_k=given.top_k, threshold=given.threshold
+        table,
+        given.columns,
+        given.batch_size,
+        top_k=given.top_k,
+        threshold=given.threshold,
+        abstain_below=given.abstain_below,
     )
     for index, (row, answer) in enumerate(zip(table.rows, answers, strict=True)):
         shown: dict[str, Any] = {"row": index, "input": row} if given.with_input else {}

@@ -85,6 +85,7 @@ class Predictor:
         *,
         top_k: int | None = None,
         threshold: float | None = None,
+        abstain_below: float | None = None,
     ) -> list[dict[str, Any]]:
         """One answer per row, in order; for classification `{"label": ..., "score": ...}`.
 
@@ -92,6 +93,7 @@ class Predictor:
             columns: what a row has -> the column where it is; by default as in training.
             top_k: answer with the `labels` of the K highest probabilities and their `scores`.
             threshold: of a task with several labels a text: give labels from this probability on.
+            abstain_below: answer "none of these" where the likeliest label is less probable.
 
         Raises:
             AdaptkitError: a column is missing, or a row cannot be read; by file and line. Or the
@@ -104,7 +106,13 @@ class Predictor:
                     f"threshold is for tasks with several labels a text, from 0 to 1; it got "
                     f"{threshold:g} for {task.name}."
                 )
-            task = dataclasses.replace(cast(Classify, task), threshold=threshold)
+            task = dataclasses.replace(cast(Classify, task), threshold=threshold, thresholds=None)
+        if abstain_below is not None:
+            if not isinstance(task, Classify):
+                raise AdaptkitError(
+                    f"abstain_below is for tasks with labels; this one is {task.name}."
+                )
+            task = dataclasses.replace(task, abstain_below=abstain_below)
         if top_k is not None:
             if not isinstance(task, Classify):
                 raise AdaptkitError(f"top_k is for tasks with labels; this one is {task.name}.")
