@@ -23,8 +23,10 @@ class Store:
     def __init__(self, folder: str | Path, allowed: Sequence[str] | None = None):
         self.folder = Path(folder)
         self.allowed: frozenset[str] | None = None
+        if self.folder.is_file():
+            raise AdaptkitError(f"{folder} is a file, and no folder of adapters.")
         if not self.folder.is_dir():
-            raise AdaptkitError(f"there is no store {folder}.{nearest_beside(self.folder)}")
+            raise AdaptkitError(f"there is no folder {folder}.{nearest_beside(self.folder)}")
         if isinstance(allowed, str):
             raise AdaptkitError(f"allowed adapters are a list of names; it got {allowed!r}.")
         if allowed is not None:
@@ -86,7 +88,7 @@ class Store:
         named = f"adapters of {len(bases)} bases ({', '.join(bases)})"
         raise AdaptkitError(
             f"{self.folder} holds {named if bases else 'no adapter that names its base'}; say "
-            "which: Host.from_store(folder, base=...)."
+            "which with base= (--base), or which adapters with adapters= (--adapters)."
         )
 
     def bytes(self, name: str) -> int:

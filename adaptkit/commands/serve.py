@@ -6,17 +6,27 @@ import argparse
 import os
 from pathlib import Path
 
+from adaptkit.adapters.card import CONFIG
 from adaptkit.adapters.store import Store
 from adaptkit.commands.answer_arguments import positive
 from adaptkit.errors import AdaptkitError
 from adaptkit.serve.settings import ServeSettings
 from adaptkit.serve.sockets import listen
+from adaptkit.utils.atomic_files import exists_in
 from adaptkit.utils.terminal import say
 
 HELP = "serve a folder of adapters over HTTP"
 DESCRIPTION = f"""{HELP}: OpenAI's, TEI's and vLLM's routes, an interactive /docs, /metrics.
 `model` in a request names the adapter. Keys come from files or the environment
 (ADAPTKIT_API_KEYS, separated by commas; ADAPTKIT_ADMIN_KEY), never from the command line."""
+COUNTS = (
+    ("slots", 32, "adapters in memory at once"),
+    ("max_rows", 32, "rows of a batch"),
+    ("max_queue", 1024, "rows that may wait"),
+    ("max_client_batch_size", 256, "rows of a request"),
+    ("max_new_tokens", 1024, "tokens that are written for a row"),
+)
+DTYPES = ("float32", "bfloat16", "float16")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -26,17 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapters", nargs="+", help="serve these only (default: all)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port (%(default)s); 0: a free one")
-    parser.add_argument("--slots", type=positive, default=32, help="adapters in memory at once")
-    parser.add_argument("--dtype", help="the base's numbers: float32, bfloat16, float16")
+    for name, default, text in COUNTS:
+        words = f"{text} (%(default)s)"
+        parser.add_argument(f"--{name}", type=positive, default=default, help=words)
+    parser.add_argument("--dtype", choices=DTYPES, help="the base's numbers (default: as stored)")
     parser.add_argument("--quantize", help="int8 or nf4: a smaller base")
-    parser.add_argument("--max_rows", type=positive, default=32, help="rows of a batch")
-    parser.add_argument("--max_queue", type=positive, default=1024, help="rows that may wait")
-    parser.add_argument(
-        "--max_client_batch_size", type=positive, default=256, help="rows of a request"
-    )
-    parser.add_argument(
-        "--max_new_tokens", type=positive, default=1024, help="tokens that are written for a row"
-    )
     parser.add_argument(
         "--deadline", type=float, default=60.0, help="seconds for a request (%(default)s)"
     )
@@ -55,6 +59,7 @@ def run(given: argparse.Namespace) -> None:
     Raises:
         AdaptkitError: there are no adapters, a key is too short, or the address is taken.
     """
+    _check_folder(given)
     settings = ServeSettings(
         api_keys=tuple(_keys(given.api_keys_file, "ADAPTKIT_API_KEYS")),
         admin_key=next(iter(_keys(given.admin_key_file, "ADAPTKIT_ADMIN_KEY")), None),
@@ -63,10 +68,9 @@ def run(given: argparse.Namespace) -> None:
         max_new_tokens=given.max_new_tokens,
         deadline=given.deadline,
     )
+    socket = listen(given.host, given.port)
     if given.host not in LOOPBACK and not settings.api_keys:
         say(f"warning: whoever reaches {given.host} may ask: --api_keys_file names who may.")
-    Store(given.folder, given.adapters)
-    socket = listen(given.host, given.port)
     try:
         from adaptkit.serve.server import run_server
     except ImportError as problem:
@@ -85,8 +89,27 @@ def run(given: argparse.Namespace) -> None:
         max_queue=given.max_queue,
         **{name: value for name, value in options.items() if value is not None},
     )
-    say(f"{len(host.names())} adapters over {Path(host.backbone.name).name}")
-    run_server(host, settings, socket, lambda address: say(f"{address}  page, /docs, /metrics"))
+    count = len(host.names())
+    say(f"{count} adapter{'s' * (count != 1)} over {Path(host.backbone.name).name}")
+    run_server(host, settings, socket, lambda url: say(f"{url} (a page to try them; {url}/docs)"))
+
+
+def _check_folder(given: argparse.Namespace) -> None:
+    """Refuse what is no folder of adapters before anything is loaded."""
+    folder = Path(given.folder)
+    if exists_in(folder, CONFIG):
+        raise AdaptkitError(
+            f"{folder} is one adapter; a folder of adapters is served: adaptkit serve "
+            f"{folder.absolute().parent} --adapters {folder.absolute().name}"
+        )
+    store = Store(folder, given.adapters)
+    if not store.names():
+        raise AdaptkitError(f"{folder} holds no adapter: each has a folder of its own in it.")
+    if given.base is None:
+        store.base()
+    for allowed in given.adapter_folders or ():
+        if not Path(allowed).is_dir():
+            raise AdaptkitError(f"--adapter_folders: there is no folder {allowed}.")
 
 
 def _keys(file: str | None, variable: str) -> list[str]:

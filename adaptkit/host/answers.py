@@ -13,14 +13,15 @@ from adaptkit.tasks.base import Task
 
 @dataclass(frozen=True)
 class Record:
-    """Base class of all answers. tokens: how many the base has read for it."""
+    """Base class of all answers. tokens, new_tokens: how many the base has read and written."""
 
     tokens: int = field(default=0, kw_only=True, repr=False, compare=False)
+    new_tokens: int = field(default=0, kw_only=True, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON values, with the keys that `adaptkit predict` prints."""
         found = dataclasses.asdict(self)
-        del found["tokens"]
+        del found["tokens"], found["new_tokens"]
         return {key: _plain(value) for key, value in found.items() if value is not None}
 
 

@@ -11,7 +11,7 @@ from fastapi_offline import FastAPIOffline
 
 import adaptkit
 from adaptkit.host.api import Host
-from adaptkit.serve.errors import add_error_handlers
+from adaptkit.serve.errors import add_error_handlers, document_errors
 from adaptkit.serve.guard import Guard
 from adaptkit.serve.keys import Keys
 from adaptkit.serve.routes import (
@@ -69,6 +69,7 @@ def make_app(host: Host, settings: ServeSettings | None = None) -> FastAPI:
     add_error_handlers(app)
     for module in ROUTES:
         app.include_router(module.routes(service, keys))
+    document_errors(app)
     _count_requests(app, service)
     app.add_middleware(Guard, settings=settings)
     return app

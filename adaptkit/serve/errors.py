@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from adaptkit.errors import AdaptkitError, listed, quoted
@@ -15,6 +17,7 @@ from adaptkit.host.batcher import HostBusyError
 from adaptkit.host.manager import UnknownAdapterError
 
 RETRY_AFTER = "1"  # seconds
+BRANCH = re.compile(r"\W|^(str|int|bool|float|[A-Z]\w+)$")  # what pydantic names a kind of value by
 TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -91,18 +94,53 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def _first(problem: RequestValidationError) -> tuple[str, str | None]:
-    """What is wrong with a body, and in which field."""
-    found = problem.errors()
-    fields = [
-        ".".join(str(part) for part in error["loc"] if part != "body") or None for error in found
-    ]
-    said = listed(
-        dict.fromkeys(
-            f"{field}: {error['msg']} (it got {quoted(error.get('input'))})"
-            if field
-            else error["msg"]
-            for field, error in zip(fields, found, strict=True)
-        ),
-        4,
-    )
-    return said, fields[0]
+    """What is wrong with a body, field by field, and the first such field."""
+    said: dict[str, str] = {}
+    for error in problem.errors():
+        fields = [str(part) for part in error["loc"] if part not in ("body", "query", "path")]
+        if error["type"] == "json_invalid":
+            return f"the body is no JSON: {error['ctx']['error']} at character {fields[0]}.", None
+        if not fields and isinstance(error.get("input"), (str, bytes)):
+            return "the body is read as JSON with the header Content-Type: application/json.", None
+        field = fields[0] if fields else "the body"
+        place = ".".join(part for part in fields if not BRANCH.search(part)) or field
+        got = "" if error["type"] == "missing" else f" (it got {quoted(error.get('input'))})"
+        said.setdefault(field, f"{place}: {error['msg']}{got}")
+    return listed(said.values(), 4), next(iter(said))
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str
+    param: str | None
+    code: int
+
+
+class ErrorBody(BaseModel):
+    """What every error looks like."""
+
+    error: ErrorDetail
+
+
+def document_errors(app: FastAPI) -> None:
+    """Name the form of errors in the schema, instead of FastAPI's own."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = plain()
+            parts = schema.setdefault("components", {}).setdefault("schemas", {})
+            for name in ("HTTPValidationError", "ValidationError"):
+                parts.pop(name, None)
+            where = "#/components/schemas/{model}"
+            body = ErrorBody.model_json_schema(ref_template=where)
+            parts |= {"ErrorDetail": body.pop("$defs")["ErrorDetail"], "ErrorBody": body}
+            content = {"application/json": {"schema": {"$ref": where.format(model="ErrorBody")}}}
+            for path in schema["paths"].values():
+                for operation in path.values():
+                    operation["responses"].pop("422", None)
+                    operation["responses"]["4XX"] = {"description": "Refused", "content": content}
+        assert app.openapi_schema is not None
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from adaptkit.host.manager import UnknownAdapterError
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.metrics import Metrics
 from adaptkit.serve.settings import ServeSettings
+from adaptkit.tasks.classify import Classify
 
 Row = str | dict[str, Any]
-WRITERS = ("chat", "prefer", "translate", "summarize", "pretrain", None)
 
 
 class Service:
@@ -29,7 +29,13 @@ class Service:
     def __init__(self, host: Host, settings: ServeSettings):
         self.host, self.settings = host, settings
         self.metrics = Metrics(host)
+        self.created = int(time.time())
         self.base = Path(host.backbone.name).name  # no path of this machine is shown
+        if self.base in host.names():
+            raise AdaptkitError(
+                f"an adapter and the base are both named {quoted(self.base)}: rename the adapter's "
+                "folder."
+            )
 
     @property
     def writes(self) -> bool:
@@ -46,42 +52,42 @@ class Service:
         """
         if model is None:
             raise RequestError(400, f"{field} is missing: it names the adapter.", field)
+        if model in (self.base, self.host.backbone.name):
+            return None
         try:
             if self.host.holds(model):
                 return self.host.describe(model)
             return await self.in_thread(self.host.describe, model)
         except UnknownAdapterError as problem:
-            if model == self.base:
-                return None
             message = f"{problem} The base itself is {quoted(self.base)}."
             raise RequestError(404, message, field) from None
 
     async def find_for(
-        self, model: str | None, tasks: Sequence[str | None], what: str
+        self, model: str | None, fits: Callable[[AdapterInfo], bool], what: str
     ) -> AdapterInfo:
-        """The adapter of a name, for one of these tasks. None: the only one there is.
+        """The adapter of a name, if it fits a route. None: the only one that fits.
 
         Raises:
-            RequestError: there is none of that name, or its task is another one.
+            RequestError: there is none of that name, or it does something else.
         """
-        if model is None:
-            fitting = [one for one in await self.adapters() if one.task_name in tasks]
-            if len(fitting) == 1:
-                return fitting[0]
-            known = listed(sorted(one.name for one in fitting)) or "none"
-            raise RequestError(
-                400, f"model names the adapter; those that {what}: {known}.", "model"
-            )
-        found = await self.find(model)
-        if found is None or found.task_name not in tasks:
+        if model is not None:
+            found = await self.find(model)
+            if found is not None and fits(found):
+                return found
             named = f"adapter {quoted(model)} ({found.task_name})" if found else "the base"
-            others = [one.name for one in await self.adapters() if one.task_name in tasks]
-            raise RequestError(
-                400,
-                f"{named} does not {what}; those that do: {listed(sorted(others)) or 'none'}.",
-                "model",
-            )
-        return found
+            others = f"those that do: {await self._fitting(fits)}"
+            raise RequestError(400, f"{named} does not {what}; {others}.", "model")
+        fitting = [one for one in await self.adapters() if fits(one)]
+        if len(fitting) == 1:
+            return fitting[0]
+        raise RequestError(
+            400,
+            f"model names the adapter; those that {what}: {await self._fitting(fits)}.",
+            "model",
+        )
+
+    async def _fitting(self, fits: Callable[[AdapterInfo], bool]) -> str:
+        return listed(one.name for one in await self.adapters() if fits(one)) or "none"
 
     async def find_writer(self, model: str | None) -> AdapterInfo | None:
         """The adapter of a name, for writing from prompts; None is the base.
@@ -92,8 +98,8 @@ class Service:
         found = await self.find(model)
         if not self.writes:
             raise RequestError(400, f"{quoted(self.base)} is an encoder: nothing here writes.")
-        if found is not None and found.task is not None and not found.task.generates:
-            await self.find_for(model, WRITERS, "write")
+        if found is not None and not writes_texts(found):
+            await self.find_for(model, writes_texts, "write")
         return found
 
     async def adapters(self) -> list[AdapterInfo]:
@@ -129,7 +135,7 @@ class Service:
         """
         self.check_count(len(rows))
         for number, row in enumerate(rows):
-            self.check_length(row, f"input {number}")
+            self.check_length(row, f"item {number}")
         self.metrics.batch.observe(len(rows))
         async with asyncio.timeout(self.settings.deadline):
             asked = [
@@ -144,7 +150,7 @@ class Service:
                 number = next(i for i, one in enumerate(asked) if _failed(one))
                 raise RequestError(
                     400 if not isinstance(problem, RequestError) else problem.status,
-                    f"input {number}: {problem}" if len(rows) > 1 else str(problem),
+                    f"item {number}: {problem}" if len(rows) > 1 else str(problem),
                 ) from None
             finally:
                 for one in asked:
@@ -165,8 +171,11 @@ class Service:
         """
         self.check_length(prompt, "the prompt")
         most = self.settings.max_new_tokens
-        if settings["max_new_tokens"] > most:
+        if (settings["max_new_tokens"] or 0) > most:
             raise RequestError(400, f"at most {most} tokens are written.", "max_tokens")
+        if settings["max_new_tokens"] is None:
+            room = self.host.room(prompt)
+            settings["max_new_tokens"] = most if room is None else max(1, min(room, most))
         start = time.perf_counter()
         async with (
             asyncio.timeout(self.settings.deadline),
@@ -206,3 +215,23 @@ def characters(value: Any) -> int:
 
 def _failed(one: asyncio.Future) -> bool:
     return one.done() and not one.cancelled() and one.exception() is not None
+
+
+def writes_texts(info: AdapterInfo) -> bool:
+    """The adapter writes texts, over a base that does."""
+    return info.task is None or info.task.generates
+
+
+def gives_labels(info: AdapterInfo) -> bool:
+    """The adapter gives labels to texts."""
+    return isinstance(info.task, Classify)
+
+
+def makes_vectors(info: AdapterInfo) -> bool:
+    """The adapter makes vectors."""
+    return info.task_name == "embed"
+
+
+def gives_scores(info: AdapterInfo) -> bool:
+    """The adapter gives numbers."""
+    return info.task_name == "score"

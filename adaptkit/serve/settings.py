@@ -45,9 +45,14 @@ class ServeSettings:
                 )
         for name in ("deadline", "body_timeout"):
             if not 0 < getattr(self, name) <= 86_400:
-                raise AdaptkitError(f"{name} is in seconds, above 0 and at most a day.")
+                raise AdaptkitError(
+                    f"{name} is in seconds, above 0 and at most a day; it got "
+                    f"{getattr(self, name)}."
+                )
         for key in (*self.api_keys, *([self.admin_key] if self.admin_key is not None else [])):
             if not (key.isascii() and key.isprintable() and key.strip() == key and len(key) >= 8):
                 raise AdaptkitError(
-                    "a key has 8 printable ASCII characters or more, and no blanks around it."
+                    "a key of --api_keys_file, --admin_key_file, ADAPTKIT_API_KEYS or "
+                    "ADAPTKIT_ADMIN_KEY has 8 printable ASCII characters or more, and no blanks "
+                    f"around it; one of {len(key)} characters has not."
                 )

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from adaptkit import AdaptkitError, Host
+from adaptkit.serve.service import Service
 from adaptkit.serve.settings import ServeSettings
 from tests.serve.running import running
 from tests.serve.stores import TEXTS
@@ -51,19 +52,18 @@ def test_requests_need_a_key(guarded, key, status):
 
 
 def test_only_the_administrator_loads_and_unloads(guarded):
-    for key, status in ((None, 401), (USER, 401), (ADMIN, 200)):
+    for key, status in ((None, 401), (USER, 403), (ADMIN, 200)):
         reply = guarded.post("/v1/load_lora_adapter", key, lora_name="fresh", lora_path="v1")
         assert reply.status == status
     first = guarded.post("/v1/answer", USER, model="fresh", input=TEXTS[0]).json["answers"][0]
     assert first["label"] == guarded.host(TEXTS[0], "intent")[0].label
-    reply = guarded.post(
-        "/v1/load_lora_adapter", ADMIN, lora_name="fresh", lora_path="v2", load_inplace=False
-    )
+    second = {"lora_name": "fresh", "lora_path": "v2"}
+    reply = guarded.post("/v1/load_lora_adapter", ADMIN, **second)
     assert (reply.status, "is loaded" in reply.problem) == (409, True)
-    guarded.post("/v1/load_lora_adapter", ADMIN, lora_name="fresh", lora_path="v2")
+    guarded.post("/v1/load_lora_adapter", ADMIN, **second, load_inplace=True)
     again = guarded.post("/v1/answer", USER, model="fresh", input=TEXTS[0]).json["answers"][0]
     assert again["label"] in ("yes", "no")
-    assert guarded.post("/v1/unload_lora_adapter", USER, lora_name="fresh").status == 401
+    assert guarded.post("/v1/unload_lora_adapter", USER, lora_name="fresh").status == 403
     assert guarded.post("/v1/unload_lora_adapter", ADMIN, lora_name="fresh").status == 200
     assert guarded.post("/v1/answer", USER, model="fresh", input="x").status == 404
     assert guarded.post("/v1/unload_lora_adapter", ADMIN, lora_name="fresh").status == 404
@@ -108,8 +108,8 @@ def test_replacing_under_load_answers_every_row_by_one_version(guarded, folders)
     for thread in threads:
         thread.start()
     for turn in range(12):
-        path = f"v{2 - turn % 2}"
-        assert guarded.post("/v1/load_lora_adapter", ADMIN, lora_name="swap", lora_path=path)
+        swap = {"lora_name": "swap", "lora_path": f"v{2 - turn % 2}", "load_inplace": True}
+        assert guarded.post("/v1/load_lora_adapter", ADMIN, **swap).status == 200
     stop.set()
     for thread in threads:
         thread.join()
@@ -125,3 +125,11 @@ def test_keys_that_cannot_be_sent_are_refused(key):
 
 def test_settings_show_no_keys():
     assert USER not in repr(ServeSettings(api_keys=(USER,), admin_key=ADMIN))
+
+
+def test_no_adapter_takes_the_name_of_the_base(guarded, readers_store, tmp_path):
+    reply = guarded.post("/v1/load_lora_adapter", ADMIN, lora_name="base", lora_path="v1")
+    assert (reply.status, "'base' is the base" in reply.problem) == (400, True)
+    shutil.copytree(readers_store / "intent", tmp_path / "base")
+    with pytest.raises(AdaptkitError, match="an adapter and the base are both named 'base'"):
+        Service(Host.from_store(tmp_path), ServeSettings())

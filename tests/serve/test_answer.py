@@ -53,7 +53,7 @@ def test_the_base_is_asked_by_its_own_name_only(readers):
     [
         ({"model": "intnet", "input": "x"}, 404, "did you mean 'intent'?"),
         ({"model": ["intent", "nobody"], "input": "x"}, 404, "unknown adapter 'nobody'"),
-        ({"model": "intent", "input": ["fine", ""]}, 400, "input 1: adapter 'intent'"),
+        ({"model": "intent", "input": ["fine", ""]}, 400, "item 1: adapter 'intent'"),
         ({"model": "reader", "input": "Who?"}, 400, "context is missing"),
         ({"model": "intent", "input": {"text": "x", "txt": "y"}}, 400, "not txt"),
         ({"model": ["intent"] * 2, "input": ["x"] * 3}, 400, "3 inputs and 2 models"),

@@ -63,7 +63,10 @@ def test_the_command_serves_and_stops_without_losing_a_request(writers_store, tm
 @pytest.mark.parametrize(
     "words, problem",
     [
-        (["nowhere"], "there is no store nowhere"),
+        (["nowhere"], "there is no folder nowhere"),
+        (["{store}/intent"], "is one adapter; a folder of adapters is served"),
+        (["{store}/intent/task.json"], "is a file"),
+        (["{store}", "--adapter_folders", "/nope"], "there is no folder /nope"),
         (["{store}", "--adapters", "intnt"], "did you mean 'intent'?"),
         (["{store}", "--port", "99999"], "nothing can listen at 127.0.0.1:99999"),
         (["{store}", "--admin_key_file", "{store}"], "cannot be read as keys"),

@@ -43,7 +43,11 @@ def test_classify_gives_probabilities_in_the_order_of_the_labels(readers):
     [
         ("/predict", {"inputs": "x"}, "model names the adapter; those that give labels or scores"),
         ("/predict", {"inputs": ["a", "b", "c"], "model": "intent"}, "[['one'], ['two']]"),
-        ("/predict", {"inputs": "x", "model": "intent", "raw_scores": True}, "no raw scores"),
+        (
+            "/predict",
+            {"inputs": "x", "model": "intent", "raw_scores": True},
+            "raw_scores: Input should be False",
+        ),
         ("/predict", {"inputs": "x", "model": "search"}, "adapter 'search' (embed) does not"),
         ("/classify", {"input": "x", "model": "base"}, "the base does not give labels"),
         ("/classify", {"input": "x", "model": "stars"}, "those that do: broken, intent, topics"),

@@ -64,7 +64,7 @@ def test_a_body_that_comes_too_slowly_is_given_up(small):
     [
         ({"model": "intent", "input": ["x"] * 4}, "at most 3 inputs"),
         ({"model": ["intent"] * 4, "input": "x"}, "at most 3 inputs"),
-        ({"model": "intent", "input": ["x", "y" * 101]}, "input 1 has 101 characters"),
+        ({"model": "intent", "input": ["x", "y" * 101]}, "item 1 has 101 characters"),
         ({"model": "names", "input": {"tokens": ["y" * 60, "z" * 60]}}, "has 120 characters"),
     ],
 )

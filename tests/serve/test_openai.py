@@ -118,6 +118,27 @@ def test_chat_is_what_the_host_writes(writers):
         assert found.usage.prompt_tokens == alone.tokens
 
 
+def test_chat_writes_what_there_is_room_for(writers):
+    """A prompt near the end of the base's positions, and no number of tokens."""
+    most = writers.host.backbone.model.config.max_position_embeddings
+    word = len(writers.host.backbone.tokenizer("lamp " * 50)["input_ids"]) / 50
+    talk = [{"role": "user", "content": "lamp " * int((most - 40) / word)}]
+    left = writers.host.room(talk)
+    assert 0 < left < 64
+    found = client(writers).chat.completions.create(
+        model="helper", messages=talk, temperature=0, extra_body={"min_tokens": left}
+    )
+    assert found.usage.completion_tokens == left
+    short = client(writers).completions.create(model="base", prompt="lamp", temperature=0)
+    assert short.usage.completion_tokens <= 16  # as elsewhere
+
+
+def test_written_tokens_of_a_task_are_counted(writers):
+    reply = writers.post("/v1/answer", model="helper", input=TEXTS[0]).json
+    written = writers.host(TEXTS[0], "helper")[0].new_tokens
+    assert reply["usage"]["completion_tokens"] == written > 0
+
+
 def test_chat_streams_the_same_text(writers):
     settings = {"model": "helper", "messages": TALK, "max_tokens": 30, "seed": 7, "n": 2}
     settings |= {"temperature": 0.9, "stop": ["zz"], "logprobs": True, "top_logprobs": 2}

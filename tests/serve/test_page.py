@@ -112,6 +112,7 @@ def test_what_an_answer_rests_on(readers, open_page):
     ask(page, "intent", text="My lamp broke 我的灯坏了")
     page.click("#explain")
     page.wait_for_selector("#answers [title]")
+    assert page.locator("#answers dt").count() == 3  # the probabilities stay
     found = readers.post("/v1/explain", model="intent", input="My lamp broke 我的灯坏了").json
     words = page.locator("#answers [title]")
     assert words.all_text_contents() == ["My", "lamp", "broke", *"我的灯坏了"]
@@ -122,6 +123,7 @@ def test_what_an_answer_rests_on(readers, open_page):
 def test_a_conversation_is_streamed_and_goes_on(writers, open_page):
     page = open_page(writers)
     ask(page, "helper", prompt=TEXTS[0])
+    assert page.input_value("#field-prompt") == ""
     turns = page.locator(".turn").all_text_contents()
     talk = [{"role": "user", "content": TEXTS[0]}]
     expected = writers.host.generate(talk, "helper", max_new_tokens=64)[0]
@@ -157,6 +159,9 @@ def test_a_key_is_asked_for_and_kept(readers_store, open_page):
     with running(Host.from_store(readers_store), api_keys=("long-key-1",)) as service:
         page = open_page(service)
         page.wait_for_selector("#key-dialog[open]")
+        page.fill("#key", "wrong-key-1")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#key-problem:has-text('the key is wrong')")
         page.fill("#key", "long-key-1")
         page.keyboard.press("Enter")
         ask(page, "intent", text="x")

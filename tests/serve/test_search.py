@@ -46,15 +46,15 @@ def test_texts_are_ranked_for_a_query(readers, model):
         (
             "/rerank",
             {"query": "x", "texts": ["y"]},
-            "those that compare texts: same, search, stars",
+            "those that compare texts: same, search",
         ),
         ("/rerank", {"query": "x", "model": "search"}, "give texts or documents"),
         (
             "/rerank",
             {"query": "x", "texts": ["y"], "model": "stars"},
-            "'stars' (score) reads single texts",
+            "adapter 'stars' (score) does not compare texts",
         ),
-        ("/embed", {"inputs": "x", "normalize": False}, "vectors here have length 1"),
+        ("/embed", {"inputs": "x", "normalize": False}, "normalize: Input should be True"),
         ("/embed", {"inputs": "x", "model": "intent"}, "those that do: search"),
         ("/v1/embeddings", {"input": "x", "model": "search", "dimensions": 8}, "32 dimensions"),
     ],

@@ -82,6 +82,14 @@ class WritingHost:
             )
         )
 
+    def room(self, prompt: Any) -> int | None:
+        """How many tokens the base's positions leave behind a prompt; None: they do not end.
+
+        Raises:
+            AdaptkitError: as of `generate`.
+        """
+        return self._calls.room(prompt)
+
     async def submit_stream(
         self,
         prompt: Any,

@@ -92,6 +92,11 @@ class WritingCalls:
         ]
         return Call(rows, self.manager.each(adapters, len(prompts)), how, batch_size, texts)
 
+    def room(self, prompt: Any) -> int | None:
+        """See `Host.room`."""
+        prompts = self.writer.prompts
+        return prompts.room(len(prompts.ids([prompt], [0])[0]))
+
     def _special(self, how: Generation) -> list[int]:
         """The ids of stop texts that are tokens of their own."""
         stop = how.by_row.get("stop_strings") or ()

@@ -52,12 +52,16 @@ class Prompts:
             return tokenizer(text, add_special_tokens=False)["input_ids"]
         return list(prompt) if isinstance(prompt, (list, tuple)) else []
 
+    def room(self, read: int) -> int | None:
+        """The tokens that can be written behind so many that are read; None: any number."""
+        config = self.backbone.model.config
+        most = getattr(config, "max_position_embeddings", None)
+        return None if most is None else most - (0 if config.is_encoder_decoder else read)
+
     def _need_room(self, ids: list[int], new_tokens: int) -> None:
-        taken = (
-            new_tokens if self.backbone.model.config.is_encoder_decoder else len(ids) + new_tokens
-        )
-        most = getattr(self.backbone.model.config, "max_position_embeddings", None)
-        if most is not None and taken > most:
+        room = self.room(len(ids))
+        if room is not None and new_tokens > room:
+            most = self.backbone.model.config.max_position_embeddings
             raise AdaptkitError(
                 f"a prompt of {len(ids)} tokens and {new_tokens} new ones are more than the "
                 f"base's {most} positions."

@@ -42,7 +42,8 @@ class Asked:
     def answer(self) -> Text:
         """The words that were written."""
         text = self.prompts.text(words_of(self.written.ids, self.settings, self.begin))
-        return Text(text, tokens=len(self.written.prompt))
+        counts = {"tokens": len(self.written.prompt), "new_tokens": len(self.written.ids)}
+        return Text(text, **counts)
 
     def tell(self) -> None:
         """Nothing before the answer: a task's text is whole."""

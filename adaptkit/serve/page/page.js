@@ -18,7 +18,7 @@ async function start() {
   try {
     [info, { data: models }] = await Promise.all([get("info"), get("v1/models")]);
   } catch (problem) {
-    if (problem.status === 401) return askForKey();
+    if (problem.status === 401) return askForKey(find("key").value && problem.message);
     find("about").textContent = problem.message;
     return;
   }
@@ -45,8 +45,9 @@ function about(model) {
   return [model.task ?? "the base", shown].filter(Boolean).join(": ");
 }
 
-function askForKey() {
+function askForKey(problem) {
   find("about").textContent = "A key is asked for.";
+  find("key-problem").textContent = problem ?? "";
   find("key-dialog").showModal();
 }
 
@@ -64,6 +65,7 @@ function showList() {
     });
     return element("li", {}, button);
   });
+  if (!rows.length) rows.push(element("li", { class: "quiet" }, "No adapter has this in its name, task or labels."));
   find("adapters").replaceChildren(...rows);
   find("more").hidden = fitting.length <= MOST_SHOWN;
   find("more").textContent = `and ${fitting.length - MOST_SHOWN} more`;
@@ -77,6 +79,9 @@ function showFields() {
     const field = element("textarea", { id: `field-${name}`, name, value: before[name] ?? "", required: true });
     return element("div", {}, element("label", { htmlFor: field.id }, name.replace("_", " ")), field);
   }));
+  running?.abort();
+  find("answers").replaceChildren();
+  find("problem").hidden = true;
   find("explain").hidden = !asked.some(explainable);
   find("clear").hidden = !asked.some((model) => talks.has(model.id));
 }
@@ -89,21 +94,22 @@ function input(model, all) {
 }
 
 // Run work for each chosen adapter; what goes wrong is said once.
-async function forEach(kind, work) {
+async function forEach(kind, work, title = (model) => model.id, more = false) {
   running?.abort();
   const mine = (running = new AbortController());
   find("problem").hidden = true;
   find("send").disabled = true;
   find("stop").hidden = false;
   const asked = chosen().filter(kind);
-  const places = asked.map((model) => element("article", {}, element("h3", {}, model.id), element("div", {}, "…")));
-  find("answers").replaceChildren(...places);
+  const places = asked.map((model) => element("article", {}, element("h3", {}, title(model)), element("div", {}, "…")));
+  if (!more) find("answers").replaceChildren();
+  find("answers").append(...places);
   await Promise.all(asked.map(async (model, i) => {
     try {
       await work(model, places[i].lastChild, mine.signal);
     } catch (problem) {
       if (problem.name === "AbortError") return;
-      if (problem.status === 401) askForKey();
+      if (problem.status === 401) askForKey(problem.message);
       places[i].lastChild.textContent = "No answer.";
       find("problem").textContent = problem instanceof Refused ? problem.message : String(problem);
       find("problem").hidden = false;
@@ -120,7 +126,7 @@ async function ask(model, place, signal, all) {
   if (writes(model)) return converse(model, place, signal, all);
   const body = { model: model.id, input: input(model, all) };
   if (LABELLED.includes(model.task)) body.top_k = model.labels.length;
-  if (model.task === null) body.input = all.text;
+  if (model.task === null) body.input = all[model.inputs[0]];
   const { answers } = await post("v1/answer", body, signal);
   place.replaceChildren(answerView(answers[0], all));
 }
@@ -129,6 +135,7 @@ async function converse(model, place, signal, all) {
   const talk = talks.get(model.id) ?? [];
   const turns = [...talk, { role: "user", content: all[model.inputs[0]] }];
   const reply = element("p", { class: "turn" });
+  find("fields").querySelector("textarea").value = "";
   place.replaceChildren(...turns.map((turn) => element("p", { class: `turn ${turn.role}` }, turn.content)), reply);
   for await (const text of stream("v1/chat/completions", { model: model.id, messages: turns }, signal)) reply.append(text);
   talks.set(model.id, [...turns, { role: "assistant", content: reply.textContent }]);
@@ -145,7 +152,7 @@ find("ask").addEventListener("submit", (event) => {
 });
 find("explain").addEventListener("click", () => {
   const all = given();
-  if (find("ask").reportValidity()) forEach(explainable, (model, place, signal) => explain(model, place, signal, all));
+  if (find("ask").reportValidity()) forEach(explainable, (model, place, signal) => explain(model, place, signal, all), (model) => `${model.id}: what it rests on`, true);
 });
 find("stop").addEventListener("click", () => {
   running?.abort();

@@ -16,6 +16,8 @@ from adaptkit.serve.service import Row, Service
 class AnswerRequest(BaseModel):
     """One name and one input, or a list of either; lists of both go together item by item.
 
+    So two names and two inputs are two rows, and not four.
+
     input: a text, or the parts of a row by name: `{"question": ..., "context": ...}`.
     top_k: the K likeliest labels, for tasks with labels.
     """
@@ -41,7 +43,10 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         for name, one in zip(names, answers, strict=True):
             info = infos[name]
             shown.append({"model": name, "task": info.task_name if info else None, **one.to_dict()})
-        return JSONResponse({"answers": shown, "usage": usage(sum(one.tokens for one in answers))})
+        read, written = (
+            sum(getattr(one, name) for one in answers) for name in ("tokens", "new_tokens")
+        )
+        return JSONResponse({"answers": shown, "usage": usage(read, written)})
 
     return router
 

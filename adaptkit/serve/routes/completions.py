@@ -23,7 +23,7 @@ class CompletionRequest(WritingRequest):
     """prompt: a text, ids, or a list of either."""
 
     prompt: str | Ids | Annotated[list[str] | list[Ids], Field(min_length=1)]
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int = Field(16, ge=1)
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: bool | None = None
     best_of: int | None = None

@@ -20,8 +20,8 @@ from adaptkit.host.answers import Labels, Score
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
-from adaptkit.serve.routes.labels import LABELLED, all_labels
-from adaptkit.serve.service import Service
+from adaptkit.serve.routes.labels import all_labels
+from adaptkit.serve.service import Service, gives_labels, gives_scores
 
 YES = ("true", "yes", "1")
 
@@ -91,18 +91,20 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     @router.post("/v1/decisions")
     async def decisions(request: DecisionRequest) -> JSONResponse:
         """An answer to each question, in their order."""
-        info = await service.find_for(request.model, (*LABELLED, "score"), "decide")
+        info = await service.find_for(
+            request.model, lambda one: gives_labels(one) or gives_scores(one), "decide"
+        )
         text = _text(request.input)
-        if info.task_name == "score":
+        if gives_scores(info):
             [answer] = await service.ask([text], [info.name])
             if not isinstance(answer, Score):
                 raise RequestError(409, f"{quoted(info.name)} was replaced meanwhile; ask again.")
             answers = [_by_score(info, one, answer.score) for one in request.questions]
             tokens = answer.tokens
         else:
-            [labels] = await all_labels(service, info, [text])
-            answers = [_by_labels(info, one, labels) for one in request.questions]
-            tokens = labels.tokens
+            [found] = await all_labels(service, info, [text])
+            answers = [_by_labels(one, found) for one in request.questions]
+            tokens = found.tokens
         used = {
             "input_tokens": tokens,
             "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
@@ -127,7 +129,7 @@ def _text(given: str | list[Message]) -> str:
     return content if isinstance(content, str) else "\n".join(part.text for part in content)
 
 
-def _by_labels(info: AdapterInfo, question: Question, found: Labels) -> dict[str, Any]:
+def _by_labels(question: Question, found: Labels) -> dict[str, Any]:
     """A question to an adapter with labels."""
     shares = found.scores
     if isinstance(question, PredicateQuestion):
@@ -198,7 +200,9 @@ def _predicate(question: PredicateQuestion, labels: list[str]) -> str:
     yes = [label for label in labels if label.lower() in YES]
     if len(labels) == 2 and len(yes) == 1:
         return yes[0]
-    problem = unknown("label", str(question.name), labels, "The name of a predicate is a label.")
+    if question.name is None:
+        raise RequestError(400, "the name of a predicate is the label it asks for.", "questions")
+    problem = unknown("label", question.name, labels, "The name of a predicate is a label.")
     raise RequestError(400, str(problem), "questions")
 
 

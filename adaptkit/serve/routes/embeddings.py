@@ -16,9 +16,15 @@ from adaptkit.host.describe import AdapterInfo
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
 from adaptkit.serve.routes.answer import usage
-from adaptkit.serve.service import Service
+from adaptkit.serve.service import Service, makes_vectors
 
 Texts = str | Annotated[list[str], Field(min_length=1)]
+
+
+class Nothing(BaseModel):
+    """What some clients send as {}."""
+
+    model_config = ConfigDict(extra="forbid")
 
 
 class EmbeddingRequest(BaseModel):
@@ -36,8 +42,11 @@ class EmbedRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     inputs: Texts
     model: str | None = None
-    normalize: bool = True
-    truncate: bool = True
+    normalize: Literal[True] = True
+    truncate: Literal[True] = True
+    truncation_direction: Literal["right", "Right"] = "right"
+    prompt_name: None = None
+    parameters: Nothing | None = None
 
 
 def routes(service: Service, keys: Keys) -> APIRouter:
@@ -62,10 +71,8 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     @router.post("/embed")
     async def embed(request: EmbedRequest) -> JSONResponse:
         """A list of vectors."""
-        if not request.normalize:
-            raise RequestError(400, "vectors here have length 1: normalize is true.", "normalize")
         if request.model is None:
-            info: AdapterInfo | None = await service.find_for(None, ("embed",), "embed")
+            info: AdapterInfo | None = await service.find_for(None, makes_vectors, "embed")
         else:
             info = await service.find(request.model)
         vectors, _ = await _vectors(service, info, request.inputs)
@@ -84,8 +91,8 @@ async def _vectors(
     service: Service, info: AdapterInfo | None, texts: Texts
 ) -> tuple[np.ndarray, int]:
     """Vectors `(texts, width)` of length 1, and how many tokens were read."""
-    if info is not None and info.task_name not in ("embed", None):
-        await service.find_for(info.name, ("embed",), "embed")
+    if info is not None and info.task is not None and not makes_vectors(info):
+        await service.find_for(info.name, makes_vectors, "embed")
     rows = [texts] if isinstance(texts, str) else texts
     name = info.name if info is not None else None
     if (info is None or info.task is None) and service.writes:

@@ -14,7 +14,7 @@ from adaptkit.errors import quoted, unknown
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
 from adaptkit.serve.routes.labels import all_labels
-from adaptkit.serve.service import Service
+from adaptkit.serve.service import Service, gives_labels
 
 # A word, or one sign of a script that has no blanks between words.
 WORD = re.compile(
@@ -42,7 +42,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         By occlusion (Zeiler and Fergus 2014, arXiv:1311.2901), where a word is left out instead of
         covered: it needs nothing but answers.
         """
-        info = await service.find_for(request.model, ("classify",), "give labels")
+        info = await service.find_for(request.model, gives_labels, "give labels")
         assert info.task is not None
         if info.inputs != ["text"]:
             raise RequestError(400, f"{quoted(info.name)} reads {' and '.join(info.inputs)}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
@@ -16,10 +16,8 @@ from adaptkit.host.describe import AdapterInfo
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
 from adaptkit.serve.routes.answer import usage
-from adaptkit.serve.routes.embeddings import Texts
-from adaptkit.serve.service import Row, Service
-
-LABELLED = ("classify", "relate")
+from adaptkit.serve.routes.embeddings import Nothing, Texts
+from adaptkit.serve.service import Row, Service, gives_labels, gives_scores
 
 
 class PredictRequest(BaseModel):
@@ -31,8 +29,10 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     inputs: str | list[str] | list[list[str]]
     model: str | None = None
-    raw_scores: bool = False
-    truncate: bool = True
+    raw_scores: Literal[False] = False
+    truncate: Literal[True] = True
+    truncation_direction: Literal["right", "Right"] = "right"
+    parameters: Nothing | None = None
 
 
 class ClassifyRequest(BaseModel):
@@ -48,15 +48,16 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     @router.post("/predict")
     async def predict(request: PredictRequest) -> JSONResponse:
         """The labels of each row with their probabilities, the likeliest first."""
-        if request.raw_scores:
-            raise RequestError(400, "probabilities are given, no raw scores.", "raw_scores")
-        tasks = (*LABELLED, "score")
-        info = await service.find_for(request.model, tasks, "give labels or scores")
+        info = await service.find_for(
+            request.model,
+            lambda one: gives_labels(one) or gives_scores(one),
+            "give labels or scores",
+        )
         several = isinstance(request.inputs, list) and isinstance(request.inputs[:1], list)
         several = several and bool(request.inputs) and isinstance(request.inputs[0], list)
         given = request.inputs if several else [request.inputs]
         rows = [_row(info, one) for one in given]
-        top_k = len(info.task.labels) if info.task and info.task_name in LABELLED else None
+        top_k = len(info.task.labels) if info.task and gives_labels(info) else None
         answers = await service.ask(rows, [info.name] * len(rows), top_k)
         found = [_predictions(one) for one in answers]
         return JSONResponse(found if several else found[0])
@@ -64,13 +65,12 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     @router.post("/classify")
     async def classify(request: ClassifyRequest) -> JSONResponse:
         """The likeliest label of each text, and the probability of every label in their order."""
-        info = await service.find_for(request.model, LABELLED, "give labels")
+        info = await service.find_for(request.model, gives_labels, "give labels")
         rows = [request.input] if isinstance(request.input, str) else request.input
         answers = await all_labels(service, info, rows)
         data = []
         for index, answer in enumerate(answers):
-            labels = info.task.labels if info.task is not None else []
-            shares = [answer.scores[label] for label in labels]
+            shares = [answer.scores[label] for label in names_of(info)]
             data.append(
                 {
                     "index": index,
@@ -92,12 +92,17 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     return router
 
 
+def names_of(info: AdapterInfo) -> list[str]:
+    """The labels of an adapter that has some."""
+    assert info.task is not None
+    return info.task.labels
+
+
 async def all_labels(service: Service, info: AdapterInfo, rows: list[Any]) -> list[Labels]:
     """All labels of an adapter with their probabilities, the likeliest first, for each row."""
-    assert info.task is not None
-    labels = info.task.labels
-    answers = await service.ask(rows, [info.name] * len(rows), len(labels))
-    if not all(isinstance(one, Labels) and one.scores.keys() == {*labels} for one in answers):
+    names = names_of(info)
+    answers = await service.ask(rows, [info.name] * len(rows), len(names))
+    if not all(isinstance(one, Labels) and one.scores.keys() == {*names} for one in answers):
         raise RequestError(409, f"{quoted(info.name)} was replaced meanwhile; ask again.")
     return [one for one in answers if isinstance(one, Labels)]
 

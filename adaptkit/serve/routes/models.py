@@ -19,12 +19,15 @@ from adaptkit.serve.service import Service
 
 
 class LoadRequest(BaseModel):
-    """lora_path: a folder below one of the service's adapter folders."""
+    """lora_path: a folder below one of the service's adapter folders, or its path from there.
+
+    load_inplace: a name that is loaded gets the new version, instead of being refused.
+    """
 
     model_config = ConfigDict(extra="forbid")
     lora_name: str
     lora_path: str
-    load_inplace: bool = True
+    load_inplace: bool = False
 
 
 class UnloadRequest(BaseModel):
@@ -52,6 +55,8 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     @router.post("/v1/load_lora_adapter", dependencies=admin)
     async def load(request: LoadRequest) -> dict[str, Any]:
         """Load an adapter, or its new version; rows in progress keep the old one."""
+        if request.lora_name == service.base:
+            raise RequestError(400, f"{quoted(service.base)} is the base.", "lora_name")
         folder = _allowed(service, request.lora_path)
         if not request.load_inplace and service.host.holds(request.lora_name):
             raise RequestError(
@@ -89,7 +94,7 @@ def _model(service: Service, info: AdapterInfo) -> dict[str, Any]:
     return {
         "id": info.name,
         "object": "model",
-        "created": 0,
+        "created": service.created,
         "owned_by": "adaptkit",
         "root": service.base,
         "parent": service.base,
@@ -102,13 +107,13 @@ def _base(service: Service) -> dict[str, Any]:
     return {
         "id": service.base,
         "object": "model",
-        "created": 0,
+        "created": service.created,
         "owned_by": "adaptkit",
         "root": service.base,
         "parent": None,
         "task": None,
         "labels": [],
-        "inputs": ["text"],
+        "inputs": ["prompt" if service.writes else "text"],
         "method": None,
         "metrics": {},
         "loaded": True,

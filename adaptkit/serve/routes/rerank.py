@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Depends
 from fastapi.responses import JSONResponse
@@ -14,7 +14,7 @@ from adaptkit.host.describe import AdapterInfo
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
 from adaptkit.serve.routes.answer import usage
-from adaptkit.serve.service import Service
+from adaptkit.serve.service import Service, gives_scores, makes_vectors
 
 
 class Document(BaseModel):
@@ -36,8 +36,9 @@ class RerankRequest(BaseModel):
     top_n: int | None = Field(None, ge=1)
     return_documents: bool = True
     return_text: bool = False
-    raw_scores: bool = False
-    truncate: bool = True
+    raw_scores: Literal[False] = False
+    truncate: Literal[True] = True
+    truncation_direction: Literal["right", "Right"] = "right"
 
 
 def routes(service: Service, keys: Keys) -> APIRouter:
@@ -49,20 +50,20 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         """The texts with their scores, the best first."""
         if (request.texts is None) == (request.documents is None):
             raise RequestError(400, "give texts or documents, one of them.", "texts")
-        info = await service.find_for(request.model, ("embed", "score"), "compare texts")
+        info = await service.find_for(request.model, compares, "compare texts")
         texts = request.texts or [
             one if isinstance(one, str) else one.text for one in request.documents or []
         ]
-        scores, tokens = await _scores(service, info, request.query, texts)
-        order = sorted(range(len(texts)), key=lambda i: -scores[i])[: request.top_n]
+        found, tokens = await _scores(service, info, request.query, texts)
+        order = sorted(range(len(texts)), key=lambda i: -found[i])[: request.top_n]
         if request.texts is not None:
-            return JSONResponse([_ranked(request, texts, scores, i) for i in order])
+            return JSONResponse([_ranked(request, texts, found, i) for i in order])
         shown: dict[str, Any] = {
             "id": f"rerank-{uuid.uuid4().hex}",
             "model": info.name,
             "usage": usage(tokens),
             "results": [
-                {"index": i, "relevance_score": scores[i]}
+                {"index": i, "relevance_score": found[i]}
                 | ({"document": {"text": texts[i]}} if request.return_documents else {})
                 for i in order
             ],
@@ -79,11 +80,16 @@ def _ranked(
     return found | ({"text": texts[index]} if request.return_text else {})
 
 
+def compares(info: AdapterInfo) -> bool:
+    """The adapter makes vectors, or scores pairs."""
+    return makes_vectors(info) or (gives_scores(info) and "text_pair" in info.inputs)
+
+
 async def _scores(
     service: Service, info: AdapterInfo, query: str, texts: list[str]
 ) -> tuple[list[float], int]:
     """A score of each text, and how many tokens were read."""
-    if info.task_name == "embed":
+    if makes_vectors(info):
         answers = await service.ask([query, *texts], [info.name] * (len(texts) + 1))
         vectors = [one.embedding for one in answers if isinstance(one, Vector)]
         if len(vectors) == len(answers):
@@ -93,7 +99,7 @@ async def _scores(
     else:
         rows: list[Any] = [{info.inputs[0]: query, "text_pair": text} for text in texts]
         answers = await service.ask(rows, [info.name] * len(rows))
-        scores = [one.score for one in answers if isinstance(one, Score)]
-        if len(scores) == len(answers):
-            return scores, sum(one.tokens for one in answers)
+        found = [one.score for one in answers if isinstance(one, Score)]
+        if len(found) == len(answers):
+            return found, sum(one.tokens for one in answers)
     raise RequestError(409, "the adapter was replaced meanwhile; ask again.")

@@ -49,6 +49,9 @@ class WritingRequest(BaseModel):
     frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    service_tier: str | None = None
 
     neutral: ClassVar[dict[str, tuple[Any, ...]]] = {
         "presence_penalty": (0,),
@@ -68,12 +71,15 @@ class WritingRequest(BaseModel):
         return self.n or 1
 
     def settings(self, service: Service, most: int | None) -> dict[str, Any]:
-        """Settings of `Host.submit_stream`, but for the seed."""
+        """Settings of `Host.submit_stream`, but for the seed.
+
+        most: the tokens that are asked for; None: as many as there is room for.
+        """
         self.check()
         config = service.host.backbone.model.generation_config
         draws = bool(config.do_sample) if self.temperature is None else self.temperature > 0
         found: dict[str, Any] = {
-            "max_new_tokens": most or min(256, service.settings.max_new_tokens),
+            "max_new_tokens": most,
             "do_sample": draws,
         }
         if draws:

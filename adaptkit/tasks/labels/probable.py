@@ -74,8 +74,8 @@ class ProbableLabels(SequenceTask):
 
     def abstaining(self, threshold: float) -> Self:
         """The same task, which gives no answer below a probability."""
-        found = {"abstain_below": round(threshold, 6)}
-        return dataclasses.replace(self, **found, abstain_precision=None, abstain_coverage=None)
+        plain = dataclasses.replace(self, abstain_precision=None, abstain_coverage=None)
+        return dataclasses.replace(plain, abstain_below=round(threshold, 6))
 
     def hand_over(self, answer: dict[str, Any]) -> dict[str, Any]:
         """An answer, or `NONE` with the label that it would be, if that is not probable enough."""
