@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
+LOWER_IS_BETTER = ("loss", "perplexity", "mae", "rmse", "ece")
 PERCENT = ("bleu", "chrf")  # from 0 to 100
 NOTHING = 1e-9  # a difference up to this is rounding
 

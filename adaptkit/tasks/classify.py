@@ -214,7 +214,11 @@ class Classify(ProbableLabels):
         from adaptkit.metrics.classification import classification, multi_label_rows
 
         pair = self._numbers(answers, table)
-        return multi_label_rows(*pair) if self.multi_label else RowScores(pair, classification)
+        if self.multi_label:
+            return multi_label_rows(*pair)
+        scores = RowScores(pair, classification)
+        sure = all("score" in answer for answer in answers)
+        return scores.beside(self.confidence_scores(answers, table)) if sure else scores
 
     def _numbers(self, answers, table: Table) -> tuple[np.ndarray, np.ndarray]:
         """Predictions and references as class indices `(rows,)`, or as 0 and 1 `(rows, labels)`."""

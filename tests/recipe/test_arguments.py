@@ -45,7 +45,7 @@ from adaptkit import AdaptkitError
             ["--metric_for_best_model", "acuracy"],
             "unknown --metric_for_best_model 'acuracy'; did you mean 'accuracy'",
         ),
-        (classify, ["--metric_for_best_model", "eval_rouge1"], "Known: accuracy, f1"),
+        (classify, ["--metric_for_best_model", "eval_rouge1"], "Known: accuracy, ece, f1"),
         (classify, ["--search", "2", "--metric_for_best_model", "recal"], "did you mean 'recall'"),
         (
             classify,

@@ -11,6 +11,7 @@ import numpy as np
 
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
+from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.sequence import SequenceTask
 
@@ -84,13 +85,14 @@ class ProbableLabels(SequenceTask):
             return answer
         return {"label": NONE, "score": answer["score"], "likeliest": answer["label"]}
 
-    def score(self, answers, table: Table) -> dict[str, float]:
-        found = super().score(answers, table)
-        if getattr(self, "multi_label", False):
-            return found
+    def confidence_scores(self, answers: list[dict[str, Any]], table: Table) -> RowScores:
+        """The expected calibration error of any of the rows."""
         from adaptkit.metrics.calibration import expected_calibration_error
 
-        return found | {"ece": expected_calibration_error(*self._confidences(answers, table))}
+        confidences, right = map(np.asarray, self._confidences(answers, table))
+        return RowScores(
+            (confidences, right), lambda *both: {"ece": expected_calibration_error(*both)}
+        )
 
     def _confidences(self, answers, table: Table) -> tuple[list[float], list[bool]]:
         """The probability of each answer, and whether it is right."""
