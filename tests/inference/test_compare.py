@@ -171,7 +171,7 @@ def test_a_group_of_one_label_is_not_compared_by_a_metric_over_labels(two):
     assert shown[1:] == [ONE_LABEL, str(whole)]
     rows = Table([{"text": f"{i}", "label": ("yes", "no")[i > 5]} for i in range(9)], "rows")
     _, *parts = compare(two, rows, by="label", resamples=100)
-    assert [list(one.metrics) for one in parts] == [["accuracy"]] * 2
+    assert [list(one.metrics) for one in parts] == [["accuracy", "ece"]] * 2
     assert ONE_LABEL not in show(compare(two, rows, by="label", resamples=100), "label")
 
 
