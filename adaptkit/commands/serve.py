@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--deadline", type=float, default=60.0, help="seconds for a request (%(default)s)"
     )
+    parser.add_argument(
+        "--allowed_hosts",
+        nargs="+",
+        help="names by which it is asked (default: this machine's, if it listens to it alone)",
+    )
     parser.add_argument("--api_keys_file", help="a key a line; requests need one of them")
     parser.add_argument("--admin_key_file", help="the key that loads and unloads adapters")
     parser.add_argument(
@@ -67,6 +72,7 @@ def run(given: argparse.Namespace) -> None:
         max_client_batch_size=given.max_client_batch_size,
         max_new_tokens=given.max_new_tokens,
         deadline=given.deadline,
+        allowed_hosts=tuple(given.allowed_hosts or _own_names(given)),
     )
     socket = listen(given.host, given.port)
     if given.host not in LOOPBACK and not settings.api_keys:
@@ -92,6 +98,11 @@ def run(given: argparse.Namespace) -> None:
     count = len(host.names())
     say(f"{count} adapter{'s' * (count != 1)} over {Path(host.backbone.name).name}")
     run_server(host, settings, socket, lambda url: say(f"{url} (a page to try them; {url}/docs)"))
+
+
+def _own_names(given: argparse.Namespace) -> tuple[str, ...]:
+    """By which names a service for this machine alone is asked; any other is a page's trick."""
+    return ("localhost", "127.0.0.1", "[::1]") if given.host in LOOPBACK else ()
 
 
 def _check_folder(given: argparse.Namespace) -> None:

@@ -177,6 +177,11 @@ class Host(WritingHost):
         """The adapters that can be requested: those in slots and those in the store."""
         return self._manager.names()
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the store, if there is one."""
+        return self._manager.store.folder if self._manager.store is not None else None
+
     def holds(self, name: str) -> bool:
         """The adapter is in a slot now."""
         return self.slots.holds(name)

@@ -36,6 +36,7 @@ class PendingRow:
     loaded: LoadedAdapter | None
     prompt: Prompt | None = None
     top_k: int | None = None
+    settled: bool = False
     future: Future = field(default_factory=Future)
 
 
@@ -45,7 +46,8 @@ class Batcher:
     The thread holds no reference to the batcher while it waits, so a batcher that nobody has any
     more is collected, and its thread ends.
 
-    run: answers and settles the rows that can be answered now, and returns the others.
+    run: answers and settles the rows that can be answered now, and returns the others. settle:
+        settles a row that nobody waits for any more.
     max_rows: rows per batch. max_wait: seconds that a row waits for others. max_queue: rows that
         may wait.
     """
@@ -53,11 +55,12 @@ class Batcher:
     def __init__(
         self,
         run: Callable[[list[PendingRow]], list[PendingRow]],
+        settle: Callable[[PendingRow], None],
         max_rows: int,
         max_wait: float,
         max_queue: int,
     ):
-        self.run = run
+        self.run, self.settle = run, settle
         self.max_rows = max_rows
         self.max_wait = max_wait
         self.max_queue = max_queue
@@ -77,10 +80,13 @@ class Batcher:
             AdaptkitError: the host is closed.
         """
         waiting = self._waiting
+        if len(self) >= self.max_queue:
+            for gone in waiting.take_cancelled():
+                self.settle(gone)
         with waiting.change:
             if waiting.closed:
                 raise AdaptkitError("the host is closed.")
-            if min(waiting.count(), waiting.count(cancelled=False)) >= self.max_queue:
+            if waiting.count() >= self.max_queue:
                 raise HostBusyError(
                     f"{self.max_queue} rows are waiting already; try again later, or Host(..., "
                     "max_queue=...)."
@@ -142,10 +148,21 @@ class _WaitingRows:
         self.closed = False
         self._queues: dict[str | None, deque[PendingRow]] = {}
 
-    def count(self, cancelled: bool = True) -> int:
-        if cancelled:
-            return sum(map(len, self._queues.values()))
-        return sum(not row.future.cancelled() for queue in self._queues.values() for row in queue)
+    def count(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def take_cancelled(self) -> list[PendingRow]:
+        """The rows that nobody waits for any more, which leave."""
+        gone = []
+        with self.change:
+            for name, queue in list(self._queues.items()):
+                gone += [row for row in queue if row.future.cancelled()]
+                left = deque(row for row in queue if not row.future.cancelled())
+                if left:
+                    self._queues[name] = left
+                else:
+                    del self._queues[name]
+        return gone
 
     def append(self, row: PendingRow) -> None:
         self._queues.setdefault(row.name, deque()).append(row)

@@ -7,6 +7,7 @@ from typing import Any
 
 from adaptkit.adapters.card import read_card, task_of
 from adaptkit.host.manager import AdapterManager
+from adaptkit.methods.grammar import describe_method
 from adaptkit.tasks.base import Task
 
 
@@ -63,7 +64,8 @@ def describe(manager: AdapterManager, name: str) -> AdapterInfo:
         return AdapterInfo(name, loaded.adapter.task, loaded.method, metrics, loaded.version)
     assert manager.store is not None  # it is known, and in no slot
     card = read_card(manager.store.path(name))
-    if card is None:  # written by PEFT; what it is, loading tells
-        return AdapterInfo(name, None, None, {}, None)
+    if card is None:  # written by PEFT: its weights tell
+        parsed = manager.loader.read(manager.store.path(name))
+        return AdapterInfo(name, parsed.task, describe_method(parsed.layout.union), {}, None)
     task = task_of(card) if card.task is not None else None
     return AdapterInfo(name, task, card.method, card.metrics, None)

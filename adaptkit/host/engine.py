@@ -49,11 +49,15 @@ class Engine:
         self.tokenizing = threading.Lock()  # tokenizers store their settings in themselves
         self.writer = Writer(self)
 
-    def answer(self, rows: list[Row], batch_size: int) -> dict[int, Answer]:
+    def answer(
+        self, rows: list[Row], batch_size: int, waits: Callable[[], bool] | None = None
+    ) -> dict[int, Answer]:
         """One answer per row, by its index.
 
+        waits: whether anybody still waits for an answer; asked before each batch.
+
         Raises:
-            AdaptkitError: a row lacks an input of its adapter's task.
+            AdaptkitError: a row lacks an input of its adapter's task, or nobody waits any more.
         """
         if self.backbone.tokenizer is None:
             raise AdaptkitError(
@@ -64,7 +68,9 @@ class Engine:
         for row in rows:
             own = written if self.writes(row.loaded) else read[row.kind]
             own.append(row)
-        return self._read([*read.values()], batch_size) | self.writer.answer(written, batch_size)
+        return self._read([*read.values()], batch_size, waits) | self.writer.answer(
+            written, batch_size
+        )
 
     def writes(self, loaded: LoadedAdapter | None) -> bool:
         """Rows of this adapter are answered with generated text."""
@@ -74,7 +80,9 @@ class Engine:
 
     # Reading: hidden states, heads, answers
 
-    def _read(self, groups: list[list[Row]], batch_size: int) -> dict[int, Answer]:
+    def _read(
+        self, groups: list[list[Row]], batch_size: int, waits: Callable[[], bool] | None
+    ) -> dict[int, Answer]:
         asked = []
         for rows in groups:
             task = task_of(rows[0])
@@ -83,7 +91,7 @@ class Engine:
             [Item(features, loaded) for features in by_row(columns)]
             for loaded, _, _, _, columns in asked
         ]
-        self.run(list(itertools.chain.from_iterable(items)), batch_size, self._read_batch)
+        self.run(list(itertools.chain.from_iterable(items)), batch_size, self._read_batch, waits)
         answers: dict[int, Answer] = {}
         for (_, task, rows, table, columns), own in zip(asked, items, strict=True):
             if task is None:
@@ -182,8 +190,14 @@ class Engine:
             return together
         return in_order(together, place)
 
-    def run(self, items: list[Item], batch_size: int, one: Callable[[list[Item]], None]) -> None:
-        """Call `one` with batches of items of similar lengths.
+    def run(
+        self,
+        items: list[Item],
+        batch_size: int,
+        one: Callable[[list[Item]], None],
+        waits: Callable[[], bool] | None = None,
+    ) -> None:
+        """Call `one` with batches of items of similar lengths, as long as anybody waits.
 
         Within a batch the rows of a layout, and those of an adapter, are adjacent.
         """
@@ -193,6 +207,8 @@ class Engine:
                 longest_first[start : start + batch_size], key=lambda item: order(item.loaded)
             )
             for batch in self._mixable(chosen):
+                if waits is not None and not waits():
+                    raise AdaptkitError("nobody waits for these rows any more.")
                 self._run_one(batch, one)
 
     def _run_one(self, items: list[Item], one: Callable[[list[Item]], None]) -> None:

@@ -21,7 +21,7 @@ class RequestQueue:
     """Accepts single rows from any thread. max_rows, max_wait, max_queue: see `Batcher`.
 
     Rows that are written stay in one batch until each has ended; rows that come meanwhile join
-    them, or are answered between two tokens.
+    them, or are answered between two tokens, once a place in the batch is free.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RequestQueue:
         self.engine = engine
         self.calls = calls
         self.max_rows = max_rows
-        self.batcher = Batcher(self._run, max_rows, max_wait, max_queue)
+        self.batcher = Batcher(self._run, self._settle, max_rows, max_wait, max_queue)
 
     def put(self, row: Any, name: str | None, top_k: int | None = None) -> Future:
         """Queue a row; it keeps the version of its adapter that is loaded now.
@@ -99,7 +99,11 @@ class RequestQueue:
     def _taken(self, rows: list[PendingRow]) -> tuple[list[PendingRow], list[PendingRow]]:
         """Answer the rows that are read; returns those to be written, and those without a slot."""
         later = self._without_slot(rows)
-        ready = [row for row in rows if row not in later and not row.future.done()]
+        ready = [row for row in rows if row not in later and not row.settled]
+        for row in ready:
+            if row.future.cancelled():  # while the adapter of another row was loaded
+                self._settle(row)
+        ready = [row for row in ready if not row.settled]
         written = [row for row in ready if row.prompt or self.engine.writes(row.loaded)]
         self._answer([row for row in ready if row not in written])
         return written, later
@@ -133,7 +137,7 @@ class RequestQueue:
         """Answer rows together; if that fails, one by one, so a bad row affects only itself."""
         asked = [Row(i, row.given, row.loaded, row.top_k) for i, row in enumerate(ready)]
         try:
-            answers = self.engine.answer(asked, max(1, len(asked)))
+            answers = self.engine.answer(asked, max(1, len(asked)), lambda: _waits(ready))
         except BaseException as problem:  # the batcher's thread must survive it
             if len(ready) == 1:
                 self._settle(ready[0], error=problem)
@@ -235,6 +239,7 @@ class RequestQueue:
         self, row: PendingRow, answer: Answer | None = None, error: BaseException | None = None
     ) -> None:
         """Give a row its answer or error, unless its caller has gone, and release its adapter."""
+        row.settled = True
         if row.loaded is not None:
             self.slots.release([row.loaded])
         if not row.future.set_running_or_notify_cancel():
@@ -243,3 +248,8 @@ class RequestQueue:
             row.future.set_exception(error)
         else:
             row.future.set_result(answer)
+
+
+def _waits(rows: list[PendingRow]) -> bool:
+    """Somebody still waits for one of these rows."""
+    return not all(row.future.cancelled() for row in rows)

@@ -70,8 +70,8 @@ def make_app(host: Host, settings: ServeSettings | None = None) -> FastAPI:
     for module in ROUTES:
         app.include_router(module.routes(service, keys))
     document_errors(app)
-    _count_requests(app, service)
     app.add_middleware(Guard, settings=settings)
+    _count_requests(app, service)
     return app
 
 

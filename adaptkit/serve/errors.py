@@ -8,15 +8,16 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from adaptkit.errors import AdaptkitError, listed, quoted
 from adaptkit.host.batcher import HostBusyError
 from adaptkit.host.manager import UnknownAdapterError
+from adaptkit.serve.responses import Json
 
 RETRY_AFTER = "1"  # seconds
+MOST_TOLD = 20  # mistakes in a body
 BRANCH = re.compile(r"\W|^(str|int|bool|float|[A-Z]\w+)$")  # what pydantic names a kind of value by
 TYPES = {
     401: "authentication_error",
@@ -40,11 +41,11 @@ def error_body(status: int, message: str, field: str | None = None) -> dict[str,
     return {"error": {"message": message, "type": kind, "param": field, "code": status}}
 
 
-def error_response(status: int, message: str, field: str | None = None) -> JSONResponse:
+def error_response(status: int, message: str, field: str | None = None) -> Json:
     headers = {"Retry-After": RETRY_AFTER} if status in (429, 503) else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(error_body(status, message, field), status, headers)
+    return Json(error_body(status, message, field), status, headers)
 
 
 def status_of(problem: Exception) -> int:
@@ -60,7 +61,7 @@ def status_of(problem: Exception) -> int:
     return 400 if isinstance(problem, AdaptkitError) else 500
 
 
-def response_of(problem: Exception) -> JSONResponse:
+def response_of(problem: Exception) -> Json:
     """The answer to a request that has failed."""
     status = status_of(problem)
     if status == 500:
@@ -73,16 +74,16 @@ def response_of(problem: Exception) -> JSONResponse:
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every error in one form."""
 
-    async def ours(_: Request, problem: Exception) -> JSONResponse:
+    async def ours(_: Request, problem: Exception) -> Json:
         return response_of(problem)
 
-    async def http(_: Request, problem: Exception) -> JSONResponse:
+    async def http(_: Request, problem: Exception) -> Json:
         assert isinstance(problem, HTTPException)
         response = error_response(problem.status_code, str(problem.detail))
         response.headers.update(problem.headers or {})
         return response
 
-    async def invalid(_: Request, problem: Exception) -> JSONResponse:
+    async def invalid(_: Request, problem: Exception) -> Json:
         assert isinstance(problem, RequestValidationError)
         message, field = _first(problem)
         return error_response(400, message, field)
@@ -96,7 +97,7 @@ def add_error_handlers(app: FastAPI) -> None:
 def _first(problem: RequestValidationError) -> tuple[str, str | None]:
     """What is wrong with a body, field by field, and the first such field."""
     said: dict[str, str] = {}
-    for error in problem.errors():
+    for error in problem.errors()[:MOST_TOLD]:
         fields = [str(part) for part in error["loc"] if part not in ("body", "query", "path")]
         if error["type"] == "json_invalid":
             return f"the body is no JSON: {error['ctx']['error']} at character {fields[0]}.", None

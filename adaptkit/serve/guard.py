@@ -1,11 +1,11 @@
-"""What stands before every request: limits on its body, and an eye on its client."""
+"""What stands before every request: who it is for, limits on its body, an eye on its client."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from adaptkit.serve.errors import error_response
+from adaptkit.serve.errors import error_response, response_of
 from adaptkit.serve.settings import ServeSettings
 
 
@@ -20,6 +20,10 @@ class Guard:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if not self._is_meant(scope):
+            response = error_response(421, "this service is not asked by such a name.")
+            await response(scope, receive, send)
             return
         try:
             async with asyncio.timeout(self.settings.body_timeout):
@@ -39,6 +43,14 @@ class Guard:
         if body is not None:
             await self._answer(scope, receive, send, body)
 
+    def _is_meant(self, scope: Any) -> bool:
+        """The request names this service, if it has names."""
+        if not self.settings.allowed_hosts:
+            return True
+        given = dict(scope["headers"]).get(b"host", b"").decode("latin-1").lower()
+        name = given if given.endswith("]") else given.rpartition(":")[0] or given
+        return name in self.settings.allowed_hosts
+
     async def _body(self, receive: Any) -> bytes | None:
         """The whole body; None if the client has gone."""
         parts, size = [], 0
@@ -54,7 +66,7 @@ class Guard:
                 return b"".join(parts)
 
     async def _answer(self, scope: Any, receive: Any, send: Any, body: bytes) -> None:
-        given, gone = False, asyncio.Event()
+        given, begun, gone = False, False, asyncio.Event()
 
         async def replay() -> dict[str, Any]:
             nonlocal given
@@ -64,7 +76,13 @@ class Guard:
             await gone.wait()
             return {"type": "http.disconnect"}
 
-        answering = asyncio.ensure_future(self.app(scope, replay, send))
+        async def sent(message: Any) -> None:
+            nonlocal begun
+            begun = True
+            async with asyncio.timeout(self.settings.send_timeout):  # a client that does not read
+                await send(message)
+
+        answering = asyncio.ensure_future(self.app(scope, replay, sent))
         watching = asyncio.ensure_future(receive())  # there is nothing to come but the end
         try:
             await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -73,7 +91,9 @@ class Guard:
                 answering.cancel()
             await asyncio.gather(answering, return_exceptions=True)
             if not answering.cancelled() and (problem := answering.exception()):
-                raise problem
+                if begun or not isinstance(problem, Exception):
+                    raise problem
+                await response_of(problem)(scope, receive, send)
         finally:
             watching.cancel()
             answering.cancel()

@@ -11,11 +11,13 @@ from fastapi import FastAPI
 
 from adaptkit.host.api import Host
 from adaptkit.serve.app import make_app
+from adaptkit.serve.protocol import HEADERS, PatientProtocol
 from adaptkit.serve.settings import ServeSettings
 
 # Seconds that a thread keeps the interpreter while another waits for it. The network is run in
 # hundreds of short steps; at Python's 0.005 each may wait that long for the thread that reads HTTP.
 SWITCH = 0.0002
+CONNECTIONS = 2048  # at once; further ones are told to come again
 
 
 def make_server(app: FastAPI, settings: ServeSettings, ready: Callable[[], None]) -> uvicorn.Server:
@@ -25,8 +27,11 @@ def make_server(app: FastAPI, settings: ServeSettings, ready: Callable[[], None]
         log_level="warning",
         access_log=False,
         server_header=False,
+        http=PatientProtocol,
+        h11_max_incomplete_event_size=HEADERS,
+        limit_concurrency=CONNECTIONS,
         timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(settings.deadline) + 5,
+        timeout_graceful_shutdown=int(settings.body_timeout + settings.deadline) + 5,
     )
     return _Server(config, ready)
 

@@ -15,12 +15,13 @@ from adaptkit.host.api import Host
 from adaptkit.host.batcher import HostBusyError
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.host.manager import UnknownAdapterError
-from adaptkit.serve.errors import RequestError
+from adaptkit.serve.errors import RequestError, status_of
 from adaptkit.serve.metrics import Metrics
 from adaptkit.serve.settings import ServeSettings
 from adaptkit.tasks.classify import Classify
 
 Row = str | dict[str, Any]
+LISTED_FOR = 2.0  # seconds
 
 
 class Service:
@@ -30,6 +31,12 @@ class Service:
         self.host, self.settings = host, settings
         self.metrics = Metrics(host)
         self.created = int(time.time())
+        found = [host.folder, *settings.adapter_folders, Path(host.backbone.name).parent]
+        self.folders = [
+            str(path) for one in found if one for path in (one.resolve(), one) if one != Path()
+        ]
+        self._listing = asyncio.Lock()
+        self._listed: tuple[float, list[AdapterInfo]] = (-LISTED_FOR, [])
         self.base = Path(host.backbone.name).name  # no path of this machine is shown
         if self.base in host.names():
             raise AdaptkitError(
@@ -58,7 +65,9 @@ class Service:
             if self.host.holds(model):
                 return self.host.describe(model)
             return await self.in_thread(self.host.describe, model)
-        except UnknownAdapterError as problem:
+        except AdaptkitError as problem:
+            if not isinstance(problem, UnknownAdapterError):
+                raise RequestError(400, self.shown(str(problem)), field) from None
             message = f"{problem} The base itself is {quoted(self.base)}."
             raise RequestError(404, message, field) from None
 
@@ -103,8 +112,11 @@ class Service:
         return found
 
     async def adapters(self) -> list[AdapterInfo]:
-        """All adapters whose cards can be read."""
-        return await self.in_thread(self._adapters)
+        """All adapters whose cards can be read, as they were some seconds ago at most."""
+        async with self._listing:
+            if time.monotonic() > self._listed[0] + LISTED_FOR:
+                self._listed = time.monotonic(), await self.in_thread(self._adapters)
+            return self._listed[1]
 
     def _adapters(self) -> list[AdapterInfo]:
         found = []
@@ -114,6 +126,12 @@ class Service:
             except AdaptkitError:
                 continue  # refused, with its reason, on request
         return found
+
+    def shown(self, message: str) -> str:
+        """A message without the paths of this machine."""
+        for folder in self.folders:
+            message = message.replace(f"{folder}/", "")
+        return message
 
     @staticmethod
     async def in_thread(work: Any, *given: Any) -> Any:
@@ -149,8 +167,8 @@ class Service:
             except AdaptkitError as problem:
                 number = next(i for i, one in enumerate(asked) if _failed(one))
                 raise RequestError(
-                    400 if not isinstance(problem, RequestError) else problem.status,
-                    f"item {number}: {problem}" if len(rows) > 1 else str(problem),
+                    status_of(problem),
+                    self.shown(f"item {number}: {problem}" if len(rows) > 1 else str(problem)),
                 ) from None
             finally:
                 for one in asked:
@@ -162,8 +180,17 @@ class Service:
         self.metrics.answered(name or self.base, time.perf_counter() - start)
         return answer
 
-    async def write(self, prompt: Any, name: str | None, **settings: Any) -> AsyncGenerator[Piece]:
+    def until(self) -> float:
+        """When a request that comes now is given up, in the event loop's time."""
+        return asyncio.get_running_loop().time() + self.settings.deadline
+
+    async def write(
+        self, prompt: Any, name: str | None, until: float, **settings: Any
+    ) -> AsyncGenerator[Piece]:
         """The pieces of a text, as they are written.
+
+        until: of its request. The task that asks for pieces may change, so each is waited for by
+            itself.
 
         Raises:
             RequestError: the prompt is too long, or too many tokens are asked for.
@@ -174,14 +201,15 @@ class Service:
         if (settings["max_new_tokens"] or 0) > most:
             raise RequestError(400, f"at most {most} tokens are written.", "max_tokens")
         if settings["max_new_tokens"] is None:
-            room = self.host.room(prompt)
+            room = await self.in_thread(self.host.room, prompt)
             settings["max_new_tokens"] = most if room is None else max(1, min(room, most))
-        start = time.perf_counter()
-        async with (
-            asyncio.timeout(self.settings.deadline),
-            aclosing(self.host.submit_stream(prompt, name, **settings)) as pieces,
-        ):
-            async for piece in pieces:
+        start, loop = time.perf_counter(), asyncio.get_running_loop()
+        async with aclosing(self.host.submit_stream(prompt, name, **settings)) as pieces:
+            while True:
+                try:
+                    piece = await asyncio.wait_for(anext(pieces), until - loop.time())
+                except StopAsyncIteration:
+                    break
                 yield piece
         self.metrics.answered(name or self.base, time.perf_counter() - start)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from adaptkit.errors import AdaptkitError
 
+MOST_ITEMS = 4096  # of any list in a request
+
 
 @dataclass(frozen=True)
 class ServeSettings:
@@ -21,20 +23,23 @@ class ServeSettings:
         max_body: bytes of a request. max_text: characters of all texts of a row.
         max_new_tokens: tokens that a row may ask for.
         deadline: seconds until a request is answered, or given up.
-        body_timeout: seconds in which the body of a request has to arrive.
-        log_texts: texts of requests may stand in the log.
+        body_timeout: seconds in which a request has to arrive. send_timeout: seconds in which a
+            client has to take a part of its answer.
+        allowed_hosts: names by which the service may be asked; none: any. A page of another site
+            that makes its own name point here is refused by them.
     """
 
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     admin_key: str | None = field(default=None, repr=False)
     adapter_folders: tuple[Path, ...] = ()
     max_client_batch_size: int = 256
-    max_body: int = 8_000_000
-    max_text: int = 200_000
+    max_body: int = 4_000_000
+    max_text: int = 50_000
     max_new_tokens: int = 1024
     deadline: float = 60.0
     body_timeout: float = 10.0
-    log_texts: bool = False
+    send_timeout: float = 30.0
+    allowed_hosts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         counts = ("max_client_batch_size", "max_body", "max_text", "max_new_tokens")
@@ -43,7 +48,9 @@ class ServeSettings:
                 raise AdaptkitError(
                     f"{name} is a whole number, 1 or more; it got {getattr(self, name)!r}."
                 )
-        for name in ("deadline", "body_timeout"):
+        if self.max_client_batch_size > MOST_ITEMS:
+            raise AdaptkitError(f"max_client_batch_size is at most {MOST_ITEMS}.")
+        for name in ("deadline", "body_timeout", "send_timeout"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise AdaptkitError(
                     f"{name} is in seconds, above 0 and at most a day; it got "

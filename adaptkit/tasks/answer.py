@@ -168,7 +168,9 @@ class Answer(Task):
 
         `score` is the sum of two logits.
         """
-        best = [{"text": "", "start": 0, "end": 0, "score": -np.inf} for _ in table.rows]
+        best: list[dict[str, Any]] = [
+            {"text": "", "start": 0, "end": 0, "score": -np.inf} for _ in table.rows
+        ]
         none = np.full(len(table), np.inf)
         held = held_characters(encoded, [row["context"] for row in table.rows])
         windows = zip(
@@ -187,10 +189,12 @@ class Answer(Task):
                     "end": end,
                     "score": score,
                 }
-        if self.unanswerable:
-            for owner, answer in enumerate(best):
-                if none[owner] - answer["score"] > self.null_threshold:
-                    best[owner] = {"text": "", "start": 0, "end": 0, "score": float(none[owner])}
+        for owner, answer in enumerate(best):
+            unread = not np.isfinite(answer["score"])  # the context has no token that is read
+            if unread or (
+                self.unanswerable and none[owner] - answer["score"] > self.null_threshold
+            ):
+                best[owner] = {"text": "", "start": 0, "end": 0, "score": float(none[owner])}
         return best
 
     def _best_span(self, logits: np.ndarray, offsets: np.ndarray) -> tuple[int, int, float]:

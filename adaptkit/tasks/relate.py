@@ -87,7 +87,7 @@ class Relate(Classify):
 
         relations = relations_of(self.labels, self.no_relation)
 
-        def official(predictions, references) -> dict[str, float]:
+        def official(predictions, references, *_: Any) -> dict[str, float]:
             return {"f1_semeval": relation_f1(predictions, references, *relations)}
 
         plain = super().row_scores(answers, table)

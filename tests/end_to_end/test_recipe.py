@@ -84,7 +84,14 @@ def test_a_run_leaves_an_adapter_and_every_report(trained):
             "all_results.json",
             "README.md",
         ),
-        *("predictions_test.tsv", "per_label.tsv", "curves.png", "confusion.png", "confusions.tsv"),
+        *(
+            "predictions_test.tsv",
+            "per_label.tsv",
+            "curves.png",
+            "confusion.png",
+            "reliability.png",
+            "confusions.tsv",
+        ),
         *([] if torch.cuda.is_available() else ["attention.json"]),  # measured on a CPU
     }
     results = json.loads((folder / "all_results.json").read_text())

@@ -38,10 +38,11 @@ def test_one_input_goes_to_several_adapters_and_several_to_one(readers):
     assert sum(reply["answers"][0]["scores"].values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_base_is_asked_by_its_own_name_only(readers):
-    reply = readers.post("/v1/answer", model="base", input="hello")
-    states = readers.host(["hello"])[0].states
-    close(reply.json["answers"][0]["states"], states.tolist())
+def test_the_base_is_asked_by_its_own_name_only(readers, writers):
+    reply = writers.post("/v1/answer", model="base", input="hello").json
+    assert reply["answers"][0]["text"] == writers.host(["hello"])[0].text
+    bare = readers.post("/v1/answer", model="base", input="hello")
+    assert (bare.status, "/v1/embeddings" in bare.problem) == (400, True)
     wrong = readers.post("/v1/answer", model="bse", input="hello")
     assert wrong.status == 404
     assert "unknown adapter 'bse'" in wrong.problem
@@ -63,7 +64,7 @@ def test_the_base_is_asked_by_its_own_name_only(readers):
         ({"model": "stars", "input": "x", "top_k": 2}, 400, "'stars' has none"),
         ({"model": "intent", "input": ["x"] * 257}, 413, "at most 256 inputs; it has 257"),
         ({"model": "../readers", "input": "x"}, 404, "unknown adapter '../readers'"),
-        ({"model": "intent", "input": "x" * 200_001}, 413, "200,001 characters"),
+        ({"model": "intent", "input": "x" * 50_001}, 413, "50,001 characters"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_by_name(readers, body, status, problem):

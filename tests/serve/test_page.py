@@ -104,7 +104,7 @@ def test_scores_pairs_vectors_and_the_base(readers, open_page):
     assert shown == [f"{pair:.3f}", f"{readers.host(TEXTS[0], 'stars')[0].score:.3f}"]
     ask(page, "search", "base", text=TEXTS[0])
     assert page.locator("#answers .text").first.text_content().startswith("32 numbers: ")
-    assert "tokens of 32 numbers" in page.locator("#answers .text").last.text_content()
+    assert page.locator("#answers .text").last.text_content().startswith("32 numbers: ")
 
 
 def test_what_an_answer_rests_on(readers, open_page):
@@ -136,8 +136,8 @@ def test_a_conversation_is_streamed_and_goes_on(writers, open_page):
 
 def test_errors_are_said_and_markup_is_text(readers, open_page):
     page = open_page(readers)
-    ask(page, "intent", text=EVIL + "x" * 200_000)
-    assert "at most 200,000 are read" in page.text_content("#problem")
+    ask(page, "intent", text=EVIL + "x" * 50_000)
+    assert "at most 50,000 are read" in page.text_content("#problem")
     ask(page, "reader", question="?", context=EVIL)
     assert not page.is_visible("#problem")
     assert EVIL in page.text_content("#answers")

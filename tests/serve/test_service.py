@@ -33,7 +33,7 @@ def test_it_says_that_it_is_there_and_what_it_takes(readers, writers):
     assert readers.get("/health").json == {"status": "ok"}
     assert readers.get("/ready").json["status"] == "ready"
     info = readers.get("/info").json
-    assert (info["base"], info["writes"], info["limits"]["max_text"]) == ("base", False, 200_000)
+    assert (info["base"], info["writes"], info["limits"]["max_text"]) == ("base", False, 50_000)
     assert writers.get("/info").json["writes"]
 
 

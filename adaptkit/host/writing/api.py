@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
@@ -108,8 +109,9 @@ class WritingHost:
             HostBusyError: the queue is full.
             AdaptkitError: as of `generate`.
         """
-        call = self._calls.read(
-            [prompt], adapter, max_new_tokens, 1, do_sample, seed, 1, settings, True
+        call = await asyncio.to_thread(  # reading a long prompt takes a while
+            self._calls.read,
+            *([prompt], adapter, max_new_tokens, 1, do_sample, seed, 1, settings, True),
         )
         async for piece in pieces_of(call, lambda row: self._queue.put_prompt(row, adapter)):
             yield piece

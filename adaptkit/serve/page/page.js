@@ -124,9 +124,13 @@ async function forEach(kind, work, title = (model) => model.id, more = false) {
 
 async function ask(model, place, signal, all) {
   if (writes(model)) return converse(model, place, signal, all);
+  if (model.task === null) {
+    const { data } = await post("v1/embeddings", { model: model.id, input: all.text }, signal);
+    place.replaceChildren(answerView(data[0], all));
+    return;
+  }
   const body = { model: model.id, input: input(model, all) };
   if (LABELLED.includes(model.task)) body.top_k = model.labels.length;
-  if (model.task === null) body.input = all[model.inputs[0]];
   const { answers } = await post("v1/answer", body, signal);
   place.replaceChildren(answerView(answers[0], all));
 }

@@ -53,7 +53,6 @@ export function answerView(answer, given) {
     return element("div", {}, marked(given.text, answer.entities), ...found);
   }
   if (answer.embedding) return vector(answer.embedding);
-  if (answer.states) return element("p", { class: "text" }, `Hidden states: ${answer.states.length} tokens of ${answer.states[0].length} numbers.`);
   if (answer.start !== undefined) {
     const said = answer.text ? [] : [element("p", { class: "quiet" }, "No answer in the text.")];
     return element("div", {}, marked(given.context, answer.text ? [answer] : []), ...said);

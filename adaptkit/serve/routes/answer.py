@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from adaptkit.errors import quoted
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.responses import Json
 from adaptkit.serve.service import Row, Service
+from adaptkit.serve.settings import MOST_ITEMS
 
 
 class AnswerRequest(BaseModel):
@@ -23,8 +25,8 @@ class AnswerRequest(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    model: str | list[str]
-    input: Row | list[Row]
+    model: str | Annotated[list[str], Field(max_length=MOST_ITEMS)]
+    input: Row | Annotated[list[Row], Field(max_length=MOST_ITEMS)]
     top_k: int | None = Field(None, ge=1, le=10_000)
 
 
@@ -32,11 +34,16 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     router = APIRouter(tags=["answers"], dependencies=[Depends(keys.user)])
 
     @router.post("/v1/answer")
-    async def answer(request: AnswerRequest) -> JSONResponse:
+    async def answer(request: AnswerRequest) -> Json:
         """`{"answers": [{"model", "task", ...}], "usage": ...}`, in the order of the inputs."""
         rows, names = pairs(request.input, request.model)
         service.check_count(len(rows))
         infos = {name: await service.find(name) for name in dict.fromkeys(names)}
+        for name, info in infos.items():
+            if (info is None or info.task is None) and not service.writes:
+                raise RequestError(
+                    400, f"{quoted(name)} has no task: /v1/embeddings gives its vectors.", "model"
+                )
         asked = [None if infos[name] is None else name for name in names]
         answers = await service.ask(rows, asked, request.top_k)
         shown = []
@@ -46,7 +53,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         read, written = (
             sum(getattr(one, name) for one in answers) for name in ("tokens", "new_tokens")
         )
-        return JSONResponse({"answers": shown, "usage": usage(read, written)})
+        return Json({"answers": shown, "usage": usage(read, written)})
 
     return router
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from adaptkit.host.answers import TokenLogprob
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.answer import usage
-from adaptkit.serve.routes.writing import Draft, WritingRequest, events, stamp
+from adaptkit.serve.routes.writing import Draft, WritingRequest, events, stamp, together
 from adaptkit.serve.service import Service
+from adaptkit.serve.settings import MOST_ITEMS
 
 
 class Part(BaseModel):
@@ -27,7 +28,7 @@ class Part(BaseModel):
 class Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[Part]
+    content: str | Annotated[list[Part], Field(max_length=MOST_ITEMS)]
     name: str | None = None
 
     def read(self) -> dict[str, str]:
@@ -41,7 +42,7 @@ class Message(BaseModel):
 class ChatRequest(WritingRequest):
     """messages: of text. A last message of the assistant is no question, and is refused."""
 
-    messages: list[Message] = Field(min_length=1)
+    messages: list[Message] = Field(min_length=1, max_length=MOST_ITEMS)
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1)
     logprobs: bool | None = None
@@ -69,7 +70,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         drafts = await _drafts(service, request)
         if request.stream:
             return await events(_chunks(request, drafts))
-        await asyncio.gather(*(draft.whole() for draft in drafts))
+        await together(drafts)
         found = stamp("chat.completion", "chatcmpl", request.model)
         choices = [
             {
@@ -80,7 +81,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
             }
             for draft in drafts
         ]
-        return JSONResponse(found | {"choices": choices, "usage": used(drafts)})
+        return Json(found | {"choices": choices, "usage": used(drafts)})
 
     return router
 
@@ -96,9 +97,9 @@ async def _drafts(service: Service, request: ChatRequest) -> list[Draft]:
     messages = [message.read() for message in request.messages]
     if messages[-1]["role"] == "assistant":
         raise RequestError(400, "the last message is an answer already.", "messages")
-    name = info.name if info is not None else None
+    name, until = info.name if info is not None else None, service.until()
     return [
-        Draft(index, service.write(messages, name, seed=seed, **settings))
+        Draft(index, service.write(messages, name, until, seed=seed, **settings))
         for index, seed in enumerate(request.seeds())
     ]
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, ClassVar
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from pydantic import Field
 
 from adaptkit.host.answers import TokenLogprob
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.answer import usage
-from adaptkit.serve.routes.writing import Draft, WritingRequest, events, stamp
+from adaptkit.serve.routes.writing import Draft, WritingRequest, events, stamp, together
 from adaptkit.serve.service import Service
+from adaptkit.serve.settings import MOST_ITEMS
 
-Ids = Annotated[list[int], Field(min_length=1)]
+MOST_IDS = 100_000
+Ids = Annotated[list[int], Field(min_length=1, max_length=MOST_IDS)]
+Texts = Annotated[list[str], Field(min_length=1, max_length=MOST_ITEMS)]
+Several = Annotated[list[Ids], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
 class CompletionRequest(WritingRequest):
     """prompt: a text, ids, or a list of either."""
 
-    prompt: str | Ids | Annotated[list[str] | list[Ids], Field(min_length=1)]
+    prompt: str | Ids | Texts | Several
     max_tokens: int = Field(16, ge=1)
     logprobs: int | None = Field(None, ge=0, le=20)
     echo: bool | None = None
@@ -52,28 +56,28 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         service.check_count(len(prompts) * request.choices)
         info = await service.find_writer(request.model)
         name = info.name if info is not None else None
-        settings = request.settings(service, request.max_tokens)
+        settings, until = request.settings(service, request.max_tokens), service.until()
         if request.logprobs is not None:
             settings["logprobs"] = request.logprobs
         seeds = request.seeds()
         drafts = [
             Draft(
                 number * len(seeds) + index,
-                service.write(prompt, name, seed=seed + number * len(seeds), **settings),
+                service.write(prompt, name, until, seed=seed + number * len(seeds), **settings),
             )
             for number, prompt in enumerate(prompts)
             for index, seed in enumerate(seeds)
         ]
         if request.stream:
             return await events(_chunks(request, drafts))
-        await asyncio.gather(*(draft.whole() for draft in drafts))
+        await together(drafts)
         choices = [
             _choice(draft.index, draft.text, _logprobs(request, draft.logprobs))
             | {"finish_reason": draft.finish_reason}
             for draft in drafts
         ]
         found = stamp("text_completion", "cmpl", request.model)
-        return JSONResponse(found | {"choices": choices, "usage": _used(request, drafts)})
+        return Json(found | {"choices": choices, "usage": _used(request, drafts)})
 
     return router
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from adaptkit.errors import quoted, unknown
@@ -20,10 +19,11 @@ from adaptkit.host.answers import Labels, Score
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.labels import all_labels
 from adaptkit.serve.service import Service, gives_labels, gives_scores
 
-YES = ("true", "yes", "1")
+PAIRS = ({"true": True, "false": False}, {"yes": True, "no": False}, {"1": True, "0": False})
 
 
 class Part(BaseModel):
@@ -89,7 +89,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     router = APIRouter(tags=["labels"], dependencies=[Depends(keys.user)])
 
     @router.post("/v1/decisions")
-    async def decisions(request: DecisionRequest) -> JSONResponse:
+    async def decisions(request: DecisionRequest) -> Json:
         """An answer to each question, in their order."""
         info = await service.find_for(
             request.model, lambda one: gives_labels(one) or gives_scores(one), "decide"
@@ -112,7 +112,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": tokens,
         }
-        return JSONResponse({"answers": answers, "model": request.model, "usage": used})
+        return Json({"answers": answers, "model": request.model, "usage": used})
 
     return router
 
@@ -173,7 +173,9 @@ def _by_score(info: AdapterInfo, question: Question, score: float) -> dict[str, 
     except ValueError:
         low, high = getattr(info.task, "low", 0.0), getattr(info.task, "high", 1.0)
         places = np.linspace(low, high, len(labels)).tolist()
-    if not all(one < two for one, two in itertools.pairwise(places)):
+    if not np.isfinite(places).all() or not all(
+        one < two for one, two in itertools.pairwise(places)
+    ):
         raise RequestError(400, f"levels go from low to high; they are {labels}.", "questions")
     at = float(np.interp(score, places, range(len(places))))
     shares = [max(0.0, 1 - abs(at - index)) for index in range(len(places))]
@@ -197,9 +199,9 @@ def _predicate(question: PredicateQuestion, labels: list[str]) -> str:
     """The label that a predicate asks for."""
     if question.name in labels:
         return question.name
-    yes = [label for label in labels if label.lower() in YES]
-    if len(labels) == 2 and len(yes) == 1:
-        return yes[0]
+    for pair in PAIRS:
+        if sorted(label.lower() for label in labels) == sorted(pair):
+            return next(label for label in labels if pair[label.lower()])
     if question.name is None:
         raise RequestError(400, "the name of a predicate is the label it asks for.", "questions")
     problem = unknown("label", question.name, labels, "The name of a predicate is a label.")

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from adaptkit.errors import quoted
@@ -15,10 +14,12 @@ from adaptkit.host.answers import Answer, Hidden, Vector
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.answer import usage
 from adaptkit.serve.service import Service, makes_vectors
+from adaptkit.serve.settings import MOST_ITEMS
 
-Texts = str | Annotated[list[str], Field(min_length=1)]
+Texts = str | Annotated[list[str], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
 class Nothing(BaseModel):
@@ -53,7 +54,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     router = APIRouter(tags=["embeddings"], dependencies=[Depends(keys.user)])
 
     @router.post("/v1/embeddings")
-    async def embeddings(request: EmbeddingRequest) -> JSONResponse:
+    async def embeddings(request: EmbeddingRequest) -> Json:
         """Vectors of length 1: of an adapter for embeddings, or the base's mean hidden states."""
         info = await service.find(request.model)
         vectors, tokens = await _vectors(service, info, request.input)
@@ -66,17 +67,17 @@ def routes(service: Service, keys: Keys) -> APIRouter:
             for index, one in enumerate(vectors)
         ]
         found = {"object": "list", "data": data, "model": request.model, "usage": usage(tokens)}
-        return JSONResponse(found)
+        return Json(found)
 
     @router.post("/embed")
-    async def embed(request: EmbedRequest) -> JSONResponse:
+    async def embed(request: EmbedRequest) -> Json:
         """A list of vectors."""
         if request.model is None:
             info: AdapterInfo | None = await service.find_for(None, makes_vectors, "embed")
         else:
             info = await service.find(request.model)
         vectors, _ = await _vectors(service, info, request.inputs)
-        return JSONResponse([one.tolist() for one in vectors])
+        return Json([one.tolist() for one in vectors])
 
     return router
 

@@ -7,12 +7,12 @@ import re
 from typing import Any
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from adaptkit.errors import quoted, unknown
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.labels import all_labels
 from adaptkit.serve.service import Service, gives_labels
 
@@ -36,7 +36,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     router = APIRouter(tags=["labels"], dependencies=[Depends(keys.user)])
 
     @router.post("/v1/explain")
-    async def explain(request: ExplainRequest) -> JSONResponse:
+    async def explain(request: ExplainRequest) -> Json:
         """The words of a text with what each adds to the logit of a label.
 
         By occlusion (Zeiler and Fergus 2014, arXiv:1311.2901), where a word is left out instead of
@@ -46,6 +46,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         assert info.task is not None
         if info.inputs != ["text"]:
             raise RequestError(400, f"{quoted(info.name)} reads {' and '.join(info.inputs)}.")
+        service.check_length(request.input, "the text")
         words = [match.span() for match in WORD.finditer(request.input)]
         most = service.settings.max_client_batch_size - 1
         if len(words) > most:
@@ -61,7 +62,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         shares = [0.0] * len(words)
         for i, answer in zip(kept, without, strict=True):
             shares[i] = _logit(whole.scores[label]) - _logit(answer.scores[label])
-        return JSONResponse(
+        return Json(
             {
                 "model": info.name,
                 "label": label,

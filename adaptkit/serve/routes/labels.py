@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from adaptkit.errors import quoted
 from adaptkit.host.answers import Answer, Labels, Score
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.answer import usage
 from adaptkit.serve.routes.embeddings import Nothing, Texts
 from adaptkit.serve.service import Row, Service, gives_labels, gives_scores
+from adaptkit.serve.settings import MOST_ITEMS
+
+Item = TypeVar("Item")
+Several = Annotated[list[Item], Field(max_length=MOST_ITEMS)]
 
 
 class PredictRequest(BaseModel):
@@ -27,7 +31,7 @@ class PredictRequest(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid")
-    inputs: str | list[str] | list[list[str]]
+    inputs: str | Several[str] | Several[Several[str]]
     model: str | None = None
     raw_scores: Literal[False] = False
     truncate: Literal[True] = True
@@ -46,7 +50,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
     router = APIRouter(tags=["labels"], dependencies=[Depends(keys.user)])
 
     @router.post("/predict")
-    async def predict(request: PredictRequest) -> JSONResponse:
+    async def predict(request: PredictRequest) -> Json:
         """The labels of each row with their probabilities, the likeliest first."""
         info = await service.find_for(
             request.model,
@@ -60,10 +64,10 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         top_k = len(info.task.labels) if info.task and gives_labels(info) else None
         answers = await service.ask(rows, [info.name] * len(rows), top_k)
         found = [_predictions(one) for one in answers]
-        return JSONResponse(found if several else found[0])
+        return Json(found if several else found[0])
 
     @router.post("/classify")
-    async def classify(request: ClassifyRequest) -> JSONResponse:
+    async def classify(request: ClassifyRequest) -> Json:
         """The likeliest label of each text, and the probability of every label in their order."""
         info = await service.find_for(request.model, gives_labels, "give labels")
         rows = [request.input] if isinstance(request.input, str) else request.input
@@ -87,7 +91,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
             "data": data,
             "usage": usage(sum(one.tokens for one in answers)),
         }
-        return JSONResponse(found)
+        return Json(found)
 
     return router
 

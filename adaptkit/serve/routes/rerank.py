@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from adaptkit.host.answers import Score, Vector
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.answer import usage
 from adaptkit.serve.service import Service, gives_scores, makes_vectors
+from adaptkit.serve.settings import MOST_ITEMS
 
 
 class Document(BaseModel):
@@ -30,8 +31,10 @@ class RerankRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     query: str
-    texts: list[str] | None = None
-    documents: list[str | Document] | None = None
+    texts: Annotated[list[str], Field(min_length=1, max_length=MOST_ITEMS)] | None = None
+    documents: (
+        Annotated[list[str | Document], Field(min_length=1, max_length=MOST_ITEMS)] | None
+    ) = None
     model: str | None = None
     top_n: int | None = Field(None, ge=1)
     return_documents: bool = True
@@ -46,7 +49,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
 
     @router.post("/rerank")
     @router.post("/v1/rerank")
-    async def rerank(request: RerankRequest) -> JSONResponse:
+    async def rerank(request: RerankRequest) -> Json:
         """The texts with their scores, the best first."""
         if (request.texts is None) == (request.documents is None):
             raise RequestError(400, "give texts or documents, one of them.", "texts")
@@ -57,7 +60,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         found, tokens = await _scores(service, info, request.query, texts)
         order = sorted(range(len(texts)), key=lambda i: -found[i])[: request.top_n]
         if request.texts is not None:
-            return JSONResponse([_ranked(request, texts, found, i) for i in order])
+            return Json([_ranked(request, texts, found, i) for i in order])
         shown: dict[str, Any] = {
             "id": f"rerank-{uuid.uuid4().hex}",
             "model": info.name,
@@ -68,7 +71,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
                 for i in order
             ],
         }
-        return JSONResponse(shown)
+        return Json(shown)
 
     return router
 

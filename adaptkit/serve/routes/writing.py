@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 import time
@@ -15,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adaptkit.errors import quoted
 from adaptkit.host.answers import Piece, TokenLogprob
-from adaptkit.serve.errors import RequestError, error_body, response_of
+from adaptkit.serve.errors import RequestError, response_of
 from adaptkit.serve.service import Service
 
 MOST_CHOICES, MOST_STOPS = 16, 16
+Stop = Annotated[str, Field(max_length=500)]
 
 
 class StreamOptions(BaseModel):
@@ -41,7 +43,7 @@ class WritingRequest(BaseModel):
     min_p: float | None = Field(None, ge=0, le=1)
     n: int | None = Field(None, ge=1, le=MOST_CHOICES)
     seed: int | None = Field(None, ge=0, lt=2**62)
-    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
     min_tokens: int | None = Field(None, ge=0)
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -77,7 +79,9 @@ class WritingRequest(BaseModel):
         """
         self.check()
         config = service.host.backbone.model.generation_config
-        draws = bool(config.do_sample) if self.temperature is None else self.temperature > 0
+        draws = bool(config.do_sample) or (self.n is not None and self.n > 1)
+        draws = draws or any(one is not None for one in (self.top_p, self.top_k, self.min_p))
+        draws = draws if self.temperature is None else self.temperature > 0
         found: dict[str, Any] = {
             "max_new_tokens": most,
             "do_sample": draws,
@@ -119,11 +123,20 @@ class Draft:
                 self.tokens = piece.tokens
                 yield piece
 
-    async def whole(self) -> Draft:
-        """Itself, once it is written."""
+    async def whole(self) -> None:
+        """Write it to its end."""
         async for _ in self.pieces():
             pass
-        return self
+
+
+async def together(drafts: list[Draft]) -> None:
+    """Write all to their ends; if one fails, the others are given up, and its error is raised."""
+    tasks = [asyncio.ensure_future(draft.whole()) for draft in drafts]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def stamp(kind: str, prefix: str, model: str) -> dict[str, Any]:
@@ -146,12 +159,11 @@ async def events(messages: AsyncIterator[dict[str, Any]]) -> StreamingResponse:
             async for message in messages:
                 yield _event(message)
         except Exception as problem:
-            status = response_of(problem).status_code
-            yield _event(error_body(status, str(problem) if status < 500 else "it has failed."))
+            yield _event(json.loads(bytes(response_of(problem).body)))
         yield "data: [DONE]\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream")
 
 
 def _event(message: dict[str, Any]) -> str:
-    return f"data: {json.dumps(message, ensure_ascii=False)}\n\n"
+    return f"data: {json.dumps(message)}\n\n"
