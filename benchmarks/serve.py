@@ -79,7 +79,7 @@ async def _client(load: Load, draw: random.Random, warm: float, end: float, took
     while (start := time.perf_counter()) < end:
         body = draw.choice(load.bodies)
         writer.write(
-            f"POST {load.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"POST {load.path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n".encode()
             + body
         )

@@ -12,7 +12,6 @@ from typing import Any
 from adaptkit.errors import AdaptkitError, listed, quoted
 from adaptkit.host.answers import Answer, Piece
 from adaptkit.host.api import Host
-from adaptkit.host.batcher import HostBusyError
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.host.manager import UnknownAdapterError
 from adaptkit.serve.errors import RequestError, status_of
@@ -65,11 +64,11 @@ class Service:
             if self.host.holds(model):
                 return self.host.describe(model)
             return await self.in_thread(self.host.describe, model)
-        except AdaptkitError as problem:
-            if not isinstance(problem, UnknownAdapterError):
-                raise RequestError(400, self.shown(str(problem)), field) from None
+        except UnknownAdapterError as problem:
             message = f"{problem} The base itself is {quoted(self.base)}."
             raise RequestError(404, message, field) from None
+        except AdaptkitError as problem:
+            raise self.refusal(problem, field=field) from None
 
     async def find_for(
         self, model: str | None, fits: Callable[[AdapterInfo], bool], what: str
@@ -127,11 +126,14 @@ class Service:
                 continue  # refused, with its reason, on request
         return found
 
-    def shown(self, message: str) -> str:
-        """A message without the paths of this machine."""
+    def refusal(
+        self, problem: AdaptkitError, before: str = "", field: str | None = None
+    ) -> RequestError:
+        """An error of the host as an answer, without the paths of this machine."""
+        message = f"{before}{problem}"
         for folder in self.folders:
             message = message.replace(f"{folder}/", "")
-        return message
+        return RequestError(status_of(problem), message, getattr(problem, "field", field))
 
     @staticmethod
     async def in_thread(work: Any, *given: Any) -> Any:
@@ -162,14 +164,9 @@ class Service:
             ]
             try:
                 return await asyncio.gather(*asked)
-            except HostBusyError:
-                raise
             except AdaptkitError as problem:
                 number = next(i for i, one in enumerate(asked) if _failed(one))
-                raise RequestError(
-                    status_of(problem),
-                    self.shown(f"item {number}: {problem}" if len(rows) > 1 else str(problem)),
-                ) from None
+                raise self.refusal(problem, f"item {number}: " if len(rows) > 1 else "") from None
             finally:
                 for one in asked:
                     one.cancel()
@@ -210,6 +207,8 @@ class Service:
                     piece = await asyncio.wait_for(anext(pieces), until - loop.time())
                 except StopAsyncIteration:
                     break
+                except AdaptkitError as problem:
+                    raise self.refusal(problem) from None
                 yield piece
         self.metrics.answered(name or self.base, time.perf_counter() - start)
 
