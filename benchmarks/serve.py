@@ -89,7 +89,7 @@ async def _client(load: Load, draw: random.Random, warm: float, end: float, took
         if not head.startswith(b"HTTP/1.1 200"):
             raise RuntimeError(answer.decode())
         now = time.perf_counter()
-        if start >= warm and now <= end:
+        if warm <= now <= end:
             took.append(now - start)
     writer.close()
 
