@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from adaptkit.serve.errors import error_response, response_of
+from adaptkit.serve.responses import Json
 from adaptkit.serve.settings import ServeSettings
 
 
@@ -21,27 +22,28 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if not self._is_meant(scope):
-            response = error_response(421, "this service is not asked by such a name.")
-            await response(scope, receive, send)
-            return
+        if self._is_meant(scope):
+            found = await self._read(receive)
+        else:
+            found = error_response(421, "this service is not asked by such a name.")
+        if isinstance(found, bytes):
+            await self._answer(scope, receive, send, found)
+        elif found is not None:
+            await found(scope, receive, send)
+
+    async def _read(self, receive: Any) -> bytes | Json | None:
+        """The body, or what is answered instead; None if the client has gone."""
         try:
             async with asyncio.timeout(self.settings.body_timeout):
-                body = await self._body(receive)
+                return await self._body(receive)
         except TimeoutError:
             seconds = self.settings.body_timeout
-            response = error_response(408, f"the request did not arrive within {seconds:g} s.")
-            response.headers["Connection"] = "close"
-            await response(scope, receive, send)
-            return
+            refused = error_response(408, f"the request did not arrive within {seconds:g} s.")
         except _TooLargeError:
             most = self.settings.max_body
-            response = error_response(413, f"a request has at most {most:,} bytes.")
-            response.headers["Connection"] = "close"
-            await response(scope, receive, send)
-            return
-        if body is not None:
-            await self._answer(scope, receive, send, body)
+            refused = error_response(413, f"a request has at most {most:,} bytes.")
+        refused.headers["Connection"] = "close"
+        return refused
 
     def _is_meant(self, scope: Any) -> bool:
         """The request names this service, if it has names."""
