@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from torch import nn
 
+from adaptkit.data.tables import Table
 from adaptkit.heads.start import new_parts
 from adaptkit.inference.predict import predict
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.labels.calibration import abstain_threshold, fit_temperature, fit_thresholds
-from adaptkit.training.options import EncodedSplit
 
 FEWEST = 20  # validation rows
 log = logging.getLogger(__name__)
@@ -35,20 +36,23 @@ def output_map(model: Any, labels: int) -> nn.Linear | None:
 
 
 def calibrate(
-    model: Any, task: Any, split: EncodedSplit, tokenizer: Any, batch_size: int
+    model: Any, task: Any, table: Table, encoded: Dataset, tokenizer: Any, batch_size: int
 ) -> tuple[Any, dict[str, float]]:
     """Divide a model's logits by the temperature of its validation rows; fit what thresholds the
     task asks for.
+
+    Args:
+        table, encoded: the validation rows.
 
     Returns:
         The task with its thresholds, and what was found: `temperature`, and the threshold below
         which no answer is given, with the precision and coverage of validation rows above it.
         Nothing changes for other tasks, or with fewer than 20 rows.
     """
-    if not isinstance(task, Classify) or not task.calibrate or len(split.table) < FEWEST:
+    if not isinstance(task, Classify) or not task.calibrate or len(table) < FEWEST:
         return task, {}
-    logits = np.asarray(predict(model, task, split.encoded, tokenizer, batch_size))
-    targets = np.asarray([task.target(row) for row in split.table.rows])
+    logits = np.asarray(predict(model, task, encoded, tokenizer, batch_size))
+    targets = np.asarray([task.target(row) for row in table.rows])
     found: dict[str, float] = {}
     head = output_map(model, logits.shape[-1])
     if head is not None:

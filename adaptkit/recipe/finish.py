@@ -79,9 +79,13 @@ def _calibrated(fitted: Fitted) -> tuple[Fitted, dict[str, float]]:
     split = loaded.encoded.splits.get("validation")
     if split is None:
         return fitted, {}
-    batch_size = loaded.prepared.training.per_device_eval_batch_size
     task, found = calibrate(
-        loaded.model, loaded.prepared.task, split, loaded.encoded.tokenizer, batch_size
+        loaded.model,
+        loaded.prepared.task,
+        split.table,
+        split.encoded,
+        loaded.encoded.tokenizer,
+        loaded.prepared.training.per_device_eval_batch_size,
     )
     return dataclasses.replace(fitted, loaded=loaded.with_task(task)), found
 

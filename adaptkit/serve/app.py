@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -14,6 +13,7 @@ from adaptkit.host.api import Host
 from adaptkit.serve.errors import add_error_handlers, document_errors
 from adaptkit.serve.guard import Guard
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.metrics import CountRequests
 from adaptkit.serve.routes import (
     answer,
     chat,
@@ -46,10 +46,7 @@ ROUTES = (
 
 
 def make_app(host: Host, settings: ServeSettings | None = None) -> FastAPI:
-    """A service over a host, for any ASGI server, or to be mounted in an application.
-
-    The host is closed when the application ends.
-    """
+    """A service over a host, for any ASGI server; the host is closed when the application ends."""
     settings = settings or ServeSettings()
     service, keys = Service(host, settings), Keys(settings)
 
@@ -71,28 +68,5 @@ def make_app(host: Host, settings: ServeSettings | None = None) -> FastAPI:
         app.include_router(module.routes(service, keys))
     document_errors(app)
     app.add_middleware(Guard, settings=settings)
-    _count_requests(app, service)
+    app.add_middleware(CountRequests, metrics=service.metrics)  # what the guard refuses, too
     return app
-
-
-def _count_requests(app: FastAPI, service: Service) -> None:
-    """Count requests by route and status; paths that are no route are one."""
-    requests, refused = service.metrics.requests, service.metrics.refused
-
-    class Counting:
-        def __init__(self, inner: Any):
-            self.inner = inner
-
-        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-            async def counted(message: Any) -> None:
-                if message["type"] == "http.response.start":
-                    route = getattr(scope.get("route"), "path", "(none)")
-                    status = str(message["status"])
-                    requests.labels(route, status).inc()
-                    if message["status"] >= 400:
-                        refused.labels(status).inc()
-                await send(message)
-
-            await self.inner(scope, receive, counted if scope["type"] == "http" else send)
-
-    app.add_middleware(Counting)

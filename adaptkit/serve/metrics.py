@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
@@ -48,6 +48,12 @@ class Metrics:
         )
         self.registry.register(_HostGauges(host))
 
+    def asked(self, route: str, status: int) -> None:
+        """A request has its answer."""
+        self.requests.labels(route, str(status)).inc()
+        if status >= 400:
+            self.refused.labels(str(status)).inc()
+
     def answered(self, adapter: str, seconds: float) -> None:
         """A row has its answer."""
         if adapter not in self._named and len(self._named) >= MOST_NAMED:
@@ -79,3 +85,19 @@ class _HostGauges:
             ("evictions", "Adapters evicted so far", stats["evictions"]),
         ):
             yield GaugeMetricFamily(f"adaptkit_{name}", text, value=value)
+
+
+class CountRequests:
+    """ASGI middleware: counts requests by route and status; paths that are no route are one."""
+
+    def __init__(self, app: Any, metrics: Metrics):
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def counted(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "(none)")
+                self.metrics.asked(route, message["status"])
+            await send(message)
+
+        await self.app(scope, receive, counted)

@@ -52,7 +52,7 @@ def adapted(root, kind: str, pooling: str = "native", **settings):
 def test_logits_are_divided_and_every_tool_sees_it(tmp_path, kind, pooling):
     model, task, tokenizer, split = adapted(tmp_path, kind, pooling)
     before = predict(model, task, split.encoded, tokenizer)
-    task, found = calibrate(model, task, split, tokenizer, 8)
+    task, found = calibrate(model, task, split.table, split.encoded, tokenizer, 8)
     after = predict(model, task, split.encoded, tokenizer)
     np.testing.assert_allclose(after * found["temperature"], before, rtol=1e-4, atol=1e-5)
     assert (after.argmax(-1) == before.argmax(-1)).all()
@@ -75,14 +75,14 @@ def test_a_head_of_two_maps_is_scaled_at_its_last(tmp_path):
     model, task, tokenizer, split = adapted(tmp_path, "roberta")
     before = predict(model, task, split.encoded, tokenizer)
     assert output_map(model, 3).out_features == 3
-    _, found = calibrate(model, task, split, tokenizer, 8)
+    _, found = calibrate(model, task, split.table, split.encoded, tokenizer, 8)
     after = predict(model, task, split.encoded, tokenizer)
     np.testing.assert_allclose(after * found["temperature"], before, rtol=1e-4, atol=1e-5)
 
 
 def test_a_threshold_is_chosen_and_kept(tmp_path):
     model, task, tokenizer, split = adapted(tmp_path, "bert", abstain_coverage=0.5)
-    task, found = calibrate(model, task, split, tokenizer, 8)
+    task, found = calibrate(model, task, split.table, split.encoded, tokenizer, 8)
     assert task.settings()["abstain_below"] == pytest.approx(found["abstain_below"], abs=1e-6)
     card = TaskCard(task="classify", labels=LABELS, settings=task.settings(), max_length=32)
     save_adapter(model, tmp_path / "saved", card=card)
@@ -102,6 +102,6 @@ def test_nothing_changes_if_it_is_not_wished_or_rows_are_few(tmp_path, settings,
     few = split.table.take(range(rows))
     before = {name: one.clone() for name, one in model.state_dict().items()}
     split = EncodedSplit(few, task.encode(few, tokenizer, 32))
-    assert calibrate(model, task, split, tokenizer, 8) == (task, {})
+    assert calibrate(model, task, split.table, split.encoded, tokenizer, 8) == (task, {})
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])

@@ -161,7 +161,7 @@ def _by_score(info: AdapterInfo, question: Question, score: float) -> dict[str, 
 
     Its levels stand where their labels say, if these are numbers, else evenly from the lowest to
     the highest score of training. The two levels around the score share the probability so that
-    their mean is the score.
+    their mean is the score; one beyond all levels is that of the last one.
     """
     if not isinstance(question, ScoreQuestion):
         raise RequestError(

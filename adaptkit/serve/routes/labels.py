@@ -21,7 +21,7 @@ from adaptkit.serve.service import Row, Service, gives_labels, gives_scores
 from adaptkit.serve.settings import MOST_ITEMS
 
 Item = TypeVar("Item")
-Several = Annotated[list[Item], Field(max_length=MOST_ITEMS)]
+Several = Annotated[list[Item], Field(min_length=1, max_length=MOST_ITEMS)]
 
 
 class PredictRequest(BaseModel):
@@ -57,8 +57,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
             lambda one: gives_labels(one) or gives_scores(one),
             "give labels or scores",
         )
-        several = isinstance(request.inputs, list) and isinstance(request.inputs[:1], list)
-        several = several and bool(request.inputs) and isinstance(request.inputs[0], list)
+        several = isinstance(request.inputs, list) and isinstance(request.inputs[0], list)
         given = request.inputs if several else [request.inputs]
         rows = [_row(info, one) for one in given]
         top_k = len(info.task.labels) if info.task and gives_labels(info) else None

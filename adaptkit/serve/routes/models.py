@@ -91,31 +91,27 @@ def _allowed(service: Service, path: str) -> Path:
 
 
 def _model(service: Service, info: AdapterInfo) -> dict[str, Any]:
-    return {
-        "id": info.name,
-        "object": "model",
-        "created": service.created,
-        "owned_by": "adaptkit",
-        "root": service.base,
-        "parent": service.base,
-        **{key: value for key, value in info.to_dict().items() if key != "name"},
-        "base": service.base,
-    }
+    facts = info.to_dict()
+    return _shown(service, facts.pop("name"), service.base, facts)
 
 
 def _base(service: Service) -> dict[str, Any]:
+    inputs = ["prompt" if service.writes else "text"]
+    facts = {"task": None, "labels": [], "inputs": inputs, "method": None, "metrics": {}}
+    return _shown(service, service.base, None, {**facts, "loaded": True})
+
+
+def _shown(
+    service: Service, name: str, parent: str | None, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """A model as OpenAI's clients read it, and what it does."""
     return {
-        "id": service.base,
+        "id": name,
         "object": "model",
         "created": service.created,
         "owned_by": "adaptkit",
         "root": service.base,
-        "parent": None,
-        "task": None,
-        "labels": [],
-        "inputs": ["prompt" if service.writes else "text"],
-        "method": None,
-        "metrics": {},
-        "loaded": True,
+        "parent": parent,
         "base": service.base,
+        **facts,
     }
