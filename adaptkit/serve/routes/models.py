@@ -97,8 +97,8 @@ def _model(service: Service, info: AdapterInfo) -> dict[str, Any]:
 
 def _base(service: Service) -> dict[str, Any]:
     inputs = ["prompt" if service.writes else "text"]
-    facts = {"task": None, "labels": [], "inputs": inputs, "method": None, "metrics": {}}
-    return _shown(service, service.base, None, {**facts, "loaded": True})
+    facts: dict[str, Any] = {"task": None, "labels": [], "inputs": inputs, "method": None}
+    return _shown(service, service.base, None, {**facts, "metrics": {}, "loaded": True})
 
 
 def _shown(
