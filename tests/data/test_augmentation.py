@@ -78,6 +78,8 @@ def test_texts_that_must_stay_are_not_augmented(tmp_path):
                 str(tmp_path / "talks.jsonl"),
                 "--augment_copies",
                 "1",
+                "--model_name_or_path",
+                "untrained",
                 "--output_dir",
                 str(tmp_path / "o"),
             ]

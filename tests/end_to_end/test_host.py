@@ -34,6 +34,7 @@ FEW += [
     "--save_strategy",
     "no",
 ]
+FEW += ["--max_train_samples", "64", "--max_eval_samples", "24", "--max_predict_samples", "16"]
 LORA, HOULSBY, PREFIX, IA3 = "lora[r=4]", "bottleneck[reduction=8]", "prefix[length=6]", "ia3"
 ADAPTERS = {
     "intent-lora": ("classify", LORA, ["--label_column", "intent"]),
