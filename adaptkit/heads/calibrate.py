@@ -6,7 +6,6 @@ every answer has it, also those of a pipeline, of a merged model, and of an expo
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,9 @@ from adaptkit.heads.start import new_parts
 from adaptkit.inference.predict import predict
 from adaptkit.tasks.classify import Classify
 from adaptkit.tasks.labels.calibration import abstain_threshold, fit_temperature, fit_thresholds
+from adaptkit.utils.processes import log_main
 
 FEWEST = 20  # validation rows
-log = logging.getLogger(__name__)
 
 
 def output_map(model: Any, labels: int) -> nn.Linear | None:
@@ -49,17 +48,26 @@ def calibrate(
         which no answer is given, with the precision and coverage of validation rows above it.
         Nothing changes for other tasks, or with fewer than 20 rows.
     """
-    if not isinstance(task, Classify) or not task.calibrate or len(table) < FEWEST:
+    if not isinstance(task, Classify) or not (task.calibrate or task.chooses_thresholds):
+        return task, {}
+    if len(table) < FEWEST:
+        warn_without_rows(task, len(table))
         return task, {}
     logits = np.asarray(predict(model, task, encoded, tokenizer, batch_size))
     targets = np.asarray([task.target(row) for row in table.rows])
     found: dict[str, float] = {}
-    head = output_map(model, logits.shape[-1])
+    head = output_map(model, logits.shape[-1]) if task.calibrate else None
     if head is not None:
         temperature = fit_temperature(logits, targets)
         scale(head, temperature)
         logits, found["temperature"] = logits / temperature, temperature
     return _with_thresholds(task, logits, targets, found)
+
+
+def warn_without_rows(task: Any, rows: int) -> None:
+    """Say that thresholds cannot be chosen, if the task asks for some."""
+    if isinstance(task, Classify) and task.chooses_thresholds:
+        log_main(f"warning: no threshold is chosen: {rows} validation rows are fewer than {FEWEST}")
 
 
 @torch.no_grad()
@@ -82,10 +90,9 @@ def _with_thresholds(
         confidences, right, task.abstain_precision, task.abstain_coverage
     )
     if task.abstain_precision is not None and precision < task.abstain_precision:
-        log.warning(
-            "no threshold has a precision of %.3f on the validation rows; the best one has %.3f",
-            task.abstain_precision,
-            precision,
+        log_main(
+            f"warning: no threshold has a precision of {task.abstain_precision:g} on the "
+            f"validation rows; the best one has {precision:.3f}"
         )
     found |= {
         "abstain_below": threshold,

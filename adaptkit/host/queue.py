@@ -48,14 +48,7 @@ class RequestQueue:
             AdaptkitError: the adapter does not exist, the row lacks an input of its task, or this
                 is a fork of the host's process.
         """
-        loaded = self._admitted(name)
-        try:
-            if loaded is not None and (task := task_of(Row(0, row, loaded, top_k))) is not None:
-                task.read(table_of(task, [row], loaded.name), labelled=False)
-            return self.batcher.put(PendingRow(row, name, loaded, top_k=top_k))
-        except BaseException:
-            self.slots.release([loaded] if loaded is not None else [])
-            raise
+        return self._put(PendingRow(row, name, self._admitted(name), top_k=top_k))
 
     def put_prompt(self, prompt: Prompt, name: str | None) -> Future:
         """Queue a prompt to write; its future is done when the last piece is told.
@@ -64,9 +57,17 @@ class RequestQueue:
             HostBusyError: too many rows are waiting.
             AdaptkitError: the adapter does not exist, or this is a fork of the host's process.
         """
-        loaded = self._admitted(name)
+        return self._put(PendingRow(None, name, self._admitted(name), prompt))
+
+    def _put(self, row: PendingRow) -> Future:
+        """Queue a row that can be read; one that cannot leaves no user behind."""
+        loaded = row.loaded
         try:
-            return self.batcher.put(PendingRow(None, name, loaded, prompt))
+            if loaded is not None and row.prompt is None:
+                task = task_of(Row(0, row.given, loaded, row.top_k))
+                if task is not None:
+                    task.read(table_of(task, [row.given], loaded.name), labelled=False)
+            return self.batcher.put(row)
         except BaseException:
             self.slots.release([loaded] if loaded is not None else [])
             raise

@@ -12,7 +12,7 @@ from adaptkit.adapters.full import FULL, MODEL, save_full
 from adaptkit.adapters.model_card import shown_metrics, training_settings, write_model_card
 from adaptkit.adapters.save_load import save_adapter
 from adaptkit.data.tables import Table
-from adaptkit.heads.calibrate import calibrate
+from adaptkit.heads.calibrate import calibrate, warn_without_rows
 from adaptkit.inference.confusions import confusions
 from adaptkit.inference.predict import predict
 from adaptkit.inference.training_file import kept_reading
@@ -78,6 +78,7 @@ def _calibrated(fitted: Fitted) -> tuple[Fitted, dict[str, float]]:
     loaded = fitted.loaded
     split = loaded.encoded.splits.get("validation")
     if split is None:
+        warn_without_rows(loaded.prepared.task, 0)
         return fitted, {}
     task, found = calibrate(
         loaded.model,

@@ -40,10 +40,6 @@ class Classify(ProbableLabels):
     threshold: with `multi_label`, the probability from which a label is predicted.
     """
 
-    multi_label: bool = flag(
-        False,
-        "a row may have any number of labels: a list, or names separated by --label_delimiter",
-    )
     label_delimiter: str = flag("|", "separator of several labels in one field")
     class_weights: bool = flag(False, "weight rare labels as much as frequent ones")
     threshold: float = flag(

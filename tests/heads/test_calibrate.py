@@ -105,3 +105,16 @@ def test_nothing_changes_if_it_is_not_wished_or_rows_are_few(tmp_path, settings,
     assert calibrate(model, task, split.table, split.encoded, tokenizer, 8) == (task, {})
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])
+
+
+def test_thresholds_do_not_hang_on_the_temperature_and_need_rows(tmp_path, capsys):
+    """They were left out without a word."""
+    model, task, tokenizer, split = adapted(tmp_path, "bert", calibrate=False, abstain_coverage=0.5)
+    rows = split.table, split.encoded
+    chosen, found = calibrate(model, task, *rows, tokenizer, 8)
+    assert chosen.abstain_below == pytest.approx(found["abstain_below"], abs=1e-6)
+    assert "temperature" not in found
+    few = split.table.take(range(10))
+    encoded = task.encode(few, tokenizer, 32)
+    assert calibrate(model, task, few, encoded, tokenizer, 8) == (task, {})
+    assert "10 validation rows are fewer than 20" in capsys.readouterr().out

@@ -110,6 +110,7 @@ def test_each_label_has_its_threshold():
         ({"abstain_precision": 0.0}, "abstain_precision is a share"),
         ({"abstain_precision": 0.9, "abstain_coverage": 0.9}, "give one of --abstain_precision"),
         ({"abstain_below": 0.5, "multi_label": True}, "is for one label a text"),
+        ({"threshold_per_label": True}, "goes with --multi_label"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings, problem):

@@ -27,6 +27,10 @@ class ProbableLabels(SequenceTask):
     thresholds: with several labels a row, the probability from which each is given.
     """
 
+    multi_label: bool = flag(
+        False,
+        "a row may have any number of labels: a list, or names separated by --label_delimiter",
+    )
     calibrate: bool = flag(
         True, "fit the temperature of the probabilities on the validation rows", stored=False
     )
@@ -52,19 +56,27 @@ class ProbableLabels(SequenceTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("abstain_below", "abstain_precision", "abstain_coverage"):
+        for name in ABSTAINING:
             value = getattr(self, name)
             if value is not None and not (type(value) in (int, float) and 0 < value <= 1):
                 raise AdaptkitError(f"{name} is a share, above 0 and at most 1; it got {value!r}.")
         wished = [name for name in ABSTAINING if getattr(self, name) is not None]
         if len(wished) > 1 and (self.abstain_precision or self.abstain_coverage):
             raise AdaptkitError(f"give one of {', '.join(f'--{name}' for name in wished)}.")
-        if wished and getattr(self, "multi_label", False):
+        if wished and self.multi_label:
             raise AdaptkitError(f"--{wished[0]} is for one label a text; it got --multi_label.")
+        if self.threshold_per_label and not self.multi_label:
+            raise AdaptkitError("--threshold_per_label goes with --multi_label.")
+
+    @property
+    def chooses_thresholds(self) -> bool:
+        """Thresholds are to be chosen on the validation rows."""
+        wished = self.threshold_per_label, self.abstain_precision, self.abstain_coverage
+        return any(wished)
 
     def shares(self, logits: np.ndarray) -> np.ndarray:
         """The probabilities of labels `(rows, labels)`."""
-        if getattr(self, "multi_label", False):
+        if self.multi_label:
             return 1 / (1 + np.exp(-logits))
         shifted = np.exp(logits - logits.max(-1, keepdims=True))
         return shifted / shifted.sum(-1, keepdims=True)
