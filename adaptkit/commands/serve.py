@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adaptkit.adapters.card import CONFIG
 from adaptkit.adapters.store import Store
@@ -14,6 +15,9 @@ from adaptkit.serve.settings import ServeSettings
 from adaptkit.serve.sockets import listen
 from adaptkit.utils.atomic_files import exists_in
 from adaptkit.utils.terminal import say
+
+if TYPE_CHECKING:
+    from adaptkit.monitoring.log import LogWriter
 
 HELP = "serve a folder of adapters over HTTP"
 DESCRIPTION = f"""{HELP}: OpenAI's, TEI's and vLLM's routes, an interactive /docs, /metrics.
@@ -49,6 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         help="names by which it is asked (default: this machine's, if it listens to it alone)",
     )
+    parser.add_argument(
+        "--log", help="folder for answers and feedback, in daily parquet files (default: no log)"
+    )
+    parser.add_argument(
+        "--log_texts",
+        choices=("hashed", "plain"),
+        help="with --log: texts as digests, or as they are, to learn from (default: hashed)",
+    )
     parser.add_argument("--api_keys_file", help="a key a line; requests need one of them")
     parser.add_argument("--admin_key_file", help="the key that loads and unloads adapters")
     parser.add_argument(
@@ -74,6 +86,7 @@ def run(given: argparse.Namespace) -> None:
         deadline=given.deadline,
         allowed_hosts=tuple(given.allowed_hosts or _own_names(given)),
     )
+    log = _log(given)
     socket = listen(given.host, given.port)
     if given.host not in LOOPBACK and not settings.api_keys:
         say(f"warning: whoever reaches {given.host} may ask: --api_keys_file names who may.")
@@ -97,7 +110,22 @@ def run(given: argparse.Namespace) -> None:
     )
     count = len(host.names())
     say(f"{count} adapter{'s' * (count != 1)} over {Path(host.backbone.name).name}")
-    run_server(host, settings, socket, lambda url: say(f"{url} (a page to try them; {url}/docs)"))
+    if log is not None:
+        say(f"answers and feedback go to {log.folder}, texts {given.log_texts or 'hashed'}")
+    run_server(
+        host, settings, socket, lambda url: say(f"{url} (a page to try them; {url}/docs)"), log
+    )
+
+
+def _log(given: argparse.Namespace) -> LogWriter | None:
+    """The log that is asked for."""
+    if given.log is None:
+        if given.log_texts is not None:
+            raise AdaptkitError("--log_texts goes with --log FOLDER.")
+        return None
+    from adaptkit.monitoring.log import LogWriter
+
+    return LogWriter(given.log, given.log_texts == "plain")
 
 
 def _own_names(given: argparse.Namespace) -> tuple[str, ...]:

@@ -13,10 +13,14 @@ from adaptkit.tasks.base import Task
 
 @dataclass(frozen=True)
 class Record:
-    """Base class of all answers. tokens, new_tokens: how many the base has read and written."""
+    """Base class of all answers.
+
+    tokens, new_tokens: how many the base has read and written. id: of an answer of a service.
+    """
 
     tokens: int = field(default=0, kw_only=True, repr=False, compare=False)
     new_tokens: int = field(default=0, kw_only=True, repr=False, compare=False)
+    id: str | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON values, with the keys that `adaptkit predict` prints."""

@@ -8,11 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from adaptkit.adapters.store import Store
 from adaptkit.errors import AdaptkitError
+from adaptkit.heads.mean_states import mean_states
 from adaptkit.host.answers import Answer
 from adaptkit.host.backbone import load_backbone
 from adaptkit.host.describe import AdapterInfo, describe
@@ -173,6 +175,14 @@ class Host(WritingHost):
         """
         self._manager.unload(name, timeout)
 
+    def reload_changed(self) -> dict[str, str | None]:
+        """Load adapters of the store anew whose files were replaced since they were loaded.
+
+        Rows in progress keep the old version. Returns the names, each with None, or with the reason
+        why the new version cannot be loaded; the old one answers on then.
+        """
+        return self._manager.reload_changed()
+
     def names(self) -> list[str]:
         """The adapters that can be requested: those in slots and those in the store."""
         return self._manager.names()
@@ -197,7 +207,7 @@ class Host(WritingHost):
 
     def stats(self) -> dict[str, Any]:
         """Current slots and bytes, batches and rows so far, and facts of each loaded adapter."""
-        return host_stats(self.backbone, self.slots, self._engine, len(self._queue.batcher))
+        return host_stats(self.backbone, self.slots, self._engine, self.waiting)
 
     def __repr__(self) -> str:
         stats = self.stats()
@@ -278,6 +288,16 @@ class Host(WritingHost):
                 found.append(self._engine.hidden(part, loaded_adapters))
                 numbers.extend(chosen)
         return found[0] if len(found) == 1 else in_order(torch.cat(found), numbers)
+
+    def mean_states(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
+        """The mean of the frozen base's last hidden states of each text, `(texts, width)`."""
+        backbone, tokenizing = self.backbone, self._engine.tokenizing
+        return mean_states(backbone.network, backbone.tokenizer, texts, batch_size, tokenizing)
+
+    @property
+    def waiting(self) -> int:
+        """Submitted rows that wait."""
+        return len(self._queue.batcher)
 
     async def submit(
         self, row: str | dict, adapter: str | None = None, *, top_k: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from adaptkit.adapters.card import read_card, task_of
@@ -17,6 +18,7 @@ class AdapterInfo:
 
     task: None if it answers as the base does. inputs: the parts of a row that must be given.
     loaded: it is in a slot now. version: grows with each load; None if it is in no slot.
+    folder: where its files are. weights: their SHA-256, if its card names it.
     """
 
     name: str
@@ -24,6 +26,8 @@ class AdapterInfo:
     method: str | None
     metrics: dict[str, float]
     version: int | None
+    folder: Path
+    weights: str | None = None
 
     @property
     def loaded(self) -> bool:
@@ -60,12 +64,21 @@ def describe(manager: AdapterManager, name: str) -> AdapterInfo:
     loaded = manager.slots.find(name)
     if loaded is not None:
         card = loaded.adapter.card
-        metrics = card.metrics if card is not None else {}
-        return AdapterInfo(name, loaded.adapter.task, loaded.method, metrics, loaded.version)
+        return AdapterInfo(
+            name,
+            loaded.adapter.task,
+            loaded.method,
+            card.metrics if card is not None else {},
+            loaded.version,
+            loaded.adapter.folder,
+            card.weights_sha256 if card is not None else None,
+        )
     assert manager.store is not None  # it is known, and in no slot
-    card = read_card(manager.store.path(name))
+    folder = manager.store.path(name)
+    card = read_card(folder)
     if card is None:  # written by PEFT: its weights tell
-        parsed = manager.loader.read(manager.store.path(name))
-        return AdapterInfo(name, parsed.task, describe_method(parsed.layout.union), {}, None)
+        parsed = manager.loader.read(folder)
+        method = describe_method(parsed.layout.union)
+        return AdapterInfo(name, parsed.task, method, {}, None, folder)
     task = task_of(card) if card.task is not None else None
-    return AdapterInfo(name, task, card.method, card.metrics, None)
+    return AdapterInfo(name, task, card.method, card.metrics, None, folder, card.weights_sha256)

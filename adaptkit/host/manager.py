@@ -9,10 +9,14 @@ from typing import Any
 
 import torch
 
+from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS
 from adaptkit.adapters.store import Store, is_name
 from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.host.loader import AdapterLoader
 from adaptkit.host.slots import LoadedAdapter, Slots
+from adaptkit.utils.atomic_files import identity_of
+
+FILES = (CONFIG, WEIGHTS, CARD)
 
 
 class UnknownAdapterError(AdaptkitError):
@@ -26,6 +30,7 @@ class AdapterManager:
         self.loader = loader
         self.slots = slots
         self.store: Store | None = None
+        self._files: dict[str, tuple] = {}  # of adapters that came from the store
         self._process = os.getpid()
 
     def check_process(self, own_thread: bool = False) -> None:
@@ -137,6 +142,28 @@ class AdapterManager:
             raise self._unknown(name)
         if not wait and not self.slots.could_hold(name):
             return None
-        return self.slots.put(
-            name, self.loader.read(self.store.path(name)), evictable=True, admit=True, wait=wait
-        )
+        return self._from_store(self.store, name, admit=True, wait=wait)
+
+    def _from_store(self, store: Store, name: str, admit: bool, wait: bool) -> LoadedAdapter | None:
+        path = store.path(name)
+        self._files[name] = identity_of(path, FILES)  # before it is read: a change is seen later
+        return self.slots.put(name, self.loader.read(path), evictable=True, admit=admit, wait=wait)
+
+    def reload_changed(self) -> dict[str, str | None]:
+        """See `Host.reload_changed`."""
+        found: dict[str, str | None] = {}
+        store = self.store
+        for loaded in self.slots.listed() if store is not None else ():
+            name = loaded.name
+            if not loaded.evictable or store is None or not self.in_store(name):
+                continue
+            if identity_of(store.folder / name, FILES) == self._files.get(name):
+                continue
+            try:
+                if self._from_store(store, name, admit=False, wait=False) is None:
+                    del self._files[name]  # no slot is free now
+                    continue
+                found[name] = None
+            except AdaptkitError as problem:
+                found[name] = str(problem)
+        return found

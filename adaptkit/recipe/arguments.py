@@ -129,6 +129,11 @@ class RecipeArguments:
         None, "evaluate on this many validation rows (default: all)"
     )
     max_predict_samples: int | None = flag(None, "test on this many rows (default: all)")
+    reference_rows: int | None = flag(
+        None,
+        "training rows whose states are kept beside the adapter, so that a drift of its inputs can "
+        "be seen; 0: none (default: 500, for tasks that write texts none)",
+    )
     max_seq_length: int = flag(128, "maximum length of the model's input in tokens")
     output_dir: str | None = flag(
         None, "folder for the adapter and its reports (default: runs/RECIPE)"

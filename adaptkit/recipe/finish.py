@@ -13,10 +13,14 @@ from adaptkit.adapters.model_card import shown_metrics, training_settings, write
 from adaptkit.adapters.save_load import save_adapter
 from adaptkit.data.tables import Table
 from adaptkit.heads.calibrate import calibrate, warn_without_rows
+from adaptkit.heads.mean_states import mean_states
+from adaptkit.host.answers import typed
 from adaptkit.inference.confusions import confusions
 from adaptkit.inference.predict import predict
 from adaptkit.inference.training_file import kept_reading
-from adaptkit.models.backbone import bare_model
+from adaptkit.models.backbone import backbone_of, bare_model
+from adaptkit.monitoring.reference import FILE as REFERENCE
+from adaptkit.monitoring.reference import ROWS, Reference
 from adaptkit.recipe import report
 from adaptkit.recipe.prepare import reading_for
 from adaptkit.recipe.steps import Fitted, Loaded
@@ -48,8 +52,10 @@ def finish(fitted: Fitted) -> dict[str, Any]:
     evaluated = [split for split in SHORT if split in loaded.encoded.splits and not stop]
     shown = evaluated[-1] if evaluated else "train"
     answers: Answers = []
+    first: Answers = []
     for split in evaluated:
         found, answers = evaluate(loaded, split, write=split == shown)
+        first = first or answers
         metrics |= {f"{SHORT[split]}_{name}": value for name, value in found.items()}
     table = loaded.encoded.splits[shown].table.take(range(len(answers)))
     parameters = loaded.model.parameters()
@@ -57,6 +63,7 @@ def finish(fitted: Fitted) -> dict[str, Any]:
         metrics[f"{SHORT[split]}_probe_{loaded.prepared.task.best_metric}"] = score
     metrics["trainable_parameters"] = sum(p.numel() for p in parameters if p.requires_grad)
     save(loaded, folder, metrics, stopped=str(stop) if stop else None)
+    keep_reference(loaded, folder, first)
     weights = Path(MODEL if loaded.prepared.arguments.method == FULL else WEIGHTS)
     files = folder.glob(f"{weights.stem}*.safetensors")
     metrics["adapter_bytes"] = sum(path.stat().st_size for path in files)
@@ -227,6 +234,32 @@ def save(loaded: Loaded, folder: Path, metrics: dict[str, Any], stopped: str | N
         save_adapter(loaded.model, folder, card=card)
 
 
+def keep_reference(loaded: Loaded, folder: Path, answers: Answers) -> None:
+    """Keep what a drift of inputs and answers is seen by; see `adaptkit.monitoring`.
+
+    answers: to rows that were not trained on.
+    """
+    (folder / REFERENCE).unlink(missing_ok=True)
+    task, arguments = loaded.prepared.task, loaded.prepared.arguments
+    most = arguments.reference_rows
+    if most is None:
+        most = 0 if task.generates or not task.answers else ROWS
+    if not most or arguments.method == FULL:
+        return
+    network = backbone_of(bare_model(loaded.model.eval()))[0]
+    with loaded.model.disable_adapter():
+        reference = Reference.make(
+            task,
+            loaded.encoded.splits["train"].table.rows,
+            [typed(task, answer, 0) for answer in answers],
+            lambda texts: mean_states(network, loaded.encoded.tokenizer, texts),
+            loaded.prepared.training.seed,
+            most,
+        )
+    if reference is not None:
+        reference.save(folder)
+
+
 def _write_reports(
     fitted: Fitted,
     metrics: dict[str, Any],
@@ -239,6 +272,7 @@ def _write_reports(
     folder, task = prepared.output_dir, prepared.task
     report.remove_reports(folder)
     report.write_results(folder, metrics)
+    report.write_recipe(folder, prepared)
     if answers:
         _write_answers(folder, task, split, table, answers)
     card = read_card(folder)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from adaptkit.data.tables import Table
 from adaptkit.errors import escaped
+from adaptkit.recipe.steps import Prepared
 from adaptkit.tasks.base import Task
 from adaptkit.utils.atomic_files import new_file
 
@@ -16,6 +20,10 @@ from adaptkit.utils.atomic_files import new_file
 _FORMULA = re.compile("['\"]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
+
+RECIPE = "recipe.yaml"
+# Flags that say where a run writes, and not what it does.
+_OWN_PLACES = {"config", "output_dir", "overwrite_output_dir", "resume_from_checkpoint", "check"}
 
 # What a run writes beside its adapter, of which another task or split may write only some.
 REPORTS = (
@@ -34,6 +42,37 @@ def write_results(folder: Path, metrics: dict[str, Any]) -> None:
     """Write `all_results.json` with Trainer's names."""
     with new_file(folder / "all_results.json") as path:
         path.write_text(json.dumps(dict(sorted(metrics.items())), indent=2) + "\n", "utf-8")
+
+
+def write_recipe(folder: Path, prepared: Prepared) -> None:
+    """Write the flags that the user gave, for `--config`, with whole paths of files."""
+    task = prepared.task
+    flags: dict[str, Any] = {}
+    for name in sorted(prepared.given - _OWN_PLACES):
+        part = name.removesuffix("_column")
+        if name != part and part in task.parts:
+            flags[name] = task.column(part)
+            continue
+        for holder in (prepared.arguments, prepared.training, task):
+            if hasattr(holder, name):
+                flags[name] = _plain(getattr(holder, name))
+                break
+        if name.endswith("_file") and (file := flags.get(name)):
+            flags[name] = str(Path(str(file)).absolute())
+    command = f"# adaptkit train {prepared.arguments.recipe or task.name} --config {RECIPE}"
+    with new_file(folder / RECIPE) as path:
+        text = yaml.safe_dump(flags, allow_unicode=True) if flags else ""
+        path.write_text(f"{command}\n{text}", "utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """A flag's value as YAML has it."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    known = value is None or isinstance(value, (bool, int, float, str, dict))
+    return value if known else str(value)
 
 
 def write_predictions(path: Path, task: Task, table: Table, answers: list[dict[str, Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,10 +11,13 @@ from fastapi_offline import FastAPIOffline
 
 import adaptkit
 from adaptkit.host.api import Host
+from adaptkit.monitoring.log import LogWriter
 from adaptkit.serve.errors import add_error_handlers, document_errors
 from adaptkit.serve.guard import Guard
 from adaptkit.serve.keys import Keys
 from adaptkit.serve.metrics import CountRequests
+from adaptkit.serve.recorder import Recorder
+from adaptkit.serve.requests import NameRequests
 from adaptkit.serve.routes import (
     answer,
     chat,
@@ -21,6 +25,7 @@ from adaptkit.serve.routes import (
     decisions,
     embeddings,
     explain,
+    feedback,
     health,
     labels,
     models,
@@ -36,6 +41,7 @@ ROUTES = (
     answer,
     labels,
     explain,
+    feedback,
     decisions,
     embeddings,
     rerank,
@@ -45,14 +51,26 @@ ROUTES = (
 )
 
 
-def make_app(host: Host, settings: ServeSettings | None = None) -> FastAPI:
-    """A service over a host, for any ASGI server; the host is closed when the application ends."""
+def make_app(
+    host: Host, settings: ServeSettings | None = None, log: LogWriter | None = None
+) -> FastAPI:
+    """A service over a host, for any ASGI server.
+
+    Args:
+        log: where answers and feedback are written. It is closed when the application ends, and so
+            is the host.
+    """
     settings = settings or ServeSettings()
-    service, keys = Service(host, settings), Keys(settings)
+    recorder = Recorder(host, log) if log is not None else None
+    service, keys = Service(host, settings, recorder), Keys(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.ensure_future(service.follow_store())
         yield
+        following.cancel()
+        if recorder is not None:
+            await service.in_thread(recorder.close)
         await service.in_thread(host.close)
 
     app = FastAPIOffline(
@@ -69,4 +87,5 @@ def make_app(host: Host, settings: ServeSettings | None = None) -> FastAPI:
     document_errors(app)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(CountRequests, metrics=service.metrics)  # what the guard refuses, too
+    app.add_middleware(NameRequests)
     return app

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from adaptkit.host.api import Host
+    from adaptkit.serve.recorder import Recorder
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -21,7 +22,7 @@ MOST_NAMED, OTHERS = 200, "(others)"  # adapters with counters of their own
 class Metrics:
     """Counts what a service does; only adapters that exist are named."""
 
-    def __init__(self, host: Host):
+    def __init__(self, host: Host, recorder: Recorder | None = None):
         self.registry = CollectorRegistry()
         self._named: set[str] = set()
         self.requests = Counter(
@@ -47,6 +48,8 @@ class Metrics:
             "adaptkit_request_rows", "Rows of a request", buckets=ROWS, registry=self.registry
         )
         self.registry.register(_HostGauges(host))
+        if recorder is not None:
+            self.registry.register(_DriftGauges(recorder))
 
     def asked(self, route: str, status: int) -> None:
         """A request has its answer."""
@@ -85,6 +88,34 @@ class _HostGauges:
             ("evictions", "Adapters evicted so far", stats["evictions"]),
         ):
             yield GaugeMetricFamily(f"adaptkit_{name}", text, value=value)
+
+
+class _DriftGauges:
+    """What the tests of a drift say, by adapter."""
+
+    def __init__(self, recorder: Recorder):
+        self.recorder = recorder
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        by_test = ["adapter", "test"]
+        p_value = GaugeMetricFamily(
+            "adaptkit_drift_p_value",
+            "P-value of no drift; it holds however often one looks",
+            labels=by_test,
+        )
+        rows = GaugeMetricFamily("adaptkit_drift_rows", "Rows that a test has seen", labels=by_test)
+        alarm = GaugeMetricFamily(
+            "adaptkit_drift_alarm", "1 if a test has seen a drift", labels=["adapter"]
+        )
+        for name, drifts in self.recorder.drifts().items():
+            for drift in drifts:
+                p_value.add_metric([name, drift.test], drift.p_value)
+                rows.add_metric([name, drift.test], drift.rows)
+            alarm.add_metric([name], any(drift.alarm for drift in drifts))
+        yield from (p_value, rows, alarm)
+        yield GaugeMetricFamily(
+            "adaptkit_log_dropped", "Answers that were not logged", value=self.recorder.dropped
+        )
 
 
 class CountRequests:

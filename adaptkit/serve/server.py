@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from adaptkit.host.api import Host
+from adaptkit.monitoring.log import LogWriter
 from adaptkit.serve.app import make_app
 from adaptkit.serve.protocol import HEADERS, PatientProtocol
 from adaptkit.serve.settings import ServeSettings
@@ -37,18 +38,23 @@ def make_server(app: FastAPI, settings: ServeSettings, ready: Callable[[], None]
 
 
 def run_server(
-    host: Host, settings: ServeSettings, at: socket.socket, ready: Callable[[str], None]
+    host: Host,
+    settings: ServeSettings,
+    at: socket.socket,
+    ready: Callable[[str], None],
+    log: LogWriter | None = None,
 ) -> None:
     """Answer requests until SIGTERM or SIGINT; those that were accepted get their answers first.
 
     Args:
         at: a socket that is bound. ready: gets the address once requests are answered.
+        log: where answers and feedback are written.
     """
     sys.setswitchinterval(SWITCH)
     address, port = at.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
     server = make_server(
-        make_app(host, settings), settings, lambda: ready(f"http://{shown}:{port}")
+        make_app(host, settings, log), settings, lambda: ready(f"http://{shown}:{port}")
     )
     server.run([at])
 

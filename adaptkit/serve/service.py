@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -10,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from adaptkit.errors import AdaptkitError, listed, quoted
-from adaptkit.host.answers import Answer, Piece
+from adaptkit.host.answers import Answer, Piece, Text
 from adaptkit.host.api import Host
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.host.manager import UnknownAdapterError
 from adaptkit.serve.errors import RequestError, status_of
 from adaptkit.serve.metrics import Metrics
+from adaptkit.serve.recorder import Answered, Recorder
+from adaptkit.serve.requests import current
 from adaptkit.serve.settings import ServeSettings
 from adaptkit.tasks.classify import Classify
+from adaptkit.utils.terminal import say
 
 Row = str | dict[str, Any]
 LISTED_FOR = 2.0  # seconds
@@ -26,9 +30,9 @@ LISTED_FOR = 2.0  # seconds
 class Service:
     """A host behind HTTP."""
 
-    def __init__(self, host: Host, settings: ServeSettings):
-        self.host, self.settings = host, settings
-        self.metrics = Metrics(host)
+    def __init__(self, host: Host, settings: ServeSettings, recorder: Recorder | None = None):
+        self.host, self.settings, self.recorder = host, settings, recorder
+        self.metrics = Metrics(host, recorder)
         self.created = int(time.time())
         found = [host.folder, *settings.adapter_folders, Path(host.backbone.name).parent]
         self.folders = [
@@ -135,6 +139,17 @@ class Service:
             message = message.replace(f"{folder}/", "")
         return RequestError(status_of(problem), message, getattr(problem, "field", field))
 
+    async def follow_store(self) -> None:
+        """Load new versions of adapters, until cancelled."""
+        while True:
+            await asyncio.sleep(self.settings.reload_every)
+            try:
+                changed = await self.in_thread(self.host.reload_changed)
+            except (AdaptkitError, OSError) as problem:
+                changed = {"the folder": str(problem)}
+            for name, reason in changed.items():
+                say(f"{name}: {f'not loaded anew: {reason}' if reason else 'new version'}")
+
     @staticmethod
     async def in_thread(work: Any, *given: Any) -> Any:
         """What reads files, away from the event loop."""
@@ -163,18 +178,30 @@ class Service:
                 for row, name in zip(rows, names, strict=True)
             ]
             try:
-                return await asyncio.gather(*asked)
+                answers = await asyncio.gather(*asked)
             except AdaptkitError as problem:
                 number = next(i for i, one in enumerate(asked) if _failed(one))
                 raise self.refusal(problem, f"item {number}: " if len(rows) > 1 else "") from None
             finally:
                 for one in asked:
                     one.cancel()
+        return [
+            self._named(row, name, one) for row, name, one in zip(rows, names, answers, strict=True)
+        ]
 
     async def _ask(self, row: Row, name: str | None, top_k: int | None) -> Answer:
         start = time.perf_counter()
         answer = await self.host.submit(row, name, top_k=top_k)
         self.metrics.answered(name or self.base, time.perf_counter() - start)
+        return answer
+
+    def _named(self, row: Any, name: str | None, answer: Any) -> Any:
+        """An answer with its id, once it is logged."""
+        request = current()
+        if self.recorder is None or not request.logged:
+            return answer
+        answer = dataclasses.replace(answer, id=request.next_id())
+        self.recorder.answered(Answered(name, row, answer))
         return answer
 
     def until(self) -> float:
@@ -200,7 +227,7 @@ class Service:
         if settings["max_new_tokens"] is None:
             room = await self.in_thread(self.host.room, prompt)
             settings["max_new_tokens"] = most if room is None else max(1, min(room, most))
-        start, loop = time.perf_counter(), asyncio.get_running_loop()
+        start, loop, texts = time.perf_counter(), asyncio.get_running_loop(), []
         async with aclosing(self.host.submit_stream(prompt, name, **settings)) as pieces:
             while True:
                 try:
@@ -209,8 +236,10 @@ class Service:
                     break
                 except AdaptkitError as problem:
                     raise self.refusal(problem) from None
+                texts.append(piece.text)
                 yield piece
         self.metrics.answered(name or self.base, time.perf_counter() - start)
+        self._named(prompt, name, Text("".join(texts)))
 
     # Limits
 

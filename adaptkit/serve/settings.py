@@ -25,6 +25,7 @@ class ServeSettings:
         deadline: seconds until a request is answered, or given up.
         body_timeout: seconds in which a request has to arrive. send_timeout: seconds in which a
             client has to take a part of its answer.
+        reload_every: seconds after which new versions of adapters are looked for.
         allowed_hosts: names by which the service may be asked; none: any. A page of another site
             that makes its own name point here is refused by them.
     """
@@ -40,6 +41,7 @@ class ServeSettings:
     body_timeout: float = 10.0
     send_timeout: float = 30.0
     allowed_hosts: tuple[str, ...] = ()
+    reload_every: float = 2.0
 
     def __post_init__(self) -> None:
         counts = ("max_client_batch_size", "max_body", "max_text", "max_new_tokens")
@@ -50,7 +52,7 @@ class ServeSettings:
                 )
         if self.max_client_batch_size > MOST_ITEMS:
             raise AdaptkitError(f"max_client_batch_size is at most {MOST_ITEMS}.")
-        for name in ("deadline", "body_timeout", "send_timeout"):
+        for name in ("deadline", "body_timeout", "send_timeout", "reload_every"):
             if not 0 < getattr(self, name) <= 86_400:
                 raise AdaptkitError(
                     f"{name} is in seconds, above 0 and at most a day; it got "

@@ -162,6 +162,20 @@ def exists_in(folder: str | Path, name: str) -> bool:
     return any(stat.S_ISREG(_stat(path)) for path in _places(Path(folder), name))
 
 
+def identity_of(folder: str | Path, names: Sequence[str]) -> tuple:
+    """Differs after files of a folder were replaced; nothing is read."""
+    found = []
+    for name in names:
+        for place in _places(Path(folder), name):
+            try:
+                state = place.stat()
+            except OSError:
+                continue
+            found.append((name, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+            break
+    return tuple(found)
+
+
 def make_folder(path: str | Path) -> Path:
     """Create a folder and its parents if they are missing; a link may lead to a missing one.
 

@@ -42,8 +42,7 @@ class Asked:
     def answer(self) -> Text:
         """The words that were written."""
         text = self.prompts.text(words_of(self.written.ids, self.settings, self.begin))
-        counts = {"tokens": len(self.written.prompt), "new_tokens": len(self.written.ids)}
-        return Text(text, **counts)
+        return Text(text, tokens=len(self.written.prompt), new_tokens=len(self.written.ids))
 
     def tell(self) -> None:
         """Nothing before the answer: a task's text is whole."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from adaptkit.errors import quoted, unknown
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.requests import current
 from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.labels import all_labels
 from adaptkit.serve.service import Service, gives_labels
@@ -53,6 +54,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
             raise RequestError(413, f"the text has {len(words)} words; at most {most}.", "input")
         texts = [request.input[:start] + request.input[end:] for start, end in words]
         kept = [i for i, text in enumerate(texts) if text.strip()]
+        current().logged = False  # nobody has written these texts
         whole, *without = await all_labels(
             service, info, [request.input, *(texts[i] for i in kept)]
         )

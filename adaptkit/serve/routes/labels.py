@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Depends
@@ -14,6 +13,7 @@ from adaptkit.host.answers import Answer, Labels, Score
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.requests import current
 from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.answer import usage
 from adaptkit.serve.routes.embeddings import Nothing, Texts
@@ -83,7 +83,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
                 }
             )
         found = {
-            "id": f"classify-{uuid.uuid4().hex}",
+            "id": f"classify-{current().id}",
             "object": "list",
             "created": int(time.time()),
             "model": request.model,

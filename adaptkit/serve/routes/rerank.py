@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
@@ -12,6 +11,7 @@ from adaptkit.host.answers import Score, Vector
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
+from adaptkit.serve.requests import current
 from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.answer import usage
 from adaptkit.serve.service import Service, gives_scores, makes_vectors
@@ -62,7 +62,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         if request.texts is not None:
             return Json([_ranked(request, texts, found, i) for i in order])
         shown: dict[str, Any] = {
-            "id": f"rerank-{uuid.uuid4().hex}",
+            "id": f"rerank-{current().id}",
             "model": info.name,
             "usage": usage(tokens),
             "results": [

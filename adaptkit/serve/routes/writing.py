@@ -6,7 +6,6 @@ import asyncio
 import json
 import secrets
 import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any, ClassVar
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from adaptkit.errors import quoted
 from adaptkit.host.answers import Piece, TokenLogprob
 from adaptkit.serve.errors import RequestError, response_of
+from adaptkit.serve.requests import current
 from adaptkit.serve.service import Service
 
 MOST_CHOICES, MOST_STOPS = 16, 16
@@ -142,7 +142,7 @@ async def together(drafts: list[Draft]) -> None:
 def stamp(kind: str, prefix: str, model: str) -> dict[str, Any]:
     """What every answer and event begins with."""
     return {
-        "id": f"{prefix}-{uuid.uuid4().hex}",
+        "id": f"{prefix}-{current().id}",
         "object": kind,
         "created": int(time.time()),
         "model": model,

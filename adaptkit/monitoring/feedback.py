@@ -1,0 +1,96 @@
+"""What people say an answer should have been, checked and as training rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from adaptkit.errors import AdaptkitError, quoted, unknown
+from adaptkit.tasks.base import Task
+from adaptkit.tasks.classify import Classify
+
+LEARNS = "classify, decide, relate, score, answer and tasks that write texts"
+
+
+def label_part(task: Task) -> str:
+    """The part of a row that feedback gives.
+
+    Raises:
+        AdaptkitError: the task learns from no such part.
+    """
+    if task.name in ("tag", "embed", "prefer") or len(task.label_parts) != 1:
+        raise AdaptkitError(f"{task.name} does not learn from feedback so far; {LEARNS} do.")
+    return task.label_parts[0]
+
+
+def check_correct(task: Task, value: Any) -> Any:
+    """What feedback says is right, if the task could say it.
+
+    Raises:
+        AdaptkitError: it could not; names the closest label.
+    """
+    label_part(task)
+    if isinstance(task, Classify):
+        if task.multi_label != isinstance(value, list):
+            form = "a list of labels" if task.multi_label else "one label"
+            raise AdaptkitError(f"{task.name} answers with {form}; it got {quoted(value)}.")
+        for label in value if isinstance(value, list) else [value]:
+            if label not in task.labels:
+                raise unknown("label", str(label), task.labels)
+        return value
+    if task.name == "score":
+        if type(value) not in (int, float) or not math.isfinite(value):
+            raise AdaptkitError(f"score answers with a number; it got {quoted(value)}.")
+        return float(value)
+    if not isinstance(value, str) or not value.strip():
+        raise AdaptkitError(f"{task.name} answers with a text; it got {quoted(value)}.")
+    return value
+
+
+def training_rows(
+    task: Task, feedback: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]]
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Training rows of logged feedback, the last word on each input; and notes on what is left out.
+
+    Args:
+        answers: the logged answers, which hold the inputs of feedback that only names an answer.
+    """
+    part = label_part(task)
+    inputs = {row["id"]: row["input"] for row in answers}
+    found: dict[str, dict[str, Any]] = {}
+    without = wrong = 0
+    for given in feedback:
+        if (kept := given["input"] or inputs.get(given["id"])) is None:
+            without += 1
+            continue
+        try:
+            value = check_correct(task, json.loads(given["correct"]))
+            parts = _parts(task, json.loads(kept))
+        except (AdaptkitError, ValueError):
+            wrong += 1
+            continue
+        columns = {task.column(name) or name: one for name, one in parts.items()}
+        key = task.key(parts)
+        found.pop(key, None)
+        found[key] = columns | {task.column(part) or part: value}
+    notes = [
+        f"{count} of {len(feedback)} rows of feedback are left out: {why}"
+        for count, why in (
+            (without, "their texts are not in the log (--log_texts plain keeps them)"),
+            (wrong, "they do not fit the task"),
+        )
+        if count
+    ]
+    return list(found.values()), notes
+
+
+def _parts(task: Task, given: Any) -> dict[str, Any]:
+    """A logged input as parts of a row."""
+    if isinstance(given, dict):
+        return given
+    asked = task.input_fields()
+    if not isinstance(given, str) or not asked:
+        raise AdaptkitError(f"{quoted(given)} is no input of {task.name}.")
+    return {asked[0]: given}

@@ -1,0 +1,1 @@
+"""Adapt anew with feedback, and keep the better version."""

@@ -1,0 +1,185 @@
+"""Adapt an adapter anew from its training rows and feedback; promote it if it has become better."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from adaptkit.adapters.card import TaskCard, read_card, task_of
+from adaptkit.data.readers.options import Reading
+from adaptkit.data.tables import Table
+from adaptkit.errors import AdaptkitError, check_exists
+from adaptkit.inference.compare import Comparison, compare
+from adaptkit.inference.training_file import read_alike
+from adaptkit.monitoring.feedback import training_rows
+from adaptkit.monitoring.log import read_log
+from adaptkit.recipe.main import recipe
+from adaptkit.recipe.parser import as_words
+from adaptkit.recipe.refresh.versions import history, note, one_at_a_time, promote
+from adaptkit.recipe.report import RECIPE
+from adaptkit.tasks.base import Task
+from adaptkit.utils.atomic_files import without_parts
+from adaptkit.utils.processes import log_main
+
+FEWEST = 10  # rows of feedback
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What became of a refresh.
+
+    promoted: the new version serves now. replaced: the number of the old one, if it does.
+    compared: both on the test rows.
+    """
+
+    promoted: bool
+    why: str
+    feedback: int
+    compared: Comparison
+    replaced: int | None = None
+
+
+def refresh(
+    folder: str | Path,
+    log: str | Path,
+    *,
+    name: str | None = None,
+    train_file: str | None = None,
+    test_file: str | None = None,
+    repeat: int = 1,
+) -> Refreshed:
+    """Train with feedback, compare with the old version on locked test rows, promote or keep.
+
+    Promoted is what is better: 0 lies below the 95 % interval of the paired bootstrap and p is at
+    most 0.05, see `adaptkit.inference.compare`. The test rows are never trained on, so feedback
+    that is wrong, or was given to do harm, cannot promote what it has made.
+
+    Args:
+        log: of `adaptkit serve --log`.
+        name: of the adapter in the log, by default its folder's.
+        train_file, test_file: by default those of the adapter's training. The test file should hold
+            rows like those that are asked now.
+        repeat: how often each row of feedback is trained on for a training row.
+
+    Raises:
+        AdaptkitError: a file is missing, there is too little feedback, or a refresh runs already.
+    """
+    folder = Path(folder)
+    card, flags = _card(folder), _flags(folder)
+    task = task_of(card)
+    train, test = train_file or flags.get("train_file"), test_file or flags.get("test_file")
+    for flag, file, what in (
+        ("train_file", train, "the rows that it was trained on"),
+        ("test_file", test, "labelled rows that no version is trained on"),
+    ):
+        if file is None:
+            raise AdaptkitError(f"{folder} does not name {what}: give --{flag}.")
+        check_exists(without_parts(file)[0])
+    reading = Reading(**{k: v for k, v in _reading(flags).items() if v is not None})
+    tests = read_alike(str(test), card, reading, flags.get("encoding"))
+    with one_at_a_time(folder):
+        rows = _feedback(task, log, name or folder.resolve().name, tests)
+        table = read_alike(str(train), card, reading, flags.get("encoding"))
+        _say_if_changed(folder, tests)
+        with tempfile.TemporaryDirectory(dir=folder / "versions", prefix=".new-") as place:
+            new = _train(task, flags, table, rows * repeat, Path(place))
+            [compared] = compare([folder, new], tests)
+            better = compared.better == str(new)
+            why = str(compared).replace(new.name, "the new version")
+            number = promote(folder, _own(new, folder)) if better else None
+        note(
+            folder,
+            promoted=better,
+            why=why,
+            feedback=len(rows),
+            test_rows=len(tests),
+            test_digest=_digest(tests),
+            replaced=number,
+        )
+    return Refreshed(better, why, len(rows), compared, number)
+
+
+def _card(folder: Path) -> TaskCard:
+    card = read_card(folder) if folder.is_dir() else None
+    if card is None or card.task is None:
+        raise AdaptkitError(f"{folder} is no adapter with a task.")
+    return card
+
+
+def _flags(folder: Path) -> dict[str, Any]:
+    """The flags of the adapter's training."""
+    path = folder / RECIPE
+    if not path.is_file():
+        raise AdaptkitError(
+            f"{folder} does not say how it was trained (no {RECIPE}): train it once with this "
+            "version of adaptkit."
+        )
+    return yaml.safe_load(path.read_text("utf-8")) or {}
+
+
+def _reading(flags: dict[str, Any]) -> dict[str, Any]:
+    names = flags.get("column_names")
+    return {"format": flags.get("format"), "column_names": tuple(names) if names else None}
+
+
+def _feedback(task: Task, log: str | Path, name: str, tests: Table) -> list[dict[str, Any]]:
+    """Training rows of the feedback, without those whose text is a test row's."""
+    given = read_log(log, "feedback", name)
+    rows, notes = training_rows(task, given, read_log(log, "answers", name))
+    locked = {task.key(row) for row in task.read(tests, labelled=False).rows}
+    table = task.read(Table(rows, "the feedback"), labelled=False) if rows else Table([], "")
+    kept = [
+        row for row, parts in zip(rows, table.rows, strict=True) if task.key(parts) not in locked
+    ]
+    if len(kept) < len(rows):
+        notes.append(f"{len(rows) - len(kept)} rows of feedback are test rows, and left out")
+    for one in notes:
+        log_main(f"note: {one}")
+    if len(kept) < FEWEST:
+        raise AdaptkitError(
+            f"{log} has {len(kept)} rows of feedback for {name} that can be learned from; "
+            f"{FEWEST} are the fewest."
+        )
+    return kept
+
+
+def _train(
+    task: Task, flags: dict[str, Any], table: Table, rows: list[dict[str, Any]], place: Path
+) -> Path:
+    """Train as before, with more rows; returns the new version's folder."""
+    file = place / "train.jsonl"
+    both = [{name: row.get(name) for name in task.wanted()} for row in (*table.rows, *rows)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in both), "utf-8")
+    left_out = {"train_file", "test_file", "format", "encoding", "column_names", "dataset_name"}
+    kept = {key: value for key, value in flags.items() if key not in left_out}
+    new = place / "new"
+    places = {"train_file": str(file), "output_dir": str(new)}
+    recipe(task.name, as_words(kept | places), None)
+    return new
+
+
+def _own(new: Path, folder: Path) -> Path:
+    """The new version with the old one's flags and place: it is refreshed from the same files."""
+    (new / RECIPE).write_bytes((folder / RECIPE).read_bytes())
+    about = (new / "README.md").read_text("utf-8")
+    (new / "README.md").write_text(about.replace(str(new), str(folder)), "utf-8")
+    return new
+
+
+def _say_if_changed(folder: Path, tests: Table) -> None:
+    """Say so if the test rows are not those of the last refresh: results do not compare then."""
+    past = history(folder)
+    last = next((row for row in reversed(past) if "test_digest" in row), None)
+    if last is not None and last["test_digest"] != _digest(tests):
+        log_main("note: the test rows are not those of the last refresh")
+
+
+def _digest(table: Table) -> str:
+    content = json.dumps(table.rows, sort_keys=True, default=str)
+    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:16]

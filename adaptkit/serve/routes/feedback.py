@@ -1,0 +1,113 @@
+"""`/v1/feedback`: what an answer should have been."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
+
+from adaptkit.errors import AdaptkitError
+from adaptkit.monitoring.feedback import check_correct
+from adaptkit.serve.errors import RequestError
+from adaptkit.serve.keys import Keys
+from adaptkit.serve.recorder import Recorder
+from adaptkit.serve.service import Row, Service
+
+
+class FeedbackRequest(BaseModel):
+    """What was right. Either the id of an answer, or a model and an input.
+
+    id: of an answer of `/v1/answer`; of other routes the response's header `x-request-id`, with
+        `-1` for the answer to the second input, and so on.
+    model: needed if the answer is old, or was given before the service started.
+    input: as it was asked; needed if the log keeps no texts, for an answer to be learned from.
+    correct: the label, the list of labels, the number or the text that was right; `true`: the
+        answer itself was.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    id: str | None = Field(None, min_length=1, max_length=100)
+    model: str | None = None
+    input: Row | None = None
+    correct: bool | str | float | list[str]
+
+
+def routes(service: Service, keys: Keys) -> APIRouter:
+    router = APIRouter(tags=["feedback"], dependencies=[Depends(keys.user)])
+
+    @router.post("/v1/feedback")
+    async def feedback(request: FeedbackRequest) -> dict[str, Any]:
+        """Write it to the log, from which `adaptkit refresh` learns."""
+        recorder = service.recorder
+        if recorder is None:
+            raise RequestError(
+                409, "this service keeps no log; adaptkit serve --log FOLDER starts one with it."
+            )
+        asked = _whole_id(request.id)
+        known = recorder.remembered(asked) if asked is not None else None
+        name = _adapter(request, asked, known)
+        info = await service.find(name)
+        if info is None or info.task is None:
+            raise RequestError(400, "the base itself learns nothing from feedback.", "model")
+        if request.input is not None:
+            service.check_length(request.input, "the input")
+        value: Any = request.correct
+        if value is True:
+            value = _said(recorder, asked)
+        elif value is False:
+            raise RequestError(400, "say what would have been right instead of false.", "correct")
+        try:
+            value = check_correct(info.task, value)
+        except AdaptkitError as problem:
+            raise RequestError(400, str(problem), "correct") from None
+        row = {
+            "id": asked,
+            "adapter": info.name,
+            "version": info.weights[:12] if info.weights else None,
+            "task": info.task_name,
+            "input": request.input,
+            "correct": json.dumps(value, ensure_ascii=False),
+        }
+        await service.in_thread(recorder.feedback, row)
+        return {"id": asked, "model": info.name, "correct": value}
+
+    return router
+
+
+def _whole_id(given: str | None) -> str | None:
+    """An answer's id, from what names it: `chatcmpl-ID`, `ID` or `ID-1`."""
+    if given is None:
+        return None
+    found = given.removeprefix("chatcmpl-").removeprefix("cmpl-").removeprefix("classify-")
+    return found if "-" in found else f"{found}-0"
+
+
+def _adapter(request: FeedbackRequest, asked: str | None, known: tuple | None) -> str | None:
+    """Whose answer it was."""
+    if asked is None and (request.model is None or request.input is None):
+        raise RequestError(400, "feedback names an answer by its id, or a model and an input.")
+    if known is None and request.model is None:
+        raise RequestError(
+            404,
+            "this answer is not among the last ones of this service: give its model, too.",
+            "id",
+        )
+    if known is not None and request.model not in (None, known[0]):
+        raise RequestError(400, f"that answer was given by {known[0]}.", "model")
+    return known[0] if known is not None else request.model
+
+
+def _said(recorder: Recorder, asked: str | None) -> Any:
+    """What an answer said, as feedback would."""
+    known = recorder.remembered(asked) if asked is not None else None
+    if known is None:
+        raise RequestError(
+            400, "true says that an answer was right, which is not among the last ones.", "correct"
+        )
+    said = known[1]
+    for name in ("likeliest", "label", "labels", "score", "text"):
+        if name in said:
+            return said[name]
+    raise RequestError(400, "answers of this kind are not learned from.", "correct")
