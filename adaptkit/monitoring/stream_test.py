@@ -12,10 +12,10 @@ import numpy as np
 
 from adaptkit.monitoring.betting import Bets
 
-STARTS = (0, 50, 100, 200, 400)  # of tests, in values; then one for each LATER
-LATER = 400
-RUNNING = 8  # tests at once; the oldest ends
-WINDOW = 400  # the last values, which a new test learns from
+STARTS = (0, 50, 100, 200)  # of tests, in values; then one for each LATER
+LATER = 200
+RUNNING = 10  # tests at once; the oldest ends
+WINDOW = 200  # the last values, which a new test learns from
 
 # Turns rows `(n, width)` into the numbers `(n,)` that are ranked.
 Score = Callable[[np.ndarray], np.ndarray]

@@ -6,6 +6,7 @@ import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from pathlib import Path
 
 from adaptkit import Host
 from adaptkit.serve.app import make_app
@@ -39,6 +40,7 @@ class Running:
     url: str
     host: Host | None = None
     key: str | None = None
+    log: Path | None = None
 
     def get(self, path: str, key: str | None = None) -> Reply:
         return self._send(path, None, key)
@@ -61,11 +63,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(host: Host, **settings):
+def running(host: Host, log=None, **settings):
     """A service over a host, on a free port of this machine, until the block ends."""
     socket, started = listen("127.0.0.1", 0), threading.Event()
     limits = ServeSettings(**settings)
-    server = make_server(make_app(host, limits), limits, started.set)
+    server = make_server(make_app(host, limits, log), limits, started.set)
     thread = threading.Thread(target=server.run, args=([socket],))
     thread.start()
     assert started.wait(30)

@@ -1,0 +1,118 @@
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pyarrow.parquet as pq
+import pytest
+
+from adaptkit import AdaptkitError
+from adaptkit.monitoring.log import KEY, LogWriter, read_log
+
+DAY = datetime(2027, 1, 31, 23, 59, tzinfo=UTC)
+NEXT = datetime(2027, 2, 1, 0, 1, tzinfo=UTC)
+
+
+def row(text="hello", **more):
+    return {"id": "a-0", "adapter": "intent", "input": text, "state": [0.5, -1.0], **more}
+
+
+def names(folder):
+    return sorted(path.name.rsplit("-", 1)[0] + path.suffix for path in folder.glob("*-*"))
+
+
+def test_a_day_becomes_a_parquet_file_that_others_read(tmp_path):
+    log = LogWriter(tmp_path / "log", plain=True)
+    log.write("answers", [row(number=2.0), row("größer", confidence=0.25)], DAY)
+    assert names(tmp_path / "log") == ["answers-2027-01-31.jsonl"]
+    log.write("answers", [row("later")], NEXT)
+    assert names(tmp_path / "log") == ["answers-2027-01-31.parquet", "answers-2027-02-01.jsonl"]
+    log.close()
+    first, _ = sorted((tmp_path / "log").glob("*.parquet"))
+    table = pq.read_table(first)
+    assert table.column("input").to_pylist() == ['"hello"', '"größer"']
+    assert table.column("confidence").to_pylist() == [None, 0.25]
+    assert table.column("state").to_pylist()[0] == [0.5, -1.0]
+    assert stat.S_IMODE(first.stat().st_mode) == 0o600
+    read = read_log(tmp_path / "log", "answers")
+    assert [json.loads(one["input"]) for one in read] == ["hello", "größer", "later"]
+    assert read[0]["time"] == "2027-01-31T23:59:00.000+00:00"
+    assert read_log(tmp_path / "log", "feedback") == []
+    assert read_log(tmp_path / "log", "answers", "other") == []
+
+
+def test_hashed_texts_are_nowhere_in_the_folder(tmp_path):
+    log = LogWriter(tmp_path, plain=False)
+    log.write("answers", [row("a secret"), row("a secret"), row("another")])
+    content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"secret" not in content
+    log.close()
+    one, two, three = read_log(tmp_path, "answers")
+    assert one["input"] is None
+    assert one["digest"] == two["digest"] != three["digest"]
+    assert stat.S_IMODE((tmp_path / KEY).stat().st_mode) == 0o600
+    again = LogWriter(tmp_path, plain=False)  # the same key: digests of weeks compare
+    again.write("answers", [row("another")])
+    assert read_log(tmp_path, "answers")[-1]["digest"] == three["digest"]
+
+
+def test_feedback_without_an_input_has_no_digest(tmp_path):
+    log = LogWriter(tmp_path, plain=True)
+    log.write("feedback", [row(None, correct='"praise"')])
+    (found,) = read_log(tmp_path, "feedback")
+    assert found["input"] is None
+    assert "digest" not in found
+
+
+WRITE_AND_WAIT = """
+import sys, time
+from adaptkit.monitoring.log import LogWriter
+log = LogWriter(sys.argv[1], plain=True)
+log.write("answers", [{"id": "a-0", "adapter": "intent", "input": "hello"}])
+print("written", flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_a_killed_service_wrote_is_kept(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITE_AND_WAIT, tmp_path], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline() == b"written\n"
+    other = LogWriter(tmp_path, plain=True)  # a second service, while the first one lives
+    assert len(list(tmp_path.glob("*.jsonl"))) == 1
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (journal,) = tmp_path.glob("*.jsonl")
+    with open(journal, "a") as file:
+        file.write('{"time": "2027-')  # the last line was cut
+    assert [one["input"] for one in read_log(tmp_path, "answers")] == ['"hello"']
+    other.close()
+    LogWriter(tmp_path, plain=True).close()
+    assert not list(tmp_path.glob("*.jsonl"))
+    assert [one["input"] for one in read_log(tmp_path, "answers")] == ['"hello"']
+
+
+def test_a_journal_beside_its_parquet_file_counts_once(tmp_path):
+    log = LogWriter(tmp_path, plain=True)
+    log.write("answers", [row()])
+    (journal,) = tmp_path.glob("*.jsonl")
+    content = journal.read_bytes()
+    log.close()
+    journal.write_bytes(content)
+    assert len(read_log(tmp_path, "answers")) == 1
+
+
+def test_a_folder_that_is_no_log(tmp_path):
+    with pytest.raises(AdaptkitError, match="there is no folder"):
+        read_log(tmp_path / "none", "answers")
+    (tmp_path / "answers-2027-01-31-aa.parquet").write_bytes(b"no parquet")
+    with pytest.raises(AdaptkitError, match=r"answers-2027-01-31-aa.parquet cannot be read"):
+        read_log(tmp_path, "answers")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AdaptkitError, match="cannot be written"):
+        LogWriter(tmp_path / "file", plain=True)
+    assert os.listdir(tmp_path)

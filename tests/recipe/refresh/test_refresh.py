@@ -1,0 +1,168 @@
+"""Refreshing a real classifier: by right feedback, by flipped feedback, and what is refused."""
+
+import itertools
+import json
+import shutil
+
+import pytest
+from adaptkit.recipes import classify
+
+from adaptkit import AdaptkitError, Predictor
+from adaptkit.data.readers.read import read
+from adaptkit.monitoring.log import LogWriter
+from adaptkit.monitoring.reference import read_reference
+from adaptkit.monitoring.replay import make_reference, replay
+from adaptkit.recipe.refresh.refresh import refresh
+from adaptkit.recipe.refresh.versions import history, roll_back
+
+GOOD = ("good", "wonderful", "lovely", "great")
+BAD = ("bad", "awful", "boring", "poor")
+THINGS = ("film", "book", "play", "song", "story", "actor", "scene", "plot")
+PARTS = ("ending", "start", "music", "sound", "light", "voice")
+# what the words mean now, and what they meant in training
+TURNED = (("wicked", "sick"), ("basic", "mid"))
+
+
+def rows(good=GOOD, bad=BAD, things=THINGS):
+    return [
+        {"text": f"the {part} of that {thing} was {word}", "feeling": label}
+        for label, words in (("up", good), ("down", bad))
+        for word, thing, part in itertools.product(words, things, PARTS)
+    ]
+
+
+def write(path, table):
+    path.write_text("".join(json.dumps(row) + "\n" for row in table))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """An adapter that takes today's praise for blame."""
+    root = tmp_path_factory.mktemp("trained")
+    old = rows()[::4] + rows(*TURNED[::-1], THINGS[:2])
+    words = ["--train_file", write(root / "train.jsonl", old), "--label_column", "feeling"]
+    words += ["--validation_split_percentage", "20", "--num_train_epochs", "1", "--seed", "3"]
+    classify.main([*words, "--method", "lora[r=2]", "--output_dir", str(root / "feelings")])
+    write(root / "test.jsonl", rows(*TURNED, THINGS[4:]))
+    return root
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    shutil.copytree(trained / "feelings", tmp_path / "feelings")
+    return tmp_path / "feelings"
+
+
+def log_of(folder, table, wrong=False):
+    log = LogWriter(folder, plain=True)
+    other = {"up": "down", "down": "up"}
+    for row in table:
+        label = other[row["feeling"]] if wrong else row["feeling"]
+        given = {"id": None, "adapter": "feelings", "version": None, "task": "classify"}
+        log.write("feedback", [{**given, "input": row["text"], "correct": json.dumps(label)}])
+    log.close()
+    return folder
+
+
+def test_right_feedback_is_promoted_and_can_be_taken_back(trained, run, tmp_path, capsys):
+    test = str(trained / "test.jsonl")
+    before = (run / "adapter_model.safetensors").read_bytes()
+    log = log_of(tmp_path / "log", rows(*TURNED, THINGS[:5]))  # the fifth thing is locked
+    done = refresh(run, log, test_file=test, repeat=3)
+    assert done.promoted, done.why
+    assert done.why.startswith("the new version is better: its accuracy is higher by")
+    accuracy = done.compared.metrics["accuracy"]
+    assert accuracy.second > 0.9 > 0.6 > accuracy.first
+    assert done.feedback == 4 * 4 * len(PARTS)
+    assert f"{4 * len(PARTS)} rows of feedback are test rows" in capsys.readouterr().out
+    found = Predictor(run).evaluate(read(test))["accuracy"]
+    assert found == pytest.approx(accuracy.second)
+    assert "versions" not in (run / "README.md").read_text()
+    assert "train.jsonl" in (run / "recipe.yaml").read_text()
+    assert not list(run.glob("versions/.new-*"))
+    assert [row["promoted"] for row in history(run)] == [True]
+    assert roll_back(run) == 1
+    assert (run / "adapter_model.safetensors").read_bytes() == before
+
+
+def test_flipped_feedback_is_not(trained, run, tmp_path):
+    test = write(tmp_path / "test.jsonl", rows()[1::4])
+    before = (run / "adapter_model.safetensors").read_bytes()
+    log = log_of(tmp_path / "log", rows()[2::4], wrong=True)
+    done = refresh(run, log, test_file=test, repeat=3)
+    assert not done.promoted
+    assert "feelings is better" in done.why
+    assert (run / "adapter_model.safetensors").read_bytes() == before
+    assert history(run)[0]["promoted"] is False
+
+
+@pytest.mark.parametrize(
+    "given, problem",
+    [
+        ({}, "does not name labelled rows that no version is trained on: give --test_file"),
+        ({"test_file": "nowhere.csv"}, "nowhere.csv"),
+        ({"test_file": "{test}"}, "has 3 rows of feedback for feelings"),
+        ({"test_file": "{test}", "name": "felings"}, "has 0 rows of feedback for felings"),
+        ({"test_file": "{test}", "train_file": "gone.jsonl"}, "gone.jsonl"),
+    ],
+)
+def test_what_is_missing_is_said_before_anything_is_trained(trained, run, tmp_path, given, problem):
+    log = log_of(tmp_path / "log", rows()[:3])
+    given = {name: value.format(test=trained / "test.jsonl") for name, value in given.items()}
+    with pytest.raises(AdaptkitError, match=problem):
+        refresh(run, log, **given)
+
+
+def test_an_adapter_that_does_not_say_how_it_was_trained(trained, run, tmp_path):
+    (run / "recipe.yaml").unlink()
+    with pytest.raises(AdaptkitError, match=r"no recipe.yaml"):
+        refresh(run, tmp_path, test_file=str(trained / "test.jsonl"))
+
+
+def test_a_training_keeps_its_flags_and_a_reference(trained):
+    found = (trained / "feelings" / "recipe.yaml").read_text().splitlines()
+    assert found == [
+        "# adaptkit train classify --config recipe.yaml",
+        "label_column: feeling",
+        "method: lora[r=2]",
+        "num_train_epochs: 1.0",
+        "seed: 3",
+        f"train_file: {trained / 'train.jsonl'}",
+        "validation_split_percentage: 20",
+    ]
+    reference = read_reference(trained / "feelings")
+    assert reference.states.shape[0] == 116
+    assert len(reference.numbers) == len(reference.confidences) == 28
+
+
+def test_a_log_of_plain_texts_is_looked_at_without_states(trained, run, tmp_path):
+    """Where no state was logged, the base reads the texts; and a reference can be made later."""
+    predictor = Predictor(run)
+    version = predictor.card.weights_sha256[:12]
+    log = LogWriter(tmp_path / "log", plain=True)
+    texts = [f"where is parcel number {number}?" for number in range(60)]
+    for text in texts:
+        row = {"id": None, "adapter": "feelings", "version": version, "input": text}
+        log.write("answers", [{**row, "number": 1.0, "confidence": 0.9}])
+    row["version"] = "another"
+    log.write("answers", [row])
+    log.close()
+
+    def states(some):
+        from adaptkit import Host
+
+        return Host(predictor.card.base, slots=1).mean_states(some)
+
+    found = replay(run, tmp_path / "log", states=states)
+    assert {one.test for one in found.drifts if one.alarm} >= {"classifier", "mmd"}
+    assert (found.rows, found.others) == (60, 1)
+    assert found.labels["up"][1] == 1.0
+    assert "mean confidence: " in str(found)
+    (run / "reference.safetensors").unlink()
+    with pytest.raises(AdaptkitError, match="keeps no reference to compare with"):
+        replay(run, tmp_path / "log")
+    make_reference(run, read(str(trained / "train.jsonl")), states)
+    assert replay(run, tmp_path / "log", states=states).first_alarm < 60
+    with pytest.raises(AdaptkitError, match="it has answers of feelings"):
+        replay(run, tmp_path / "log", "felings")

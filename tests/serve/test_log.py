@@ -1,0 +1,163 @@
+"""A service with a log: answers and feedback in it, drift in its metrics, new versions from disk."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from adaptkit import Host
+from adaptkit.monitoring.log import LogWriter, read_log
+from adaptkit.monitoring.reference import Reference
+from adaptkit.monitoring.replay import replay
+from adaptkit.tasks.classify import Classify
+from tests.serve.running import running
+from tests.serve.stores import LABELS, TEXTS
+
+
+@pytest.fixture(scope="module")
+def store(readers_store, tmp_path_factory):
+    """A store of our own, whose adapter "intent" keeps a reference."""
+    root = tmp_path_factory.mktemp("logged") / "store"
+    shutil.copytree(readers_store, root)
+    with Host.from_store(root) as host:
+        rows = [{"text": f"{text} {number}"} for text in TEXTS for number in range(4)]
+        answers = host([row["text"] for row in rows], "intent")
+        task = Classify(labels=LABELS)
+        Reference.make(task, rows, answers, host.mean_states).save(root / "intent")
+    return root
+
+
+@pytest.fixture(scope="module")
+def service(store, tmp_path_factory):
+    log = LogWriter(tmp_path_factory.mktemp("log"), plain=True)
+    with running(Host.from_store(store), log, reload_every=0.1) as running_service:
+        running_service.log = log.folder
+        yield running_service
+
+
+def rows_of(service, kind, count):
+    """The rows of the log, once there are so many."""
+    for _ in range(300):
+        if len(rows := read_log(service.log, kind)) >= count:
+            return rows
+        time.sleep(0.02)
+    raise AssertionError(f"{len(rows)} rows of {count}")
+
+
+def test_every_answer_is_in_the_log_under_its_id(service):
+    reply = service.post("/v1/answer", model=["intent", "stars"], input=TEXTS[0])
+    ids = [one["id"] for one in reply.json["answers"]]
+    assert ids == [f"{reply.headers['x-request-id']}-{number}" for number in range(2)]
+    other = service.post("/classify", model="intent", input=[TEXTS[1], TEXTS[2]])
+    rows = {row["id"]: row for row in rows_of(service, "answers", 4)}
+    first, second = (rows[name] for name in ids)
+    assert (first["adapter"], second["adapter"]) == ("intent", "stars")
+    assert first["input"] == f'"{TEXTS[0]}"'
+    assert first["confidence"] == reply.json["answers"][0]["score"]
+    assert LABELS[int(first["number"])] == reply.json["answers"][0]["label"]
+    assert len(first["state"]) == 32
+    assert second["state"] is None  # it keeps no reference
+    assert f"{other.headers['x-request-id']}-1" in rows
+    before = len(rows)
+    service.post("/v1/explain", model="intent", input="some more words")
+    service.post("/v1/answer", model="intent", input="the last one")
+    assert len(rows_of(service, "answers", before + 1)) == before + 1
+
+
+def test_feedback_names_an_answer_or_a_text(service):
+    reply = service.post("/v1/answer", model="intent", input=TEXTS[0])
+    (answer,) = reply.json["answers"]
+    for body in (
+        {"id": answer["id"], "correct": "praise"},
+        {"id": reply.headers["x-request-id"], "correct": "refund"},  # its only answer
+        {"id": answer["id"], "correct": True},
+        {"model": "intent", "input": "a new text", "correct": "question"},
+        {"id": "an-old-one", "model": "intent", "correct": "question"},
+    ):
+        assert service.post("/v1/feedback", **body).status == 200, body
+    rows = rows_of(service, "feedback", 5)
+    assert [row["correct"] for row in rows] == [
+        '"praise"',
+        '"refund"',
+        f'"{answer["label"]}"',
+        '"question"',
+        '"question"',
+    ]
+    assert {row["id"] for row in rows[:3]} == {answer["id"]}
+    assert rows[3]["input"] == '"a new text"'
+
+
+@pytest.mark.parametrize(
+    "body, status, problem",
+    [
+        ({"id": "unknown", "correct": "praise"}, 404, "give its model, too"),
+        ({"model": "intent", "correct": "praise"}, 400, "by its id, or a model and an input"),
+        ({"model": "intnt", "input": "a", "correct": "praise"}, 404, "did you mean 'intent'"),
+        ({"model": "intent", "input": "a", "correct": "prase"}, 400, "did you mean 'praise'"),
+        ({"model": "intent", "input": "a", "correct": True}, 400, "not among the last ones"),
+        ({"model": "intent", "input": "a", "correct": False}, 400, "instead of false"),
+        ({"model": "base", "input": "a", "correct": "praise"}, 400, "the base itself"),
+        ({"model": "names", "input": "a", "correct": "praise"}, 400, "tag does not learn"),
+        ({"model": "intent", "input": "a" * 60_000, "correct": "praise"}, 413, "characters"),
+    ],
+)
+def test_feedback_that_is_refused(service, body, status, problem):
+    reply = service.post("/v1/feedback", **body)
+    assert reply.status == status
+    assert problem in reply.problem
+
+
+def test_feedback_of_another_adapters_answer_is_refused(service):
+    (answer,) = service.post("/v1/answer", model="intent", input=TEXTS[0]).json["answers"]
+    reply = service.post("/v1/feedback", id=answer["id"], model="stars", correct=2.0)
+    assert reply.status == 400
+    assert "that answer was given by intent" in reply.problem
+
+
+def test_a_service_without_a_log_says_how_to_start_one(readers):
+    reply = readers.post("/v1/feedback", model="intent", input="a", correct="praise")
+    assert reply.status == 409
+    assert "--log FOLDER" in reply.problem
+    assert "id" not in readers.post("/v1/answer", model="intent", input="a").json["answers"][0]
+
+
+def test_a_drift_is_in_the_metrics_and_in_the_log(service, store):
+    assert 'adaptkit_drift_alarm{adapter="intent"} 0.0' in service.get("/metrics").text
+    known = len(rows_of(service, "answers", 1))
+    numbers = [" ".join(map(str, np.arange(i, i + 20))) for i in range(120)]
+    for start in range(0, 120, 40):
+        service.post("/v1/answer", model="intent", input=numbers[start : start + 40])
+    rows_of(service, "answers", known + 120)
+    text = service.get("/metrics").text
+    assert 'adaptkit_drift_alarm{adapter="intent"} 1.0' in text
+    assert "adaptkit_log_dropped 0.0" in text
+    found = replay(store / "intent", service.log)
+    for drift in found.drifts:  # the log holds what the service has seen
+        line = f'adaptkit_drift_p_value{{adapter="intent",test="{drift.test}"}}'
+        (value,) = (one.split()[-1] for one in text.splitlines() if one.startswith(line))
+        assert float(value) == pytest.approx(drift.p_value, rel=0.05)
+    assert found.first_alarm is not None
+    assert found.verdict.startswith("drift: seen by ")
+
+
+def test_a_new_version_on_the_disk_is_taken_while_it_is_asked(service, store, readers_store):
+    name, other = store / "stars", readers_store / "stars"
+    before = service.post("/v1/answer", model="stars", input=TEXTS[0]).json["answers"][0]["score"]
+    shutil.rmtree(name)
+    shutil.copytree(readers_store / "broken", name)  # another task under the same name
+    for _ in range(100):
+        found = service.post("/v1/answer", model="stars", input=TEXTS[0])
+        assert found.status == 200
+        if "label" in found.json["answers"][0]:
+            break
+        assert found.json["answers"][0]["score"] == before
+        time.sleep(0.05)
+    expected = service.post("/v1/answer", model="broken", input=TEXTS[0]).json["answers"][0]
+    assert found.json["answers"][0]["score"] == expected["score"]
+    (name / "adapter_model.safetensors").write_bytes(b"damaged")
+    time.sleep(0.3)  # the old version answers on
+    again = service.post("/v1/answer", model="stars", input=TEXTS[0]).json["answers"][0]
+    assert again["score"] == expected["score"]
+    shutil.rmtree(name)
+    shutil.copytree(other, name)
