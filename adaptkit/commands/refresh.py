@@ -68,7 +68,8 @@ def run(given: argparse.Namespace) -> None:
     if done.promoted:
         say(
             f"promoted: {folder} is the new version, trained with {done.feedback} rows of "
-            f"feedback; the old one is {folder}/versions/{done.replaced} (--rollback brings it back)"
+            f"feedback; the old one is {folder}/versions/{done.replaced} (--rollback brings it "
+            "back)"
         )
     else:
         say(f"kept: {folder} is as it was")

@@ -1,4 +1,4 @@
-"""A service with a log: answers and feedback in it, drift in its metrics, new versions from disk."""
+"""A service with a log: answers, feedback, a drift in its metrics; and new versions on the disk."""
 
 import shutil
 import time
