@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from adaptkit.errors import check_exists
 
@@ -28,7 +29,7 @@ def run(given: argparse.Namespace) -> None:
     Raises:
         AdaptkitError: the adapter has no reference, or the log no rows of it.
     """
-    check_exists(given.folder)
+    check_exists(Path(given.folder))
     from adaptkit.adapters.card import read_card
     from adaptkit.data.readers.options import Reading
     from adaptkit.host.api import Host

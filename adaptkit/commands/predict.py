@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from adaptkit.commands.answer_arguments import add_row_arguments, positive, read_rows
-from adaptkit.errors import AdaptkitError
+from adaptkit.errors import AdaptkitError, check_exists
 from adaptkit.utils.terminal import say
 
 HELP = "answer texts or a file, one JSON line each"
@@ -34,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--with_input", action="store_true", help="put each row's number and fields into its answer"
     )
+    parser.add_argument(
+        "--ray",
+        action="store_true",
+        help="a --file of any size (jsonl, parquet, csv, tsv, or a folder of these), by processes "
+        "of Ray's with a model each",
+    )
+    parser.add_argument("--replicas", type=positive, help="with --ray: processes (1)")
 
 
 def run(given: argparse.Namespace) -> None:
@@ -46,6 +55,11 @@ def run(given: argparse.Namespace) -> None:
         raise AdaptkitError(
             "give texts, or - for standard input, or --file with rows (one of them)."
         )
+    if given.ray:
+        _run_with_ray(given)
+        return
+    if given.replicas:
+        raise AdaptkitError("--replicas goes with --ray.")
     from adaptkit.data.tables import Table
     from adaptkit.inference.predictor import Predictor
 
@@ -69,13 +83,43 @@ def run(given: argparse.Namespace) -> None:
         table,
         given.columns,
         given.batch_size,
-        top_k=given.top_k,
-        threshold=given.threshold,
-        abstain_below=given.abstain_below,
+        **_settings(given),
     )
-    for index, (row, answer) in enumerate(zip(table.rows, answers, strict=True)):
+    _print(given, zip(table.rows, answers, strict=True))
+
+
+def _settings(given: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(given, name) for name in ("top_k", "threshold", "abstain_below")}
+
+
+def _print(
+    given: argparse.Namespace, pairs: Iterable[tuple[dict[str, Any], dict[str, Any]]]
+) -> None:
+    """A line of JSON for each answer."""
+    for index, (row, answer) in enumerate(pairs):
         shown: dict[str, Any] = {"row": index, "input": row} if given.with_input else {}
         say(json.dumps(shown | answer, ensure_ascii=False, default=str))
+
+
+def _run_with_ray(given: argparse.Namespace) -> None:
+    if not given.file:
+        raise AdaptkitError("--ray answers a --file.")
+    check_exists(Path(given.file))
+    try:
+        from adaptkit.inference.ray_data import answer_file
+    except ImportError as problem:
+        raise AdaptkitError(f"--ray needs {problem.name}: pip install 'adaptkit[ray]'.") from None
+    pairs = answer_file(
+        given.folder,
+        given.file,
+        given.replicas or 1,
+        given.options,
+        given.quantize,
+        columns=given.columns,
+        batch_size=given.batch_size,
+        **_settings(given),
+    )
+    _print(given, pairs)
 
 
 def _lines(stream: Any) -> list[str]:

@@ -53,7 +53,7 @@ def run(given: argparse.Namespace) -> None:
         return
     if given.log is None:
         raise AdaptkitError("refresh learns from a service's log: give --log, or --rollback.")
-    check_exists(given.log)
+    check_exists(Path(given.log))
     from adaptkit.recipe.refresh.refresh import refresh
 
     done = refresh(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from adaptkit.adapters.card import CONFIG
 from adaptkit.adapters.store import Store
@@ -61,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("hashed", "plain"),
         help="with --log: texts as digests, or as they are, to learn from (default: hashed)",
     )
+    parser.add_argument("--ray", action="store_true", help="spread over processes with Ray Serve")
+    parser.add_argument(
+        "--replicas", type=positive, help="with --ray: hosts, each with a base of its own (1)"
+    )
+    parser.add_argument(
+        "--max_replicas", type=positive, help="with --ray: hosts when many rows wait (--replicas)"
+    )
     parser.add_argument("--api_keys_file", help="a key a line; requests need one of them")
     parser.add_argument("--admin_key_file", help="the key that loads and unloads adapters")
     parser.add_argument(
@@ -86,6 +93,11 @@ def run(given: argparse.Namespace) -> None:
         deadline=given.deadline,
         allowed_hosts=tuple(given.allowed_hosts or _own_names(given)),
     )
+    if given.ray:
+        _run_cluster(given, settings)
+        return
+    if given.replicas or given.max_replicas:
+        raise AdaptkitError("--replicas and --max_replicas go with --ray.")
     log = _log(given)
     socket = listen(given.host, given.port)
     if given.host not in LOOPBACK and not settings.api_keys:
@@ -98,22 +110,43 @@ def run(given: argparse.Namespace) -> None:
         ) from None
     from adaptkit.host.api import Host
 
-    options = {"dtype": given.dtype, "quantize": given.quantize}
-    host = Host.from_store(
-        given.folder,
-        given.base,
-        slots=given.slots,
-        adapters=given.adapters,
-        max_rows=given.max_rows,
-        max_queue=given.max_queue,
-        **{name: value for name, value in options.items() if value is not None},
-    )
+    host = Host.from_store(given.folder, **_host_options(given))
     count = len(host.names())
     say(f"{count} adapter{'s' * (count != 1)} over {Path(host.backbone.name).name}")
     if log is not None:
         say(f"answers and feedback go to {log.folder}, texts {given.log_texts or 'hashed'}")
     run_server(
         host, settings, socket, lambda url: say(f"{url} (a page to try them; {url}/docs)"), log
+    )
+
+
+def _host_options(given: argparse.Namespace) -> dict[str, Any]:
+    """The options of `Host.from_store`."""
+    names = ("base", "slots", "adapters", "max_rows", "max_queue", "dtype", "quantize")
+    return {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+
+
+def _run_cluster(given: argparse.Namespace, settings: ServeSettings) -> None:
+    """Serve with Ray until a signal comes."""
+    try:
+        from adaptkit.serve.cluster.run import run_cluster
+    except ImportError as problem:
+        raise AdaptkitError(
+            f"--ray needs {problem.name}: pip install 'adaptkit[serve,ray]'."
+        ) from None
+    least = given.replicas or 1
+    most = given.max_replicas or least
+    if most < least:
+        raise AdaptkitError(f"--max_replicas {most} is less than --replicas {least}.")
+    _log(given)  # refused before Ray starts
+    run_cluster(
+        given.folder,
+        _host_options(given),
+        settings,
+        (given.host, given.port),
+        (least, most),
+        (given.log, given.log_texts == "plain"),
+        lambda url: say(f"{url} (a page to try them; {url}/docs)"),
     )
 
 

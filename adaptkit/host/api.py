@@ -17,7 +17,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.heads.mean_states import mean_states
 from adaptkit.host.answers import Answer
 from adaptkit.host.backbone import load_backbone
-from adaptkit.host.describe import AdapterInfo, describe
+from adaptkit.host.describe import AdapterInfo, BaseInfo, describe
 from adaptkit.host.engine import Engine
 from adaptkit.host.loader import AdapterLoader
 from adaptkit.host.manager import AdapterManager
@@ -196,6 +196,14 @@ class Host(WritingHost):
         """The adapter is in a slot now."""
         return self.slots.holds(name)
 
+    @property
+    def base(self) -> BaseInfo:
+        """What the base is."""
+        config = getattr(self.backbone.model, "generation_config", None)
+        return BaseInfo(
+            self.backbone.name, self.backbone.writes, bool(getattr(config, "do_sample", False))
+        )
+
     def describe(self, name: str) -> AdapterInfo:
         """What can be asked of an adapter, whether it is in a slot or only in the store.
 
@@ -204,6 +212,12 @@ class Host(WritingHost):
             AdaptkitError: its card cannot be read.
         """
         return describe(self._manager, name)
+
+    async def find(self, name: str) -> AdapterInfo:
+        """The same as `describe`, for an event loop: files are read in a thread."""
+        if self.holds(name):
+            return self.describe(name)
+        return await asyncio.to_thread(self.describe, name)
 
     def stats(self) -> dict[str, Any]:
         """Current slots and bytes, batches and rows so far, and facts of each loaded adapter."""

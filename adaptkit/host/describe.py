@@ -54,6 +54,15 @@ class AdapterInfo:
         }
 
 
+@dataclass(frozen=True)
+class BaseInfo:
+    """Facts of a host's base. writes: it generates texts. draws: it samples unless told not to."""
+
+    name: str
+    writes: bool
+    draws: bool
+
+
 def describe(manager: AdapterManager, name: str) -> AdapterInfo:
     """The facts of an adapter.
 

@@ -10,8 +10,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 import adaptkit
-from adaptkit.host.api import Host
 from adaptkit.monitoring.log import LogWriter
+from adaptkit.serve.any_host import AnyHost
 from adaptkit.serve.errors import add_error_handlers, document_errors
 from adaptkit.serve.guard import Guard
 from adaptkit.serve.keys import Keys
@@ -52,7 +52,7 @@ ROUTES = (
 
 
 def make_app(
-    host: Host, settings: ServeSettings | None = None, log: LogWriter | None = None
+    host: AnyHost, settings: ServeSettings | None = None, log: LogWriter | None = None
 ) -> FastAPI:
     """A service over a host, for any ASGI server.
 

@@ -11,7 +11,7 @@ from prometheus_client.exposition import generate_latest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from adaptkit.host.api import Host
+    from adaptkit.serve.any_host import AnyHost
     from adaptkit.serve.recorder import Recorder
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -22,7 +22,7 @@ MOST_NAMED, OTHERS = 200, "(others)"  # adapters with counters of their own
 class Metrics:
     """Counts what a service does; only adapters that exist are named."""
 
-    def __init__(self, host: Host, recorder: Recorder | None = None):
+    def __init__(self, host: AnyHost, recorder: Recorder | None = None):
         self.registry = CollectorRegistry()
         self._named: set[str] = set()
         self.requests = Counter(
@@ -73,7 +73,7 @@ class Metrics:
 class _HostGauges:
     """The state of a host, read when it is asked for."""
 
-    def __init__(self, host: Host):
+    def __init__(self, host: AnyHost):
         self.host = host
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

@@ -14,12 +14,12 @@ import numpy as np
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer
-from adaptkit.host.api import Host
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.monitoring.log import LogWriter
 from adaptkit.monitoring.reference import Reference, read_reference
 from adaptkit.monitoring.rows import numbers_of, text_of
 from adaptkit.monitoring.watch import Drift, Watch
+from adaptkit.serve.any_host import AnyHost
 from adaptkit.utils.terminal import say
 
 ROWS = 8  # whose states are computed at once: requests wait for that long
@@ -53,7 +53,7 @@ class Recorder:
     A row's state is computed while no request waits, and of every tenth row at any time.
     """
 
-    def __init__(self, host: Host, log: LogWriter):
+    def __init__(self, host: AnyHost, log: LogWriter):
         self.host, self.log = host, log
         self.dropped = 0
         self._queue: queue.Queue[Answered | None] = queue.Queue(WAITING)

@@ -12,9 +12,9 @@ from typing import Any
 
 from adaptkit.errors import AdaptkitError, listed, quoted
 from adaptkit.host.answers import Answer, Piece, Text
-from adaptkit.host.api import Host
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.host.manager import UnknownAdapterError
+from adaptkit.serve.any_host import AnyHost
 from adaptkit.serve.errors import RequestError, status_of
 from adaptkit.serve.metrics import Metrics
 from adaptkit.serve.recorder import Answered, Recorder
@@ -28,19 +28,20 @@ LISTED_FOR = 2.0  # seconds
 
 
 class Service:
-    """A host behind HTTP."""
+    """A host behind HTTP, of this process or of others."""
 
-    def __init__(self, host: Host, settings: ServeSettings, recorder: Recorder | None = None):
+    def __init__(self, host: AnyHost, settings: ServeSettings, recorder: Recorder | None = None):
         self.host, self.settings, self.recorder = host, settings, recorder
+        self.hosted = host.base
         self.metrics = Metrics(host, recorder)
         self.created = int(time.time())
-        found = [host.folder, *settings.adapter_folders, Path(host.backbone.name).parent]
+        found = [host.folder, *settings.adapter_folders, Path(self.hosted.name).parent]
         self.folders = [
             str(path) for one in found if one for path in (one.resolve(), one) if one != Path()
         ]
         self._listing = asyncio.Lock()
         self._listed: tuple[float, list[AdapterInfo]] = (-LISTED_FOR, [])
-        self.base = Path(host.backbone.name).name  # no path of this machine is shown
+        self.base = Path(self.hosted.name).name  # no path of this machine is shown
         if self.base in host.names():
             raise AdaptkitError(
                 f"an adapter and the base are both named {quoted(self.base)}: rename the adapter's "
@@ -50,7 +51,7 @@ class Service:
     @property
     def writes(self) -> bool:
         """The base writes texts."""
-        return self.host.backbone.writes
+        return self.hosted.writes
 
     # Who is asked
 
@@ -62,12 +63,10 @@ class Service:
         """
         if model is None:
             raise RequestError(400, f"{field} is missing: it names the adapter.", field)
-        if model in (self.base, self.host.backbone.name):
+        if model in (self.base, self.hosted.name):
             return None
         try:
-            if self.host.holds(model):
-                return self.host.describe(model)
-            return await self.in_thread(self.host.describe, model)
+            return await self.host.find(model)
         except UnknownAdapterError as problem:
             message = f"{problem} The base itself is {quoted(self.base)}."
             raise RequestError(404, message, field) from None

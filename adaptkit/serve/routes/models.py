@@ -63,7 +63,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
                 409, f"{quoted(request.lora_name)} is loaded; load_inplace replaces it."
             )
         await service.in_thread(service.host.load, request.lora_name, folder)
-        return _model(service, service.host.describe(request.lora_name))
+        return _model(service, await service.host.find(request.lora_name))
 
     @router.post("/v1/unload_lora_adapter", dependencies=admin)
     async def unload(request: UnloadRequest) -> dict[str, str]:

@@ -78,8 +78,7 @@ class WritingRequest(BaseModel):
         most: the tokens that are asked for; None: as many as there is room for.
         """
         self.check()
-        config = service.host.backbone.model.generation_config
-        draws = bool(config.do_sample) or (self.n is not None and self.n > 1)
+        draws = service.hosted.draws or (self.n is not None and self.n > 1)
         draws = draws or any(one is not None for one in (self.top_p, self.top_k, self.min_p))
         draws = draws if self.temperature is None else self.temperature > 0
         found: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""The service on several machines, with Ray Serve."""
