@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 LOWEST := .venv-lowest
-LEANING := tests/laws tests/adapters tests/training --ignore=tests/laws/test_architectures.py --ignore=tests/adapters/adapterhub
+# slow tests of what does not depend on a library's version are left out
+APART := tests/laws/test_architectures.py tests/adapters/adapterhub $(addprefix tests/training/test_,frozen_layers.py progress.py regularization.py)
+LEANING := tests/laws tests/adapters tests/training $(addprefix --ignore=,$(APART))
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 

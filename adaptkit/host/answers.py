@@ -155,7 +155,8 @@ _KINDS = {
 
 
 def typed(task: Task, answer: dict[str, Any], tokens: int) -> Answer:
-    """A task's answer as a record."""
+    """A task's answer as a record, without what only scoring needs."""
     answer = task.hand_over(answer)
     kind: Any = _KINDS.get(task.name) or (Label if "label" in answer else Labels)
-    return kind(**answer, tokens=tokens)
+    known = {item.name for item in dataclasses.fields(kind)}
+    return kind(**{name: answer[name] for name in answer if name in known}, tokens=tokens)

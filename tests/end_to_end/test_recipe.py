@@ -84,6 +84,7 @@ def test_a_run_leaves_an_adapter_and_every_report(trained):
             "all_results.json",
             "README.md",
         ),
+        *("recipe.yaml", "reference.safetensors"),
         *(
             "predictions_test.tsv",
             "per_label.tsv",

@@ -52,10 +52,11 @@ def test_a_folder_of_files_is_answered_in_order(cluster, adapter, tmp_path, caps
 
 
 def test_cells_are_texts_and_a_bad_row_is_an_error(cluster, adapter, tmp_path, capsys):
+    from adaptkit.inference import ray_data
+
     table = tmp_path / "rows.csv"
     table.write_text('text,number\n"where is, my\nparcel?",007\nyes,1e3\n')
-    found = answers(capsys, adapter, "--file", table, "--ray", "--with_input")
-    assert [one["input"] for one in found] == [
+    assert [json.loads(one["row"]) for one in ray_data._rows(table).take_all()] == [
         {"text": "where is, my\nparcel?", "number": "007"},
         {"text": "yes", "number": "1e3"},
     ]
