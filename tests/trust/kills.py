@@ -148,8 +148,11 @@ def start(work: Work, out: Path, die_at: int | None = None, count: Path | None =
         count: where to write how many there were.
     """
     sys.stdout.flush()
+    # Python prints, and forgets, an interrupt that comes while it arranges itself after the fork.
+    later = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS[1:])
     process = os.fork()
     if process:
+        signal.pthread_sigmask(signal.SIG_SETMASK, later)
         return process
     code, seen = 1, [0]
 
@@ -160,6 +163,7 @@ def start(work: Work, out: Path, die_at: int | None = None, count: Path | None =
             seen[0] += 1
 
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, later)
         for signal_of_parent in (signal.SIGINT, signal.SIGTERM):
             default = signal.SIG_DFL
             if signal_of_parent == signal.SIGINT:
