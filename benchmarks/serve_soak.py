@@ -1,17 +1,19 @@
 """A service under mixed load for minutes: is every answer right, is any lost, does memory grow?
 
-    python benchmarks/serve_soak.py [--minutes 10] [--clients 32]
+    python benchmarks/serve_soak.py [--minutes 10] [--clients 32] [--ray]
 
 MiniLM, 24 LoRA classifiers in 16 slots. Clients ask one to four adapters a request and compare
 label and probability with what each adapter says alone; one request of ten is wrong in some way and
 has to be refused, and one of twenty hangs up. Meanwhile an administrator loads, replaces and
 unloads three more adapters, whose answers have to be those of one of two versions, or a 404.
+With --ray there are two replicas in processes of their own, and one is killed every two minutes.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -112,12 +114,39 @@ class Soak:
             self.counts[f"administered {status}"] += 1
             await asyncio.sleep(0.1)
 
+    async def killer(self, process: psutil.Process, end: float) -> None:
+        """Kill a replica from time to time."""
+        while (left := end - time.perf_counter()) > 90:
+            await asyncio.sleep(min(120, left - 60))
+            replicas = workers(process)
+            replicas[0].kill()
+            self.counts["killed"] += 1
+
     def _fault(self, kind: str, what: str) -> None:
         self.counts[kind] += 1
         self.wrong.append(f"{kind}: {what}"[:300])
 
     async def _connect(self) -> Any:
         return await asyncio.open_connection(self.address[0], int(self.address[1]))
+
+
+def workers(process: psutil.Process) -> list[psutil.Process]:
+    """The replicas below the process of the service, the oldest first; none without Ray."""
+    found = []
+    for one in process.children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "Replica:adaptkit:Replica" in " ".join(one.cmdline()):
+                found.append(one)
+    return sorted(found, key=psutil.Process.create_time)
+
+
+def memory_of(process: psutil.Process) -> float:
+    """MB of the server, or of its replicas together."""
+    found = 0
+    for one in workers(process) or [process]:
+        with contextlib.suppress(psutil.Error):
+            found += one.memory_info().rss
+    return found / 1e6
 
 
 def _request(path: str, body: dict) -> bytes:
@@ -148,10 +177,12 @@ async def run(url: str, process: psutil.Process, given: argparse.Namespace) -> S
     start = time.perf_counter()
     end = start + 60 * given.minutes
     everybody = [soak.client(random.Random(i), end) for i in range(given.clients)]
-    working = asyncio.gather(*everybody, soak.administrator(random.Random(-1), end))
+    killing = [soak.killer(process, end)] if given.ray else []
+    administrator = soak.administrator(random.Random(-1), end)
+    working = asyncio.gather(*everybody, administrator, *killing)
     print("| minute | memory of the server, MB | rows |\n|---|---|---|")
     while not working.done():
-        memory = process.memory_info().rss / 1e6
+        memory = memory_of(process)
         minute = (time.perf_counter() - start) / 60
         print(f"| {minute:.1f} | {memory:,.0f} | {soak.counts['rows']:,} |", flush=True)
         await asyncio.wait({working}, timeout=30)
@@ -166,6 +197,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--ray", action="store_true")
     given = parser.parse_args()
     ENVIRONMENT["ADAPTKIT_ADMIN_KEY"] = ADMIN
     with tempfile.TemporaryDirectory() as folder:
@@ -174,6 +206,7 @@ def main() -> None:
         for version in range(2):
             shutil.copytree(store / f"a{version}", new / f"v{version}")
         flags = ["--port", "0", "--slots", "16", "--adapter_folders", str(new)]
+        flags += ["--ray", "--replicas", "2"] if given.ray else []
         serving = Serving("-m", "adaptkit", "serve", str(store), *flags)
         with serving as url:
             soak = asyncio.run(run(url, psutil.Process(serving.process.pid), given))

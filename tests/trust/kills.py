@@ -163,12 +163,12 @@ def start(work: Work, out: Path, die_at: int | None = None, count: Path | None =
             seen[0] += 1
 
     try:
-        signal.pthread_sigmask(signal.SIG_SETMASK, later)
         for signal_of_parent in (signal.SIGINT, signal.SIGTERM):
             default = signal.SIG_DFL
             if signal_of_parent == signal.SIGINT:
                 default = signal.default_int_handler
             signal.signal(signal_of_parent, default)
+        signal.pthread_sigmask(signal.SIG_SETMASK, later)
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)

@@ -132,7 +132,7 @@ class Hosts:
         """Unload an adapter in all replicas."""
         with self._lock:
             self._loaded.pop(name, None)
-        self._tell("unload", name, timeout)
+        self._tell("unload", name, timeout, next(self._numbers))
         self.reload_changed()
 
     def reload_changed(self) -> dict[str, str | None]:

@@ -30,7 +30,7 @@ class Replica:
 
     def __init__(self, folder: str, options: dict[str, Any]):
         self.host = Host.from_store(folder, **options)
-        self._loaded: dict[str, int] = {}
+        self._loaded: dict[str, int] = {}  # the last load or unload of each name
         self._loading = asyncio.Lock()
 
     async def submit(
@@ -48,7 +48,7 @@ class Replica:
 
     async def _bring(self, name: str | None, loaded: Loaded | None) -> None:
         """Load what an administrator has loaded, if this replica is new or was away."""
-        if loaded is None or name is None or self._loaded.get(name) == loaded.number:
+        if loaded is None or name is None or self._loaded.get(name, 0) >= loaded.number:
             return
         async with self._loading:
             if self._loaded.get(name, 0) < loaded.number:
@@ -58,11 +58,15 @@ class Replica:
     async def load(self, name: str, loaded: Loaded) -> None:
         await self._bring(name, loaded)
 
-    async def unload(self, name: str, timeout: float | None) -> None:
-        """An adapter that is in no slot here is none to unload."""
-        if self.host.holds(name):
-            await asyncio.to_thread(self.host.unload, name, timeout)
-        self._loaded.pop(name, None)
+    async def unload(self, name: str, timeout: float | None, number: int) -> None:
+        """An adapter that is in no slot here is none to unload.
+
+        number: grows with loads and unloads. Rows that were on their way load nothing again.
+        """
+        async with self._loading:
+            self._loaded[name] = max(number, self._loaded.get(name, 0))
+            if self.host.holds(name):
+                await asyncio.to_thread(self.host.unload, name, timeout)
 
     async def base(self) -> BaseInfo:
         return self.host.base
