@@ -10,7 +10,6 @@ with right labels and once with flipped ones, and judged by ChnSentiCorp's 1,200
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def refreshed(trained: Path, work: Path, flipped: bool, seed: int) -> Refreshed:
     for text, label in (rows[i] for i in chosen):
         correct = str(1 - int(label)) if flipped else label
         given = {"id": None, "adapter": "sentiment", "version": None, "task": "classify"}
-        log.write("feedback", [{**given, "input": text, "correct": json.dumps(correct)}])
+        log.write("feedback", [{**given, "input": text, "correct": correct}])
     log.close()
     test = folder / "test.tsv"
     body = "".join(f"{label}\t{text}\n" for text, label in reviews("test"))

@@ -55,7 +55,7 @@ def training_settings(
     for name in sorted(set(given) - PLACES - settings.keys()):
         if name.endswith("_file") and name != "unlabelled_file":
             continue
-        for holder in (arguments, training, task):
+        for holder in (arguments, task, training):
             if hasattr(holder, name):
                 settings[name] = getattr(holder, name)
                 break

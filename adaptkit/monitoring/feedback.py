@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
@@ -66,15 +67,15 @@ def training_rows(
             without += 1
             continue
         try:
-            value = check_correct(task, json.loads(given["correct"]))
-            parts = _parts(task, json.loads(kept))
+            value = check_correct(task, json.loads(given["correct"] or "null"))
+            parts = parts_of(task, json.loads(kept))
+            row = _labelled(task, parts | {part: value}, value)
+            key = task.key(task.read(Table([row], "feedback")).rows[0])
         except (AdaptkitError, ValueError):
             wrong += 1
             continue
-        columns = {task.column(name) or name: one for name, one in parts.items()}
-        key = task.key(parts)
         found.pop(key, None)
-        found[key] = columns | {task.column(part) or part: value}
+        found[key] = row
     notes = [
         f"{count} of {len(feedback)} rows of feedback are left out: {why}"
         for count, why in (
@@ -86,11 +87,31 @@ def training_rows(
     return list(found.values()), notes
 
 
-def _parts(task: Task, given: Any) -> dict[str, Any]:
-    """A logged input as parts of a row."""
-    if isinstance(given, dict):
-        return given
+def _labelled(task: Task, parts: dict[str, Any], value: Any) -> dict[str, Any]:
+    """A row as the training file has it.
+
+    Raises:
+        AdaptkitError: an extractive answer does not stand in its context.
+    """
+    if task.name == "answer":
+        start = str(parts["context"]).find(value)
+        if start < 0:
+            raise AdaptkitError(f"{quoted(value)} does not stand in its context.")
+        parts = parts | {"answers": [{"text": value, "start": start}]}
+    row = {task.column(name) or name: one for name, one in parts.items()}
+    return row | {name: int(name in value) for name in getattr(task, "label_columns", None) or ()}
+
+
+def parts_of(task: Task, given: Any) -> dict[str, Any]:
+    """An input as parts of a row.
+
+    Raises:
+        AdaptkitError: it is no input of the task.
+    """
     asked = task.input_fields()
-    if not isinstance(given, str) or not asked:
-        raise AdaptkitError(f"{quoted(given)} is no input of {task.name}.")
-    return {asked[0]: given}
+    parts = given if isinstance(given, dict) else {asked[0]: given} if asked else {}
+    if not set(asked) <= set(parts) <= set(task.parts):
+        raise AdaptkitError(f"{task.name} asks for {' and '.join(asked)}; it got {quoted(given)}.")
+    row = {task.column(name) or name: value for name, value in parts.items()}
+    task.read(Table([row], "the input"), labelled=False)
+    return parts

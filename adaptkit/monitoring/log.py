@@ -29,6 +29,7 @@ from adaptkit.utils.writing import writing
 
 Kind = Literal["answers", "feedback"]
 NAME = re.compile(r"(answers|feedback)-(\d{4}-\d\d-\d\d)-(\w+)\.(jsonl|parquet)")
+JSON = ("answer", "correct")  # columns that are written as JSON, besides the input
 KEY = "key"  # of the digests; who has it can try texts
 COLUMNS = {
     "time": "string",  # UTC, ISO 8601
@@ -76,11 +77,15 @@ class LogWriter:
             self._journal(kind, f"{now:%Y-%m-%d}").append(kept)
 
     def _kept(self, row: dict[str, Any]) -> dict[str, Any]:
+        values = {name: row[name] for name in JSON if row.get(name) is not None}
+        if not self.plain:
+            values = {name: without_texts(value) for name, value in values.items()}
+        kept = {**row, **{name: as_json(value) for name, value in values.items()}}
         if row["input"] is None:
-            return row
-        given = json.dumps(row["input"], ensure_ascii=False)
-        digest = hmac.new(self._key, given.encode("utf-8", "replace"), hashlib.sha256).hexdigest()
-        return {**row, "input": given if self.plain else None, "digest": digest[:32]}
+            return kept
+        given = as_json(row["input"])
+        digest = hmac.new(self._key, given.encode(), hashlib.sha256).hexdigest()[:32]
+        return {**kept, "input": given if self.plain else None, "digest": digest}
 
     def _journal(self, kind: Kind, day: str) -> _Journal:
         found = self._journals.get(kind)
@@ -120,6 +125,31 @@ class _Journal:
     def close(self) -> None:
         _to_parquet(self.path)
         self.held.close()
+
+
+def as_json(value: Any) -> str:
+    """A value as JSON that can be written: halves of surrogate pairs stay escaped.
+
+    >>> as_json({"text": "größer"}), as_json("\\ud800")
+    ('{"text": "größer"}', '"\\\\ud800"')
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value)
+    return text
+
+
+def without_texts(value: Any) -> Any:
+    """An answer without the texts in it.
+
+    >>> without_texts({"entities": [{"label": "place", "text": "Lagos", "start": 3}]})
+    {'entities': [{'label': 'place', 'start': 3}]}
+    """
+    if isinstance(value, dict):
+        return {key: without_texts(one) for key, one in value.items() if key != "text"}
+    return [without_texts(one) for one in value] if isinstance(value, list) else value
 
 
 def close_journals(folder: Path) -> None:

@@ -53,12 +53,12 @@ def write_recipe(folder: Path, prepared: Prepared) -> None:
         if name != part and part in task.parts:
             flags[name] = task.column(part)
             continue
-        for holder in (prepared.arguments, prepared.training, task):
+        for holder in (prepared.arguments, task, prepared.training):
             if hasattr(holder, name):
                 flags[name] = _plain(getattr(holder, name))
                 break
         if name.endswith("_file") and (file := flags.get(name)):
-            flags[name] = str(Path(str(file)).absolute())
+            flags[name] = str(Path(file).absolute())
     command = f"# adaptkit train {prepared.arguments.recipe or task.name} --config {RECIPE}"
     with new_file(folder / RECIPE) as path:
         text = yaml.safe_dump(flags, allow_unicode=True) if flags else ""
@@ -71,6 +71,8 @@ def _plain(value: Any) -> Any:
         return value.value
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
+    if isinstance(value, str) and "/" in value and Path(value).exists():
+        return str(Path(value).absolute())
     known = value is None or isinstance(value, (bool, int, float, str, dict))
     return value if known else str(value)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 from collections import OrderedDict
@@ -26,7 +25,7 @@ ROWS = 8  # whose states are computed at once: requests wait for that long
 WAITING = 4096  # answers that may wait for the thread
 WATCHED = 256  # adapters
 EVERY = 10  # of so many rows, one has its state computed though requests wait
-REMEMBERED = 50_000  # answers that feedback may name
+REMEMBERED = 10_000  # answers that feedback may name
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ class Recorder:
                     "version": info.weights[:12] if info and info.weights else None,
                     "task": info.task_name if info else None,
                     "input": row.given,
-                    "answer": json.dumps(_said(row.answer), ensure_ascii=False),
+                    "answer": _said(row.answer),
                     "number": number,
                     "confidence": confidence,
                     "state": None if state is None else [round(float(x), 5) for x in state],

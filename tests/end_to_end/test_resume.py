@@ -44,7 +44,7 @@ def test_a_killed_run_resumes_to_the_same_weights(small, tmp_path, recipe, own, 
     while not list((tmp_path / "killed").glob("checkpoint-*/trainer_state.json")):
         assert killed.process.is_alive(), killed.stderr[-2000:]
         time.sleep(0.01)
-    time.sleep(random.uniform(0, 0.8))
+    time.sleep(random.uniform(0, 0.4))
     killed.kill()
     assert killed.wait().returncode == -signal.SIGKILL
     assert not (tmp_path / "killed/adapter_model.safetensors").exists()

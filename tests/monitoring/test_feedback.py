@@ -64,6 +64,8 @@ def test_training_rows_of_feedback():
         given("refund", answer="a-1"),
         given("refund", answer="gone-0"),
         given("no label", "a text"),
+        given("praise", "  "),
+        given("praise", {"strange": "a text"}),
         given("praise", {"text": "as a row"}),
     ]
     rows, notes = training_rows(INTENT, feedback, answers)
@@ -73,7 +75,20 @@ def test_training_rows_of_feedback():
         {"text": "as a row", "intent": "praise"},
     ]
     assert notes == [
-        "2 of 7 rows of feedback are left out: their texts are not in the log (--log_texts plain "
+        "2 of 9 rows of feedback are left out: their texts are not in the log (--log_texts plain "
         "keeps them)",
-        "1 of 7 rows of feedback are left out: they do not fit the task",
+        "3 of 9 rows of feedback are left out: they do not fit the task",
     ]
+
+
+def test_rows_are_as_the_training_file_has_them():
+    """Labels in columns of their own, and an answer with its place."""
+    columns = {"label_columns": ["rude", "late"], "labels": ["rude", "late"], "multi_label": True}
+    rows, notes = training_rows(task("classify", **columns), [given(["late"], "a text")], [])
+    assert (rows, notes) == ([{"text": "a text", "label": ["late"], "rude": 0, "late": 1}], [])
+    asked = {"question": "Who?", "context": "It was Bob."}
+    rows, notes = training_rows(
+        task("answer"), [given("Bob", asked), given("Eve", asked | {"question": "Who else?"})], []
+    )
+    assert rows == [{**asked, "answers": [{"text": "Bob", "start": 7}]}]
+    assert "1 of 2 rows" in notes[0]

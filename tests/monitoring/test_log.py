@@ -46,12 +46,14 @@ def test_a_day_becomes_a_parquet_file_that_others_read(tmp_path):
 
 def test_hashed_texts_are_nowhere_in_the_folder(tmp_path):
     log = LogWriter(tmp_path, plain=False)
-    log.write("answers", [row("a secret"), row("a secret"), row("another")])
+    answer = {"entities": [{"label": "place", "start": 2, "text": "secret"}]}
+    log.write("answers", [row("a secret", answer=answer), row("a secret"), row("another")])
     content = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"secret" not in content
     log.close()
     one, two, three = read_log(tmp_path, "answers")
     assert one["input"] is None
+    assert one["answer"] == '{"entities": [{"label": "place", "start": 2}]}'
     assert one["digest"] == two["digest"] != three["digest"]
     assert stat.S_IMODE((tmp_path / KEY).stat().st_mode) == 0o600
     again = LogWriter(tmp_path, plain=False)  # the same key: digests of weeks compare
@@ -59,9 +61,18 @@ def test_hashed_texts_are_nowhere_in_the_folder(tmp_path):
     assert read_log(tmp_path, "answers")[-1]["digest"] == three["digest"]
 
 
+def test_half_a_surrogate_pair_breaks_no_file(tmp_path):
+    log = LogWriter(tmp_path, plain=True)
+    log.write("answers", [row("broken \ud800", answer={"text": "\udfff"})])
+    log.close()
+    (found,) = read_log(tmp_path, "answers")
+    assert json.loads(found["input"]) == "broken \ud800"
+    assert json.loads(found["answer"]) == {"text": "\udfff"}
+
+
 def test_feedback_without_an_input_has_no_digest(tmp_path):
     log = LogWriter(tmp_path, plain=True)
-    log.write("feedback", [row(None, correct='"praise"')])
+    log.write("feedback", [row(None, correct="praise")])
     (found,) = read_log(tmp_path, "feedback")
     assert found["input"] is None
     assert "digest" not in found

@@ -68,24 +68,28 @@ def test_every_answer_is_in_the_log_under_its_id(service):
 def test_feedback_names_an_answer_or_a_text(service):
     reply = service.post("/v1/answer", model="intent", input=TEXTS[0])
     (answer,) = reply.json["answers"]
+    two = service.post("/v1/answer", model="intent", input=TEXTS[1], top_k=2)
+    (likeliest,) = two.json["answers"]
     for body in (
         {"id": answer["id"], "correct": "praise"},
         {"id": reply.headers["x-request-id"], "correct": "refund"},  # its only answer
         {"id": answer["id"], "correct": True},
+        {"id": likeliest["id"], "correct": True},
         {"model": "intent", "input": "a new text", "correct": "question"},
         {"id": "an-old-one", "model": "intent", "correct": "question"},
     ):
         assert service.post("/v1/feedback", **body).status == 200, body
-    rows = rows_of(service, "feedback", 5)
+    rows = rows_of(service, "feedback", 6)
     assert [row["correct"] for row in rows] == [
         '"praise"',
         '"refund"',
         f'"{answer["label"]}"',
+        f'"{likeliest["labels"][0]}"',
         '"question"',
         '"question"',
     ]
     assert {row["id"] for row in rows[:3]} == {answer["id"]}
-    assert rows[3]["input"] == '"a new text"'
+    assert rows[4]["input"] == '"a new text"'
 
 
 @pytest.mark.parametrize(
@@ -99,6 +103,8 @@ def test_feedback_names_an_answer_or_a_text(service):
         ({"model": "intent", "input": "a", "correct": False}, 400, "instead of false"),
         ({"model": "base", "input": "a", "correct": "praise"}, 400, "the base itself"),
         ({"model": "names", "input": "a", "correct": "praise"}, 400, "tag does not learn"),
+        ({"model": "intent", "input": " ", "correct": "praise"}, 400, "empty"),
+        ({"model": "intent", "input": {"txt": "a"}, "correct": "praise"}, 400, "asks for text"),
         ({"model": "intent", "input": "a" * 60_000, "correct": "praise"}, 413, "characters"),
     ],
 )

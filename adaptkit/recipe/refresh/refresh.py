@@ -28,6 +28,11 @@ from adaptkit.utils.atomic_files import without_parts
 from adaptkit.utils.processes import log_main
 
 FEWEST = 10  # rows of feedback
+# Flags of the first training that say where its rows were, or that make several adapters.
+NOT_AGAIN = {
+    *("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name"),
+    *("format", "encoding", "column_names", "folds", "seeds"),
+}
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,11 @@ def refresh(
         table = read_alike(str(train), card, reading, flags.get("encoding"))
         _say_if_changed(folder, tests)
         with tempfile.TemporaryDirectory(dir=folder / "versions", prefix=".new-") as place:
-            new = _train(task, flags, table, rows * repeat, Path(place))
+            files = {"train_file": _write(task, [*table.rows, *rows * repeat], place, "train")}
+            if file := flags.get("validation_file"):
+                judged = read_alike(file, card, reading, flags.get("encoding"))
+                files["validation_file"] = _write(task, judged.rows, place, "validation")
+            new = _train(task, flags, files, Path(place) / "new")
             [compared] = compare([folder, new], tests)
             better = compared.better == str(new)
             why = str(compared).replace(new.name, "the new version")
@@ -149,18 +158,18 @@ def _feedback(task: Task, log: str | Path, name: str, tests: Table) -> list[dict
     return kept
 
 
-def _train(
-    task: Task, flags: dict[str, Any], table: Table, rows: list[dict[str, Any]], place: Path
-) -> Path:
-    """Train as before, with more rows; returns the new version's folder."""
-    file = place / "train.jsonl"
-    both = [{name: row.get(name) for name in task.wanted()} for row in (*table.rows, *rows)]
-    file.write_text("".join(json.dumps(row) + "\n" for row in both), "utf-8")
-    left_out = {"train_file", "test_file", "format", "encoding", "column_names", "dataset_name"}
-    kept = {key: value for key, value in flags.items() if key not in left_out}
-    new = place / "new"
-    places = {"train_file": str(file), "output_dir": str(new)}
-    recipe(task.name, as_words(kept | places), None)
+def _write(task: Task, rows: list[dict[str, Any]], place: str, name: str) -> str:
+    """A file of rows with the columns that the task reads."""
+    file = Path(place) / f"{name}.jsonl"
+    chosen = [{column: row.get(column) for column in task.wanted()} for row in rows]
+    file.write_text("".join(json.dumps(row) + "\n" for row in chosen), "utf-8")
+    return str(file)
+
+
+def _train(task: Task, flags: dict[str, Any], files: dict[str, str], new: Path) -> Path:
+    """Train as before with other files; returns the new version's folder."""
+    kept = {name: value for name, value in flags.items() if name not in NOT_AGAIN}
+    recipe(task.name, as_words(kept | files | {"output_dir": str(new)}), None)
     return new
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.monitoring.feedback import check_correct
+from adaptkit.monitoring.feedback import check_correct, parts_of
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
 from adaptkit.serve.recorder import Recorder
 from adaptkit.serve.service import Row, Service
+from adaptkit.tasks.base import Task
 
 
 class FeedbackRequest(BaseModel):
@@ -48,14 +48,18 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         asked = _whole_id(request.id)
         known = recorder.remembered(asked) if asked is not None else None
         name = _adapter(request, asked, known)
-        info = await service.find(name)
+        info = await service.find(name) if name is not None else None
         if info is None or info.task is None:
             raise RequestError(400, "the base itself learns nothing from feedback.", "model")
         if request.input is not None:
             service.check_length(request.input, "the input")
+            try:
+                parts_of(info.task, request.input)
+            except AdaptkitError as problem:
+                raise RequestError(400, str(problem), "input") from None
         value: Any = request.correct
         if value is True:
-            value = _said(recorder, asked)
+            value = _said(recorder, asked, info.task)
         elif value is False:
             raise RequestError(400, "say what would have been right instead of false.", "correct")
         try:
@@ -68,9 +72,12 @@ def routes(service: Service, keys: Keys) -> APIRouter:
             "version": info.weights[:12] if info.weights else None,
             "task": info.task_name,
             "input": request.input,
-            "correct": json.dumps(value, ensure_ascii=False),
+            "correct": value if info.task.labels or recorder.log.plain else {"text": value},
         }
-        await service.in_thread(recorder.feedback, row)
+        try:
+            await service.in_thread(recorder.feedback, row)
+        except AdaptkitError:
+            raise RequestError(503, "the log cannot be written now.") from None
         return {"id": asked, "model": info.name, "correct": value}
 
     return router
@@ -99,7 +106,7 @@ def _adapter(request: FeedbackRequest, asked: str | None, known: tuple | None) -
     return known[0] if known is not None else request.model
 
 
-def _said(recorder: Recorder, asked: str | None) -> Any:
+def _said(recorder: Recorder, asked: str | None, task: Task) -> Any:
     """What an answer said, as feedback would."""
     known = recorder.remembered(asked) if asked is not None else None
     if known is None:
@@ -109,5 +116,6 @@ def _said(recorder: Recorder, asked: str | None) -> Any:
     said = known[1]
     for name in ("likeliest", "label", "labels", "score", "text"):
         if name in said:
-            return said[name]
+            several = name == "labels" and not getattr(task, "multi_label", False)
+            return said[name][0] if several else said[name]  # the likeliest, with top_k
     raise RequestError(400, "answers of this kind are not learned from.", "correct")

@@ -8,12 +8,13 @@ import pytest
 from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError, Predictor
+from adaptkit.cli import main
 from adaptkit.data.readers.read import read
 from adaptkit.monitoring.log import LogWriter
 from adaptkit.monitoring.reference import read_reference
 from adaptkit.monitoring.replay import make_reference, replay
 from adaptkit.recipe.refresh.refresh import refresh
-from adaptkit.recipe.refresh.versions import history, roll_back
+from adaptkit.recipe.refresh.versions import history
 
 GOOD = ("good", "wonderful", "lovely", "great")
 BAD = ("bad", "awful", "boring", "poor")
@@ -60,7 +61,7 @@ def log_of(folder, table, wrong=False):
     for row in table:
         label = other[row["feeling"]] if wrong else row["feeling"]
         given = {"id": None, "adapter": "feelings", "version": None, "task": "classify"}
-        log.write("feedback", [{**given, "input": row["text"], "correct": json.dumps(label)}])
+        log.write("feedback", [{**given, "input": row["text"], "correct": label}])
     log.close()
     return folder
 
@@ -82,7 +83,8 @@ def test_right_feedback_is_promoted_and_can_be_taken_back(trained, run, tmp_path
     assert "train.jsonl" in (run / "recipe.yaml").read_text()
     assert not list(run.glob("versions/.new-*"))
     assert [row["promoted"] for row in history(run)] == [True]
-    assert roll_back(run) == 1
+    main(["refresh", str(run), "--rollback"])
+    assert "is version 1 again" in capsys.readouterr().out
     assert (run / "adapter_model.safetensors").read_bytes() == before
 
 
@@ -136,7 +138,7 @@ def test_a_training_keeps_its_flags_and_a_reference(trained):
     assert len(reference.numbers) == len(reference.confidences) == 28
 
 
-def test_a_log_of_plain_texts_is_looked_at_without_states(trained, run, tmp_path):
+def test_a_log_of_plain_texts_is_looked_at_without_states(trained, run, tmp_path, capsys):
     """Where no state was logged, the base reads the texts; and a reference can be made later."""
     predictor = Predictor(run)
     version = predictor.card.weights_sha256[:12]
@@ -159,6 +161,9 @@ def test_a_log_of_plain_texts_is_looked_at_without_states(trained, run, tmp_path
     assert (found.rows, found.others) == (60, 1)
     assert found.labels["up"][1] == 1.0
     assert "mean confidence: " in str(found)
+    main(["drift", str(run), str(tmp_path / "log")])
+    printed = capsys.readouterr().out
+    assert f"drift: seen by {', '.join(one.test for one in found.drifts if one.alarm)}" in printed
     (run / "reference.safetensors").unlink()
     with pytest.raises(AdaptkitError, match="keeps no reference to compare with"):
         replay(run, tmp_path / "log")
