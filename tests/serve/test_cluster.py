@@ -8,6 +8,7 @@ import shutil
 import signal
 import threading
 import time
+import urllib.request
 
 import psutil
 import pytest
@@ -35,17 +36,18 @@ def service(store):
     process, service, said = start(*words, *folders, env=os.environ | {"ADAPTKIT_ADMIN_KEY": ADMIN})
     service.process = process
     yield service
-    before = threading.Thread(
-        target=lambda: service.found.append(
-            service.post("/v1/completions", model="helper", prompt=TEXTS[0], min_tokens=60)
-        )
+    body = {"model": "helper", "prompt": TEXTS[0], "min_tokens": 60, "max_tokens": 60}
+    request = urllib.request.Request(
+        service.url + "/v1/completions",
+        json.dumps(body | {"stream": True}).encode(),
+        {"Content-Type": "application/json"},
     )
-    service.found = []
-    before.start()
-    time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)
-    before.join()
-    assert service.found[0].status == 200  # accepted before the signal
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        events = [reply.readline()]  # it is accepted
+        process.send_signal(signal.SIGTERM)
+        events += reply.read().split(b"\n\n")
+    assert b"data: [DONE]" in events
+    assert b'"finish_reason": "length"' in events[-3]
     rest = process.communicate(timeout=60)[0]
     assert process.returncode == 0, rest
     assert "Traceback" not in said + rest

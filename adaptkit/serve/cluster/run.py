@@ -66,6 +66,7 @@ def run_cluster(
         shown = f"[{address}]" if ":" in address else address
         ready(f"http://{shown}:{port}")
         ended.wait()
+        serve.delete(APPLICATION)  # once what was accepted is answered; the proxy still runs
     finally:
         serve.shutdown()
         ray.shutdown()
