@@ -56,7 +56,8 @@ class Recorder:
         self.host, self.log = host, log
         self.dropped = 0
         self._queue: queue.Queue[Answered | None] = queue.Queue(WAITING)
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of the watches, whose tests take a while to begin
+        self._remembering = threading.Lock()
         self._remembered: OrderedDict[str, tuple[str | None, Any]] = OrderedDict()
         self._watched: OrderedDict[str, _Watched | None] = OrderedDict()
         self._rows = 0
@@ -66,7 +67,7 @@ class Recorder:
     def answered(self, one: Answered) -> None:
         """Log an answer, soon; one that finds no room is counted."""
         assert one.answer.id is not None
-        with self._lock:
+        with self._remembering:
             self._remembered[one.answer.id] = one.name, _said(one.answer)
             while len(self._remembered) > REMEMBERED:
                 self._remembered.popitem(last=False)
@@ -77,7 +78,7 @@ class Recorder:
 
     def remembered(self, answer: str) -> tuple[str | None, Any] | None:
         """The adapter of an answer and what it said, if it is among the last ones."""
-        with self._lock:
+        with self._remembering:
             return self._remembered.get(answer)
 
     def feedback(self, row: dict[str, Any]) -> None:

@@ -21,7 +21,14 @@ from adaptkit.monitoring.feedback import training_rows
 from adaptkit.monitoring.log import read_log
 from adaptkit.recipe.main import recipe
 from adaptkit.recipe.parser import as_words
-from adaptkit.recipe.refresh.versions import history, note, one_at_a_time, promote
+from adaptkit.recipe.refresh.versions import (
+    FOLDER,
+    NEW,
+    history,
+    note,
+    one_at_a_time,
+    promote,
+)
 from adaptkit.recipe.report import RECIPE
 from adaptkit.tasks.base import Task
 from adaptkit.utils.atomic_files import without_parts
@@ -92,7 +99,7 @@ def refresh(
         rows = _feedback(task, log, name or folder.resolve().name, tests)
         table = read_alike(str(train), card, reading, flags.get("encoding"))
         _say_if_changed(folder, tests)
-        with tempfile.TemporaryDirectory(dir=folder / "versions", prefix=".new-") as place:
+        with tempfile.TemporaryDirectory(dir=folder / FOLDER, prefix=NEW) as place:
             files = {"train_file": _write(task, [*table.rows, *rows * repeat], place, "train")}
             if file := flags.get("validation_file"):
                 judged = read_alike(file, card, reading, flags.get("encoding"))

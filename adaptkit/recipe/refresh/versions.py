@@ -21,11 +21,12 @@ from adaptkit.utils.locks import locked
 from adaptkit.utils.writing import writing
 
 FOLDER, HISTORY, LOCK = "versions", "history.jsonl", "lock"
+NEW = ".new-"  # begins the name of a folder where a version is trained
 
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Refuse a second refresh of an adapter while one runs.
+    """Refuse a second refresh of an adapter while one runs; sweep what a killed one has left.
 
     Raises:
         AdaptkitError: one runs already.
@@ -34,6 +35,8 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     with locked(folder / FOLDER / LOCK) as ours:
         if not ours:
             raise AdaptkitError(f"{folder} is being refreshed already.")
+        for left in (folder / FOLDER).glob(f"{NEW}*"):
+            shutil.rmtree(left, ignore_errors=True)
         yield
 
 

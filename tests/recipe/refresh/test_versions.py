@@ -72,7 +72,9 @@ def test_one_refresh_at_a_time(tmp_path):
         "import sys; from pathlib import Path; from adaptkit.recipe.refresh.versions import "
         "one_at_a_time\nwith one_at_a_time(Path(sys.argv[1])): pass"
     )
+    (tmp_path / "versions/.new-killed/new").mkdir(parents=True)  # of one that was killed
     with one_at_a_time(tmp_path):
+        assert not (tmp_path / "versions/.new-killed").exists()
         done = subprocess.run(
             [sys.executable, "-c", words, tmp_path], capture_output=True, text=True, check=False
         )
