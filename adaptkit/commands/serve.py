@@ -93,6 +93,8 @@ def run(given: argparse.Namespace) -> None:
         deadline=given.deadline,
         allowed_hosts=tuple(given.allowed_hosts or _own_names(given)),
     )
+    if given.host not in LOOPBACK and not settings.api_keys:
+        say(f"warning: whoever reaches {given.host} may ask: --api_keys_file names who may.")
     if given.ray:
         _run_cluster(given, settings)
         return
@@ -100,8 +102,6 @@ def run(given: argparse.Namespace) -> None:
         raise AdaptkitError("--replicas and --max_replicas go with --ray.")
     log = _log(given)
     socket = listen(given.host, given.port)
-    if given.host not in LOOPBACK and not settings.api_keys:
-        say(f"warning: whoever reaches {given.host} may ask: --api_keys_file names who may.")
     try:
         from adaptkit.serve.server import run_server
     except ImportError as problem:

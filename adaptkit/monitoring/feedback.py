@@ -52,8 +52,10 @@ def check_correct(task: Task, value: Any) -> Any:
 
 def training_rows(
     task: Task, feedback: Sequence[dict[str, Any]], answers: Sequence[dict[str, Any]]
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Training rows of logged feedback, the last word on each input; and notes on what is left out.
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Training rows of logged feedback by `task.key`, and notes on what is left out.
+
+    The last word on an input counts.
 
     Args:
         answers: the logged answers, which hold the inputs of feedback that only names an answer.
@@ -84,7 +86,7 @@ def training_rows(
         )
         if count
     ]
-    return list(found.values()), notes
+    return found, notes
 
 
 def _labelled(task: Task, parts: dict[str, Any], value: Any) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from adaptkit.utils.writing import writing
 Kind = Literal["answers", "feedback"]
 NAME = re.compile(r"(answers|feedback)-(\d{4}-\d\d-\d\d)-(\w+)\.(jsonl|parquet)")
 JSON = ("answer", "correct")  # columns that are written as JSON, besides the input
+VERSION = 12  # signs of a version's name
 KEY = "key"  # of the digests; who has it can try texts
 COLUMNS = {
     "time": "string",  # UTC, ISO 8601
@@ -125,6 +126,15 @@ class _Journal:
     def close(self) -> None:
         _to_parquet(self.path)
         self.held.close()
+
+
+def version_of(weights: str | None) -> str | None:
+    """How a log names a version of an adapter: the first signs of its weights' digest.
+
+    >>> version_of("0123456789abcdef")
+    '0123456789ab'
+    """
+    return weights[:VERSION] if weights else None
 
 
 def as_json(value: Any) -> str:

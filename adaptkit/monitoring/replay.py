@@ -14,7 +14,7 @@ import numpy as np
 from adaptkit.adapters.card import TaskCard, read_card, task_of
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, listed, quoted
-from adaptkit.monitoring.log import read_log
+from adaptkit.monitoring.log import read_log, version_of
 from adaptkit.monitoring.reference import Reference, States, read_reference
 from adaptkit.monitoring.rows import text_of
 from adaptkit.monitoring.watch import Drift, Watch
@@ -23,7 +23,6 @@ from adaptkit.utils.terminal import format_table
 
 LAST = 500  # rows that the second half of the tables is about
 MOST = 10  # labels that are shown
-VERSION = 12  # signs of a version's name
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def replay(
         )
     name = name or folder.resolve().name
     rows = read_log(log, "answers", name)
-    version = (card.weights_sha256 or "")[:VERSION] or None
+    version = version_of(card.weights_sha256)
     own = [row for row in rows if row["version"] == version]
     if not own:
         known = sorted({row["adapter"] or "the base" for row in read_log(log, "answers")})

@@ -14,7 +14,7 @@ import numpy as np
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer
 from adaptkit.host.describe import AdapterInfo
-from adaptkit.monitoring.log import LogWriter
+from adaptkit.monitoring.log import LogWriter, version_of
 from adaptkit.monitoring.reference import Reference, read_reference
 from adaptkit.monitoring.rows import numbers_of, text_of
 from adaptkit.monitoring.watch import Drift, Watch
@@ -125,7 +125,7 @@ class Recorder:
                 {
                     "id": row.answer.id,
                     "adapter": row.name,
-                    "version": info.weights[:12] if info and info.weights else None,
+                    "version": version_of(info.weights if info else None),
                     "task": info.task_name if info else None,
                     "input": row.given,
                     "answer": _said(row.answer),

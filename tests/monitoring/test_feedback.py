@@ -69,7 +69,7 @@ def test_training_rows_of_feedback():
         given("praise", {"text": "as a row"}),
     ]
     rows, notes = training_rows(INTENT, feedback, answers)
-    assert rows == [
+    assert list(rows.values()) == [
         {"text": "Where?", "intent": "praise"},
         {"text": "Money  back", "intent": "praise"},
         {"text": "as a row", "intent": "praise"},
@@ -85,10 +85,11 @@ def test_rows_are_as_the_training_file_has_them():
     """Labels in columns of their own, and an answer with its place."""
     columns = {"label_columns": ["rude", "late"], "labels": ["rude", "late"], "multi_label": True}
     rows, notes = training_rows(task("classify", **columns), [given(["late"], "a text")], [])
-    assert (rows, notes) == ([{"text": "a text", "label": ["late"], "rude": 0, "late": 1}], [])
+    [row] = rows.values()
+    assert (row, notes) == ({"text": "a text", "label": ["late"], "rude": 0, "late": 1}, [])
     asked = {"question": "Who?", "context": "It was Bob."}
     rows, notes = training_rows(
         task("answer"), [given("Bob", asked), given("Eve", asked | {"question": "Who else?"})], []
     )
-    assert rows == [{**asked, "answers": [{"text": "Bob", "start": 7}]}]
+    assert list(rows.values()) == [{**asked, "answers": [{"text": "Bob", "start": 7}]}]
     assert "1 of 2 rows" in notes[0]

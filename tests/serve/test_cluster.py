@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 import urllib.request
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -85,6 +86,10 @@ def test_replicas_answer_as_one_host_does(service, host):
     events = service.post("/v1/completions", **body, stream=True).text.split("\n\n")
     pieces = [json.loads(one[6:]) for one in events if one.startswith("data: {")]
     assert "".join(one["choices"][0]["text"] for one in pieces) == own.text.strip()
+    several = {"prompt": TEXTS[0], "max_tokens": 12, "temperature": 1, "model": "helper"}
+    together = service.post("/v1/completions", **several, seed=5, n=3).json["choices"]
+    alone = [service.post("/v1/completions", **several, seed=seed) for seed in (5, 6, 7)]
+    assert [one["text"] for one in together] == [one.json["choices"][0]["text"] for one in alone]
     models = service.get("/v1/models").json["data"]
     assert [one["id"] for one in models] == ["helper", "mood", "base"]
 
@@ -160,7 +165,7 @@ def test_a_replica_that_is_killed_costs_no_request(service, host):
 
 
 def test_homes_of_an_adapter_move_little():
-    from adaptkit.serve.cluster.router import HOMES, TwoHomes, homes
+    from adaptkit.serve.cluster.router import HOMES, homes
 
     ids = [f"replica-{number}" for number in range(10)]
     chosen = {name: homes(name, ids)[:HOMES] for name in map(str, range(500))}
@@ -168,7 +173,23 @@ def test_homes_of_an_adapter_move_little():
     assert min(loads) > 60  # 100 each
     without = {name: homes(name, ids[1:])[:HOMES] for name in chosen}
     assert all(without[name] == pair for name, pair in chosen.items() if ids[0] not in pair)
-    assert asyncio.iscoroutinefunction(TwoHomes.choose_replicas)
+
+
+def test_the_shorter_queue_of_two_homes_answers():
+    from ray.serve._private.common import RequestMetadata
+    from ray.serve.request_router import PendingRequest
+
+    from adaptkit.serve.cluster.router import TwoHomes, homes
+
+    ids = [f"replica-{number}" for number in range(4)]
+    replicas = [SimpleNamespace(replica_id=SimpleNamespace(unique_id=one)) for one in ids]
+    metadata = RequestMetadata("id", "internal", session_id="mood")
+    asked = PendingRequest(args=[], kwargs={}, metadata=metadata)
+    ranks = asyncio.run(TwoHomes.choose_replicas(None, replicas, asked))
+    first, *others = homes("mood", ids)
+    found = [[one.replica_id.unique_id for one in rank] for rank in ranks]
+    assert found == [[first, others[0]], [others[1]], [others[2]]]
+    assert asked.routing_context.should_backoff
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ from adaptkit.utils.atomic_files import without_parts
 from adaptkit.utils.processes import log_main
 
 FEWEST = 10  # rows of feedback
+VERSION = "the new version"  # its folder, by which a comparison calls it
 # Flags of the first training that say where its rows were, or that make several adapters.
 NOT_AGAIN = {
     *("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name"),
@@ -93,7 +94,9 @@ def refresh(
         if file is None:
             raise AdaptkitError(f"{folder} does not name {what}: give --{flag}.")
         check_exists(without_parts(file)[0])
-    reading = Reading(**{k: v for k, v in _reading(flags).items() if v is not None})
+    reading = Reading(
+        flags.get("format"), column_names=tuple(flags.get("column_names") or ()) or None
+    )
     tests = read_alike(str(test), card, reading, flags.get("encoding"))
     with one_at_a_time(folder):
         rows = _feedback(task, log, name or folder.resolve().name, tests)
@@ -104,10 +107,9 @@ def refresh(
             if file := flags.get("validation_file"):
                 judged = read_alike(file, card, reading, flags.get("encoding"))
                 files["validation_file"] = _write(task, judged.rows, place, "validation")
-            new = _train(task, flags, files, Path(place) / "new")
+            new = _train(task, flags, files, Path(place) / VERSION)
             [compared] = compare([folder, new], tests)
-            better = compared.better == str(new)
-            why = str(compared).replace(new.name, "the new version")
+            better, why = compared.better == str(new), str(compared)
             number = promote(folder, _own(new, folder)) if better else None
         note(
             folder,
@@ -139,20 +141,12 @@ def _flags(folder: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text("utf-8")) or {}
 
 
-def _reading(flags: dict[str, Any]) -> dict[str, Any]:
-    names = flags.get("column_names")
-    return {"format": flags.get("format"), "column_names": tuple(names) if names else None}
-
-
 def _feedback(task: Task, log: str | Path, name: str, tests: Table) -> list[dict[str, Any]]:
     """Training rows of the feedback, without those whose text is a test row's."""
     given = read_log(log, "feedback", name)
     rows, notes = training_rows(task, given, read_log(log, "answers", name))
     locked = {task.key(row) for row in task.read(tests, labelled=False).rows}
-    table = task.read(Table(rows, "the feedback"), labelled=False) if rows else Table([], "")
-    kept = [
-        row for row, parts in zip(rows, table.rows, strict=True) if task.key(parts) not in locked
-    ]
+    kept = [row for key, row in rows.items() if key not in locked]
     if len(kept) < len(rows):
         notes.append(f"{len(rows) - len(kept)} rows of feedback are test rows, and left out")
     for one in notes:

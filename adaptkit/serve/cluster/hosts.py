@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import itertools
 import threading
@@ -70,11 +71,9 @@ class Hosts:
         """See `Host.submit_stream`; written again from its start, what was told is left out."""
         told = 0
         for left in reversed(range(TRIES)):
-            pieces = (
-                self._to(adapter)
-                .options(stream=True)
-                .stream.remote(prompt, adapter, self._loaded.get(adapter or ""), settings)
-            )
+            method = self._to(adapter).options(stream=True).stream
+            loaded = self._loaded.get(adapter or "")
+            pieces = self._call(method, prompt, adapter, loaded, settings)
             count = 0
             try:
                 async for piece in pieces:
@@ -171,14 +170,12 @@ class Hosts:
         """Replicas end with Ray Serve's application."""
 
     def _ask(self, method: str, *given: Any, adapter: str = "") -> Any:
-        for left in reversed(range(TRIES)):
-            try:
-                response = self._call(getattr(self._to(adapter), method), *given)
-                return _outside(response.result, timeout_s=SECONDS)
-            except Exception as problem:
-                if not (left and isinstance(problem, GONE)):
-                    raise _own(problem) from None
-        raise AssertionError
+        """`_answer` for who does not wait in an event loop of its own."""
+
+        async def answer() -> Any:
+            return await asyncio.wait_for(self._answer(adapter, method, *given), SECONDS)
+
+        return _outside(asyncio.run, answer())
 
     def _tell(self, method: str, *given: Any) -> list[Any]:
         """What all replicas answer; one that ends meanwhile is left out."""
@@ -193,10 +190,10 @@ class Hosts:
         return [one for one in found if not isinstance(one, Exception)]
 
 
-def _outside(work: Callable[..., Any], **given: Any) -> Any:
+def _outside(work: Callable[..., Any], *given: Any, **named: Any) -> Any:
     """Run what Ray refuses to do in a thread with an event loop."""
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(work, **given).result()
+        return thread.submit(work, *given, **named).result()
 
 
 def _own(problem: Exception) -> Exception:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from adaptkit.errors import AdaptkitError
 from adaptkit.monitoring.feedback import check_correct, parts_of
+from adaptkit.monitoring.log import version_of
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
 from adaptkit.serve.recorder import Recorder
@@ -69,7 +70,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         row = {
             "id": asked,
             "adapter": info.name,
-            "version": info.weights[:12] if info.weights else None,
+            "version": version_of(info.weights),
             "task": info.task_name,
             "input": request.input,
             "correct": value if info.task.labels or recorder.log.plain else {"text": value},

@@ -44,15 +44,15 @@ def trained(tmp_path_factory):
     old = rows()[::4] + rows(*TURNED[::-1], THINGS[:2])
     words = ["--train_file", write(root / "train.jsonl", old), "--label_column", "feeling"]
     words += ["--validation_split_percentage", "20", "--num_train_epochs", "1", "--seed", "3"]
-    classify.main([*words, "--method", "lora[r=2]", "--output_dir", str(root / "feelings")])
+    classify.main([*words, "--method", "lora[r=2]", "--output_dir", str(root / "news")])
     write(root / "test.jsonl", rows(*TURNED, THINGS[4:]))
     return root
 
 
 @pytest.fixture
 def run(trained, tmp_path):
-    shutil.copytree(trained / "feelings", tmp_path / "feelings")
-    return tmp_path / "feelings"
+    shutil.copytree(trained / "news", tmp_path / "news")
+    return tmp_path / "news"
 
 
 def log_of(folder, table, wrong=False):
@@ -60,7 +60,7 @@ def log_of(folder, table, wrong=False):
     other = {"up": "down", "down": "up"}
     for row in table:
         label = other[row["feeling"]] if wrong else row["feeling"]
-        given = {"id": None, "adapter": "feelings", "version": None, "task": "classify"}
+        given = {"id": None, "adapter": "news", "version": None, "task": "classify"}
         log.write("feedback", [{**given, "input": row["text"], "correct": label}])
     log.close()
     return folder
@@ -94,7 +94,7 @@ def test_flipped_feedback_is_not(trained, run, tmp_path):
     log = log_of(tmp_path / "log", rows()[2::4], wrong=True)
     done = refresh(run, log, test_file=test, repeat=3)
     assert not done.promoted
-    assert "feelings is better" in done.why
+    assert done.why.startswith("news is better: its accuracy is higher by"), done.why
     assert (run / "adapter_model.safetensors").read_bytes() == before
     assert history(run)[0]["promoted"] is False
 
@@ -104,7 +104,7 @@ def test_flipped_feedback_is_not(trained, run, tmp_path):
     [
         ({}, "does not name labelled rows that no version is trained on: give --test_file"),
         ({"test_file": "nowhere.csv"}, "nowhere.csv"),
-        ({"test_file": "{test}"}, "has 3 rows of feedback for feelings"),
+        ({"test_file": "{test}"}, "has 3 rows of feedback for news"),
         ({"test_file": "{test}", "name": "felings"}, "has 0 rows of feedback for felings"),
         ({"test_file": "{test}", "train_file": "gone.jsonl"}, "gone.jsonl"),
     ],
@@ -123,7 +123,7 @@ def test_an_adapter_that_does_not_say_how_it_was_trained(trained, run, tmp_path)
 
 
 def test_a_training_keeps_its_flags_and_a_reference(trained):
-    found = (trained / "feelings" / "recipe.yaml").read_text().splitlines()
+    found = (trained / "news" / "recipe.yaml").read_text().splitlines()
     assert found == [
         "# adaptkit train classify --config recipe.yaml",
         "label_column: feeling",
@@ -133,7 +133,7 @@ def test_a_training_keeps_its_flags_and_a_reference(trained):
         f"train_file: {trained / 'train.jsonl'}",
         "validation_split_percentage: 20",
     ]
-    reference = read_reference(trained / "feelings")
+    reference = read_reference(trained / "news")
     assert reference.states.shape[0] == 116
     assert len(reference.numbers) == len(reference.confidences) == 28
 
@@ -145,7 +145,7 @@ def test_a_log_of_plain_texts_is_looked_at_without_states(trained, run, tmp_path
     log = LogWriter(tmp_path / "log", plain=True)
     texts = [f"where is parcel number {number}?" for number in range(60)]
     for text in texts:
-        row = {"id": None, "adapter": "feelings", "version": version, "input": text}
+        row = {"id": None, "adapter": "news", "version": version, "input": text}
         log.write("answers", [{**row, "number": 1.0, "confidence": 0.9}])
     row["version"] = "another"
     log.write("answers", [row])
@@ -169,5 +169,5 @@ def test_a_log_of_plain_texts_is_looked_at_without_states(trained, run, tmp_path
         replay(run, tmp_path / "log")
     make_reference(run, read(str(trained / "train.jsonl")), states)
     assert replay(run, tmp_path / "log", states=states).first_alarm < 60
-    with pytest.raises(AdaptkitError, match="it has answers of feelings"):
+    with pytest.raises(AdaptkitError, match="it has answers of news"):
         replay(run, tmp_path / "log", "felings")
