@@ -46,6 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, help="the base's numbers (default: as stored)")
     parser.add_argument("--quantize", help="int8 or nf4: a smaller base")
     parser.add_argument(
+        "--no_capture",
+        action="store_true",
+        help="read by the base's own modules (default: captured, which is faster, on a CPU)",
+    )
+    parser.add_argument(
         "--deadline", type=float, default=60.0, help="seconds for a request (%(default)s)"
     )
     parser.add_argument(
@@ -123,7 +128,8 @@ def run(given: argparse.Namespace) -> None:
 def _host_options(given: argparse.Namespace) -> dict[str, Any]:
     """The options of `Host.from_store`."""
     names = ("base", "slots", "adapters", "max_rows", "max_queue", "dtype", "quantize")
-    return {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    chosen = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
+    return chosen | {"capture": not given.no_capture}
 
 
 def _run_cluster(given: argparse.Namespace, settings: ServeSettings) -> None:

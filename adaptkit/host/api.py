@@ -53,6 +53,8 @@ class Host(WritingHost):
             the largest counts.
         max_rows, max_wait, max_queue: for `submit`: rows per batch, seconds that a row waits for
             others, rows that may wait.
+        capture: read by a captured network (`adaptkit.compute`), which is faster and takes a second
+            or two to make; `stats()` says if that is not possible. For encoders on a CPU.
         base_options: for `load_base`: quantize, device_map, dtype, ...
 
     Raises:
@@ -69,6 +71,7 @@ class Host(WritingHost):
         max_rows: int = 32,
         max_wait: float = 0.002,
         max_queue: int = 1024,
+        capture: bool = False,
         **base_options: Any,
     ):
         for name, value in (("slots", slots), ("max_rows", max_rows), ("max_queue", max_queue)):
@@ -77,6 +80,8 @@ class Host(WritingHost):
             raise AdaptkitError(f"max_wait is in seconds, from 0 to 3600; it got {max_wait!r}.")
         self.slot_capacity = largest_methods(slot_capacity)
         self.backbone = load_backbone(base, tokenizer, **base_options)
+        if capture:
+            self.backbone.capture()
         self.loader = AdapterLoader(self.backbone)
         self.loader.most = self._slot_width(slots)
         self.slots = Slots(slots, self.loader.most, self.backbone.dtype, self.backbone.device)
@@ -124,7 +129,7 @@ class Host(WritingHost):
             AdaptkitError: the folder does not exist, holds no adapters, or they have several bases.
         """
         store = Store(folder, adapters)
-        own = ("max_rows", "max_wait", "max_queue")
+        own = ("max_rows", "max_wait", "max_queue", "capture")
         mine = {name: options.pop(name) for name in own if name in options}
         backbone = load_backbone(base or store.base(), options.pop("tokenizer", None), **options)
         host = cls(

@@ -10,6 +10,9 @@ import torch
 from torch import nn
 
 from adaptkit.adapters.layer import Wrapper
+from adaptkit.compute.attention import NotCapturedError
+from adaptkit.compute.capture import capture
+from adaptkit.compute.program import BOUNDS, Program
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.layers import Batch, BatchContext, NotByRowError, wrap
 from adaptkit.host.options import check_names
@@ -46,7 +49,9 @@ class Backbone:
         self.mixes = True  # rows with different adapters can share a batch
         let_pack(model)
         self._context = BatchContext()
-        wrap(self.network, self.sites, self._context)
+        self._layers = wrap(self.network, self.sites, self._context)
+        self.program: Program | None = None
+        self.not_captured: str | None = "it was not asked for"
         # One forward at a time: several threads would only wait for each other.
         self._forward_lock = threading.RLock()
         for whole in {id(self.model): self.model, id(self.network): self.network}.values():
@@ -99,6 +104,28 @@ class Backbone:
         finally:
             self._context.batch = None
             batch.give_back()
+
+    def capture(self) -> None:
+        """Run batches by a captured network from now on, see `adaptkit.compute`.
+
+        If that is not possible, the modules answer as before, and `not_captured` says why.
+        """
+        try:
+            with self._forward_lock:
+                self.program = self._program()
+            self.not_captured = None
+        except NotCapturedError as problem:
+            self.not_captured = str(problem)
+
+    def _program(self) -> Program:
+        if self.writes or self.device.type != "cpu" or self.dtype not in BOUNDS:
+            raise NotCapturedError("captured networks are encoders on a CPU, in fp32 or bf16")
+        self._context.capturing = True
+        try:
+            captured = capture(self.network)
+        finally:
+            self._context.capturing = False
+        return Program(self.network, captured, self._layers, self.pad)
 
     def forward_lock(self) -> threading.RLock:
         """Held while the network or a head runs."""

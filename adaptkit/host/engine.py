@@ -18,6 +18,7 @@ from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer, Hidden, typed
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.layers import Batch, BufferPool, NotByRowError, RowGroup
+from adaptkit.host.packed import packable, packed_outputs
 from adaptkit.host.rows import (
     Item,
     Row,
@@ -131,18 +132,30 @@ class Engine:
         return min(self.backbone.longest, self.backbone.tokenizer.model_max_length, 512)
 
     def _read_batch(self, items: list[Item]) -> None:
+        with torch.no_grad(), self.backbone.forward_lock():
+            packed, padded = packable(self.backbone, items)
+            if packed:
+                for block, outputs in packed_outputs(self.backbone, packed, self.choose):
+                    self._read_heads(block, self._padded(block), outputs)
+            if padded:
+                inputs = self._padded(padded)
+                batch = self.choose([item.loaded for item in padded])
+                self._read_heads(padded, inputs, self.backbone.hidden(inputs, batch))
+
+    def _padded(self, items: list[Item]) -> dict[str, Tensor]:
+        """The inputs of a batch."""
         pad = Pad.for_tokenizer(self.backbone.tokenizer)
-        inputs = {
+        return {
             name: tensor.to(self.backbone.device)
             for name, tensor in pad([item.features for item in items]).items()
         }
-        with torch.no_grad(), self.backbone.forward_lock():
-            outputs = self.backbone.hidden(inputs, self.choose([item.loaded for item in items]))
-            for rows, loaded in stretches([item.loaded for item in items]):
-                mine = {name: tensor[rows] for name, tensor in inputs.items()}
-                found = self._reduce(loaded, take(outputs, rows), mine)
-                for item, one in zip(items[rows], found, strict=True):
-                    item.found = one if isinstance(one, np.ndarray) else one[: item.length]
+
+    def _read_heads(self, items: list[Item], inputs: dict[str, Tensor], outputs: Any) -> None:
+        for rows, loaded in stretches([item.loaded for item in items]):
+            mine = {name: tensor[rows] for name, tensor in inputs.items()}
+            found = self._reduce(loaded, take(outputs, rows), mine)
+            for item, one in zip(items[rows], found, strict=True):
+                item.found = one if isinstance(one, np.ndarray) else one[: item.length]
 
     def _reduce(self, loaded: LoadedAdapter | None, outputs: Any, inputs: dict[str, Tensor]) -> Any:
         """The postprocessed outputs of one adapter's rows for its task, or hidden states."""

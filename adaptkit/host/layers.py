@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from adaptkit.adapters.attachments import Weights, join_key_values, transform
 from adaptkit.adapters.attention import route
 from adaptkit.adapters.layer import Relay, Wrapper
+from adaptkit.compute.sites import site as mark_site
 from adaptkit.host.gather import BufferPool, Gathered
 from adaptkit.host.layout import Layout, Product, Step
 from adaptkit.methods.key_values import KeyValues
@@ -142,9 +143,10 @@ class Batch:
 
 
 class BatchContext(threading.local):
-    """The batch that the current thread runs."""
+    """The batch that the current thread runs, and whether it captures the network."""
 
     batch: Batch | None = None
+    capturing: bool = False
 
 
 class HostLayer(Wrapper):
@@ -172,11 +174,17 @@ class HostLayer(Wrapper):
     def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
         y = self.base_layer(x, *args, **kwargs)
         stream = self._stream.take() if self._stream else None
+        if self._context.capturing:
+            return mark_site(x, y, stream, self.path)
         batch = self._context.batch
         if batch is None or not batch.parts:
             return y
         if self._queries:
             self._queries.put(x)
+        return self.change(batch, x, y, stream)
+
+    def change(self, batch: Batch, x: Tensor, y: Tensor, stream: Tensor | None) -> Tensor:
+        """The output of this module with what the adapters of a batch do; y itself if in place."""
         for part in batch.parts:
             if steps := part.layout.steps.get(self.path):
                 y = self._change(batch, part, steps, x, y, stream)
@@ -271,8 +279,8 @@ def _side_by_side(joined: list[tuple[slice, KeyValues]], length: int) -> KeyValu
     return KeyValues(keys, values, torch.cat(scores))
 
 
-def wrap(backbone: nn.Module, sites: list[Site], context: BatchContext) -> None:
-    """Put a `HostLayer` around every module of `backbone` that has a site."""
+def wrap(backbone: nn.Module, sites: list[Site], context: BatchContext) -> dict[str, HostLayer]:
+    """Put a `HostLayer` around every module of `backbone` that has a site; returns them by path."""
     modules = dict(backbone.named_modules())
     layers: dict[str, HostLayer] = {}
     for site in sites:
@@ -281,3 +289,4 @@ def wrap(backbone: nn.Module, sites: list[Site], context: BatchContext) -> None:
             parent, _, name = site.module.rpartition(".")
             setattr(backbone.get_submodule(parent), name, layers[site.module])
         layers[site.module].connect(site, modules)
+    return layers

@@ -10,7 +10,7 @@ from adaptkit.models import load
 
 SLOT_CAPACITY = "lora[r=16]"  # by default
 
-OPTIONS = ("slots", "slot_capacity", "tokenizer", "max_rows", "max_wait", "max_queue")
+OPTIONS = ("slots", "slot_capacity", "tokenizer", "max_rows", "max_wait", "max_queue", "capture")
 _OF_BASE = tuple(name for name in load.OPTIONS if name not in ("task", "labels"))
 
 

@@ -15,6 +15,8 @@ def host_stats(backbone: Backbone, slots: Slots, engine: Engine, waiting: int) -
     heads = [one.adapter.head.bytes for one in loaded_adapters if one.adapter.head is not None]
     return {
         "base": backbone.name,
+        "captured": backbone.not_captured is None,
+        "not_captured": backbone.not_captured,
         "slots": slots.count,
         "used": len(loaded_adapters),
         "slot_bytes": slots.bytes // len(slots.rows),

@@ -157,6 +157,10 @@ def test_tasks_mixed_in_one_batch_answer_as_alone(name, base_of, tmp_path):
     rows = [row_for(task, i) for i, task in enumerate(names)]
     answers = host(rows, names, batch_size=500)
     assert host.stats()["batches"] == 1
+    host.backbone.capture()
+    assert host.stats()["captured"] == (name not in ("deberta-v2", "bart", "t5"))
+    for answer, captured in zip(answers, host(rows, names, batch_size=500), strict=True):
+        close(captured.to_dict(), answer.to_dict())
     for task in tasks:
         predictor = Predictor(tmp_path / task)
         for row, adapter, answer in zip(rows, names, answers, strict=True):

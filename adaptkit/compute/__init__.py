@@ -1,0 +1,1 @@
+"""A frozen network as a short list of tensor operations, for batches of rows of any lengths."""

@@ -1,0 +1,137 @@
+"""A network that was captured, checked against the network itself, and run on blocks of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from adaptkit.compute.attention import ATTENDS, NotCapturedError
+from adaptkit.compute.blocks import Block, Blocks, cut, visible
+from adaptkit.compute.capture import inputs_of
+from adaptkit.compute.passes import Rewriter
+from adaptkit.compute.sites import Layer
+
+TRIED = (41, 40, 17, 16, 5, 3)  # lengths of the rows that are tried
+BOUNDS = {torch.float32: 1e-4, torch.bfloat16: 0.08}  # of the difference, by the largest state
+
+
+class Program:
+    """The hidden states of a network, for rows of any lengths in one pass.
+
+    network: a transformers model without a head, on a CPU. captured: by `capture`.
+    layers: those at its sites, by path. pad: the id that pads rows.
+    `outputs`: the class of the network's outputs.
+
+    Raises:
+        NotCapturedError: it computes something else than the network.
+    """
+
+    def __init__(
+        self, network: Any, captured: fx.GraphModule, layers: Mapping[str, Layer], pad: int
+    ):
+        self.names, self.pad = inputs_of(network), pad
+        self._rewriter = Rewriter(captured, layers)
+        self._graphs: dict[frozenset[str], fx.GraphModule] = {}
+        self.first = 0  # the position of a row's first token
+        self._check(network, _windows(captured))
+
+    @torch.no_grad()
+    def run(
+        self, rows: Sequence[Mapping[str, Sequence[int]]], blocks: Blocks, touched: Collection[str]
+    ) -> Tensor:
+        """The last hidden states of packed rows, `(1, tokens, width)`.
+
+        Args:
+            rows: the features of each, in the order of the blocks.
+            touched: paths of the modules whose outputs adapters change.
+        """
+        wanted = frozenset(touched)
+        if wanted not in self._graphs:
+            self._graphs[wanted] = self._rewriter.graph(wanted)
+        return self._graphs[wanted].forward(*self._inputs(rows, blocks), blocks)
+
+    def _inputs(self, rows: Sequence[Mapping[str, Sequence[int]]], blocks: Blocks) -> list[Tensor]:
+        packed: dict[str, list[int]] = {name: [] for name in self.names}
+        own = iter(rows)
+        for block in blocks.blocks:
+            for _ in range(block.rows):
+                row = next(own)
+                left = block.length - len(row["input_ids"])
+                packed["input_ids"] += [*row["input_ids"], *[self.pad] * left]
+                packed["position_ids"] += range(self.first, self.first + block.length)
+                if "token_type_ids" in packed:
+                    kinds = row.get("token_type_ids") or [0] * (block.length - left)
+                    packed["token_type_ids"] += [*kinds, *[0] * left]
+        return [torch.tensor(packed[name])[None] for name in self.names]
+
+    def _check(self, network: Any, windows: set[int]) -> None:
+        """Compare with the network itself on rows of several lengths; finds the first position.
+
+        windows: of its attention. A row that is longer than each is tried, too.
+        """
+        lengths = sorted({*TRIED, *(window + 9 for window in windows)}, reverse=True)
+        rows = _rows(lengths, network.config.vocab_size, "token_type_ids" in self.names)
+        outputs = _one_by_one(network, rows)
+        expected = [one.last_hidden_state[0] for one in outputs]
+        self.outputs = type(outputs[0])
+        padding = getattr(network.config, "pad_token_id", None)
+        for self.first in (0, *([padding + 1] if padding is not None else [])):
+            try:
+                found = self.states(rows)
+            except IndexError:  # there is no such position
+                continue
+            bound = BOUNDS.get(network.dtype, 0.0) * max(one.abs().max() for one in expected)
+            pairs = zip(found, expected, strict=True)
+            if all((one - other).abs().max() <= bound for one, other in pairs):
+                return
+        raise NotCapturedError(f"{type(network).__name__} computes something else when captured")
+
+    def states(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> list[Tensor]:
+        """The hidden states of rows, longest first, without adapters, each `(tokens, width)`."""
+        lengths = [len(row["input_ids"]) for row in rows]
+        blocks = pack(lengths, cut(lengths))
+        found = blocks.of(self.run(rows, blocks, ()))
+        states = [state for block in found for state in block]
+        return [state[:length] for state, length in zip(states, lengths, strict=True)]
+
+
+def pack(lengths: Sequence[int], parts: Sequence[slice], owners: Sequence[Any] = ()) -> Blocks:
+    """Blocks of rows. owners: of each block, see `Block`."""
+    blocks, start = [], 0
+    for number, part in enumerate(parts):
+        own = lengths[part]
+        owner = owners[number] if owners else None
+        blocks.append(Block(start, len(own), max(own), visible(own), owner))
+        start += len(own) * max(own)
+    return Blocks(blocks)
+
+
+def _windows(captured: fx.GraphModule) -> set[int]:
+    """The widths of a network's windows of attention."""
+    nodes = captured.graph.find_nodes(op="call_function", target=ATTENDS)
+    windows: list[Any] = [node.args[5] for node in nodes]
+    return {*windows} - {0}
+
+
+def _rows(lengths: Sequence[int], ids: int, kinds: bool) -> list[dict[str, list[int]]]:
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    for length in lengths:
+        row = {"input_ids": torch.randint(3, ids, (length,), generator=generator).tolist()}
+        if kinds:
+            row["token_type_ids"] = [0] * (length // 2) + [0] * (length - length // 2)
+        rows.append(row)
+    return rows
+
+
+@torch.no_grad()
+def _one_by_one(network: Any, rows: list[dict[str, list[int]]]) -> list[Any]:
+    """What the network itself says of each row."""
+    found = []
+    for row in rows:
+        given = {name: torch.tensor([ids]) for name, ids in row.items()}
+        found.append(network(**given))
+    return found
