@@ -59,12 +59,12 @@ def capture(network: Any) -> fx.GraphModule:
                 dynamic_shapes={"inputs": (any_length,) * len(names)},
                 strict=False,
             )
+            return whole.module(check_guards=False)
     except NotCapturedError:
         raise
     except Exception as problem:  # whatever tracing a model's own code raises
         first = str(problem).strip().partition("\n")[0][:120]
         raise NotCapturedError(f"{type(network).__name__} is not captured: {first}") from None
-    return whole.module(check_guards=False)
 
 
 @contextmanager

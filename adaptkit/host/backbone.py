@@ -22,7 +22,7 @@ from adaptkit.models.forward_wrapper import ForwardWrapper
 from adaptkit.models.load import fingerprint_now, load_base
 from adaptkit.models.names import load_config
 from adaptkit.models.objective import is_decoder
-from adaptkit.models.quantization import let_pack
+from adaptkit.models.quantization import is_packed, let_pack
 from adaptkit.models.tokenizer import align_padding, load_tokenizer
 from adaptkit.utils.cudnn import disable_cudnn_sdpa
 
@@ -120,6 +120,8 @@ class Backbone:
     def _program(self) -> Program:
         if self.writes or self.device.type != "cpu" or self.dtype not in BOUNDS:
             raise NotCapturedError("captured networks are encoders on a CPU, in fp32 or bf16")
+        if any(map(is_packed, self.network.parameters())):
+            raise NotCapturedError("its weights are quantized")
         self._context.capturing = True
         try:
             captured = capture(self.network)

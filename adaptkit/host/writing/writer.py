@@ -69,6 +69,8 @@ class Writer:
 
     def answer(self, rows: list[Row], batch_size: int) -> dict[int, Answer]:
         """The text of each row, by its index."""
+        if not rows:
+            return {}
         asked = self.read(rows)
         self._write(asked, batch_size)
         return {row.index: one.answer() for row, one in zip(rows, asked, strict=True)}

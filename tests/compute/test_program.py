@@ -1,0 +1,76 @@
+"""A captured network is the network, in each of its forms, or it is refused."""
+
+import pytest
+import torch
+from torch import nn
+
+from adaptkit.compute.attention import NotCapturedError
+from adaptkit.compute.capture import capture
+from adaptkit.compute.maps import PackedMap, packs
+from adaptkit.compute.program import Program
+from tests.tiny import tiny
+
+LENGTHS = (30, 29, 12, 3)
+
+
+def rows_of(lengths):
+    generator = torch.Generator().manual_seed(2)
+    return [
+        {"input_ids": torch.randint(3, 100, (n,), generator=generator).tolist()} for n in lengths
+    ]
+
+
+def program_of(network):
+    return Program(network, capture(network), {}, 0)
+
+
+@pytest.mark.parametrize("name", ["bert", "mistral", "qwen2", "gemma3", "opt"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rows_of_several_lengths(name, dtype):
+    network = tiny(name).to(dtype)
+    program, rows = program_of(network), rows_of(LENGTHS)
+    before = network.config._attn_implementation
+    for row, states in zip(rows, program.states(rows), strict=True):
+        with torch.no_grad():
+            expected = network(input_ids=torch.tensor([row["input_ids"]])).last_hidden_state[0]
+        bound = 1e-5 if dtype == torch.float32 else 0.05 * expected.abs().max()
+        assert (states - expected).abs().max() <= bound
+    assert network.config._attn_implementation == before
+
+
+def test_kinds_of_tokens_are_read():
+    network = tiny("bert", type_vocab_size=2)
+    program = program_of(network)
+    row = rows_of([6])[0] | {"token_type_ids": [0, 0, 0, 1, 1, 1]}
+    with torch.no_grad():
+        expected = network(**{name: torch.tensor([ids]) for name, ids in row.items()})
+    torch.testing.assert_close(program.states([row])[0], expected.last_hidden_state[0])
+    plain = program.states([{"input_ids": row["input_ids"]}])[0]
+    assert (plain - expected.last_hidden_state[0]).abs().max() > 1e-3
+
+
+def test_a_network_that_looks_at_its_neighbours_is_refused():
+    """What mixes tokens other than by attention mixes rows when they are packed."""
+    network = tiny("bert")
+    weight = network.encoder.layer[0].output.dense
+
+    class Rolled(nn.Module):
+        def forward(self, x):
+            return weight(x) + torch.roll(x, 1, 1)[..., :32]
+
+    network.encoder.layer[0].output.dense = Rolled()
+    with pytest.raises(NotCapturedError, match="computes something else"):
+        program_of(network)
+
+
+@pytest.mark.skipif(not packs(torch.bfloat16), reason="this processor has no bf16 instructions")
+@pytest.mark.parametrize("gelu", [None, "none", "tanh"])
+def test_packed_maps_are_maps(gelu):
+    generator = torch.Generator().manual_seed(0)
+    weight, bias, x = (torch.randn(n, generator=generator) for n in ((24, 40), (24,), (1, 7, 40)))
+    weight, bias, x = weight.bfloat16() / 6, bias.bfloat16(), x.bfloat16()
+    expected = nn.functional.linear(x.float(), weight.float(), bias.float())
+    if gelu is not None:
+        expected = nn.functional.gelu(expected, approximate=gelu)
+    found = PackedMap(weight, bias, gelu)(x)
+    torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.02)
