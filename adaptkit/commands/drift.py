@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from adaptkit.errors import check_exists
+from adaptkit.utils.terminal import say
 
 HELP = "whether what a service is asked has drifted from an adapter's training"
 DESCRIPTION = (
@@ -34,6 +35,7 @@ def run(given: argparse.Namespace) -> None:
     from adaptkit.data.readers.options import Reading
     from adaptkit.host.api import Host
     from adaptkit.inference.training_file import read_alike
+    from adaptkit.monitoring.reference import read_reference
     from adaptkit.monitoring.replay import make_reference, replay
 
     card = read_card(given.folder)
@@ -41,7 +43,9 @@ def run(given: argparse.Namespace) -> None:
     def states(texts):
         return Host(card.base, slots=1).mean_states(texts)
 
-    if given.train_file and card is not None:
+    if given.train_file and read_reference(given.folder) is not None:
+        say(f"{given.folder} has a reference already, which stays; --train_file is not read")
+    elif given.train_file and card is not None:
         table = read_alike(given.train_file, card, Reading(), None)
         make_reference(given.folder, table, states)
     print(replay(given.folder, given.log, given.name, states))

@@ -44,9 +44,11 @@ def run(given: argparse.Namespace) -> None:
     folder = Path(given.folder)
     check_exists(folder)
     if given.rollback:
+        from adaptkit.recipe.refresh.refresh import check_last
         from adaptkit.recipe.refresh.versions import note, one_at_a_time, roll_back
 
         with one_at_a_time(folder):
+            check_last(folder)
             number = roll_back(folder)
             note(folder, rolled_back_to=number)
         say(f"{folder} is version {number} again")

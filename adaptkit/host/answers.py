@@ -16,16 +16,18 @@ class Record:
     """Base class of all answers.
 
     tokens, new_tokens: how many the base has read and written. id: of an answer of a service.
+    weights: the SHA-256 of its adapter's weights, if known.
     """
 
     tokens: int = field(default=0, kw_only=True, repr=False, compare=False)
     new_tokens: int = field(default=0, kw_only=True, repr=False, compare=False)
     id: str | None = field(default=None, kw_only=True, repr=False, compare=False)
+    weights: str | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON values, with the keys that `adaptkit predict` prints."""
         found = dataclasses.asdict(self)
-        del found["tokens"], found["new_tokens"]
+        del found["tokens"], found["new_tokens"], found["weights"]
         return {key: _plain(value) for key, value in found.items() if value is not None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import Future
 from typing import Any
 
@@ -248,7 +249,15 @@ class RequestQueue:
         if error is not None:
             row.future.set_exception(error)
         else:
-            row.future.set_result(answer)
+            row.future.set_result(_signed(answer, row.loaded))
+
+
+def _signed(answer: Answer | None, loaded: LoadedAdapter | None) -> Answer | None:
+    """An answer with the weights that have given it, which may be replaced by now."""
+    card = loaded.adapter.card if loaded is not None else None
+    if answer is None or card is None:
+        return answer
+    return dataclasses.replace(answer, weights=card.weights_sha256)
 
 
 def _waits(rows: list[PendingRow]) -> bool:

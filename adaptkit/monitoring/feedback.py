@@ -12,6 +12,7 @@ from adaptkit.errors import AdaptkitError, quoted, unknown
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
 
+FARTHEST = 100  # spreads of the training's numbers
 LEARNS = "classify, decide, relate, score, answer and tasks that write texts"
 
 
@@ -44,9 +45,14 @@ def check_correct(task: Task, value: Any) -> Any:
     if task.name == "score":
         if type(value) not in (int, float) or not math.isfinite(value):
             raise AdaptkitError(f"score answers with a number; it got {quoted(value)}.")
+        mean, spread = getattr(task, "mean", 0.0), getattr(task, "spread", 1.0)
+        if abs(value - mean) > FARTHEST * max(spread, abs(mean), 1):
+            raise AdaptkitError(f"{value:g} is far from every number that it was trained on.")
         return float(value)
     if not isinstance(value, str) or not value.strip():
         raise AdaptkitError(f"{task.name} answers with a text; it got {quoted(value)}.")
+    if any("\ud800" <= sign <= "\udfff" for sign in value):
+        raise AdaptkitError("the text that was right has half a character in it.")
     return value
 
 

@@ -8,6 +8,7 @@ starts. Several services may write to one folder.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
@@ -16,7 +17,7 @@ import re
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ NAME = re.compile(r"(answers|feedback)-(\d{4}-\d\d-\d\d)-(\w+)\.(jsonl|parquet)"
 JSON = ("answer", "correct")  # columns that are written as JSON, besides the input
 VERSION = 12  # signs of a version's name
 KEY = "key"  # of the digests; who has it can try texts
+SHORTEST = 32  # signs of a key
 COLUMNS = {
     "time": "string",  # UTC, ISO 8601
     "id": "string",
@@ -60,7 +62,7 @@ class LogWriter:
     """
 
     def __init__(self, folder: str | Path, plain: bool):
-        self.folder, self.plain = make_folder(folder), plain
+        self.folder, self.plain = make_folder(folder, private=True), plain
         with writing(self.folder):
             self._key = _key(self.folder)
         self._lock = threading.Lock()
@@ -90,9 +92,10 @@ class LogWriter:
 
     def _journal(self, kind: Kind, day: str) -> _Journal:
         found = self._journals.get(kind)
-        if found is None or found.day != day:
+        if found is None or found.day != day or found.deleted:
             if found is not None:
                 found.close()
+            make_folder(self.folder, private=True)
             found = self._journals[kind] = _Journal.begin(self.folder, kind, day)
         return found
 
@@ -120,11 +123,28 @@ class _Journal:
         return cls(path, day, held.enter_context(open(path, "ab", buffering=0)), held)
 
     def append(self, rows: Sequence[dict[str, Any]]) -> None:
-        lines = "".join(f"{json.dumps(row)}\n" for row in rows)
-        self.file.write(lines.encode())
+        """All of these rows, or none.
+
+        Raises:
+            OSError: they cannot be written, as on a full disk.
+        """
+        lines = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+        before = os.fstat(self.file.fileno()).st_size
+        try:
+            if self.file.write(lines) != len(lines):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            os.ftruncate(self.file.fileno(), before)
+            raise
+
+    @property
+    def deleted(self) -> bool:
+        """Its file was deleted, as with its folder."""
+        return not os.fstat(self.file.fileno()).st_nlink
 
     def close(self) -> None:
-        _to_parquet(self.path)
+        if not self.deleted:
+            _to_parquet(self.path)
         self.held.close()
 
 
@@ -238,11 +258,17 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 def _key(folder: Path) -> bytes:
     """The key of a folder's digests, made when it is first needed."""
     path = folder / KEY
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_hex(32))
-    return path.read_bytes()
+    if not path.exists():
+        new = folder / f".{KEY}-{secrets.token_hex(4)}"
+        handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_hex(32))
+            with suppress(FileExistsError):  # another service was first
+                os.link(new, path)
+        finally:
+            new.unlink()
+    found = path.read_bytes()
+    if len(found) < SHORTEST:
+        raise AdaptkitError(f"{path} is no key of a log: take it away, and a new one is made.")
+    return found

@@ -79,6 +79,18 @@ class Reference:
         """States `(texts, width)` in the reference's directions, `(texts, D)`."""
         return (states - self.mean) @ self.directions
 
+    def check_width(self, width: int) -> None:
+        """Refuse a reference of another base, whose states are not this wide.
+
+        Raises:
+            AdaptkitError: it is.
+        """
+        if len(self.mean) != width:
+            raise AdaptkitError(
+                f"its reference has states of {len(self.mean)} numbers, those of this base have "
+                f"{width}."
+            )
+
     def save(self, folder: Path) -> None:
         """Write the reference into an adapter's folder."""
         tensors = {

@@ -112,7 +112,7 @@ class Recorder:
                 say(f"warning: answers could not be logged: {problem}")
 
     def _record(self, rows: Sequence[Answered]) -> None:
-        infos = [self._info(row.name) for row in rows]
+        infos = [self._info(row) for row in rows]
         watched = [self._watch(info) for info in infos]
         states = self._states(rows, infos, watched)
         lines = []
@@ -125,7 +125,7 @@ class Recorder:
                 {
                     "id": row.answer.id,
                     "adapter": row.name,
-                    "version": version_of(info.weights if info else None),
+                    "version": version_of(row.answer.weights or (info.weights if info else None)),
                     "task": info.task_name if info else None,
                     "input": row.given,
                     "answer": _said(row.answer),
@@ -137,11 +137,14 @@ class Recorder:
         if lines:
             self.log.write("answers", lines)
 
-    def _info(self, name: str | None) -> AdapterInfo | None:
+    def _info(self, row: Answered) -> AdapterInfo | None:
+        """The adapter that has answered; None if it is gone, or replaced, meanwhile."""
         try:
-            return self.host.describe(name) if name is not None else None
-        except AdaptkitError:  # gone meanwhile
+            found = self.host.describe(row.name) if row.name is not None else None
+        except AdaptkitError:
             return None
+        own = row.answer.weights
+        return found if found is None or own in (None, found.weights) else None
 
     def _watch(self, info: AdapterInfo | None) -> _Watched | None:
         """The watch of an adapter; a new version has a new one."""
@@ -152,6 +155,8 @@ class Recorder:
             return found
         try:
             reference = read_reference(info.folder)
+            if reference is not None:
+                reference.check_width(self._width())
         except (AdaptkitError, OSError) as problem:
             say(f"warning: {info.name} is not watched: {problem}")
             reference = None
@@ -161,6 +166,10 @@ class Recorder:
             while len(self._watched) > WATCHED:
                 self._watched.popitem(last=False)
         return new
+
+    def _width(self) -> int:
+        """Of the base's states."""
+        return self.host.mean_states(["a"]).shape[1]
 
     def _states(
         self,

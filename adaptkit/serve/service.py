@@ -185,7 +185,8 @@ class Service:
                 for one in asked:
                     one.cancel()
         return [
-            self._named(row, name, one) for row, name, one in zip(rows, names, answers, strict=True)
+            self._named(row, name, one, self._next_id())
+            for row, name, one in zip(rows, names, answers, strict=True)
         ]
 
     async def _ask(self, row: Row, name: str | None, top_k: int | None) -> Answer:
@@ -194,12 +195,16 @@ class Service:
         self.metrics.answered(name or self.base, time.perf_counter() - start)
         return answer
 
-    def _named(self, row: Any, name: str | None, answer: Any) -> Any:
-        """An answer with its id, once it is logged."""
+    def _next_id(self) -> str | None:
+        """The id of the request's next answer; None if it is not logged."""
         request = current()
-        if self.recorder is None or not request.logged:
+        return request.next_id() if self.recorder is not None and request.logged else None
+
+    def _named(self, row: Any, name: str | None, answer: Any, known_as: str | None) -> Any:
+        """An answer with its id, once it is logged."""
+        if self.recorder is None or known_as is None:
             return answer
-        answer = dataclasses.replace(answer, id=request.next_id())
+        answer = dataclasses.replace(answer, id=known_as)
         self.recorder.answered(Answered(name, row, answer))
         return answer
 
@@ -220,6 +225,7 @@ class Service:
             HostBusyError, AdaptkitError, TimeoutError: as of `ask`.
         """
         self.check_length(prompt, "the prompt")
+        known_as = self._next_id()  # in the order in which texts begin
         most = self.settings.max_new_tokens
         if (settings["max_new_tokens"] or 0) > most:
             raise RequestError(400, f"at most {most} tokens are written.", "max_tokens")
@@ -238,7 +244,7 @@ class Service:
                 texts.append(piece.text)
                 yield piece
         self.metrics.answered(name or self.base, time.perf_counter() - start)
-        self._named(prompt, name, Text("".join(texts)))
+        self._named(prompt, name, Text("".join(texts)), known_as)
 
     # Limits
 

@@ -176,14 +176,16 @@ def identity_of(folder: str | Path, names: Sequence[str]) -> tuple:
     return tuple(found)
 
 
-def make_folder(path: str | Path) -> Path:
+def make_folder(path: str | Path, private: bool = False) -> Path:
     """Create a folder and its parents if they are missing; a link may lead to a missing one.
+
+    private: a new one is its owner's only.
 
     Raises:
         AdaptkitError: it cannot be created.
     """
     with writing(path):
-        os.makedirs(os.path.realpath(path), exist_ok=True)
+        os.makedirs(os.path.realpath(path), 0o700 if private else 0o777, exist_ok=True)
     return Path(path)
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -127,3 +128,39 @@ def test_a_folder_that_is_no_log(tmp_path):
     with pytest.raises(AdaptkitError, match="cannot be written"):
         LogWriter(tmp_path / "file", plain=True)
     assert os.listdir(tmp_path)
+
+
+def test_a_row_that_is_not_written_whole_is_not_written(tmp_path):
+    """A full disk cut a line, the next row was glued to it, and both were lost."""
+    import resource
+
+    log = LogWriter(tmp_path / "log", plain=True)
+    log.write("answers", [row("first")])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
+    try:
+        with pytest.raises(AdaptkitError):
+            log.write("answers", [row("much too long " * 20)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    log.write("answers", [row("last")])
+    assert [one["input"] for one in read_log(tmp_path / "log", "answers")] == ['"first"', '"last"']
+    log.close()
+
+
+def test_a_folder_that_is_deleted_is_made_again(tmp_path):
+    log = LogWriter(tmp_path / "log", plain=True)
+    log.write("answers", [row("gone")])
+    shutil.rmtree(tmp_path / "log")
+    log.write("answers", [row("kept")])
+    log.close()
+    assert [one["input"] for one in read_log(tmp_path / "log", "answers")] == ['"kept"']
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == 0o700
+
+
+def test_an_empty_key_is_refused(tmp_path):
+    (tmp_path / KEY).touch()
+    with pytest.raises(AdaptkitError, match="is no key of a log"):
+        LogWriter(tmp_path, plain=False)

@@ -1,5 +1,8 @@
 """A service with a log: answers, feedback, a drift in its metrics; and new versions on the disk."""
 
+import asyncio
+import dataclasses
+import json
 import shutil
 import time
 
@@ -7,9 +10,11 @@ import numpy as np
 import pytest
 
 from adaptkit import Host
+from adaptkit.adapters.card import read_card
 from adaptkit.monitoring.log import LogWriter, read_log
 from adaptkit.monitoring.reference import Reference
 from adaptkit.monitoring.replay import replay
+from adaptkit.serve.recorder import Answered, Recorder
 from adaptkit.tasks.classify import Classify
 from tests.serve.running import running
 from tests.serve.stores import LABELS, TEXTS
@@ -49,6 +54,7 @@ def test_every_answer_is_in_the_log_under_its_id(service):
     reply = service.post("/v1/answer", model=["intent", "stars"], input=TEXTS[0])
     ids = [one["id"] for one in reply.json["answers"]]
     assert ids == [f"{reply.headers['x-request-id']}-{number}" for number in range(2)]
+    rows_of(service, "answers", 2)  # their states are computed while no request waits
     other = service.post("/classify", model="intent", input=[TEXTS[1], TEXTS[2]])
     rows = {row["id"]: row for row in rows_of(service, "answers", 4)}
     first, second = (rows[name] for name in ids)
@@ -76,7 +82,7 @@ def test_feedback_names_an_answer_or_a_text(service):
         {"id": answer["id"], "correct": True},
         {"id": likeliest["id"], "correct": True},
         {"model": "intent", "input": "a new text", "correct": "question"},
-        {"id": "an-old-one", "model": "intent", "correct": "question"},
+        {"id": "0" * 32, "model": "intent", "correct": "question"},
     ):
         assert service.post("/v1/feedback", **body).status == 200, body
     rows = rows_of(service, "feedback", 6)
@@ -95,7 +101,7 @@ def test_feedback_names_an_answer_or_a_text(service):
 @pytest.mark.parametrize(
     "body, status, problem",
     [
-        ({"id": "unknown", "correct": "praise"}, 404, "give its model, too"),
+        ({"id": "f" * 32, "correct": "praise"}, 404, "give its model, too"),
         ({"model": "intent", "correct": "praise"}, 400, "by its id, or a model and an input"),
         ({"model": "intnt", "input": "a", "correct": "praise"}, 404, "did you mean 'intent'"),
         ({"model": "intent", "input": "a", "correct": "prase"}, 400, "did you mean 'praise'"),
@@ -105,6 +111,8 @@ def test_feedback_names_an_answer_or_a_text(service):
         ({"model": "names", "input": "a", "correct": "praise"}, 400, "tag does not learn"),
         ({"model": "intent", "input": " ", "correct": "praise"}, 400, "empty"),
         ({"model": "intent", "input": {"txt": "a"}, "correct": "praise"}, 400, "asks for text"),
+        ({"model": "intent", "id": "a secret", "correct": "praise"}, 400, "no id of an answer"),
+        ({"model": "stars", "input": "a", "correct": 1e308}, 400, "far from every number"),
         ({"model": "intent", "input": "a" * 60_000, "correct": "praise"}, 413, "characters"),
     ],
 )
@@ -167,3 +175,39 @@ def test_a_new_version_on_the_disk_is_taken_while_it_is_asked(service, store, re
     assert again["score"] == expected["score"]
     shutil.rmtree(name)
     shutil.copytree(other, name)
+
+
+def test_ids_of_texts_are_in_the_order_of_the_inputs(writers_store, tmp_path):
+    """They were in the order in which the texts ended."""
+    log = LogWriter(tmp_path / "log", plain=True)
+    prompts = [TEXTS[0] * 3, "b", "c hello"]
+    with running(Host.from_store(writers_store), log) as service:
+        service.log = log.folder
+        lengths = {"max_tokens": 8, "temperature": 0, "stop": ["e", "a"]}
+        reply = service.post("/v1/completions", model="helper", prompt=prompts, **lengths)
+        several = service.post("/v1/completions", model="helper", prompt="b", n=3, **lengths)
+        rows = {row["id"]: row for row in rows_of(service, "answers", 6)}
+    for asked, given in ((reply, prompts), (several, ["b"] * 3)):
+        for number, prompt in enumerate(given):
+            row = rows[f"{asked.headers['x-request-id']}-{number}"]
+            assert json.loads(row["input"]) == prompt
+            said = asked.json["choices"][number]["text"]
+            assert json.loads(row["answer"])["text"].strip() == said.strip()
+
+
+def test_what_the_old_version_has_answered_is_not_the_new_ones(store, tmp_path):
+    """Answers that waited to be logged got the version of that moment."""
+    old = Host.from_store(store)
+    with old:
+        answer = asyncio.run(old.submit(TEXTS[0], "intent"))
+        before = read_card(store / "intent").weights_sha256
+        assert answer.weights == before
+        recorder = Recorder(old, LogWriter(tmp_path / "other", plain=True))
+        replaced = dataclasses.replace(answer, id="a-0", weights="f" * 64)
+        recorder.answered(Answered("intent", TEXTS[0], replaced))
+        recorder.answered(Answered("intent", TEXTS[0], dataclasses.replace(answer, id="a-1")))
+        recorder.close()
+        first, second = read_log(tmp_path / "other", "answers")
+        assert (first["version"], first["state"]) == ("f" * 12, None)
+        assert second["version"] == before[:12]
+        assert {one.rows for one in recorder.drifts()["intent"]} <= {0, 1}

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from adaptkit.adapters.card import TaskCard, read_card, task_of
+from adaptkit.adapters.files import read_adapter
 from adaptkit.data.readers.options import Reading
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, check_exists
@@ -25,6 +26,7 @@ from adaptkit.recipe.refresh.versions import (
     FOLDER,
     NEW,
     history,
+    last_number,
     note,
     one_at_a_time,
     promote,
@@ -100,7 +102,7 @@ def refresh(
     tests = read_alike(str(test), card, reading, flags.get("encoding"))
     with one_at_a_time(folder):
         rows = _feedback(task, log, name or folder.resolve().name, tests)
-        table = read_alike(str(train), card, reading, flags.get("encoding"))
+        table = _unlocked(task, read_alike(str(train), card, reading, flags.get("encoding")), tests)
         _say_if_changed(folder, tests)
         with tempfile.TemporaryDirectory(dir=folder / FOLDER, prefix=NEW) as place:
             files = {"train_file": _write(task, [*table.rows, *rows * repeat], place, "train")}
@@ -121,6 +123,22 @@ def refresh(
             replaced=number,
         )
     return Refreshed(better, why, len(rows), compared, number)
+
+
+def check_last(folder: Path) -> None:
+    """Refuse to go back to a version that cannot be loaded.
+
+    Raises:
+        AdaptkitError: a file of it is missing or damaged.
+    """
+    if not (number := last_number(folder)):
+        return
+    try:
+        read_adapter(folder / FOLDER / str(number)).tensors()
+    except AdaptkitError as problem:
+        raise AdaptkitError(
+            f"version {number} is not whole, so the one that serves stays: {problem}"
+        ) from None
 
 
 def _card(folder: Path) -> TaskCard:
@@ -145,10 +163,13 @@ def _feedback(task: Task, log: str | Path, name: str, tests: Table) -> list[dict
     """Training rows of the feedback, without those whose text is a test row's."""
     given = read_log(log, "feedback", name)
     rows, notes = training_rows(task, given, read_log(log, "answers", name))
-    locked = {task.key(row) for row in task.read(tests, labelled=False).rows}
+    locked = set(_keys(task, tests))
     kept = [row for key, row in rows.items() if key not in locked]
     if len(kept) < len(rows):
-        notes.append(f"{len(rows) - len(kept)} rows of feedback are test rows, and left out")
+        notes.append(
+            f"{len(rows) - len(kept)} rows of feedback are test rows, and left out; a version that "
+            "has learned from them looks better than it is"
+        )
     for one in notes:
         log_main(f"note: {one}")
     if len(kept) < FEWEST:
@@ -157,6 +178,32 @@ def _feedback(task: Task, log: str | Path, name: str, tests: Table) -> list[dict
             f"{FEWEST} are the fewest."
         )
     return kept
+
+
+def _unlocked(task: Task, train: Table, tests: Table) -> Table:
+    """The training rows without those that are test rows, too.
+
+    Raises:
+        AdaptkitError: none is left.
+    """
+    locked = _keys(task, tests)
+    kept = [
+        row for row, key in zip(train.rows, _keys(task, train), strict=True) if key not in locked
+    ]
+    if len(kept) < len(train.rows):
+        lost = len(train.rows) - len(kept)
+        log_main(
+            f"note: {lost} of {len(train.rows)} training rows are test rows, and left out; the old "
+            "version may have been trained on them, and looks better than it is"
+        )
+    if not kept:
+        raise AdaptkitError(f"all rows of {train.source} are test rows: nothing is left to train.")
+    return Table(kept, train.source)
+
+
+def _keys(task: Task, table: Table) -> list[str]:
+    """What tells rows apart: their texts."""
+    return [task.key(row) for row in task.read(table, labelled=False).rows]
 
 
 def _write(task: Task, rows: list[dict[str, Any]], place: str, name: str) -> str:

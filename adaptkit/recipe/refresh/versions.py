@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def promote(folder: Path, new: Path) -> int:
         The number of the version that was replaced.
     """
     finish_replacing(folder)
-    number = _last(folder) + 1
+    number = last_number(folder) + 1
     _keep(folder, folder / FOLDER / str(number))
     _replace(folder, new)
     return number
@@ -63,13 +63,14 @@ def roll_back(folder: Path) -> int:
         AdaptkitError: no version was replaced.
     """
     finish_replacing(folder)
-    number = _last(folder)
+    number = last_number(folder)
     if not number:
         raise AdaptkitError(f"{folder} has no earlier version to go back to.")
     old = folder / FOLDER / str(number)
     _replace(folder, old)
     with writing(old):
-        shutil.rmtree(old)
+        gone = old.rename(old.with_name(f"{NEW}{number}"))
+        shutil.rmtree(gone)
     return number
 
 
@@ -86,10 +87,14 @@ def history(folder: Path) -> list[dict[str, Any]]:
     path = folder / FOLDER / HISTORY
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    found = []
+    for line in path.read_text("utf-8").splitlines():
+        with suppress(ValueError):  # the last may be cut
+            found.append(json.loads(line))
+    return found
 
 
-def _last(folder: Path) -> int:
+def last_number(folder: Path) -> int:
     """The number of the version that was replaced last; 0 if none was."""
     return max(
         (

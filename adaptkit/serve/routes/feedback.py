@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -16,6 +17,8 @@ from adaptkit.serve.recorder import Recorder
 from adaptkit.serve.service import Row, Service
 from adaptkit.tasks.base import Task
 
+ID = re.compile(r"(?:chatcmpl-|cmpl-|classify-)?([0-9a-f]{32})(-[0-9]{1,4})?")
+
 
 class FeedbackRequest(BaseModel):
     """What was right. Either the id of an answer, or a model and an input.
@@ -23,7 +26,7 @@ class FeedbackRequest(BaseModel):
     id: of an answer of `/v1/answer`; of other routes the response's header `x-request-id`, with
         `-1` for the answer to the second input, and so on.
     model: needed if the answer is old, or was given before the service started.
-    input: as it was asked; needed if the log keeps no texts, for an answer to be learned from.
+    input: as it was asked. Only a log of plain texts keeps it, and can be learned from.
     correct: the label, the list of labels, the number or the text that was right; `true`: the
         answer itself was.
     """
@@ -88,8 +91,16 @@ def _whole_id(given: str | None) -> str | None:
     """An answer's id, from what names it: `chatcmpl-ID`, `ID` or `ID-1`."""
     if given is None:
         return None
-    found = given.removeprefix("chatcmpl-").removeprefix("cmpl-").removeprefix("classify-")
-    return found if "-" in found else f"{found}-0"
+    match = ID.fullmatch(given)
+    if match is None:
+        raise RequestError(400, "that is no id of an answer; x-request-id of a response is.", "id")
+    return f"{match[1]}{match[2] or '-0'}"
+
+
+def _chosen(task: Any, scores: dict[str, float]) -> list[str]:
+    """The labels of several that are probable enough."""
+    least = task.thresholds or [task.threshold] * len(task.labels)
+    return [one for one, share in zip(task.labels, least, strict=True) if scores[one] >= share]
 
 
 def _adapter(request: FeedbackRequest, asked: str | None, known: tuple | None) -> str | None:
@@ -114,9 +125,16 @@ def _said(recorder: Recorder, asked: str | None, task: Task) -> Any:
         raise RequestError(
             400, "true says that an answer was right, which is not among the last ones.", "correct"
         )
-    said = known[1]
-    for name in ("likeliest", "label", "labels", "score", "text"):
+    said, several = known[1], getattr(task, "multi_label", False)
+    if several and len(said["scores"]) < len(task.labels):
+        raise RequestError(
+            400,
+            "with top_k the answer was some likely labels: name those that are right.",
+            "correct",
+        )
+    if several:
+        return _chosen(task, said["scores"])
+    for name in ("score",) if task.name == "score" else ("likeliest", "label", "labels", "text"):
         if name in said:
-            several = name == "labels" and not getattr(task, "multi_label", False)
-            return said[name][0] if several else said[name]  # the likeliest, with top_k
+            return said[name][0] if name == "labels" else said[name]  # the likeliest, with top_k
     raise RequestError(400, "answers of this kind are not learned from.", "correct")

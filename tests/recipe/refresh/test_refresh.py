@@ -12,7 +12,7 @@ from adaptkit.cli import main
 from adaptkit.data.readers.read import read
 from adaptkit.monitoring.log import LogWriter
 from adaptkit.monitoring.reference import read_reference
-from adaptkit.monitoring.replay import make_reference, replay
+from adaptkit.monitoring.replay import replay
 from adaptkit.recipe.refresh.refresh import refresh
 from adaptkit.recipe.refresh.versions import history
 
@@ -167,7 +167,37 @@ def test_a_log_of_plain_texts_is_looked_at_without_states(trained, run, tmp_path
     (run / "reference.safetensors").unlink()
     with pytest.raises(AdaptkitError, match="keeps no reference to compare with"):
         replay(run, tmp_path / "log")
-    make_reference(run, read(str(trained / "train.jsonl")), states)
+    words = ["drift", str(run), str(tmp_path / "log"), "--train_file", str(trained / "train.jsonl")]
+    main(words)
+    made = (run / "reference.safetensors").read_bytes()
+    main(words)
+    assert "has a reference already, which stays" in capsys.readouterr().out
+    assert (run / "reference.safetensors").read_bytes() == made
     assert replay(run, tmp_path / "log", states=states).first_alarm < 60
     with pytest.raises(AdaptkitError, match="it has answers of news"):
         replay(run, tmp_path / "log", "felings")
+
+
+def test_training_rows_that_are_test_rows_are_left_out(trained, run, tmp_path, capsys):
+    log = log_of(tmp_path / "log", rows()[2::4])
+    train = read(str(trained / "train.jsonl")).rows
+    test = write(tmp_path / "test.jsonl", train[:40])
+    with pytest.raises(AdaptkitError, match="are test rows: nothing is left to train"):
+        refresh(run, log, test_file=test, train_file=test)
+    refresh(run, log, test_file=test)
+    said = capsys.readouterr().out
+    assert f"40 of {len(train)} training rows are test rows, and left out" in said
+
+
+def test_a_version_that_is_damaged_does_not_come_back(run):
+    kept = run / "versions" / "1"
+    kept.mkdir(parents=True)
+    for name in ("adapter_config.json", "task.json"):
+        (kept / name).write_bytes((run / name).read_bytes())
+    before = (run / "adapter_model.safetensors").read_bytes()
+    with pytest.raises(AdaptkitError, match="is not whole, so the one that serves stays"):
+        main(["refresh", str(run), "--rollback"])
+    (kept / "adapter_model.safetensors").write_bytes(b"junk" * 25)
+    with pytest.raises(AdaptkitError, match="is not whole"):
+        main(["refresh", str(run), "--rollback"])
+    assert (run / "adapter_model.safetensors").read_bytes() == before
