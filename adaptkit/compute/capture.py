@@ -18,15 +18,16 @@ READ = ("input_ids", "position_ids", "token_type_ids")
 
 
 class _Hidden(nn.Module):
-    """A network that gives its last hidden states only."""
+    """A network that gives its last hidden states, and what its pooler makes of them."""
 
     def __init__(self, network: nn.Module, names: list[str]):
         super().__init__()
         self.network, self.names = network, names
 
-    def forward(self, *inputs: Tensor) -> Tensor:
-        given = dict(zip(self.names, inputs, strict=True))
-        return self.network(**given).last_hidden_state
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.network(**dict(zip(self.names, inputs, strict=True)))
+        pooled = getattr(outputs, "pooler_output", None)
+        return (outputs.last_hidden_state, *([] if pooled is None else [pooled]))
 
 
 def inputs_of(network: Any) -> list[str]:
@@ -43,7 +44,9 @@ def inputs_of(network: Any) -> list[str]:
 
 @torch.no_grad()
 def capture(network: Any) -> fx.GraphModule:
-    """The graph of a network's last hidden states, from `inputs_of`, each `(1, tokens)`.
+    """The graph of a network's last hidden states, and of its pooler's output if it has one.
+
+    It reads `inputs_of`, each `(1, tokens)`.
 
     Raises:
         NotCapturedError: it cannot be captured.

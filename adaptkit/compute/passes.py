@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from adaptkit.compute.attention import ATTENDS, Attend
+from adaptkit.compute.attention import ATTENDS, Attend, NotCapturedError
 from adaptkit.compute.maps import Norm, Split, one_map, packs
 from adaptkit.compute.sites import Change, Layer
 
@@ -47,6 +47,27 @@ class Rewriter:
         rewriting.place_maps()
         return rewriting.finished()
 
+    def pooler(self) -> fx.GraphModule | None:
+        """The graph from last hidden states, `(rows, tokens, width)`, to the pooler's output.
+
+        Raises:
+            NotCapturedError: the pooler reads something else, too.
+        """
+        states, *pooled = _outputs(self.captured.graph)
+        if not pooled:
+            return None
+        graph = fx.Graph()
+        copies = {states: graph.placeholder("states")}
+        for node in self.captured.graph.nodes:
+            known = node in copies or node.op in ("placeholder", "output")
+            if not known and all(one in copies for one in node.all_input_nodes):
+                copies[node] = graph.node_copy(node, copies.__getitem__)
+        if pooled[0] not in copies:
+            raise NotCapturedError("the pooler reads more than the last hidden states")
+        graph.output(copies[pooled[0]])
+        graph.eliminate_dead_code()
+        return fx.GraphModule(self.captured, graph)
+
     def _module(self, make: Callable[[], nn.Module], *key: Any) -> nn.Module:
         """A module that is made once for each key."""
         if key not in self._modules:
@@ -61,8 +82,9 @@ class _Rewriting:
         self.captured, self.module = captured, module
         self.graph = fx.Graph()
         self.root = nn.Module()
-        outputs: Any = self.graph.graph_copy(captured.graph, {})
-        self.graph.output(outputs[0])
+        copies: dict[fx.Node, fx.Node] = {}
+        self.graph.graph_copy(captured.graph, copies)
+        self.graph.output(copies[_outputs(captured.graph)[0]])
         self._numbers = itertools.count()
 
     def drop(self, target: Any) -> None:
@@ -177,6 +199,12 @@ class _Rewriting:
         for part in str(node.target).split("."):
             found = getattr(found, part)
         return found.detach()
+
+
+def _outputs(graph: fx.Graph) -> list[fx.Node]:
+    """The tensors that a captured graph gives."""
+    found: Any = graph.output_node().args[0]
+    return list(found)
 
 
 def _read(node: fx.Node) -> tuple[Any, ...]:

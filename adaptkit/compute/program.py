@@ -15,6 +15,7 @@ from adaptkit.compute.passes import Rewriter
 from adaptkit.compute.sites import Layer
 
 TRIED = (41, 40, 17, 16, 5, 3)  # lengths of the rows that are tried
+GRAPHS = 16  # after so many kinds of batches, all sites are asked
 BOUNDS = {torch.float32: 1e-4, torch.bfloat16: 0.08}  # of the difference, by the largest state
 
 
@@ -23,7 +24,6 @@ class Program:
 
     network: a transformers model without a head, on a CPU. captured: by `capture`.
     layers: those at its sites, by path. pad: the id that pads rows.
-    `outputs`: the class of the network's outputs.
 
     Raises:
         NotCapturedError: it computes something else than the network.
@@ -33,8 +33,9 @@ class Program:
         self, network: Any, captured: fx.GraphModule, layers: Mapping[str, Layer], pad: int
     ):
         self.names, self.pad = inputs_of(network), pad
-        self._rewriter = Rewriter(captured, layers)
+        self._rewriter, self._layers = Rewriter(captured, layers), layers
         self._graphs: dict[frozenset[str], fx.GraphModule] = {}
+        self._pooler = self._rewriter.pooler()
         self.first = 0  # the position of a row's first token
         self._check(network, _windows(captured))
 
@@ -49,9 +50,16 @@ class Program:
             touched: paths of the modules whose outputs adapters change.
         """
         wanted = frozenset(touched)
+        if wanted not in self._graphs and len(self._graphs) >= GRAPHS:
+            wanted = frozenset(self._layers)
         if wanted not in self._graphs:
             self._graphs[wanted] = self._rewriter.graph(wanted)
         return self._graphs[wanted].forward(*self._inputs(rows, blocks), blocks)
+
+    def outputs(self, states: Tensor) -> Any:
+        """The network's outputs, from the last hidden states of a block."""
+        pooled = {} if self._pooler is None else {"pooler_output": self._pooler(states)}
+        return self._kind(last_hidden_state=states, **pooled)
 
     def _inputs(self, rows: Sequence[Mapping[str, Sequence[int]]], blocks: Blocks) -> list[Tensor]:
         packed: dict[str, list[int]] = {name: [] for name in self.names}
@@ -72,20 +80,20 @@ class Program:
 
         windows: of its attention. A row that is longer than each is tried, too.
         """
-        lengths = sorted({*TRIED, *(window + 9 for window in windows)}, reverse=True)
+        most = (getattr(network.config, "max_position_embeddings", None) or max(TRIED) + 2) - 2
+        tried = {*TRIED, *(window + 9 for window in windows)}
+        lengths = sorted((length for length in tried if length <= most), reverse=True)
         rows = _rows(lengths, network.config.vocab_size, "token_type_ids" in self.names)
-        outputs = _one_by_one(network, rows)
-        expected = [one.last_hidden_state[0] for one in outputs]
-        self.outputs = type(outputs[0])
+        expected = _one_by_one(network, rows)
+        self._kind = type(expected[0])
         padding = getattr(network.config, "pad_token_id", None)
         for self.first in (0, *([padding + 1] if padding is not None else [])):
             try:
                 found = self.states(rows)
             except IndexError:  # there is no such position
                 continue
-            bound = BOUNDS.get(network.dtype, 0.0) * max(one.abs().max() for one in expected)
             pairs = zip(found, expected, strict=True)
-            if all((one - other).abs().max() <= bound for one, other in pairs):
+            if all(_close(self.outputs(states[None]), outputs) for states, outputs in pairs):
                 return
         raise NotCapturedError(f"{type(network).__name__} computes something else when captured")
 
@@ -96,6 +104,15 @@ class Program:
         found = blocks.of(self.run(rows, blocks, ()))
         states = [state for block in found for state in block]
         return [state[:length] for state, length in zip(states, lengths, strict=True)]
+
+
+def _close(found: Any, expected: Any) -> bool:
+    """All tensors of a network's outputs are close, by the largest number in each."""
+    tensors = {name: one for name, one in expected.items() if isinstance(one, Tensor)}
+    return all(
+        name in found and (found[name] - one).abs().max() <= BOUNDS[one.dtype] * one.abs().max()
+        for name, one in tensors.items()
+    )
 
 
 def pack(lengths: Sequence[int], parts: Sequence[slice], owners: Sequence[Any] = ()) -> Blocks:

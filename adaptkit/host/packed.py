@@ -28,7 +28,8 @@ def packable(backbone: Backbone, items: list[Item]) -> tuple[list[Item], list[It
     packed: list[Item] = []
     padded: list[Item] = []
     for item in items:
-        fits = layout_of(item.loaded) not in prefixed and set(item.features) <= READ
+        read = set(item.features) <= READ and all(item.features.get("attention_mask", ()))
+        fits = read and layout_of(item.loaded) not in prefixed
         (packed if fits else padded).append(item)
     return packed, padded
 
@@ -60,7 +61,5 @@ def packed_outputs(
     finally:
         for batch in batches:
             batch.give_back()
-    pooler = getattr(backbone.network, "pooler", None)
     for block, own in zip(blocks, together.of(states), strict=True):
-        pooled = {"pooler_output": pooler(own)} if pooler is not None else {}
-        yield block, program.outputs(last_hidden_state=own, **pooled)
+        yield block, program.outputs(own)

@@ -49,6 +49,18 @@ def test_kinds_of_tokens_are_read():
     assert (plain - expected.last_hidden_state[0]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("name", ["bert", "albert"])
+def test_the_poolers_output_is_the_networks(name):
+    """ALBERT's pooler is a map without the choice of a token."""
+    network = tiny(name)
+    program, row = program_of(network), rows_of([9])[0]
+    with torch.no_grad():
+        expected = network(input_ids=torch.tensor([row["input_ids"]]))
+        found = program.outputs(program.states([row])[0][None])
+    torch.testing.assert_close(found.pooler_output, expected.pooler_output)
+    assert type(found) is type(expected)
+
+
 def test_a_network_that_looks_at_its_neighbours_is_refused():
     """What mixes tokens other than by attention mixes rows when they are packed."""
     network = tiny("bert")
