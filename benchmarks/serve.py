@@ -140,7 +140,7 @@ def run_direct(store: str, tokens: str, count: str, seconds: str) -> None:
     """What `direct` runs."""
     from adaptkit import Host
 
-    host = Host.from_store(store)
+    host = Host.from_store(store, capture=True)
     names = [f"a{i % int(count)}" for i in range(BATCH)]
     rows = [text(int(tokens))] * BATCH
     host(rows, names)

@@ -160,7 +160,7 @@ def load_all(root: Path) -> None:
             with torch.no_grad():
                 outputs = tensors_of(loaded(**stored["batch"]))
             for one, expected in zip(outputs, stored["expected"], strict=True):
-                torch.testing.assert_close(one, expected, atol=1e-6, rtol=1e-5)
+                torch.testing.assert_close(one, expected, atol=1e-5, rtol=1e-5)
         except Exception as problem:
             print(f"{kind}\t{method}\t{type(problem).__name__}: {problem}".replace("\n", " ")[:400])
 
