@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from adaptkit.compute.attention import NAME, NotCapturedError
+from adaptkit.utils.logs import quiet
 
 TOKENS = 24  # of the sequence that is captured
 READ = ("input_ids", "position_ids", "token_type_ids")
@@ -55,7 +55,7 @@ def capture(network: Any) -> fx.GraphModule:
     example = tuple(torch.arange(TOKENS)[None] * (name != "token_type_ids") for name in names)
     any_length = {1: torch.export.Dim.AUTO}
     try:
-        with _quiet("torch.export", "torch.fx", "transformers"), _attention(network, NAME):
+        with quiet("torch.export", "torch.fx", "transformers"), _attention(network, NAME):
             whole = torch.export.export(
                 _Hidden(network, names).eval(),
                 example,
@@ -85,16 +85,3 @@ def _attention(network: Any, name: str) -> Iterator[None]:
         yield
     finally:
         network.set_attn_implementation(before)
-
-
-@contextmanager
-def _quiet(*names: str) -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in names]
-    before = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for one, level in zip(loggers, before, strict=True):
-            one.setLevel(level)

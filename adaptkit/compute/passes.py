@@ -19,7 +19,7 @@ ATEN = torch.ops.aten
 LINEAR, GELU = ATEN.linear.default, ATEN.gelu.default
 DROPOUT, NORM = ATEN.dropout.default, ATEN.layer_norm.default
 NORM_DEFAULTS: tuple[Any, ...] = (None, None, 1e-5)  # weight, bias, eps
-SITE, ATTEND = torch.ops.adaptkit.site.default, ATTENDS
+SITE = torch.ops.adaptkit.site.default
 
 
 class Rewriter:
@@ -109,7 +109,7 @@ class _Rewriting:
                 self.graph.erase_node(node)
 
     def place_attention(self) -> None:
-        for node in self._calls(ATTEND):
+        for node in self._calls(ATTENDS):
             *read, scale, causal, window = _read(node)
             self._call(node, Attend(scale, causal, window), *read, self.blocks)
 
@@ -117,20 +117,20 @@ class _Rewriting:
         self.graph.eliminate_dead_code(lambda node: node.op in ("placeholder", "output"))
 
     def place_norms(self) -> None:
-        for node in self._calls(NORM):
+        for node in self._stored(NORM):
             x, shape, *rest = _read(node)[:5]
             weight, bias, eps = tuple(rest) + NORM_DEFAULTS[len(rest) :]
             self._call(node, Norm(shape, self._tensor(weight), self._tensor(bias), eps), x)
 
     def place_maps(self) -> None:
         """Linear maps, those of one input together; a gelu behind one with it, if it is packed."""
-        readers: dict[fx.Node, list[fx.Node]] = defaultdict(list)
-        for node in self._calls(LINEAR):
-            readers[_read(node)[0]].append(node)
+        readers: dict[tuple[fx.Node, bool], list[fx.Node]] = defaultdict(list)
+        for node in self._stored(LINEAR):
+            biased = self._weights(node)[1] is not None
+            readers[_read(node)[0], biased].append(node)
         for nodes in readers.values():
-            if len(nodes) == 1 or len({len(node.args) for node in nodes}) > 1:
-                for node in nodes:
-                    self._place_map(node)
+            if len(nodes) == 1:
+                self._place_map(nodes[0])
             else:
                 self._place_together(nodes)
 
@@ -149,7 +149,7 @@ class _Rewriting:
     def _place_together(self, nodes: list[fx.Node]) -> None:
         def make() -> Split:
             weights, biases = zip(*map(self._weights, nodes), strict=True)
-            bias = None if biases[0] is None else torch.cat(biases)
+            bias = torch.cat(biases) if biases[0] is not None else None
             return Split(one_map(torch.cat(weights), bias), [len(one) for one in weights])
 
         made = self.module(make, *(_read(node)[1].target for node in nodes))
@@ -176,6 +176,14 @@ class _Rewriting:
 
     def _calls(self, target: Any) -> list[fx.Node]:
         return self.graph.find_nodes(op="call_function", target=target)
+
+    def _stored(self, target: Any) -> list[fx.Node]:
+        """Operations whose weights are stored; what computes its weights stays as it is."""
+        return [
+            node
+            for node in self._calls(target)
+            if all(one.op == "get_attr" for one in node.all_input_nodes[1:])
+        ]
 
     def _call(self, node: fx.Node, made: nn.Module, *read: Any) -> None:
         """Put a module in a node's place."""

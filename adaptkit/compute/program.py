@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -24,13 +25,21 @@ class Program:
 
     network: a transformers model without a head, on a CPU. captured: by `capture`.
     layers: those at its sites, by path. pad: the id that pads rows.
+    special: ids of special tokens.
+    `avoided`: special tokens that a network treats otherwise when rows are packed. RoBERTa's
+        positions leave out padding; ESM's embeddings depend on the number of masks.
 
     Raises:
         NotCapturedError: it computes something else than the network.
     """
 
     def __init__(
-        self, network: Any, captured: fx.GraphModule, layers: Mapping[str, Layer], pad: int
+        self,
+        network: Any,
+        captured: fx.GraphModule,
+        layers: Mapping[str, Layer],
+        pad: int,
+        special: Collection[int] = (),
     ):
         self.names, self.pad = inputs_of(network), pad
         self._rewriter, self._layers = Rewriter(captured, layers), layers
@@ -38,6 +47,11 @@ class Program:
         self._pooler = self._rewriter.pooler()
         self.first = 0  # the position of a row's first token
         self._check(network, _windows(captured))
+        self.avoided = {token for token in special if not self._takes(network, token)}
+
+    def reads(self, ids: Sequence[int]) -> bool:
+        """Whether a row of these tokens may be packed."""
+        return self.avoided.isdisjoint(ids)
 
     @torch.no_grad()
     def run(
@@ -84,18 +98,27 @@ class Program:
         tried = {*TRIED, *(window + 9 for window in windows)}
         lengths = sorted((length for length in tried if length <= most), reverse=True)
         rows = _rows(lengths, network.config.vocab_size, "token_type_ids" in self.names)
-        expected = _one_by_one(network, rows)
-        self._kind = type(expected[0])
         padding = getattr(network.config, "pad_token_id", None)
         for self.first in (0, *([padding + 1] if padding is not None else [])):
-            try:
-                found = self.states(rows)
-            except IndexError:  # there is no such position
-                continue
-            pairs = zip(found, expected, strict=True)
-            if all(_close(self.outputs(states[None]), outputs) for states, outputs in pairs):
+            if self._agrees(network, rows) and self._takes(network, 13):
                 return
         raise NotCapturedError(f"{type(network).__name__} computes something else when captured")
+
+    def _agrees(self, network: Any, rows: list[dict[str, list[int]]]) -> bool:
+        """Packed rows, longest first, have the outputs of the network for each alone."""
+        expected = _one_by_one(network, rows)
+        self._kind = type(expected[0])
+        try:
+            found = [self.outputs(states[None]) for states in self.states(rows)]
+        except (IndexError, RuntimeError):  # no such position; a size that was taken for fixed
+            return False
+        return all(itertools.starmap(_close, zip(found, expected, strict=True)))
+
+    def _takes(self, network: Any, token: int) -> bool:
+        """A row with this token has its own states, and leaves those of another as they were."""
+        with_token, without = _rows_with(token), _rows_with(12)
+        alone = torch.equal(self.states(with_token)[1], self.states(without)[1])
+        return alone and self._agrees(network, with_token)
 
     def states(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> list[Tensor]:
         """The hidden states of rows, longest first, without adapters, each `(tokens, width)`."""
@@ -142,6 +165,11 @@ def _rows(lengths: Sequence[int], ids: int, kinds: bool) -> list[dict[str, list[
             row["token_type_ids"] = [0] * (length // 2) + [0] * (length - length // 2)
         rows.append(row)
     return rows
+
+
+def _rows_with(token: int) -> list[dict[str, list[int]]]:
+    """A row with a special token in it, and one beside it."""
+    return [{"input_ids": [5, 6, token, 7, 8]}, {"input_ids": [9, 10, 11]}]
 
 
 @torch.no_grad()

@@ -127,7 +127,16 @@ class Backbone:
             captured = capture(self.network)
         finally:
             self._context.capturing = False
-        return Program(self.network, captured, self._layers, self.pad)
+        return Program(self.network, captured, self._layers, self.pad, self._special())
+
+    def _special(self) -> set[int]:
+        """The ids of special tokens, of the tokenizer and of the configuration."""
+        known = {*getattr(self.tokenizer, "all_special_ids", ())}
+        settings = self.network.config.to_dict().items()
+        known |= {value for name, value in settings if name.endswith("_token_id")}
+        return {
+            one for one in known if type(one) is int and 0 <= one < self.network.config.vocab_size
+        }
 
     def forward_lock(self) -> threading.RLock:
         """Held while the network or a head runs."""

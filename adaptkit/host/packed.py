@@ -21,7 +21,8 @@ def packable(backbone: Backbone, items: list[Item]) -> tuple[list[Item], list[It
 
     It runs no adapters with prefixes: their columns differ from row to row.
     """
-    if backbone.program is None:
+    program = backbone.program
+    if program is None:
         return [], items
     layouts = {layout for item in items if (layout := layout_of(item.loaded)) is not None}
     prefixed = {layout for layout in layouts if _adds_columns(layout)}
@@ -29,6 +30,7 @@ def packable(backbone: Backbone, items: list[Item]) -> tuple[list[Item], list[It
     padded: list[Item] = []
     for item in items:
         read = set(item.features) <= READ and all(item.features.get("attention_mask", ()))
+        read = read and program.reads(item.features["input_ids"])
         fits = read and layout_of(item.loaded) not in prefixed
         (packed if fits else padded).append(item)
     return packed, padded

@@ -8,7 +8,6 @@ free. The file is run once with onnxruntime, and refused where it differs.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import warnings
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -26,6 +25,7 @@ from adaptkit.models.backbone import bare_model
 from adaptkit.tasks.embed import Embed, unit_vectors
 from adaptkit.utils.atomic_files import new_version
 from adaptkit.utils.json_files import write_json
+from adaptkit.utils.logs import quiet
 from adaptkit.utils.output_folder import check_empty
 
 FILE = "model.onnx"
@@ -151,15 +151,9 @@ def _trace(network: _Network, inputs: dict[str, Tensor]) -> Any:
 @contextmanager
 def _quiet() -> Any:
     """Without the exporter's warnings of packages and names that are not ours."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    with quiet("torch.onnx"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from transformers import AutoConfig, AutoModel
 
 from adaptkit.compute.attention import NotCapturedError
 from adaptkit.compute.capture import capture
@@ -86,3 +87,49 @@ def test_packed_maps_are_maps(gelu):
         expected = nn.functional.gelu(expected, approximate=gelu)
     found = PackedMap(weight, bias, gelu)(x)
     torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.02)
+
+
+def esm():
+    """Its embeddings depend on how many masks a row has, of all its tokens."""
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    more = {"intermediate_size": 48, "vocab_size": 100, "max_position_embeddings": 64}
+    ids = {"pad_token_id": 1, "mask_token_id": 32, "token_dropout": True}
+    torch.manual_seed(0)
+    return AutoModel.from_config(AutoConfig.for_model("esm", **shape, **more, **ids)).eval()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    "make, special, avoided",
+    [
+        (lambda: tiny("bert"), {0, 1, 2}, set()),
+        (lambda: tiny("roberta", pad_token_id=1), {0, 1, 2}, {1}),
+        (esm, {0, 1, 2, 32}, {1, 32}),
+    ],
+)
+def test_special_tokens_that_packing_changes_are_avoided(make, special, avoided, dtype):
+    """A row with "<mask>" in it changed the rows of others, one with "<pad>" its own positions."""
+    network = make().to(dtype)
+    program = Program(network, capture(network), {}, 1, special)
+    assert program.avoided == avoided
+    assert program.reads([5, 6, 7])
+    assert program.reads([5, 1, 7]) == (1 not in avoided)
+
+
+def test_a_single_token_is_a_row():
+    network = tiny("roberta")
+    with torch.no_grad():
+        expected = network(input_ids=torch.tensor([[7]])).last_hidden_state[0]
+    found = program_of(network).states([{"input_ids": [7]}])[0]
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_weight_that_is_computed_stays_so():
+    network = tiny("bert")
+    map_ = network.encoder.layer[0].intermediate.dense
+    nn.utils.parametrizations.weight_norm(map_)
+    rows = rows_of(LENGTHS)
+    for row, states in zip(rows, program_of(network).states(rows), strict=True):
+        with torch.no_grad():
+            expected = network(input_ids=torch.tensor([row["input_ids"]])).last_hidden_state[0]
+        torch.testing.assert_close(states, expected, atol=1e-5, rtol=1e-5)
