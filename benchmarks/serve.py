@@ -6,10 +6,10 @@ MiniLM with LoRA classifiers (r 8, 4 labels, random weights). Each server is a p
 thread of torch; clients are another process, with connections that stay open and send the next
 request when the last is answered.
 
-throughput: rows a second of `Host` called with batches of 32 rows, of `adaptkit serve` with 1 and
-32 adapters, of a FastAPI application around transformers' pipeline, and of one around ONNX Runtime
-(both one merged model, fp32). names: 1,024 adapters, asked for by Zipf's law, 32 slots. many: the
-latency of requests for 10 adapters in a store of 10, and of 10,000.
+throughput: rows a second of `Host` (captured, as in the service) called with batches of 32 rows, of
+`adaptkit serve` with 1 and 32 adapters, of a FastAPI application around transformers' pipeline, and
+of one around ONNX Runtime (both one merged model, fp32). names: 1,024 adapters, asked for by Zipf's
+law, 32 slots. many: the latency of requests for 10 adapters in a store of 10, and of 10,000.
 """
 
 import argparse

@@ -28,7 +28,7 @@ from adaptkit.models.names import resolve
 
 BASE, LABELS = "all-MiniLM-L6-v2", ["a", "b", "c", "d"]
 WORDS = ("one", "two", "three", "red", "blue", "green", "money", "time", "word", "house", "river")
-MIXED = (8, 10, 12, 15, 18, 20, 22, 25, 28, 32, 38, 45, 60, 90, 128)  # as in SST-2, and longer
+MIXED = (8, 10, 12, 15, 18, 20, 22, 25, 28, 32, 38, 45, 60, 90, 128)
 SHAPES = [(rows, length) for rows in (1, 8, 32) for length in (16, 64, 128, "mixed")]
 
 

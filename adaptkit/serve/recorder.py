@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 from collections import OrderedDict
@@ -156,7 +157,7 @@ class Recorder:
         try:
             reference = read_reference(info.folder)
             if reference is not None:
-                reference.check_width(self._width())
+                reference.check_width(self._width)
         except (AdaptkitError, OSError) as problem:
             say(f"warning: {info.name} is not watched: {problem}")
             reference = None
@@ -167,6 +168,7 @@ class Recorder:
                 self._watched.popitem(last=False)
         return new
 
+    @functools.cached_property
     def _width(self) -> int:
         """Of the base's states."""
         return self.host.mean_states(["a"]).shape[1]

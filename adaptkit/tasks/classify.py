@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -194,15 +195,18 @@ class Classify(ProbableLabels):
         scores = [round(float(shares[index]), 6) for index in order]
         return {"labels": labels, "scores": dict(zip(labels, scores, strict=True))}
 
-    def _chosen(self, shares: np.ndarray) -> dict[str, Any]:
+    def chosen(self, shares: Sequence[float] | np.ndarray) -> list[str]:
+        """The labels that are probable enough, of several a text."""
         thresholds = self.thresholds or [self.threshold] * len(self.labels)
-        chosen = [
+        return [
             label
             for label, share, least in zip(self.labels, shares, thresholds, strict=True)
             if share >= least
         ]
+
+    def _chosen(self, shares: np.ndarray) -> dict[str, Any]:
         return {
-            "labels": chosen,
+            "labels": self.chosen(shares),
             "scores": {n: round(float(s), 6) for n, s in zip(self.labels, shares, strict=True)},
         }
 

@@ -98,6 +98,24 @@ def test_feedback_names_an_answer_or_a_text(service):
     assert rows[4]["input"] == '"a new text"'
 
 
+def test_an_answer_that_was_right_is_what_it_said(service):
+    """Of a question with an answer its score was taken, of several labels all that were listed."""
+    asked = {"question": "Who?", "context": TEXTS[0]}
+    (span,) = service.post("/v1/answer", model="reader", input=asked).json["answers"]
+    reply = service.post("/v1/feedback", id=span["id"], correct=True)
+    assert reply.json["correct"] == span["text"], reply.text
+    (topics,) = service.post("/v1/answer", model="topics", input=TEXTS[0]).json["answers"]
+    for path, more in (("/v1/answer", {"top_k": 4}), ("/v1/answer", {}), ("/classify", {})):
+        answer = service.post(path, model="topics", input=TEXTS[0], **more)
+        reply = service.post("/v1/feedback", id=answer.headers["x-request-id"], correct=True)
+        assert reply.json["correct"] == topics["labels"]
+    assert 0 < len(topics["labels"]) < 4
+    answer = service.post("/v1/answer", model="topics", input=TEXTS[0], top_k=1)
+    reply = service.post("/v1/feedback", id=answer.headers["x-request-id"], correct=True)
+    assert reply.status == 400
+    assert "name those that are right" in reply.problem
+
+
 @pytest.mark.parametrize(
     "body, status, problem",
     [
@@ -113,6 +131,11 @@ def test_feedback_names_an_answer_or_a_text(service):
         ({"model": "intent", "input": {"txt": "a"}, "correct": "praise"}, 400, "asks for text"),
         ({"model": "intent", "id": "a secret", "correct": "praise"}, 400, "no id of an answer"),
         ({"model": "stars", "input": "a", "correct": 1e308}, 400, "far from every number"),
+        (
+            {"model": "reader", "input": {"question": "a", "context": "b"}, "correct": "\ud800"},
+            400,
+            "half a character",
+        ),
         ({"model": "intent", "input": "a" * 60_000, "correct": "praise"}, 413, "characters"),
     ],
 )
@@ -211,3 +234,29 @@ def test_what_the_old_version_has_answered_is_not_the_new_ones(store, tmp_path):
         assert (first["version"], first["state"]) == ("f" * 12, None)
         assert second["version"] == before[:12]
         assert {one.rows for one in recorder.drifts()["intent"]} <= {0, 1}
+
+
+def test_a_reference_of_another_base_stops_no_other_log(store, tmp_path, capsys):
+    shutil.copytree(store, tmp_path / "store")
+    with Host.from_store(tmp_path / "store") as host:
+        narrow = Reference.make(
+            Classify(labels=LABELS), [{"text": t} for t in TEXTS], [], half(host)
+        )
+        narrow.save(tmp_path / "store" / "broken")
+        recorder = Recorder(host, LogWriter(tmp_path / "log", plain=True))
+        for number, name in enumerate(("broken", "intent") * 3):
+            (answer,) = host([TEXTS[number]], name)
+            answer = dataclasses.replace(answer, id=f"a-{number}")
+            recorder.answered(Answered(name, TEXTS[number], answer))
+        recorder.close()
+    rows = read_log(tmp_path / "log", "answers")
+    assert [row["adapter"] for row in rows] == ["broken", "intent"] * 3
+    assert recorder.dropped == 0
+    assert (
+        "broken is not watched: its reference has states of 16 numbers" in capsys.readouterr().out
+    )
+
+
+def half(host):
+    """What a base half as wide makes of texts."""
+    return lambda texts: host.mean_states(texts)[:, :16]

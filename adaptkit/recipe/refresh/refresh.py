@@ -163,7 +163,7 @@ def _feedback(task: Task, log: str | Path, name: str, tests: Table) -> list[dict
     """Training rows of the feedback, without those whose text is a test row's."""
     given = read_log(log, "feedback", name)
     rows, notes = training_rows(task, given, read_log(log, "answers", name))
-    locked = set(_keys(task, tests))
+    locked = _keys(task, tests)
     kept = [row for key, row in rows.items() if key not in locked]
     if len(kept) < len(rows):
         notes.append(
@@ -187,9 +187,7 @@ def _unlocked(task: Task, train: Table, tests: Table) -> Table:
         AdaptkitError: none is left.
     """
     locked = _keys(task, tests)
-    kept = [
-        row for row, key in zip(train.rows, _keys(task, train), strict=True) if key not in locked
-    ]
+    kept = [row for row in train.rows if locked.isdisjoint(_keys(task, Table([row], train.source)))]
     if len(kept) < len(train.rows):
         lost = len(train.rows) - len(kept)
         log_main(
@@ -201,9 +199,9 @@ def _unlocked(task: Task, train: Table, tests: Table) -> Table:
     return Table(kept, train.source)
 
 
-def _keys(task: Task, table: Table) -> list[str]:
-    """What tells rows apart: their texts."""
-    return [task.key(row) for row in task.read(table, labelled=False).rows]
+def _keys(task: Task, table: Table) -> set[str]:
+    """What tells rows apart: their texts. A row of a file may be several (the pairs of a text)."""
+    return {task.key(row) for row in task.read(table, labelled=False).rows}
 
 
 def _write(task: Task, rows: list[dict[str, Any]], place: str, name: str) -> str:

@@ -16,6 +16,7 @@ from adaptkit.serve.keys import Keys
 from adaptkit.serve.recorder import Recorder
 from adaptkit.serve.service import Row, Service
 from adaptkit.tasks.base import Task
+from adaptkit.tasks.classify import Classify
 
 ID = re.compile(r"(?:chatcmpl-|cmpl-|classify-)?([0-9a-f]{32})(-[0-9]{1,4})?")
 
@@ -97,12 +98,6 @@ def _whole_id(given: str | None) -> str | None:
     return f"{match[1]}{match[2] or '-0'}"
 
 
-def _chosen(task: Any, scores: dict[str, float]) -> list[str]:
-    """The labels of several that are probable enough."""
-    least = task.thresholds or [task.threshold] * len(task.labels)
-    return [one for one, share in zip(task.labels, least, strict=True) if scores[one] >= share]
-
-
 def _adapter(request: FeedbackRequest, asked: str | None, known: tuple | None) -> str | None:
     """Whose answer it was."""
     if asked is None and (request.model is None or request.input is None):
@@ -125,15 +120,15 @@ def _said(recorder: Recorder, asked: str | None, task: Task) -> Any:
         raise RequestError(
             400, "true says that an answer was right, which is not among the last ones.", "correct"
         )
-    said, several = known[1], getattr(task, "multi_label", False)
-    if several and len(said["scores"]) < len(task.labels):
-        raise RequestError(
-            400,
-            "with top_k the answer was some likely labels: name those that are right.",
-            "correct",
-        )
-    if several:
-        return _chosen(task, said["scores"])
+    said = known[1]
+    if isinstance(task, Classify) and task.multi_label:
+        if len(said["scores"]) < len(task.labels):
+            raise RequestError(
+                400,
+                "with top_k the answer was some likely labels: name those that are right.",
+                "correct",
+            )
+        return task.chosen([said["scores"][label] for label in task.labels])
     for name in ("score",) if task.name == "score" else ("likeliest", "label", "labels", "text"):
         if name in said:
             return said[name][0] if name == "labels" else said[name]  # the likeliest, with top_k

@@ -89,3 +89,10 @@ def test_what_was_decided_is_kept(tmp_path):
     assert (first["promoted"], first["why"], second["rolled_back_to"]) == (True, "größer", 1)
     assert first["time"] <= second["time"]
     assert json.loads((tmp_path / "versions/history.jsonl").read_text().split("\n")[0]) == first
+
+
+def test_a_line_of_the_history_that_was_cut_is_left_out(tmp_path):
+    note(tmp_path, promoted=True)
+    with open(tmp_path / "versions" / "history.jsonl", "a") as file:
+        file.write('{"time": "2026-12')
+    assert [row["promoted"] for row in history(tmp_path)] == [True]
