@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
 
 import numpy as np
 import pyarrow
@@ -19,6 +16,7 @@ from pyarrow import csv
 from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError, quoted
 from adaptkit.inference.predictor import Predictor
+from adaptkit.utils.ray_cluster import join_cluster
 
 LIGHT = 0.0  # cores for reading, which the models would keep waiting if they had all
 BATCH = 1024  # rows that a process is given at once; the model's own batches are smaller
@@ -67,9 +65,7 @@ def answer_file(
     Raises:
         AdaptkitError: the ending is another one, or a row cannot be read.
     """
-    started = not ray.is_initialized()
-    if started:
-        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.WARNING)
+    joined = join_cluster()
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -91,7 +87,7 @@ def answer_file(
                 raise AdaptkitError(answer[ERROR])
             yield row, answer
     finally:
-        if started:
+        if joined:
             ray.shutdown()
 
 

@@ -46,14 +46,15 @@ def _adapter(folder, base, task, method, settings=None):
 
 
 def _both(folder, out):
-    """What onnxruntime and torch give for the same texts, by output."""
+    """What onnxruntime and torch in float64 give for the same texts, by output."""
     predictor = Predictor(folder)
     batch = predictor.tokenizer(TEXTS, padding=True, return_tensors="pt")
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]
     found = session.run(None, {name: batch[name].numpy() for name in names})
     with torch.no_grad():
-        wanted = bare_model(predictor.model).eval()(**{name: batch[name] for name in names})
+        model = bare_model(predictor.model).eval().double()
+        wanted = model(**{name: batch[name] for name in names})
     return dict(zip([one.name for one in session.get_outputs()], found, strict=True)), wanted
 
 

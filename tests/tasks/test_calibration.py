@@ -82,9 +82,10 @@ def test_no_other_threshold_is_better(rows, seed):
 def test_a_threshold_for_a_wished_precision_or_coverage():
     confidences = np.array([0.9, 0.8, 0.8, 0.7, 0.6])
     right = np.array([1, 1, 0, 1, 0])
-    assert abstain_threshold(confidences, right, precision=0.75) == (0.7, 0.75, 0.8)
-    assert abstain_threshold(confidences, right, precision=0.9) == (0.9, 1.0, 0.2)
-    assert abstain_threshold(confidences, right, coverage=0.5) == (0.8, 2 / 3, 0.6)
+    assert abstain_threshold(confidences, right, precision=0.75) == pytest.approx((0.65, 0.75, 0.8))
+    assert abstain_threshold(confidences, right, precision=0.9) == pytest.approx((0.85, 1.0, 0.2))
+    assert abstain_threshold(confidences, right, coverage=0.5) == pytest.approx((0.75, 2 / 3, 0.6))
+    assert abstain_threshold(confidences, right, coverage=1.0) == pytest.approx((0.3, 0.6, 1.0))
     assert abstain_threshold(confidences, 1 - right, precision=0.9)[1] == pytest.approx(0.4)
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
 
 import ray
 import torch
@@ -24,6 +21,7 @@ from adaptkit.serve.cluster.replica import Replica
 from adaptkit.serve.cluster.router import TwoHomes
 from adaptkit.serve.settings import ServeSettings
 from adaptkit.serve.sockets import listen
+from adaptkit.utils.ray_cluster import join_cluster
 
 APPLICATION, REPLICA = "adaptkit", "Replica"
 ROUTER: Any = TwoHomes  # its annotation lists fewer kinds than it takes
@@ -54,8 +52,7 @@ def run_cluster(
     address, port = socket.getsockname()[:2]
     socket.close()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.WARNING, include_dashboard=False)
+    join_cluster()
     try:
         serve.start(http_options=HTTPOptions(host=address, port=port))
         application = make_application(folder, options, settings, replicas, log)

@@ -100,8 +100,9 @@ def abstain_threshold(
             given. coverage: the share of answers that are given, instead.
 
     Returns:
-        The threshold; the precision and the coverage of the rows above it. Where no threshold has
-        the wished precision, that with the highest one.
+        The threshold, midway between two neighbouring probabilities; the precision and the
+        coverage of the rows above it. Where no threshold has the wished precision, that with the
+        highest one.
     """
     order = np.argsort(-confidences, kind="stable")
     ordered, hits = confidences[order], np.cumsum(right[order])
@@ -114,4 +115,5 @@ def abstain_threshold(
     else:
         good = np.flatnonzero(last & (shares >= (precision or 0.0)))
         at = int(good[-1]) if len(good) else int(np.argmax(np.where(last, shares, -1.0)))
-    return float(ordered[at]), float(shares[at]), float(given[at] / len(ordered))
+    below = np.append(ordered[1:], 0.0)[at]
+    return float((ordered[at] + below) / 2), float(shares[at]), float(given[at] / len(ordered))
