@@ -8,6 +8,7 @@ from pathlib import Path
 from adaptkit.errors import check_exists
 from adaptkit.utils.terminal import say
 
+DRIFT = 3  # status; of an error it is 2
 HELP = "whether what a service is asked has drifted from an adapter's training"
 DESCRIPTION = (
     f"{HELP}: tests of the base's hidden states, of the mix of answers and of their confidences, "
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the adapter's name in the log (default: its folder's)")
     parser.add_argument(
         "--train_file", help="the rows it was trained on, to make a reference if it has none"
+    )
+    parser.add_argument(
+        "--exit_code", action="store_true", help=f"end with status {DRIFT} if there is a drift"
     )
 
 
@@ -48,4 +52,7 @@ def run(given: argparse.Namespace) -> None:
     elif given.train_file and card is not None:
         table = read_alike(given.train_file, card, Reading(), None)
         make_reference(given.folder, table, states)
-    print(replay(given.folder, given.log, given.name, states))
+    found = replay(given.folder, given.log, given.name, states)
+    print(found)
+    if given.exit_code and found.first_alarm is not None:
+        raise SystemExit(DRIFT)

@@ -9,6 +9,7 @@ from adaptkit.commands.answer_arguments import positive
 from adaptkit.errors import AdaptkitError, check_exists
 from adaptkit.utils.terminal import say
 
+KEPT = 3  # status; of an error it is 2
 HELP = "adapt anew with the feedback of a service, and keep the better version"
 DESCRIPTION = (
     f"{HELP}: trains as before on the training rows and the feedback, compares both versions on "
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rollback", action="store_true", help="bring the version before the last one back"
     )
+    parser.add_argument(
+        "--exit_code", action="store_true", help=f"end with status {KEPT} if the old one is kept"
+    )
 
 
 def run(given: argparse.Namespace) -> None:
@@ -45,13 +49,16 @@ def run(given: argparse.Namespace) -> None:
     check_exists(folder)
     if given.rollback:
         from adaptkit.recipe.refresh.refresh import check_last
-        from adaptkit.recipe.refresh.versions import note, one_at_a_time, roll_back
+        from adaptkit.recipe.refresh.versions import note, one_at_a_time, roll_back, taken_back
 
         with one_at_a_time(folder):
             check_last(folder)
             number = roll_back(folder)
             note(folder, rolled_back_to=number)
-        say(f"{folder} is version {number} again")
+        say(
+            f"{folder} is version {number} again; the one that served until now is kept in "
+            f"{taken_back(folder, number)}"
+        )
         return
     if given.log is None:
         raise AdaptkitError("refresh learns from a service's log: give --log, or --rollback.")
@@ -75,3 +82,5 @@ def run(given: argparse.Namespace) -> None:
         )
     else:
         say(f"kept: {folder} is as it was")
+        if given.exit_code:
+            raise SystemExit(KEPT)

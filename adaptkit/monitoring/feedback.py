@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,9 +39,12 @@ def check_correct(task: Task, value: Any) -> Any:
         if task.multi_label != isinstance(value, list):
             form = "a list of labels" if task.multi_label else "one label"
             raise AdaptkitError(f"{task.name} answers with {form}; it got {quoted(value)}.")
-        for label in value if isinstance(value, list) else [value]:
+        labels = value if isinstance(value, list) else [value]
+        for label in labels:
             if label not in task.labels:
                 raise unknown("label", str(label), task.labels)
+        if len(set(labels)) < len(labels):
+            raise AdaptkitError(f"a label is named twice in {quoted(value)}.")
         return value
     if task.name == "score":
         if type(value) not in (int, float) or not math.isfinite(value):
@@ -66,33 +70,39 @@ def training_rows(
     Args:
         answers: the logged answers, which hold the inputs of feedback that only names an answer.
     """
-    part = label_part(task)
     inputs = {row["id"]: row["input"] for row in answers}
     found: dict[str, dict[str, Any]] = {}
-    without = wrong = 0
+    left_out: Counter[str] = Counter()
     for given in feedback:
-        if (kept := given["input"] or inputs.get(given["id"])) is None:
-            without += 1
+        if given["input"] is None and given["id"] not in inputs:
+            left_out["the log does not have their answers"] += 1
+            continue
+        if (kept := given["input"] or inputs[given["id"]]) is None:
+            left_out["their texts are not in the log (--log_texts plain keeps them)"] += 1
             continue
         try:
-            value = check_correct(task, json.loads(given["correct"] or "null"))
-            parts = parts_of(task, json.loads(kept))
-            row = _labelled(task, parts | {part: value}, value)
-            key = task.key(task.read(Table([row], "feedback")).rows[0])
+            value = json.loads(given["correct"] or "null")
+            key, row = training_row(task, json.loads(kept), value)
         except (AdaptkitError, ValueError):
-            wrong += 1
+            left_out["they do not fit the task"] += 1
             continue
-        found.pop(key, None)
+        if found.pop(key, None) is not None:
+            left_out["later ones are about the same input"] += 1
         found[key] = row
-    notes = [
-        f"{count} of {len(feedback)} rows of feedback are left out: {why}"
-        for count, why in (
-            (without, "their texts are not in the log (--log_texts plain keeps them)"),
-            (wrong, "they do not fit the task"),
-        )
-        if count
-    ]
-    return found, notes
+    of = f"of {len(feedback)} rows of feedback are left out"
+    return found, [f"{count} {of}: {why}" for why, count in left_out.items()]
+
+
+def training_row(task: Task, given: Any, value: Any) -> tuple[str, dict[str, Any]]:
+    """An input and what was right about it as a row of a training file, and its `task.key`.
+
+    Raises:
+        AdaptkitError: the task could not learn from it.
+    """
+    part = label_part(task)
+    value = check_correct(task, value)
+    row = _labelled(task, parts_of(task, given) | {part: value}, value)
+    return task.key(task.read(Table([row], "feedback")).rows[0]), row
 
 
 def _labelled(task: Task, parts: dict[str, Any], value: Any) -> dict[str, Any]:

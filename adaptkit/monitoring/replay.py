@@ -17,12 +17,16 @@ from adaptkit.errors import AdaptkitError, listed, quoted
 from adaptkit.monitoring.log import read_log, version_of
 from adaptkit.monitoring.reference import Reference, States, read_reference
 from adaptkit.monitoring.rows import text_of
-from adaptkit.monitoring.watch import Drift, Watch
+from adaptkit.monitoring.watch import ALPHA, Drift, Watch
 from adaptkit.tasks.base import Task
 from adaptkit.utils.terminal import format_table
 
 LAST = 500  # rows that the second half of the tables is about
 MOST = 10  # labels that are shown
+KEY = (
+    f"A p-value of {ALPHA} or less is a drift, however often one looks. higher: how often a late "
+    "row's score is above that of a training row; 50 % without a drift."
+)
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,12 @@ class Replayed:
     confidence: tuple[float, float] | None
 
     def __str__(self) -> str:
-        head = ("test", "rows", "p-value", "late rows rank above", "")
+        head = ("test", "rows", "p-value", "higher", "")
         lines = [
             (one.test, f"{one.rows:,}", _p(one.p_value), f"{one.higher:.0%}", _word(one))
             for one in self.drifts
         ]
-        parts = [format_table([head, *lines])]
+        parts = [format_table([head, *lines]), KEY]
         moved = sorted(self.labels.items(), key=lambda one: -abs(one[1][1] - one[1][0]))[:MOST]
         if moved:
             rows = [(name, f"{then:.1%}", f"{now:.1%}") for name, (then, now) in moved]
@@ -94,7 +98,7 @@ def replay(
         known = sorted({row["adapter"] or "the base" for row in read_log(log, "answers")})
         raise AdaptkitError(
             f"{log} has no answer of this version of {quoted(name)} ({len(rows)} of other "
-            f"versions); it has answers of {listed(known) or 'nobody'}."
+            f"versions); it has {f'answers of {listed(known)}' if known else 'no answers'}."
         )
     task = task_of(card)
     watch, first = Watch(reference), None
@@ -103,6 +107,12 @@ def replay(
         watch.add(state, row["number"], row["confidence"])
         if first is None and watch.alarm:
             first = count
+    if not any(one.rows for one in watch.drifts()):
+        raise AdaptkitError(
+            f"nothing in {log} can be tested: its {len(own)} answers of {quoted(name)} have no "
+            "labels or scores, their texts are not kept (--log_texts plain), and no states were "
+            "logged while they were answered."
+        )
     late = own[-LAST:]
     return Replayed(
         watch.drifts(),

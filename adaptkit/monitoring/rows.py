@@ -20,6 +20,15 @@ def text_of(given: Any, parts: list[str] | None = None) -> str:
     return given if isinstance(given, str) else ""
 
 
+def characters(value: Any) -> int:
+    """Of all texts in a value."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(characters(one) for one in value.values())
+    return sum(map(characters, value)) if isinstance(value, (list, tuple)) else 0
+
+
 def numbers_of(task: Task | None, answer: Answer | Written) -> tuple[float | None, float | None]:
     """What an answer is as a number, and how sure it is; None for what it does not say.
 

@@ -17,7 +17,7 @@ from adaptkit.host.answers import Answer
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.monitoring.log import LogWriter, version_of
 from adaptkit.monitoring.reference import Reference, read_reference
-from adaptkit.monitoring.rows import numbers_of, text_of
+from adaptkit.monitoring.rows import characters, numbers_of, text_of
 from adaptkit.monitoring.watch import Drift, Watch
 from adaptkit.serve.any_host import AnyHost
 from adaptkit.utils.terminal import say
@@ -26,7 +26,7 @@ ROWS = 8  # whose states are computed at once: requests wait for that long
 WAITING = 4096  # answers that may wait for the thread
 WATCHED = 256  # adapters
 EVERY = 10  # of so many rows, one has its state computed though requests wait
-REMEMBERED = 10_000  # answers that feedback may name
+REMEMBERED, SIGNS = 10_000, 20_000_000  # answers that feedback may name, and their inputs' length
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,12 @@ class Answered:
     name: str | None
     given: Any
     answer: Answer
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The answer without its id; a vector is not kept."""
+        said = self.answer.to_dict()
+        return {name: value for name, value in said.items() if name not in ("id", "embedding")}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,8 @@ class Recorder:
         self._queue: queue.Queue[Answered | None] = queue.Queue(WAITING)
         self._lock = threading.Lock()  # of the watches, whose tests take a while to begin
         self._remembering = threading.Lock()
-        self._remembered: OrderedDict[str, tuple[str | None, Any]] = OrderedDict()
+        self._remembered: OrderedDict[str, Answered] = OrderedDict()
+        self._signs = 0  # of the inputs of those
         self._watched: OrderedDict[str, _Watched | None] = OrderedDict()
         self._rows = 0
         self._thread = threading.Thread(target=self._run, name="adaptkit-log", daemon=True)
@@ -69,16 +76,17 @@ class Recorder:
         """Log an answer, soon; one that finds no room is counted."""
         assert one.answer.id is not None
         with self._remembering:
-            self._remembered[one.answer.id] = one.name, _said(one.answer)
-            while len(self._remembered) > REMEMBERED:
-                self._remembered.popitem(last=False)
+            self._remembered[one.answer.id] = one
+            self._signs += characters(one.given)
+            while len(self._remembered) > REMEMBERED or self._signs > SIGNS:
+                self._signs -= characters(self._remembered.popitem(last=False)[1].given)
         try:
             self._queue.put_nowait(one)
         except queue.Full:
             self.dropped += 1
 
-    def remembered(self, answer: str) -> tuple[str | None, Any] | None:
-        """The adapter of an answer and what it said, if it is among the last ones."""
+    def remembered(self, answer: str) -> Answered | None:
+        """An answer by its id, if it is among the last ones."""
         with self._remembering:
             return self._remembered.get(answer)
 
@@ -129,7 +137,7 @@ class Recorder:
                     "version": version_of(row.answer.weights or (info.weights if info else None)),
                     "task": info.task_name if info else None,
                     "input": row.given,
-                    "answer": _said(row.answer),
+                    "answer": row.said,
                     "number": number,
                     "confidence": confidence,
                     "state": None if state is None else [round(float(x), 5) for x in state],
@@ -198,9 +206,3 @@ class Recorder:
             assert seen is not None
             found[index] = seen.reference.project(state[None])[0]
         return found
-
-
-def _said(answer: Answer) -> dict[str, Any]:
-    """An answer without its id; a vector is not kept."""
-    said = answer.to_dict()
-    return {name: value for name, value in said.items() if name not in ("id", "embedding")}

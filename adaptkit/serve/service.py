@@ -14,6 +14,7 @@ from adaptkit.errors import AdaptkitError, listed, quoted
 from adaptkit.host.answers import Answer, Piece, Text
 from adaptkit.host.describe import AdapterInfo
 from adaptkit.host.manager import UnknownAdapterError
+from adaptkit.monitoring.rows import characters
 from adaptkit.serve.any_host import AnyHost
 from adaptkit.serve.errors import RequestError, status_of
 from adaptkit.serve.metrics import Metrics
@@ -263,15 +264,6 @@ class Service:
             raise RequestError(
                 413, f"{name} has {size:,} characters; at most {self.settings.max_text:,} are read."
             )
-
-
-def characters(value: Any) -> int:
-    """Of all texts in a value."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(characters(one) for one in value.values())
-    return sum(map(characters, value)) if isinstance(value, (list, tuple)) else 0
 
 
 def _failed(one: asyncio.Future) -> bool:

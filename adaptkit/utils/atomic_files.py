@@ -40,10 +40,12 @@ def without_parts(path: str) -> tuple[Path, str]:
 
 
 @contextmanager
-def new_file(path: str | Path) -> Iterator[Path]:
+def new_file(path: str | Path, private: bool = False) -> Iterator[Path]:
     """A path to write to; if the block succeeds, it replaces `path` atomically.
 
     A device or a pipe is written to directly.
+
+    private: the new file is its owner's only.
 
     Raises:
         AdaptkitError: it cannot be written; the old file is as it was.
@@ -55,7 +57,7 @@ def new_file(path: str | Path) -> Iterator[Path]:
         return
     with staging(path.parent) as staged, writing(path):
         yield staged / path.name
-        _seal(staged)
+        _seal(staged, 0o600 if private else 0o644)
         os.replace(staged / path.name, path)
         _flush(path.parent)
 
@@ -237,11 +239,11 @@ def _remove_if_empty(folder: Path) -> None:
             raise
 
 
-def _seal(folder: Path) -> None:
-    """Make the files readable for others, and write them and their names through to the disk."""
+def _seal(folder: Path, mode: int = 0o644) -> None:
+    """Give the files one mode, and write them and their names through to the disk."""
     for path in (*folder.rglob("*"), folder):
         # safetensors writes files that only their owner can read
-        os.chmod(path, 0o755 if path.is_dir() else 0o644)
+        os.chmod(path, 0o755 if path.is_dir() else mode)
         _flush(path)
 
 

@@ -74,10 +74,12 @@ def test_training_rows_of_feedback():
         {"text": "Money  back", "intent": "praise"},
         {"text": "as a row", "intent": "praise"},
     ]
+    left_out = "of 9 rows of feedback are left out"
     assert notes == [
-        "2 of 9 rows of feedback are left out: their texts are not in the log (--log_texts plain "
-        "keeps them)",
-        "3 of 9 rows of feedback are left out: they do not fit the task",
+        f"1 {left_out}: later ones are about the same input",
+        f"1 {left_out}: their texts are not in the log (--log_texts plain keeps them)",
+        f"1 {left_out}: the log does not have their answers",
+        f"3 {left_out}: they do not fit the task",
     ]
 
 

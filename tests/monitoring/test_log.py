@@ -30,8 +30,8 @@ def test_a_day_becomes_a_parquet_file_that_others_read(tmp_path):
     log.write("answers", [row(number=2.0), row("größer", confidence=0.25)], DAY)
     assert names(tmp_path / "log") == ["answers-2027-01-31.jsonl"]
     log.write("answers", [row("later")], NEXT)
-    assert names(tmp_path / "log") == ["answers-2027-01-31.parquet", "answers-2027-02-01.jsonl"]
     log.close()
+    assert names(tmp_path / "log") == [f"answers-2027-{day}.parquet" for day in ("01-31", "02-01")]
     first, _ = sorted((tmp_path / "log").glob("*.parquet"))
     table = pq.read_table(first)
     assert table.column("input").to_pylist() == ['"hello"', '"größer"']
@@ -76,7 +76,15 @@ def test_feedback_without_an_input_has_no_digest(tmp_path):
     log.write("feedback", [row(None, correct="praise")])
     (found,) = read_log(tmp_path, "feedback")
     assert found["input"] is None
-    assert "digest" not in found
+    assert found["digest"] is None
+
+
+def test_the_order_of_names_does_not_change_a_digest(tmp_path):
+    log = LogWriter(tmp_path, plain=False)
+    asked = {"question": "Who?", "context": "Bob."}
+    log.write("answers", [row(asked), row(dict(reversed(asked.items())))])
+    one, two = read_log(tmp_path, "answers")
+    assert one["digest"] == two["digest"]
 
 
 WRITE_AND_WAIT = """
@@ -127,6 +135,8 @@ def test_a_folder_that_is_no_log(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(AdaptkitError, match="cannot be written"):
         LogWriter(tmp_path / "file", plain=True)
+    with pytest.raises(AdaptkitError, match=r"file is a file; a log is the folder"):
+        read_log(tmp_path / "file", "answers")
     assert os.listdir(tmp_path)
 
 

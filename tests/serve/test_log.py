@@ -136,6 +136,12 @@ def test_an_answer_that_was_right_is_what_it_said(service):
             400,
             "half a character",
         ),
+        (
+            {"model": "reader", "input": {"question": "a", "context": "b"}, "correct": "c"},
+            400,
+            "does not stand in its context",
+        ),
+        ({"model": "topics", "input": "a", "correct": ["a", "a"]}, 400, "named twice"),
         ({"model": "intent", "input": "a" * 60_000, "correct": "praise"}, 413, "characters"),
     ],
 )
@@ -150,6 +156,21 @@ def test_feedback_of_another_adapters_answer_is_refused(service):
     reply = service.post("/v1/feedback", id=answer["id"], model="stars", correct=2.0)
     assert reply.status == 400
     assert "that answer was given by intent" in reply.problem
+
+
+def test_feedback_fits_the_input_of_its_answer(service):
+    asked = {"question": "Who?", "context": TEXTS[0]}
+    (span,) = service.post("/v1/answer", model="reader", input=asked).json["answers"]
+    reply = service.post("/v1/feedback", id=span["id"], correct="nowhere to be found")
+    assert (reply.status, "does not stand in its context" in reply.problem) == (400, True)
+    other = asked | {"context": TEXTS[1]}
+    reply = service.post("/v1/feedback", id=span["id"], input=other, correct=TEXTS[1])
+    assert (reply.status, "about another input" in reply.problem) == (400, True)
+    same = dict(reversed(asked.items()))
+    reply = service.post("/v1/feedback", id=span["id"], input=same, correct=TEXTS[0])
+    assert (reply.status, "note" in reply.json) == (200, False), reply.text
+    reply = service.post("/v1/feedback", id="0" * 32, model="intent", correct="praise")
+    assert "the log has to have it" in reply.json["note"]
 
 
 def test_a_service_without_a_log_says_how_to_start_one(readers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import tempfile
@@ -14,8 +15,9 @@ import yaml
 from adaptkit.adapters.card import TaskCard, read_card, task_of
 from adaptkit.adapters.files import read_adapter
 from adaptkit.data.readers.options import Reading
+from adaptkit.data.splits import Splits
 from adaptkit.data.tables import Table
-from adaptkit.errors import AdaptkitError, check_exists
+from adaptkit.errors import AdaptkitError, check_exists, escaped
 from adaptkit.inference.compare import Comparison, compare
 from adaptkit.inference.training_file import read_alike
 from adaptkit.monitoring.feedback import training_rows
@@ -25,6 +27,7 @@ from adaptkit.recipe.parser import as_words
 from adaptkit.recipe.refresh.versions import (
     FOLDER,
     NEW,
+    WITH_TEXTS,
     history,
     last_number,
     note,
@@ -36,12 +39,15 @@ from adaptkit.tasks.base import Task
 from adaptkit.utils.atomic_files import without_parts
 from adaptkit.utils.processes import log_main
 
+SEED = 42  # of Trainer's defaults
 FEWEST = 10  # rows of feedback
-VERSION = "the new version"  # its folder, by which a comparison calls it
+DECIDE = 50  # test rows; with fewer of them little can be seen
+VERSION = "the new version"  # what a comparison calls it
 # Flags of the first training that say where its rows were, or that make several adapters.
 NOT_AGAIN = {
     *("train_file", "validation_file", "test_file", "dataset_name", "dataset_config_name"),
     *("format", "encoding", "column_names", "folds", "seeds"),
+    *("max_train_samples", "max_predict_samples", "test_split_percentage"),
 }
 
 
@@ -50,7 +56,7 @@ class Refreshed:
     """What became of a refresh.
 
     promoted: the new version serves now. replaced: the number of the old one, if it does.
-    compared: both on the test rows.
+    compared: both on the test rows, by the adapter's name and `VERSION`.
     """
 
     promoted: bool
@@ -73,7 +79,9 @@ def refresh(
 
     Promoted is what is better: 0 lies below the 95 % interval of the paired bootstrap and p is at
     most 0.05, see `adaptkit.inference.compare`. The test rows are never trained on, so feedback
-    that is wrong, or was given to do harm, cannot promote what it has made.
+    that is wrong, or was given to do harm, cannot promote what it has made. Feedback on a text that
+    is a training row counts instead of that row. Reports with texts are not kept, which may be of
+    a log that only few may read.
 
     Args:
         log: of `adaptkit serve --log`.
@@ -101,18 +109,21 @@ def refresh(
     )
     tests = read_alike(str(test), card, reading, flags.get("encoding"))
     with one_at_a_time(folder):
-        rows = _feedback(task, log, name or folder.resolve().name, tests)
-        table = _unlocked(task, read_alike(str(train), card, reading, flags.get("encoding")), tests)
-        _say_if_changed(folder, tests)
+        feedback = _feedback(task, log, name or folder.resolve().name, tests)
+        rows = list(feedback.values())
+        table = _few(read_alike(str(train), card, reading, flags.get("encoding")), flags)
+        table = _without(task, _unlocked(task, table, tests), set(feedback))
+        _say_of_tests(folder, tests)
         with tempfile.TemporaryDirectory(dir=folder / FOLDER, prefix=NEW) as place:
             files = {"train_file": _write(task, [*table.rows, *rows * repeat], place, "train")}
             if file := flags.get("validation_file"):
                 judged = read_alike(file, card, reading, flags.get("encoding"))
+                judged = _without(task, judged, set(feedback))
                 files["validation_file"] = _write(task, judged.rows, place, "validation")
-            new = _train(task, flags, files, Path(place) / VERSION)
-            [compared] = compare([folder, new], tests)
-            better, why = compared.better == str(new), str(compared)
-            number = promote(folder, _own(new, folder)) if better else None
+            new = _train(task, flags, files, Path(place) / folder.resolve().name)
+            compared = _compare(folder, new, tests)
+            better, why = compared.better == VERSION, str(compared)
+            number = promote(folder, _own(new, folder, why, len(rows))) if better else None
         note(
             folder,
             promoted=better,
@@ -159,12 +170,12 @@ def _flags(folder: Path) -> dict[str, Any]:
     return yaml.safe_load(path.read_text("utf-8")) or {}
 
 
-def _feedback(task: Task, log: str | Path, name: str, tests: Table) -> list[dict[str, Any]]:
-    """Training rows of the feedback, without those whose text is a test row's."""
+def _feedback(task: Task, log: str | Path, name: str, tests: Table) -> dict[str, dict[str, Any]]:
+    """Training rows of the feedback by `task.key`, without those whose text is a test row's."""
     given = read_log(log, "feedback", name)
     rows, notes = training_rows(task, given, read_log(log, "answers", name))
     locked = _keys(task, tests)
-    kept = [row for key, row in rows.items() if key not in locked]
+    kept = {key: row for key, row in rows.items() if key not in locked}
     if len(kept) < len(rows):
         notes.append(
             f"{len(rows) - len(kept)} rows of feedback are test rows, and left out; a version that "
@@ -186,17 +197,28 @@ def _unlocked(task: Task, train: Table, tests: Table) -> Table:
     Raises:
         AdaptkitError: none is left.
     """
-    locked = _keys(task, tests)
-    kept = [row for row in train.rows if locked.isdisjoint(_keys(task, Table([row], train.source)))]
-    if len(kept) < len(train.rows):
-        lost = len(train.rows) - len(kept)
+    task.read(train)  # whose labels must be readable, too
+    kept = _without(task, train, _keys(task, tests))
+    if lost := len(train) - len(kept):
         log_main(
-            f"note: {lost} of {len(train.rows)} training rows are test rows, and left out; the old "
+            f"note: {lost} of {len(train)} training rows are test rows, and left out; the old "
             "version may have been trained on them, and looks better than it is"
         )
     if not kept:
         raise AdaptkitError(f"all rows of {train.source} are test rows: nothing is left to train.")
-    return Table(kept, train.source)
+    return kept
+
+
+def _without(task: Task, table: Table, keys: set[str]) -> Table:
+    """The rows without those that have one of the keys."""
+    rows = [row for row in table.rows if keys.isdisjoint(_keys(task, Table([row], table.source)))]
+    return Table(rows, table.source)
+
+
+def _few(train: Table, flags: dict[str, Any]) -> Table:
+    """As many training rows as the first training used; feedback comes on top."""
+    most = flags.get("max_train_samples")
+    return Splits(train).at_most({"train": most}, flags.get("seed", SEED)).train
 
 
 def _keys(task: Task, table: Table) -> set[str]:
@@ -219,16 +241,30 @@ def _train(task: Task, flags: dict[str, Any], files: dict[str, str], new: Path) 
     return new
 
 
-def _own(new: Path, folder: Path) -> Path:
+def _compare(folder: Path, new: Path, tests: Table) -> Comparison:
+    """Both versions on the test rows, under names that tell them apart."""
+    [found] = compare([folder, new], tests)
+    return dataclasses.replace(found, first=folder.resolve().name, second=VERSION)
+
+
+def _own(new: Path, folder: Path, why: str, feedback: int) -> Path:
     """The new version with the old one's flags and place: it is refreshed from the same files."""
+    for name in WITH_TEXTS:
+        (new / name).unlink(missing_ok=True)
     (new / RECIPE).write_bytes((folder / RECIPE).read_bytes())
-    about = (new / "README.md").read_text("utf-8")
-    (new / "README.md").write_text(about.replace(str(new), str(folder)), "utf-8")
+    about = (new / "README.md").read_text("utf-8").replace(str(new), str(folder))
+    about += (
+        f"\n## Refreshed\n\nTrained with {feedback} rows of feedback besides the training rows of "
+        f"`{RECIPE}`. It took the place of an earlier version because {escaped(why)}.\n"
+    )
+    (new / "README.md").write_text(about, "utf-8")
     return new
 
 
-def _say_if_changed(folder: Path, tests: Table) -> None:
-    """Say so if the test rows are not those of the last refresh: results do not compare then."""
+def _say_of_tests(folder: Path, tests: Table) -> None:
+    """Say so if the test rows are few, or not those of the last refresh, which do not compare."""
+    if len(tests) < DECIDE:
+        log_main(f"warning: {len(tests)} test rows show only large differences; give {DECIDE}")
     past = history(folder)
     last = next((row for row in reversed(past) if "test_digest" in row), None)
     if last is not None and last["test_digest"] != _digest(tests):

@@ -1,12 +1,14 @@
 """The versions of an adapter: a new one takes its place at once, and old ones can come back.
 
-Earlier versions lie in `versions/1`, `versions/2`, ... inside the adapter's folder, and what was
-decided in `versions/history.jsonl`.
+Earlier versions lie in `versions/1`, `versions/2`, ... inside the adapter's folder, one that was
+taken back in `versions/2-taken-back`, and what was decided in `versions/history.jsonl`. Files that
+a training does not write are the user's, and stay where they are.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from adaptkit.adapters.card import CONFIG
+from adaptkit.adapters.card import CARD, CONFIG, WEIGHTS
 from adaptkit.errors import AdaptkitError
 from adaptkit.utils.atomic_files import exists_in, finish_replacing, make_folder, new_version
 from adaptkit.utils.locks import locked
@@ -22,6 +24,16 @@ from adaptkit.utils.writing import writing
 
 FOLDER, HISTORY, LOCK = "versions", "history.jsonl", "lock"
 NEW = ".new-"  # begins the name of a folder where a version is trained
+# What a training writes, of which another one may write only some.
+WITH_TEXTS = {
+    *("predictions_train.tsv", "predictions_validation.tsv", "predictions_test.tsv"),
+    "confusions.tsv",
+}
+WRITTEN = WITH_TEXTS | {
+    *(CONFIG, WEIGHTS, CARD, "README.md", "recipe.yaml", "all_results.json"),
+    *("reference.safetensors", "attention.json"),
+    *("per_label.tsv", "confusion.png", "reliability.png", "curves.png"),
+}
 
 
 @contextmanager
@@ -29,9 +41,10 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     """Refuse a second refresh of an adapter while one runs; sweep what a killed one has left.
 
     Raises:
-        AdaptkitError: one runs already.
+        AdaptkitError: one runs already, or what is decided could not be written.
     """
-    make_folder(folder / FOLDER)
+    with writing(path := make_folder(folder / FOLDER) / HISTORY):
+        open(path, "ab").close()
     with locked(folder / FOLDER / LOCK) as ours:
         if not ours:
             raise AdaptkitError(f"{folder} is being refreshed already.")
@@ -48,13 +61,13 @@ def promote(folder: Path, new: Path) -> int:
     """
     finish_replacing(folder)
     number = last_number(folder) + 1
-    _keep(folder, folder / FOLDER / str(number))
+    _keep(folder, _names(new), folder / FOLDER / str(number))
     _replace(folder, new)
     return number
 
 
 def roll_back(folder: Path) -> int:
-    """Bring the last replaced version back, all at once; the current one is dropped.
+    """Bring the last replaced version back, all at once; see `taken_back` for the current one.
 
     Returns:
         Its number.
@@ -67,6 +80,7 @@ def roll_back(folder: Path) -> int:
     if not number:
         raise AdaptkitError(f"{folder} has no earlier version to go back to.")
     old = folder / FOLDER / str(number)
+    _keep(folder, _names(old), taken_back(folder, number))
     _replace(folder, old)
     with writing(old):
         gone = old.rename(old.with_name(f"{NEW}{number}"))
@@ -74,12 +88,20 @@ def roll_back(folder: Path) -> int:
     return number
 
 
+def taken_back(folder: Path, number: int) -> Path:
+    """Where the version lies that was taken back when version `number` came again."""
+    return folder / FOLDER / f"{number + 1}-taken-back"
+
+
 def note(folder: Path, **what: Any) -> None:
     """Add a line to the history."""
     row = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **what}
     path = make_folder(folder / FOLDER) / HISTORY
-    with writing(path), open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with writing(path), open(path, "ab+") as file:
+        if file.tell():  # the last line may be cut
+            file.seek(-1, os.SEEK_END)
+            file.write(b"\n" * (file.read() != b"\n"))
+        file.write(json.dumps(row).encode() + b"\n")
 
 
 def history(folder: Path) -> list[dict[str, Any]]:
@@ -88,10 +110,10 @@ def history(folder: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     found = []
-    for line in path.read_text("utf-8").splitlines():
-        with suppress(ValueError):  # the last may be cut
+    for line in path.read_bytes().split(b"\n"):
+        with suppress(ValueError):  # one may be cut
             found.append(json.loads(line))
-    return found
+    return [row for row in found if isinstance(row, dict)]
 
 
 def last_number(folder: Path) -> int:
@@ -106,22 +128,20 @@ def last_number(folder: Path) -> int:
     )
 
 
-def _keep(folder: Path, at: Path) -> None:
+def _keep(folder: Path, names: set[str], at: Path) -> None:
+    """Copy the version that serves; names: of the files of the one that takes its place."""
     with new_version(at) as staged:
-        for file in _files(folder):
-            shutil.copy2(file, staged / file.name)
+        for name in _names(folder) & (names | WRITTEN):
+            shutil.copy2(folder / name, staged / name)
 
 
 def _replace(folder: Path, by: Path) -> None:
-    names = {file.name for file in _files(by)}
-    gone = [file.name for file in _files(folder) if file.name not in names]
-    with new_version(folder, without=gone) as staged:
-        for file in _files(by):
-            shutil.copy2(file, staged / file.name)
+    names = _names(by)
+    with new_version(folder, without=sorted((_names(folder) & WRITTEN) - names)) as staged:
+        for name in names:
+            shutil.copy2(by / name, staged / name)
 
 
-def _files(folder: Path) -> list[Path]:
-    """The files of a version; folders are checkpoints, a made base, and versions."""
-    return sorted(
-        path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")
-    )
+def _names(folder: Path) -> set[str]:
+    """Of the files; folders are checkpoints, a made base, and versions."""
+    return {path.name for path in folder.iterdir() if path.is_file() and path.name[0] != "."}

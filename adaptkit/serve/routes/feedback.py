@@ -9,16 +9,18 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
 from adaptkit.errors import AdaptkitError
-from adaptkit.monitoring.feedback import check_correct, parts_of
+from adaptkit.monitoring.feedback import check_correct, parts_of, training_row
 from adaptkit.monitoring.log import version_of
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
-from adaptkit.serve.recorder import Recorder
+from adaptkit.serve.recorder import Answered
 from adaptkit.serve.service import Row, Service
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.classify import Classify
 
 ID = re.compile(r"(?:chatcmpl-|cmpl-|classify-)?([0-9a-f]{32})(-[0-9]{1,4})?")
+
+UNKNOWN = "this answer is not among the last ones: the log has to have it to be learned from"
 
 
 class FeedbackRequest(BaseModel):
@@ -52,25 +54,14 @@ def routes(service: Service, keys: Keys) -> APIRouter:
             )
         asked = _whole_id(request.id)
         known = recorder.remembered(asked) if asked is not None else None
-        name = _adapter(request, asked, known)
+        name = _adapter(request, known)
         info = await service.find(name) if name is not None else None
         if info is None or info.task is None:
             raise RequestError(400, "the base itself learns nothing from feedback.", "model")
         if request.input is not None:
             service.check_length(request.input, "the input")
-            try:
-                parts_of(info.task, request.input)
-            except AdaptkitError as problem:
-                raise RequestError(400, str(problem), "input") from None
-        value: Any = request.correct
-        if value is True:
-            value = _said(recorder, asked, info.task)
-        elif value is False:
-            raise RequestError(400, "say what would have been right instead of false.", "correct")
-        try:
-            value = check_correct(info.task, value)
-        except AdaptkitError as problem:
-            raise RequestError(400, str(problem), "correct") from None
+            _check_input(info.task, request.input, known)
+        value = _correct(request, info.task, known)
         row = {
             "id": asked,
             "adapter": info.name,
@@ -83,7 +74,8 @@ def routes(service: Service, keys: Keys) -> APIRouter:
             await service.in_thread(recorder.feedback, row)
         except AdaptkitError:
             raise RequestError(503, "the log cannot be written now.") from None
-        return {"id": asked, "model": info.name, "correct": value}
+        found = {"id": asked, "model": info.name, "correct": value}
+        return found if known or request.input is not None else found | {"note": UNKNOWN}
 
     return router
 
@@ -98,9 +90,9 @@ def _whole_id(given: str | None) -> str | None:
     return f"{match[1]}{match[2] or '-0'}"
 
 
-def _adapter(request: FeedbackRequest, asked: str | None, known: tuple | None) -> str | None:
+def _adapter(request: FeedbackRequest, known: Answered | None) -> str | None:
     """Whose answer it was."""
-    if asked is None and (request.model is None or request.input is None):
+    if request.id is None and (request.model is None or request.input is None):
         raise RequestError(400, "feedback names an answer by its id, or a model and an input.")
     if known is None and request.model is None:
         raise RequestError(
@@ -108,19 +100,46 @@ def _adapter(request: FeedbackRequest, asked: str | None, known: tuple | None) -
             "this answer is not among the last ones of this service: give its model, too.",
             "id",
         )
-    if known is not None and request.model not in (None, known[0]):
-        raise RequestError(400, f"that answer was given by {known[0]}.", "model")
-    return known[0] if known is not None else request.model
+    if known is not None and request.model not in (None, known.name):
+        raise RequestError(400, f"that answer was given by {known.name}.", "model")
+    return known.name if known is not None else request.model
 
 
-def _said(recorder: Recorder, asked: str | None, task: Task) -> Any:
+def _check_input(task: Task, given: Row, known: Answered | None) -> None:
+    """Refuse an input that the task does not read, or that is not the answer's."""
+    try:
+        parts = parts_of(task, given)
+        same = known is None or parts == parts_of(task, known.given)
+    except AdaptkitError as problem:
+        raise RequestError(400, str(problem), "input") from None
+    if not same:
+        raise RequestError(400, "that answer was about another input: leave input away.", "input")
+
+
+def _correct(request: FeedbackRequest, task: Task, known: Answered | None) -> Any:
+    """What was right, if the task can learn it about this input."""
+    value: Any = request.correct
+    if value is False:
+        raise RequestError(400, "say what would have been right instead of false.", "correct")
+    if value is True:
+        value = _said(task, known)
+    given = request.input if request.input is not None else known.given if known else None
+    try:
+        value = check_correct(task, value)
+        if given is not None:
+            training_row(task, given, value)
+    except AdaptkitError as problem:
+        raise RequestError(400, str(problem), "correct") from None
+    return value
+
+
+def _said(task: Task, known: Answered | None) -> Any:
     """What an answer said, as feedback would."""
-    known = recorder.remembered(asked) if asked is not None else None
     if known is None:
         raise RequestError(
             400, "true says that an answer was right, which is not among the last ones.", "correct"
         )
-    said = known[1]
+    said = known.said
     if isinstance(task, Classify) and task.multi_label:
         if len(said["scores"]) < len(task.labels):
             raise RequestError(

@@ -5,6 +5,7 @@ import json
 import shutil
 
 import pytest
+import yaml
 from adaptkit.recipes import classify
 
 from adaptkit import AdaptkitError, Predictor
@@ -14,7 +15,7 @@ from adaptkit.monitoring.log import LogWriter
 from adaptkit.monitoring.reference import read_reference
 from adaptkit.monitoring.replay import replay
 from adaptkit.recipe.refresh.refresh import refresh
-from adaptkit.recipe.refresh.versions import history
+from adaptkit.recipe.refresh.versions import WITH_TEXTS, WRITTEN, history
 
 GOOD = ("good", "wonderful", "lovely", "great")
 BAD = ("bad", "awful", "boring", "poor")
@@ -57,9 +58,8 @@ def run(trained, tmp_path):
 
 def log_of(folder, table, wrong=False):
     log = LogWriter(folder, plain=True)
-    other = {"up": "down", "down": "up"}
     for row in table:
-        label = other[row["feeling"]] if wrong else row["feeling"]
+        label = (turned(row) if wrong else row)["feeling"]
         given = {"id": None, "adapter": "news", "version": None, "task": "classify"}
         log.write("feedback", [{**given, "input": row["text"], "correct": label}])
     log.close()
@@ -79,12 +79,19 @@ def test_right_feedback_is_promoted_and_can_be_taken_back(trained, run, tmp_path
     assert f"{4 * len(PARTS)} rows of feedback are test rows" in capsys.readouterr().out
     found = Predictor(run).evaluate(read(test))["accuracy"]
     assert found == pytest.approx(accuracy.second)
-    assert "versions" not in (run / "README.md").read_text()
+    about = (run / "README.md").read_text()
+    assert "# news\n" in about
+    assert "versions" not in about
+    assert f"Trained with {done.feedback} rows of feedback" in about
+    assert done.why in about
+    assert not set(WITH_TEXTS) & {path.name for path in run.iterdir()}
     assert "train.jsonl" in (run / "recipe.yaml").read_text()
     assert not list(run.glob("versions/.new-*"))
     assert [row["promoted"] for row in history(run)] == [True]
     main(["refresh", str(run), "--rollback"])
     assert "is version 1 again" in capsys.readouterr().out
+    promoted = run / "versions/2-taken-back"
+    assert Predictor(promoted).evaluate(read(test))["accuracy"] == pytest.approx(accuracy.second)
     assert (run / "adapter_model.safetensors").read_bytes() == before
 
 
@@ -97,6 +104,31 @@ def test_flipped_feedback_is_not(trained, run, tmp_path):
     assert done.why.startswith("news is better: its accuracy is higher by"), done.why
     assert (run / "adapter_model.safetensors").read_bytes() == before
     assert history(run)[0]["promoted"] is False
+
+
+def test_a_version_is_what_a_training_writes(trained):
+    assert {path.name for path in (trained / "news").iterdir() if path.is_file()} <= WRITTEN
+
+
+def test_feedback_counts_instead_of_the_training_row_of_its_text(trained, run, tmp_path, capsys):
+    """Both were trained on, with two labels for one text; and a cut of the rows cut feedback."""
+    train = read(str(trained / "train.jsonl")).rows
+    flags = yaml.safe_load((run / "recipe.yaml").read_text())
+    (run / "recipe.yaml").write_text(yaml.safe_dump(flags | {"max_train_samples": 40}))
+    (run / "notes.txt").write_text("mine")
+    log = log_of(tmp_path / "log", train, wrong=True)
+    test = write(tmp_path / "test.jsonl", [turned(row) for row in rows()[1::4]][:45])
+    done = refresh(run, log, test_file=test)
+    said = capsys.readouterr().out
+    assert "warning: 45 test rows show only large differences" in said
+    assert f"{len(train) - len(train) // 5} train" in (run / "README.md").read_text()
+    assert done.promoted, done.why
+    assert (run / "notes.txt").read_text() == "mine"
+    assert not (run / "versions/1/notes.txt").exists()
+
+
+def turned(row):
+    return row | {"feeling": {"up": "down", "down": "up"}[row["feeling"]]}
 
 
 @pytest.mark.parametrize(
@@ -162,6 +194,8 @@ def test_a_log_of_plain_texts_is_looked_at_without_states(trained, run, tmp_path
     assert found.labels["up"][1] == 1.0
     assert "mean confidence: " in str(found)
     main(["drift", str(run), str(tmp_path / "log")])
+    with pytest.raises(SystemExit, match="3"):
+        main(["drift", str(run), str(tmp_path / "log"), "--exit_code"])
     printed = capsys.readouterr().out
     assert f"drift: seen by {', '.join(one.test for one in found.drifts if one.alarm)}" in printed
     (run / "reference.safetensors").unlink()
@@ -176,6 +210,16 @@ def test_a_log_of_plain_texts_is_looked_at_without_states(trained, run, tmp_path
     assert replay(run, tmp_path / "log", states=states).first_alarm < 60
     with pytest.raises(AdaptkitError, match="it has answers of news"):
         replay(run, tmp_path / "log", "felings")
+
+
+def test_a_log_in_which_nothing_can_be_tested_is_refused(trained, run, tmp_path):
+    log = LogWriter(tmp_path / "log", plain=False)
+    version = Predictor(run).card.weights_sha256[:12]
+    log.write("answers", [{"id": "a", "adapter": "news", "version": version, "input": "a text"}])
+    with pytest.raises(AdaptkitError, match="nothing in .* can be tested: its 1 answers"):
+        replay(run, tmp_path / "log")
+    with pytest.raises(AdaptkitError, match="it has no answers"):
+        replay(run, LogWriter(tmp_path / "empty", plain=True).folder)
 
 
 def test_training_rows_that_are_test_rows_are_left_out(trained, run, tmp_path, capsys):

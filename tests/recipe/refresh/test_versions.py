@@ -32,6 +32,7 @@ def test_a_promoted_version_takes_the_place_and_can_be_taken_back(tmp_path):
     assert contents(run) == dict.fromkeys(FILES, "2")
     assert roll_back(run) == 1
     assert contents(run) == dict.fromkeys((*FILES, "curves.png"), "1")
+    assert contents(run / "versions/2-taken-back") == dict.fromkeys(FILES, "2")
     with pytest.raises(AdaptkitError, match="no earlier version"):
         roll_back(run)
     assert (run / "checkpoint-5").is_dir()
@@ -96,3 +97,12 @@ def test_a_line_of_the_history_that_was_cut_is_left_out(tmp_path):
     with open(tmp_path / "versions" / "history.jsonl", "a") as file:
         file.write('{"time": "2026-12')
     assert [row["promoted"] for row in history(tmp_path)] == [True]
+    note(tmp_path, rolled_back_to=1)
+    assert [row.get("rolled_back_to") for row in history(tmp_path)] == [None, 1]
+
+
+def test_a_history_that_cannot_be_written_is_said_before_anything_is_done(tmp_path):
+    (tmp_path / "versions/history.jsonl").mkdir(parents=True)
+    problem = pytest.raises(AdaptkitError, match=r"history.jsonl cannot be written")
+    with problem, one_at_a_time(tmp_path):
+        raise AssertionError
