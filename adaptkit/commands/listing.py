@@ -7,6 +7,7 @@ from pathlib import Path
 
 from adaptkit.adapters.card import TaskCard, existing_card
 from adaptkit.errors import AdaptkitError, shorten
+from adaptkit.tasks.registry import find_task, task_names
 from adaptkit.utils.terminal import format_table, say
 
 HELP = "list the adapters in a folder"
@@ -47,9 +48,11 @@ def _row(folder: Path) -> tuple[str, ...]:
 
 
 def _score(card: TaskCard) -> str:
-    """The first metric on the test rows, else on the validation rows."""
+    """The task's main metric on the test rows, else on the validation rows."""
+    main = find_task(card.task).reported if card.task in task_names() else ()
     for split in ("test_", "eval_"):
-        for name, value in card.metrics.items():
-            if name.startswith(split):
-                return f"{value:.4f} {name}"
+        others = (name for name in card.metrics if name.startswith(split))
+        for name in (*(f"{split}{metric}" for metric in main), *others):
+            if name in card.metrics:
+                return f"{card.metrics[name]:.4f} {name}"
     return "-"

@@ -116,13 +116,20 @@ def run(given: argparse.Namespace) -> None:
     from adaptkit.host.api import Host
 
     host = Host.from_store(given.folder, **_host_options(given))
-    count = len(host.names())
-    say(f"{count} adapter{'s' * (count != 1)} over {Path(host.backbone.name).name}")
-    if log is not None:
-        say(f"answers and feedback go to {log.folder}, texts {given.log_texts or 'hashed'}")
-    run_server(
-        host, settings, socket, lambda url: say(f"{url} (a page to try them; {url}/docs)"), log
-    )
+    _say_what_is_served(given, len(host.names()), host.base.name)
+    run_server(host, settings, socket, _say_where, log)
+
+
+def _say_what_is_served(given: argparse.Namespace, count: int, base: str) -> None:
+    say(f"{count} adapter{'s' * (count != 1)} over {Path(base).name}")
+    if given.log is not None:
+        hashed = "hashed, so adaptkit refresh learns nothing from feedback on them"
+        kept = "plain" if given.log_texts == "plain" else hashed
+        say(f"answers and feedback go to {given.log}, texts {kept}")
+
+
+def _say_where(url: str) -> None:
+    say(f"{url} (a page to try them; {url}/docs)")
 
 
 def _host_options(given: argparse.Namespace) -> dict[str, Any]:
@@ -140,19 +147,23 @@ def _run_cluster(given: argparse.Namespace, settings: ServeSettings) -> None:
         raise AdaptkitError(
             f"--ray needs {problem.name}: pip install 'adaptkit[serve,ray]'."
         ) from None
+    from adaptkit.adapters.store import Store
+
     least = given.replicas or 1
     most = given.max_replicas or least
     if most < least:
         raise AdaptkitError(f"--max_replicas {most} is less than --replicas {least}.")
     _log(given)  # refused before Ray starts
+    store = Store(given.folder, given.adapters)
+    _say_what_is_served(given, len(store.names()), given.base or store.base())
     run_cluster(
         given.folder,
         _host_options(given),
         settings,
         (given.host, given.port),
         (least, most),
-        (given.log, given.log_texts == "plain"),
-        lambda url: say(f"{url} (a page to try them; {url}/docs)"),
+        (given.log and str(Path(given.log).absolute()), given.log_texts == "plain"),
+        _say_where,
     )
 
 

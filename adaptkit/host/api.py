@@ -183,8 +183,9 @@ class Host(WritingHost):
     def reload_changed(self) -> dict[str, str | None]:
         """Load adapters of the store anew whose files were replaced since they were loaded.
 
-        Rows in progress keep the old version. Returns the names, each with None, or with the reason
-        why the new version cannot be loaded; the old one answers on then.
+        Rows in progress keep the old version. One whose folder was deleted is unloaded. Returns the
+        names, each with None, or with the reason why no new version is loaded; where that cannot
+        be read, the old one answers on.
         """
         return self._manager.reload_changed()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from adaptkit.host.slots import LoadedAdapter, Slots
 from adaptkit.utils.atomic_files import identity_of
 
 FILES = (CONFIG, WEIGHTS, CARD)
+AWAY = 3.0  # seconds
 
 
 class UnknownAdapterError(AdaptkitError):
@@ -31,6 +33,7 @@ class AdapterManager:
         self.slots = slots
         self.store: Store | None = None
         self._files: dict[str, tuple] = {}  # of adapters that came from the store
+        self._away: dict[str, float] = {}  # since when their folders are not there
         self._process = os.getpid()
 
     def check_process(self, own_thread: bool = False) -> None:
@@ -155,8 +158,14 @@ class AdapterManager:
         store = self.store
         for loaded in self.slots.listed() if store is not None else ():
             name = loaded.name
-            if not loaded.evictable or store is None or not self.in_store(name):
+            if not loaded.evictable or store is None:
                 continue
+            if not self.in_store(name):
+                if self._has_gone(name):
+                    self.slots.retire(name)
+                    found[name] = "its folder was deleted, so it answers no new requests"
+                continue
+            self._away.pop(name, None)
             if identity_of(store.folder / name, FILES) == self._files.get(name):
                 continue
             try:
@@ -167,3 +176,12 @@ class AdapterManager:
             except AdaptkitError as problem:
                 found[name] = str(problem)
         return found
+
+    def _has_gone(self, name: str) -> bool:
+        """An adapter's folder is away for longer than it takes to put another in its place."""
+        now = time.monotonic()
+        if now - self._away.setdefault(name, now) < AWAY:
+            return False
+        del self._away[name]
+        self._files.pop(name, None)
+        return True

@@ -215,6 +215,14 @@ class Slots:
                     self._free.append(loaded.slot)
             self._change.notify_all()
 
+    def retire(self, name: str) -> LoadedAdapter | None:
+        """Remove an adapter's name at once, and do not wait for its rows; None if it is not here."""
+        with self._change:
+            loaded = self.loaded_adapters.pop(name, None)
+            if loaded is not None:
+                self._retire(loaded)
+            return loaded
+
     def remove(self, name: str, timeout: float | None = None) -> None:
         """Remove an adapter's name at once, then wait until its rows are done and its slot is free.
 
@@ -223,10 +231,9 @@ class Slots:
                 (it is still gone for new rows).
         """
         with self._change:
-            if name not in self.loaded_adapters:
+            loaded = self.retire(name)
+            if loaded is None:
                 raise unknown("adapter", name, self.loaded_adapters)
-            loaded = self.loaded_adapters.pop(name)
-            self._retire(loaded)
             if not self._change.wait_for(lambda: not loaded.ref_count, timeout):
                 raise AdaptkitError(
                     f"{name!r} is still answering {loaded.ref_count} requests after {timeout} s; "

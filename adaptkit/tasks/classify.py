@@ -22,7 +22,7 @@ from adaptkit.metrics.row_scores import RowScores
 from adaptkit.tasks.base import Task
 from adaptkit.tasks.flags import flag
 from adaptkit.tasks.labels.checks import label_findings, labels_of, majority
-from adaptkit.tasks.labels.probable import ProbableLabels
+from adaptkit.tasks.labels.probable import ProbableLabels, six_digits
 from adaptkit.tasks.labels.read import all_labels, read_labels, with_label_columns
 from adaptkit.tasks.registry import register_task
 
@@ -192,7 +192,7 @@ class Classify(ProbableLabels):
     def _highest(self, shares: np.ndarray, count: int) -> dict[str, Any]:
         order = [int(index) for index in np.argsort(-shares, kind="stable")[:count]]
         labels = [self.labels[index] for index in order]
-        scores = [round(float(shares[index]), 6) for index in order]
+        scores = [six_digits(shares[index]) for index in order]
         return {"labels": labels, "scores": dict(zip(labels, scores, strict=True))}
 
     def chosen(self, shares: Sequence[float] | np.ndarray) -> list[str]:
@@ -207,7 +207,7 @@ class Classify(ProbableLabels):
     def _chosen(self, shares: np.ndarray) -> dict[str, Any]:
         return {
             "labels": self.chosen(shares),
-            "scores": {n: round(float(s), 6) for n, s in zip(self.labels, shares, strict=True)},
+            "scores": {n: six_digits(share) for n, share in zip(self.labels, shares, strict=True)},
         }
 
     def row_scores(self, answers, table: Table) -> RowScores:

@@ -30,6 +30,8 @@ def store(tmp_path):
 
     good = {"task": "classify", "labels": ["a", "b"], "method": "ia3", "metrics": {"test_f1": 0.5}}
     card("alright", good)
+    sure = {"eval_temperature": 0.9, "eval_f1": 0.25, "eval_accuracy": 0.75}
+    card("sure", good | {"metrics": sure})
     card("zebra", good | {"metrics": {"test_loss": float("nan")}})
     for name, content in ODD.items():
         card(name, content)
@@ -41,9 +43,10 @@ def store(tmp_path):
 def test_one_odd_card_hides_no_other(store, capsys):
     main(["list", str(store)])
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 + 2 + len(ODD)
+    assert len(lines) == 1 + 3 + len(ODD)
     rows = {line.split()[0]: line for line in lines}
     assert rows["alright"].split()[1:] == ["classify", "2", "ia3", "0", "0.5000", "test_f1"]
+    assert rows["sure"].split()[-2:] == ["0.7500", "eval_accuracy"]
     assert rows["zebra"].split()[-2:] == ["nan", "test_loss"]
     for name in ODD:
         assert "cannot be read: " in rows[name]

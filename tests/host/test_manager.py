@@ -148,3 +148,27 @@ def test_more_adapters_than_slots_have_hidden_states_too(root):
     ):
         with pytest.raises(AdaptkitError):
             few.hidden(wrong)
+
+
+def test_an_adapter_whose_folder_is_deleted_answers_no_more(root, tmp_path, monkeypatch):
+    """It answered from its slot for as long as nothing else needed that."""
+    monkeypatch.setattr("adaptkit.host.manager.AWAY", 0.2)
+    folder = tmp_path / "store"
+    shutil.copytree(root / "store", folder)
+    host = Host.from_store(folder, slots=3)
+    host.load("kept", root / "store/a1")
+    before = host(TEXTS[:1], ["a0"])[0], host(TEXTS[:1], ["kept"])[0]
+    shutil.rmtree(folder / "a0")
+    assert host.reload_changed() == {}  # whoever replaces it has not done so yet
+    shutil.copytree(root / "store/a0", folder / "a0")
+    time.sleep(0.3)
+    assert set(host.reload_changed().values()) <= {None}
+    assert host(TEXTS[:1], ["a0"])[0] == before[0]
+    shutil.rmtree(folder / "a0")
+    host.reload_changed()
+    time.sleep(0.3)
+    assert "was deleted" in host.reload_changed()["a0"]
+    with pytest.raises(AdaptkitError, match="unknown adapter 'a0'"):
+        host(TEXTS[:1], ["a0"])
+    assert host(TEXTS[:1], ["kept"])[0] == before[1]
+    assert quiet(host)

@@ -2,7 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
+
+from adaptkit.host.answers import Labels
+from adaptkit.serve.routes.explain import _logit
+from adaptkit.tasks.classify import Classify
 
 TEXT = "My lamp broke, 我的灯"
 
@@ -38,3 +43,13 @@ def test_a_words_share_is_what_the_logit_loses_without_it(readers):
 def test_what_cannot_be_explained_is_refused(readers, body, status, problem):
     reply = readers.post("/v1/explain", **body)
     assert (reply.status, problem in reply.problem) == (status, True), reply.text
+
+
+def test_a_sure_answer_has_shares_too():
+    """Every word of a text with a probability of 1.0 had the share 0."""
+    task = Classify(labels=["a", "b", "c"], top_k=3)
+    logits = np.array([[30.0, 0.0, 3.0], [25.0, 0.0, 3.0]], np.float32)
+    whole, without = (Labels(**one) for one in task.decode(logits, None, None))
+    assert whole.scores["a"] == without.scores["a"] == 1.0
+    assert _logit(whole, "a", False) - _logit(without, "a", False) == pytest.approx(5, abs=1e-3)
+    assert _logit(Labels(["a"], {"a": 1.0}), "a", True) == pytest.approx(math.log(1e6))

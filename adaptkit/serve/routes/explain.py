@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict
 
 from adaptkit.errors import quoted, unknown
+from adaptkit.host.answers import Labels
 from adaptkit.serve.errors import RequestError
 from adaptkit.serve.keys import Keys
 from adaptkit.serve.requests import current
@@ -21,7 +22,9 @@ from adaptkit.serve.service import Service, gives_labels
 WORD = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+"
 )
-SMALLEST = 1e-6  # of a probability; answers are rounded to it
+# Of a probability. Of several labels a text, each stands alone, and its answer is near 1 to six
+# digits; of one label, the probabilities of the others add up to what speaks against it.
+SMALLEST, SMALLEST_OF_SEVERAL = 1e-30, 1e-6
 
 
 class ExplainRequest(BaseModel):
@@ -61,9 +64,9 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         label = request.label if request.label is not None else whole.labels[0]
         if label not in whole.scores:
             raise RequestError(400, str(unknown("label", label, list(whole.scores))), "label")
-        shares = [0.0] * len(words)
+        shares, several = [0.0] * len(words), info.task.multi_label
         for i, answer in zip(kept, without, strict=True):
-            shares[i] = _logit(whole.scores[label]) - _logit(answer.scores[label])
+            shares[i] = _logit(whole, label, several) - _logit(answer, label, several)
         return Json(
             {
                 "model": info.name,
@@ -82,6 +85,9 @@ def _word(text: str, span: tuple[int, int], share: float) -> dict[str, Any]:
     return {"text": text[start:end], "start": start, "end": end, "share": round(share, 6)}
 
 
-def _logit(share: float) -> float:
-    share = min(max(share, SMALLEST), 1 - SMALLEST)
-    return math.log(share / (1 - share))
+def _logit(answer: Labels, label: str, several: bool) -> float:
+    share = answer.scores[label]
+    others = (one for name, one in answer.scores.items() if name != label)
+    against = 1 - share if several else math.fsum(others)
+    least = SMALLEST_OF_SEVERAL if several else SMALLEST
+    return math.log(max(share, least) / max(against, least))

@@ -118,3 +118,12 @@ class ProbableLabels(SequenceTask):
 
         bins = reliability(*self._confidences(answers, table))
         return draw_reliability(folder / "reliability.png", bins)
+
+
+def six_digits(share: float) -> float:
+    """A probability with six digits, however small it is.
+
+    >>> six_digits(0.123456789), six_digits(1.23456789e-9)
+    (0.123457, 1.23457e-09)
+    """
+    return float(f"{share:.6g}")
