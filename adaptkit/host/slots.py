@@ -216,7 +216,7 @@ class Slots:
             self._change.notify_all()
 
     def retire(self, name: str) -> LoadedAdapter | None:
-        """Remove an adapter's name at once, and do not wait for its rows; None if it is not here."""
+        """Remove a name at once, and do not wait for its rows; None if it is not here."""
         with self._change:
             loaded = self.loaded_adapters.pop(name, None)
             if loaded is not None:
