@@ -17,6 +17,7 @@ from adaptkit.serve.requests import current
 from adaptkit.serve.responses import Json
 from adaptkit.serve.routes.labels import all_labels
 from adaptkit.serve.service import Service, gives_labels
+from adaptkit.tasks.classify import Classify
 
 # A word, or one sign of a script that has no blanks between words.
 WORD = re.compile(
@@ -47,7 +48,7 @@ def routes(service: Service, keys: Keys) -> APIRouter:
         covered: it needs nothing but answers.
         """
         info = await service.find_for(request.model, gives_labels, "give labels")
-        assert info.task is not None
+        assert isinstance(info.task, Classify)
         if info.inputs != ["text"]:
             raise RequestError(400, f"{quoted(info.name)} reads {' and '.join(info.inputs)}.")
         service.check_length(request.input, "the text")
