@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 # quantized.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 
 _HOME = {
     "TaskCard": "adaptkit.adapters.card",
