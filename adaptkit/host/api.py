@@ -311,7 +311,7 @@ class Host(WritingHost):
 
     def mean_states(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
         """The mean of the frozen base's last hidden states of each text, `(texts, width)`."""
-        backbone, tokenizing = self.backbone, self._engine.tokenizing
+        backbone, tokenizing = self.backbone, self._engine.reader.tokenizing
         return mean_states(backbone.network, backbone.tokenizer, texts, batch_size, tokenizing)
 
     @property

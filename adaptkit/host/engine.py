@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -13,29 +12,16 @@ import torch
 from torch import Tensor
 
 from adaptkit.data.collate import Pad
-from adaptkit.data.tables import Table
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.answers import Answer, Hidden, typed
 from adaptkit.host.backbone import Backbone
 from adaptkit.host.layers import Batch, BufferPool, NotByRowError, RowGroup
 from adaptkit.host.packed import packable, packed_outputs
-from adaptkit.host.rows import (
-    Item,
-    Row,
-    by_row,
-    in_order,
-    layout_of,
-    order,
-    plain_text,
-    stretches,
-    table_of,
-    take,
-    task_of,
-)
+from adaptkit.host.reading import Reader
+from adaptkit.host.rows import Item, Row, in_order, layout_of, order, stretches, take
 from adaptkit.host.slots import LoadedAdapter, Slots
 from adaptkit.host.writing.writer import Writer
 from adaptkit.inference.predict import stack_rows
-from adaptkit.tasks.base import Task
 
 
 class Engine:
@@ -47,7 +33,7 @@ class Engine:
         self.batches = 0
         self.rows = 0  # of all batches; one that is written counts at each step
         self.buffers = BufferPool()
-        self.tokenizing = threading.Lock()  # tokenizers store their settings in themselves
+        self.reader = Reader(backbone)
         self.writer = Writer(self)
 
     def answer(
@@ -84,52 +70,25 @@ class Engine:
     def _read(
         self, groups: list[list[Row]], batch_size: int, waits: Callable[[], bool] | None
     ) -> dict[int, Answer]:
-        asked = []
-        for rows in groups:
-            task = task_of(rows[0])
-            asked.append((rows[0].loaded, task, rows, *self._features(task, rows)))
-        items = [
-            [Item(features, loaded) for features in by_row(columns)]
-            for loaded, _, _, _, columns in asked
-        ]
-        self.run(list(itertools.chain.from_iterable(items)), batch_size, self._read_batch, waits)
+        asked = self.reader.read(groups)
+        self.run([item for one in asked for item in one.items], batch_size, self._read_batch, waits)
         answers: dict[int, Answer] = {}
-        for (_, task, rows, table, columns), own in zip(asked, items, strict=True):
-            if task is None:
+        for one in asked:
+            rows, items = one.rows, one.items
+            if one.task is None or one.table is None:
                 answers |= {
                     row.index: Hidden(item.found, tokens=item.length)
-                    for row, item in zip(rows, own, strict=True)
+                    for row, item in zip(rows, items, strict=True)
                 }
                 continue
-            assert table is not None  # a task has read the rows
-            decoded = task.decode(stack_rows([item.found for item in own]), columns, table)
+            found = stack_rows([item.found for item in items])
+            decoded = one.task.decode(found, one.columns, one.table)
             tokens = [0] * len(rows)
-            for owner, item in zip(columns.get("_row", range(len(rows))), own, strict=True):
+            for owner, item in zip(one.columns.get("_row", range(len(rows))), items, strict=True):
                 tokens[owner] += item.length
             for row, answer, count in zip(rows, decoded, tokens, strict=True):
-                answers[row.index] = typed(task, answer, count)
+                answers[row.index] = typed(one.task, answer, count)
         return answers
-
-    def _features(self, task: Task | None, rows: list[Row]) -> tuple[Table | None, dict[str, list]]:
-        loaded = rows[0].loaded
-        if loaded is None or task is None:
-            texts = [plain_text(row.given) for row in rows]
-            with self.tokenizing:
-                return None, dict(
-                    self.backbone.tokenizer(
-                        texts, truncation=True, max_length=self._longest(loaded)
-                    )
-                )
-        table = task.read(table_of(task, [row.given for row in rows], loaded.name), labelled=False)
-        with self.tokenizing:
-            return table, task.features(
-                table, self.backbone.tokenizer, loaded.adapter.max_length, labelled=False
-            )
-
-    def _longest(self, loaded: LoadedAdapter | None) -> int:
-        if loaded is not None:
-            return loaded.adapter.max_length
-        return min(self.backbone.longest, self.backbone.tokenizer.model_max_length, 512)
 
     def _read_batch(self, items: list[Item]) -> None:
         with torch.no_grad(), self.backbone.forward_lock():

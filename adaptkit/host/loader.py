@@ -314,7 +314,7 @@ def _with_labels(task: Task | None, head: Head | None) -> Task | None:
     """A task for an adapter without a card, with default label names; one output is a score."""
     if task is None or head is None or task.labels or task.name not in ("classify", "tag"):
         return task
-    count = head.model.config.num_labels
+    count = head.model.labels
     return (
         find_task("score")()
         if count == 1

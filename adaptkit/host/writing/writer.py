@@ -53,7 +53,7 @@ class Writer:
 
     def __init__(self, engine: Engine):
         self.engine, self.backbone = engine, engine.backbone
-        self.prompts = Prompts(engine.backbone, engine.tokenizing)
+        self.prompts = Prompts(engine.backbone, engine.reader.tokenizing)
         self._joins: bool | None = None
 
     @property
@@ -123,7 +123,7 @@ class Writer:
     def _words_begin(self) -> int | None:
         if self.backbone.model.config.is_encoder_decoder:
             return None
-        with self.engine.tokenizing:
+        with self.engine.reader.tokenizing:
             return words_begin(self.backbone.tokenizer)
 
     def _prompts(
@@ -141,7 +141,7 @@ class Writer:
             table_of(adapter.task, [row.given for row in rows], loaded.name), labelled=False
         )
         tokenizer, model = self.backbone.tokenizer, self.backbone.model
-        with self.engine.tokenizing:
+        with self.engine.reader.tokenizing:
             settings = adapter.task.generation(tokenizer, model)
             return adapter.task.prompts(model, table, tokenizer, adapter.max_length), settings
 
