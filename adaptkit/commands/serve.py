@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         words = f"{text} (%(default)s)"
         parser.add_argument(f"--{name}", type=positive, default=default, help=words)
     parser.add_argument("--dtype", choices=DTYPES, help="the base's numbers (default: as stored)")
+    parser.add_argument(
+        "--compute",
+        choices=("float32", "bfloat16", "auto"),
+        help="in which the base computes on a CPU; auto: the faster one here, by measurement",
+    )
     parser.add_argument("--quantize", help="int8 or nf4: a smaller base")
     parser.add_argument(
         "--no_capture",
@@ -117,6 +122,8 @@ def run(given: argparse.Namespace) -> None:
 
     host = Host.from_store(given.folder, **_host_options(given))
     _say_what_is_served(given, len(host.names()), host.base.name)
+    if given.compute is not None:
+        say(f"it computes in {str(host.backbone.dtype).removeprefix('torch.')}")
     run_server(host, settings, socket, _say_where, log)
 
 
@@ -134,7 +141,7 @@ def _say_where(url: str) -> None:
 
 def _host_options(given: argparse.Namespace) -> dict[str, Any]:
     """The options of `Host.from_store`."""
-    names = ("base", "slots", "adapters", "max_rows", "max_queue", "dtype", "quantize")
+    names = ("base", "slots", "adapters", "max_rows", "max_queue", "dtype", "compute", "quantize")
     chosen = {name: getattr(given, name) for name in names if getattr(given, name) is not None}
     return chosen | {"capture": not given.no_capture}
 

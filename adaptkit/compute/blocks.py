@@ -29,8 +29,10 @@ class Block:
 
     def of(self, x: Tensor) -> Tensor:
         """Its part of a packed sequence, `(1, tokens, ...)` -> `(rows, length, ...)`, a view."""
+        if self.rows == 1 and self.length == x.shape[1]:
+            return x
         stop = self.start + self.rows * self.length
-        return x[0, self.start : stop].unflatten(0, (self.rows, self.length))
+        return x[0, self.start : stop].view(self.rows, self.length, *x.shape[2:])
 
 
 class Blocks:

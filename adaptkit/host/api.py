@@ -55,7 +55,8 @@ class Host(WritingHost):
             others, rows that may wait.
         capture: read by a captured network (`adaptkit.compute`), which is faster and takes a second
             or two to make; `stats()` says if that is not possible. For encoders on a CPU.
-        base_options: for `load_base`: quantize, device_map, dtype, ...
+        base_options: for `load_base`: quantize, device_map, dtype, ...; or `compute`, for a CPU:
+            float32, bfloat16, or auto, which is the faster one on this machine.
 
     Raises:
         AdaptkitError: the base does not exist, or has no sites for the methods in `slot_capacity`.

@@ -15,7 +15,7 @@ from adaptkit.compute.capture import capture
 from adaptkit.compute.program import BOUNDS, Program
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.layers import Batch, BatchContext, NotByRowError, wrap
-from adaptkit.host.options import check_names
+from adaptkit.host.options import check_names, with_precision
 from adaptkit.models.backbone import backbone_of
 from adaptkit.models.find_sites import find_sites
 from adaptkit.models.forward_wrapper import ForwardWrapper
@@ -160,13 +160,14 @@ class Backbone:
 def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
     """A `Backbone` from a model's name or folder, or from a loaded model.
 
-    `options`: as in `load_base`.
+    `options`: as in `load_base`, and `compute`.
 
     Raises:
         AdaptkitError: the model does not exist.
     """
     if isinstance(base, Backbone):
         return base
+    options = with_precision(options)
     if not isinstance(base, str):
         from transformers import PreTrainedModel
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from adaptkit.compute.precision import dtype_for
 from adaptkit.errors import AdaptkitError
 from adaptkit.models import load
 
 SLOT_CAPACITY = "lora[r=16]"  # by default
 
-OPTIONS = ("slots", "slot_capacity", "tokenizer", "max_rows", "max_wait", "max_queue", "capture")
+OPTIONS = (
+    *("slots", "slot_capacity", "tokenizer", "max_rows", "max_wait", "max_queue", "capture"),
+    "compute",
+)
 _OF_BASE = tuple(name for name in load.OPTIONS if name not in ("task", "labels"))
 
 
@@ -22,6 +26,20 @@ def check_names(base_options: dict[str, Any], config: Any) -> None:
     for name in base_options:
         if name not in _OF_BASE and not hasattr(config, name):
             raise load.unknown_option("Host", name, (*OPTIONS, *_OF_BASE), config)
+
+
+def with_precision(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a base with the dtype that `compute` asks for in its place.
+
+    Raises:
+        AdaptkitError: it is unknown, or another option says the same.
+    """
+    kept = {name: value for name, value in options.items() if name != "compute"}
+    if (compute := options.get("compute")) is None:
+        return kept
+    if also := [name for name in ("dtype", "quantize") if kept.get(name) is not None]:
+        raise AdaptkitError(f"compute and {also[0]} both say how the base computes: give one.")
+    return kept | {"dtype": dtype_for(compute)}
 
 
 def largest_methods(slot_capacity: str | Sequence[str]) -> list[str]:

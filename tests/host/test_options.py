@@ -1,8 +1,11 @@
 """Options of a host that are none, and names that are none."""
 
 import pytest
+import torch
 
 from adaptkit import AdaptkitError, Host, load_base
+from adaptkit.compute.maps import packs
+from adaptkit.compute.precision import CLEARLY, fastest
 from tests.tiny import tiny
 
 
@@ -37,3 +40,36 @@ def test_unload_takes_one_name(host, root, name):
     with pytest.raises(AdaptkitError, match="unload takes one name"):
         Host.from_store(root / "store", slots=1).unload(name)
     assert host.names() == ["a0", "a1", "a2"]
+
+
+def test_compute_names_a_precision_or_takes_the_faster_one(root):
+    for compute, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        assert Host(str(root / "base"), slots=1, compute=compute).backbone.dtype is dtype
+        store = Host.from_store(root / "store", slots=1, compute=compute, capture=True)
+        assert store.backbone.dtype is dtype
+    if torch.cuda.is_available():
+        pytest.skip("auto is measured on a CPU")
+    assert Host(str(root / "base"), slots=1, compute="auto").backbone.dtype is fastest()
+
+
+@pytest.mark.skipif(not packs(torch.bfloat16), reason="bf16 is not packed on this processor")
+@pytest.mark.parametrize("slower", [0.0, 10.0])
+def test_the_faster_precision_is_measured(monkeypatch, slower):
+    """A bf16 that costs ten times as much as fp32 is not taken, one that costs nothing is."""
+    times = iter([1.0, slower])
+    monkeypatch.setattr("adaptkit.compute.precision._seconds", lambda run: (run(), next(times))[1])
+    expected = torch.bfloat16 if slower * CLEARLY < 1 else torch.float32
+    assert fastest.__wrapped__() is expected
+
+
+@pytest.mark.parametrize(
+    "options, problem",
+    [
+        ({"compute": "bfloat"}, "did you mean 'bfloat16'"),
+        ({"compute": "auto", "dtype": "float32"}, "compute and dtype both say"),
+        ({"compute": "float32", "quantize": "int8"}, "compute and quantize both say"),
+    ],
+)
+def test_a_precision_that_is_none_is_refused(root, options, problem):
+    with pytest.raises(AdaptkitError, match=problem):
+        Host(str(root / "base"), slots=1, **options)
