@@ -1,4 +1,4 @@
-"""What a host's precision costs: accuracy and equal labels in bf16 beside fp32.
+"""What a host's precision costs: accuracy and equal labels in bf16 and int8 beside fp32.
 
     ADAPTKIT_DATA=... python benchmarks/host_accuracy.py [sst2 clinc150] [--work DIR]
 
@@ -12,7 +12,6 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import torch
 from calibration import flags_of, test_rows
 from recipe_runs import once
 
@@ -21,9 +20,9 @@ from adaptkit import Host, Predictor
 BATCH = 32
 
 
-def labels(out: Path, texts: list[str], dtype: torch.dtype) -> list[str]:
+def labels(out: Path, texts: list[str], compute: str) -> list[str]:
     """What a host in this precision answers."""
-    host = Host(Predictor(out).card.base, slots=1, dtype=dtype, capture=True)
+    host = Host(Predictor(out).card.base, slots=1, compute=compute, capture=True)
     host.load("it", out)
     assert host.stats()["captured"], host.stats()["not_captured"]
     found = (host(texts[i : i + BATCH], "it") for i in range(0, len(texts), BATCH))
@@ -38,15 +37,13 @@ def row(name: str, work: Path) -> str:
     table = test_rows(out, predictor)
     text, label = (predictor.task.column(part) or part for part in ("text", "label"))
     texts, gold = ([one[part] for one in table.rows] for part in (text, label))
-    full, half = (labels(out, texts, dtype) for dtype in (torch.float32, torch.bfloat16))
+    exact, *others = (labels(out, texts, one) for one in ("float32", "bfloat16", "int8"))
 
     def share(one: list[str], other: list[str]) -> float:
         return sum(map(str.__eq__, one, other)) / len(one)
 
-    return (
-        f"| {name} | {len(texts):,} | {share(full, gold):.4f} | {share(half, gold):.4f} | "
-        f"{share(full, half):.4f} |"
-    )
+    cells = [f"{share(one, gold):.4f} | {share(one, exact):.4f}" for one in others]
+    return f"| {name} | {len(texts):,} | {share(exact, gold):.4f} | {' | '.join(cells)} |"
 
 
 def main() -> None:
@@ -60,8 +57,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         work = given.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
-        print("| set | test rows | accuracy fp32 | bf16 | equal labels |")
-        print("|---|---|---|---|---|")
+        print("| set | test rows | fp32 | bf16 | labels as in fp32 | int8 | labels as in fp32 |")
+        print("|---|---|---|---|---|---|---|")
         for name in given.sets:
             print(row(name, work), flush=True)
 

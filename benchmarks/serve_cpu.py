@@ -2,10 +2,11 @@
 
     ADAPTKIT_DATA=... python benchmarks/serve_cpu.py [--method METHOD] [--adapters 1 8 32]
 
-MiniLM with a classifier of 4 labels, one thread, fp32 and bf16; texts of made-up words, tokenizing
-included. `host` runs the base's modules, `captured` a captured network; every row has the next of
-the adapters. torch and ONNX Runtime (fp32, and int8 quantized on the fly) run one merged adapter.
-Alternatives take turns in one process; printed are medians, as speed over torch in fp32.
+MiniLM with a classifier of 4 labels, one thread, fp32, bf16 and int8; texts of made-up words,
+tokenizing included. `host` runs the base's modules, `captured` a captured network; every row has
+the next of the adapters. torch and ONNX Runtime (fp32, and int8 quantized on the fly) run one
+merged adapter. Alternatives take turns in one process; printed are medians, as speed over torch in
+fp32. ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI shows what a processor without AMX and bf16 would.
 """
 
 import argparse
@@ -127,10 +128,11 @@ def main() -> None:
     }
     hosts = {
         f"{way} {name}": adaptkit.Host.from_store(
-            place / "store", slots=max(given.adapters), dtype=dtype, capture=way == "captured"
+            place / "store", slots=max(given.adapters), compute=compute, capture=way == "captured"
         )
-        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+        for name, compute in (("fp32", "float32"), ("bf16", "bfloat16"), ("int8", "int8"))
         for way in ("host", "captured")
+        if (way, name) != ("host", "int8")
     }
     print(f"{given.method}, {torch.get_num_threads()} thread")
     head = ["rows", "tokens", "adapters", *alone, *hosts, "torch fp32, ms"]

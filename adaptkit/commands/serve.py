@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=DTYPES, help="the base's numbers (default: as stored)")
     parser.add_argument(
         "--compute",
-        choices=("float32", "bfloat16", "auto"),
-        help="in which the base computes on a CPU; auto: the faster one here, by measurement",
+        choices=("float32", "bfloat16", "int8", "auto"),
+        help="in which the base computes on a CPU; auto: float32 or bfloat16, by measurement",
     )
     parser.add_argument("--quantize", help="int8 or nf4: a smaller base")
     parser.add_argument(
@@ -123,7 +123,8 @@ def run(given: argparse.Namespace) -> None:
     host = Host.from_store(given.folder, **_host_options(given))
     _say_what_is_served(given, len(host.names()), host.base.name)
     if given.compute is not None:
-        say(f"it computes in {str(host.backbone.dtype).removeprefix('torch.')}")
+        dtype = str(host.backbone.dtype).removeprefix("torch.")
+        say(f"it computes in {'int8' if host.backbone.int8 else dtype}")
     run_server(host, settings, socket, _say_where, log)
 
 

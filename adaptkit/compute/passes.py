@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from adaptkit.compute.attention import ATTENDS, Attend, NotCapturedError
-from adaptkit.compute.maps import Norm, Split, one_map, packs
+from adaptkit.compute.maps import Norm, QuantizedMap, Split, one_map, packs
 from adaptkit.compute.sites import Change, Layer
 
 ATEN = torch.ops.aten
@@ -26,10 +26,11 @@ class Rewriter:
     """Makes graphs that run from one that was captured; they share their weights.
 
     captured: what `capture` gives; it stays as it is. layers: those at its sites, by path.
+    int8: its maps are quantized.
     """
 
-    def __init__(self, captured: fx.GraphModule, layers: Mapping[str, Layer]):
-        self.captured, self.layers = captured, layers
+    def __init__(self, captured: fx.GraphModule, layers: Mapping[str, Layer], int8: bool = False):
+        self.captured, self.layers, self.int8 = captured, layers, int8
         self._modules: dict[tuple[Any, ...], nn.Module] = {}
 
     def graph(self, touched: Collection[str]) -> fx.GraphModule:
@@ -37,7 +38,7 @@ class Rewriter:
 
         It takes the captured graph's inputs and, behind them, `Blocks`.
         """
-        rewriting = _Rewriting(self.captured, self._module)
+        rewriting = _Rewriting(self.captured, self._module, self.int8)
         rewriting.drop(DROPOUT)
         rewriting.add_blocks()
         rewriting.place_changes({path: self.layers[path] for path in touched})
@@ -78,8 +79,8 @@ class Rewriter:
 class _Rewriting:
     """One copy of a captured graph on its way."""
 
-    def __init__(self, captured: fx.GraphModule, module: Callable[..., nn.Module]):
-        self.captured, self.module = captured, module
+    def __init__(self, captured: fx.GraphModule, module: Callable[..., nn.Module], int8: bool):
+        self.captured, self.module, self.int8 = captured, module, int8
         self.graph = fx.Graph()
         self.root = nn.Module()
         copies: dict[fx.Node, fx.Node] = {}
@@ -138,19 +139,23 @@ class _Rewriting:
         weight, *_ = self._weights(node)
         after = next(iter(node.users))
         gelu = None
-        if packs(weight.dtype) and len(node.users) == 1 and after.target is GELU:
+        if not self.int8 and packs(weight.dtype) and len(node.users) == 1 and after.target is GELU:
             gelu = str(after.kwargs.get("approximate", "none"))
-        made = self.module(lambda: one_map(*self._weights(node), gelu), node.args[1].target, gelu)
+        key = _read(node)[1].target, gelu
+        made = self.module(lambda: self._map(*self._weights(node), gelu), *key)
         self._call(node, made, _read(node)[0])
         if gelu is not None:
             after.replace_all_uses_with(_read(after)[0])
             self.graph.erase_node(after)
 
+    def _map(self, weight: Tensor, bias: Tensor | None, gelu: str | None = None) -> nn.Module:
+        return QuantizedMap(weight, bias) if self.int8 else one_map(weight, bias, gelu)
+
     def _place_together(self, nodes: list[fx.Node]) -> None:
         def make() -> Split:
             weights, biases = zip(*map(self._weights, nodes), strict=True)
             bias = torch.cat(biases) if biases[0] is not None else None
-            return Split(one_map(torch.cat(weights), bias), [len(one) for one in weights])
+            return Split(self._map(torch.cat(weights), bias), [len(one) for one in weights])
 
         made = self.module(make, *(_read(node)[1].target for node in nodes))
         with self.graph.inserting_before(nodes[0]):

@@ -9,23 +9,31 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from adaptkit.compute.maps import PackedMap, packs
+from adaptkit.compute.maps import PackedMap, packs, quantizes
 from adaptkit.errors import AdaptkitError, unknown
 
-COMPUTES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "auto": None}
+INT8 = "int8"  # of the maps in a captured network; the rest is in fp32
+COMPUTES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    INT8: torch.float32,
+    "auto": None,
+}
 TOKENS, WIDTH, INNER = 256, 768, 3072  # of the map that is measured
 ROUNDS = 5
 CLEARLY = 1.5  # times as fast: bf16 costs some accuracy, and gains little elsewhere
 
 
 def dtype_for(compute: str) -> torch.dtype:
-    """The numbers that `compute` asks for.
+    """The numbers of the base that `compute` asks for.
 
     Raises:
-        AdaptkitError: it is none of `COMPUTES`.
+        AdaptkitError: it is none of `COMPUTES`, or this processor cannot.
     """
     if compute not in COMPUTES:
         raise unknown("compute", str(compute), COMPUTES)
+    if compute == INT8 and not quantizes():
+        raise AdaptkitError('compute="int8" needs a processor with instructions for it (VNNI).')
     return COMPUTES[compute] or fastest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from adaptkit.compute.sites import Layer
 TRIED = (41, 40, 17, 16, 5, 3)  # lengths of the rows that are tried
 GRAPHS = 16  # after so many kinds of batches, all sites are asked
 BOUNDS = {torch.float32: 1e-4, torch.bfloat16: 0.08}  # of the difference, by the largest state
+OF_INT8 = 0.15
 
 
 class Program:
@@ -25,7 +25,7 @@ class Program:
 
     network: a transformers model without a head, on a CPU. captured: by `capture`.
     layers: those at its sites, by path. pad: the id that pads rows.
-    special: ids of special tokens.
+    special: ids of special tokens. int8: its maps are quantized, once the rest is checked.
     `avoided`: special tokens that a network treats otherwise when rows are packed. RoBERTa's
         positions leave out padding; ESM's embeddings depend on the number of masks.
 
@@ -40,14 +40,21 @@ class Program:
         layers: Mapping[str, Layer],
         pad: int,
         special: Collection[int] = (),
+        int8: bool = False,
     ):
         self.names, self.pad = inputs_of(network), pad
         self._rewriter, self._layers = Rewriter(captured, layers), layers
         self._graphs: dict[frozenset[str], fx.GraphModule] = {}
         self._pooler = self._rewriter.pooler()
         self.first = 0  # the position of a row's first token
+        self._bounds = BOUNDS
         self._check(network, _windows(captured))
         self.avoided = {token for token in special if not self._takes(network, token)}
+        if int8:
+            self._rewriter, self._graphs = Rewriter(captured, layers, int8=True), {}
+            self._bounds = {torch.float32: OF_INT8}
+            if not self._takes(network, 13):
+                raise NotCapturedError("its states in int8 are far from those in fp32")
 
     def reads(self, ids: Sequence[int]) -> bool:
         """Whether a row of these tokens may be packed."""
@@ -112,7 +119,9 @@ class Program:
             found = [self.outputs(states[None]) for states in self.states(rows)]
         except (IndexError, RuntimeError):  # no such position; a size that was taken for fixed
             return False
-        return all(itertools.starmap(_close, zip(found, expected, strict=True)))
+        return all(
+            _close(one, other, self._bounds) for one, other in zip(found, expected, strict=True)
+        )
 
     def _takes(self, network: Any, token: int) -> bool:
         """A row with this token has its own states, and leaves those of another as they were."""
@@ -129,11 +138,11 @@ class Program:
         return [state[:length] for state, length in zip(states, lengths, strict=True)]
 
 
-def _close(found: Any, expected: Any) -> bool:
+def _close(found: Any, expected: Any, bounds: Mapping[torch.dtype, float]) -> bool:
     """All tensors of a network's outputs are close, by the largest number in each."""
     tensors = {name: one for name, one in expected.items() if isinstance(one, Tensor)}
     return all(
-        name in found and (found[name] - one).abs().max() <= BOUNDS[one.dtype] * one.abs().max()
+        name in found and (found[name] - one).abs().max() <= bounds[one.dtype] * one.abs().max()
         for name, one in tensors.items()
     )
 

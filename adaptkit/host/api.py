@@ -56,7 +56,7 @@ class Host(WritingHost):
         capture: read by a captured network (`adaptkit.compute`), which is faster and takes a second
             or two to make; `stats()` says if that is not possible. For encoders on a CPU.
         base_options: for `load_base`: quantize, device_map, dtype, ...; or `compute`, for a CPU:
-            float32, bfloat16, or auto, which is the faster one on this machine.
+            float32, bfloat16, int8 (captured), or auto, the faster one of the first two here.
 
     Raises:
         AdaptkitError: the base does not exist, or has no sites for the methods in `slot_capacity`.
@@ -81,7 +81,7 @@ class Host(WritingHost):
             raise AdaptkitError(f"max_wait is in seconds, from 0 to 3600; it got {max_wait!r}.")
         self.slot_capacity = largest_methods(slot_capacity)
         self.backbone = load_backbone(base, tokenizer, **base_options)
-        if capture:
+        if capture or self.backbone.int8:
             self.backbone.capture()
         self.loader = AdapterLoader(self.backbone)
         self.loader.most = self._slot_width(slots)

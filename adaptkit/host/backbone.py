@@ -12,6 +12,7 @@ from torch import nn
 from adaptkit.adapters.layer import Wrapper
 from adaptkit.compute.attention import NotCapturedError
 from adaptkit.compute.capture import capture
+from adaptkit.compute.precision import INT8
 from adaptkit.compute.program import BOUNDS, Program
 from adaptkit.errors import AdaptkitError
 from adaptkit.host.layers import Batch, BatchContext, NotByRowError, wrap
@@ -52,6 +53,7 @@ class Backbone:
         self._layers = wrap(self.network, self.sites, self._context)
         self.program: Program | None = None
         self.not_captured: str | None = "it was not asked for"
+        self.int8 = False  # a captured network is quantized
         # One forward at a time: several threads would only wait for each other.
         self._forward_lock = threading.RLock()
         for whole in {id(self.model): self.model, id(self.network): self.network}.values():
@@ -109,6 +111,9 @@ class Backbone:
         """Run batches by a captured network from now on, see `adaptkit.compute`.
 
         If that is not possible, the modules answer as before, and `not_captured` says why.
+
+        Raises:
+            AdaptkitError: it is not possible, and int8 was asked for.
         """
         try:
             with self._forward_lock:
@@ -116,6 +121,8 @@ class Backbone:
             self.not_captured = None
         except NotCapturedError as problem:
             self.not_captured = str(problem)
+            if self.int8:
+                raise AdaptkitError(f'compute="int8" is not possible: {problem}.') from None
 
     def _program(self) -> Program:
         if self.writes or self.device.type != "cpu" or self.dtype not in BOUNDS:
@@ -127,7 +134,8 @@ class Backbone:
             captured = capture(self.network)
         finally:
             self._context.capturing = False
-        return Program(self.network, captured, self._layers, self.pad, self._special())
+        special = self._special()
+        return Program(self.network, captured, self._layers, self.pad, special, self.int8)
 
     def _special(self) -> set[int]:
         """The ids of special tokens, of the tokenizer and of the configuration."""
@@ -167,7 +175,7 @@ def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
     """
     if isinstance(base, Backbone):
         return base
-    options = with_precision(options)
+    int8, options = options.get("compute") == INT8, with_precision(options)
     if not isinstance(base, str):
         from transformers import PreTrainedModel
 
@@ -189,7 +197,9 @@ def load_backbone(base: Any, tokenizer: Any = None, **options: Any) -> Backbone:
         config
     ):  # the checkpoint has no language head: it cannot generate
         model = load_base(base, **options)
-    return Backbone(model, tokenizer or load_tokenizer(base, options.get("revision")))
+    backbone = Backbone(model, tokenizer or load_tokenizer(base, options.get("revision")))
+    backbone.int8 = int8
+    return backbone
 
 
 class LockedForward(ForwardWrapper):

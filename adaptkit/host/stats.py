@@ -17,6 +17,7 @@ def host_stats(backbone: Backbone, slots: Slots, engine: Engine, waiting: int) -
         "base": backbone.name,
         "captured": backbone.not_captured is None,
         "not_captured": backbone.not_captured,
+        "int8": backbone.int8,
         "slots": slots.count,
         "used": len(loaded_adapters),
         "slot_bytes": slots.bytes // len(slots.rows),

@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModel
 
 from adaptkit.compute.attention import NotCapturedError
 from adaptkit.compute.capture import capture
-from adaptkit.compute.maps import PackedMap, packs
+from adaptkit.compute.maps import PackedMap, QuantizedMap, packs, quantizes
 from adaptkit.compute.program import Program
 from tests.tiny import tiny
 
@@ -87,6 +87,51 @@ def test_packed_maps_are_maps(gelu):
         expected = nn.functional.gelu(expected, approximate=gelu)
     found = PackedMap(weight, bias, gelu)(x)
     torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.02)
+
+
+NO_INT8 = pytest.mark.skipif(not quantizes(), reason="this processor has no int8 instructions")
+
+
+@NO_INT8
+@pytest.mark.parametrize("biased", [True, False])
+def test_quantized_maps_round_weights_and_tokens_and_nothing_else(biased):
+    generator = torch.Generator().manual_seed(0)
+    weight, bias, x = (torch.randn(n, generator=generator) for n in ((24, 40), (24,), (1, 7, 40)))
+    x[0, 2] *= 1000  # an outlier costs no other token its digits
+    x[0, 3] = 0
+    weight[5] = 0
+    bias = bias if biased else None
+    scales = (weight.abs().amax(1) / 127).clamp(min=1e-30)
+    tokens = (x.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-30)
+    rounded = (weight / scales[:, None]).round() * scales[:, None]
+    expected = nn.functional.linear((x / tokens).round() * tokens, rounded, bias)
+    made = QuantizedMap(weight, bias)
+    found = made(x)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[:, 4:6], made(x[:, 4:6].contiguous()))
+    strided = torch.cat([x, x], -1)[..., :40]  # a part of a map's output is read as it lies
+    assert torch.equal(made(strided), found)
+
+
+@NO_INT8
+@pytest.mark.parametrize("kind", ["bert", "roberta", "modernbert", "qwen2"])
+def test_quantized_rows_do_not_depend_on_their_company(kind):
+    network = tiny(kind)
+    network = getattr(network, "model", network)
+    program = Program(network, capture(network), {}, 0, int8=True)
+    draw = torch.Generator().manual_seed(0)
+    rows = [
+        {"input_ids": torch.randint(3, 90, (length,), generator=draw).tolist()}
+        for length in (31, 30, 9, 8, 2)
+    ]
+    together = program.states(rows)
+    for row, states in zip(rows, together, strict=True):
+        [alone] = program.states([row])
+        assert (states - alone).norm() < 0.01 * alone.norm()  # a last bit may change a rounding
+        with torch.no_grad():
+            exact = network(torch.tensor([row["input_ids"]])).last_hidden_state[0]
+        off = (alone - exact).norm() / exact.norm()
+        assert 1e-4 < off < 0.05
 
 
 def esm():

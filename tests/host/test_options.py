@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from adaptkit import AdaptkitError, Host, load_base
-from adaptkit.compute.maps import packs
+from adaptkit.compute.maps import packs, quantizes
 from adaptkit.compute.precision import CLEARLY, fastest
+from adaptkit.models.untrained.scratch import make_model
 from tests.tiny import tiny
 
 
@@ -73,3 +74,18 @@ def test_the_faster_precision_is_measured(monkeypatch, slower):
 def test_a_precision_that_is_none_is_refused(root, options, problem):
     with pytest.raises(AdaptkitError, match=problem):
         Host(str(root / "base"), slots=1, **options)
+
+
+@pytest.mark.skipif(not quantizes(), reason="this processor has no int8 instructions")
+def test_a_base_in_int8(root, tmp_path):
+    texts = ["the lamp is red", "a", "my green coat is old"]
+    exact = Host.from_store(root / "store", compute="float32")
+    host = Host.from_store(root / "store", compute="int8")
+    assert (host.stats()["int8"], host.stats()["captured"]) == (True, True)
+    for name in exact.names():
+        for one, other in zip(host(texts, name), exact(texts, name), strict=True):
+            assert one.score == pytest.approx(other.score, abs=0.05)
+    assert [one.score for one in host(texts, "a0")] != [one.score for one in exact(texts, "a0")]
+    make_model("llama", texts, tmp_path / "writer", vocab_size=300)
+    with pytest.raises(AdaptkitError, match='compute="int8" is not possible: captured networks'):
+        Host(str(tmp_path / "writer"), slots=1, compute="int8")
