@@ -40,34 +40,19 @@ def packed(weight: Tensor, bias: Tensor, x: Tensor) -> Run:
     return lambda: made(half)
 
 
-def _small(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A weight in int8 as oneDNN reads it, the scales of its rows, and zeros."""
-    scales = weight.abs().amax(1) / 127
-    small = (weight / scales[:, None]).round().to(torch.int8)
-    zeros = torch.zeros(len(weight), dtype=torch.int32)
-    return torch.ops.onednn.qlinear_prepack(small, None), scales, zeros
-
-
-def _product(x: Tensor, weight: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """x: uint8 with 128 for 0."""
-    made = torch.ops.onednn.qlinear_pointwise
-    return made(x, 1 / 127, 128, *weight, None, 1.0, 0, torch.float32, "none", [], "")
-
-
 def int8_alone(weight: Tensor, bias: Tensor, x: Tensor) -> Run:
-    small, given = _small(weight), torch.randint(0, 256, x.shape, dtype=torch.uint8)
-    return lambda: _product(given, small)
+    scales, zeros = torch.ones(len(weight)), torch.zeros(len(weight), dtype=torch.int32)
+    small = torch.ops.onednn.qlinear_prepack(weight.mul(100).round().to(torch.int8), None)
+    given = torch.randint(0, 256, x.shape, dtype=torch.uint8)
+    made, out = torch.ops.onednn.qlinear_pointwise, (1.0, 0, torch.float32, "none", [], "")
+    return lambda: made(given, 1.0, 128, small, scales, zeros, None, *out)
 
 
 def int8_by_token(weight: Tensor, bias: Tensor, x: Tensor) -> Run:
-    small, half = _small(weight), torch.tensor(128.5)
+    from adaptkit.compute.maps import QuantizedMap
 
-    def run() -> Tensor:
-        top = torch.linalg.vector_norm(x, float("inf"), -1, keepdim=True)
-        given = torch.addcmul(half, x, 127 / top).to(torch.uint8)
-        return torch.addcmul(bias, _product(given, small), top)
-
-    return run
+    made = QuantizedMap(weight, bias)
+    return lambda: made(x)
 
 
 def int8_dynamic(weight: Tensor, bias: Tensor, x: Tensor) -> Run:

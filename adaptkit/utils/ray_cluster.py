@@ -11,6 +11,7 @@ from pathlib import Path
 from adaptkit.errors import AdaptkitError
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+LOCAL = "local"  # how Ray calls a cluster of its own
 PATIENCE = 5.0  # seconds for an address to be reached; Ray itself tries for minutes
 
 
@@ -26,14 +27,14 @@ def join_cluster() -> bool:
 
     if ray.is_initialized():
         return False
-    named = os.environ.get("RAY_ADDRESS")
-    if named:
+    named = os.environ.get("RAY_ADDRESS") or LOCAL
+    if named != LOCAL:
         _check_reached(named)
     ray.init(
-        address=named or "local",
+        address=named,
         log_to_driver=False,
         logging_level=logging.WARNING,
-        include_dashboard=None if named else False,
+        include_dashboard=False if named == LOCAL else None,
     )
     return True
 
@@ -43,7 +44,7 @@ def _check_reached(named: str) -> None:
     address = _address(named)
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
     except (OSError, ValueError):
         raise AdaptkitError(
             f"RAY_ADDRESS={named}: no cluster can be reached at {address} (host:port, or auto). "

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from adaptkit import AdaptkitError
-from adaptkit.utils.ray_cluster import join_cluster
+from adaptkit.utils.ray_cluster import _check_reached, join_cluster
 
 ray = pytest.importorskip("ray", reason="ray is not installed")
 
@@ -16,7 +16,10 @@ def _closed_port():
         return one.getsockname()[1]
 
 
-@pytest.mark.parametrize("named", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "auto", "somewhere"])
+DEAD = ("127.0.0.1:{}", "[::1]:{}", "ray://127.0.0.1:{}", "auto", "somewhere")
+
+
+@pytest.mark.parametrize("named", DEAD)
 def test_a_dead_cluster_is_refused_at_once(monkeypatch, tmp_path, named):
     port = _closed_port()
     (tmp_path / "ray").mkdir()
@@ -26,3 +29,14 @@ def test_a_dead_cluster_is_refused_at_once(monkeypatch, tmp_path, named):
     with pytest.raises(AdaptkitError, match="no cluster can be reached at"):
         join_cluster()
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_an_address_that_answers_is_tried(address):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        listening = socket.create_server((address, 0), family=family)
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
+    with listening:
+        _check_reached(f"[{address}]:{listening.getsockname()[1]}")
